@@ -1,0 +1,65 @@
+"""The only module that imports mxnet.
+
+The import takes seconds, reads settings that cannot be changed afterwards, and needs names that NumPy 1.24 removed; all
+three are dealt with here. Call :func:`load_mxnet` where the framework is needed, never at the top of a module, so that
+``--help``, planning and errors that need no model stay instant.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any
+
+from .errors import ConfigError
+
+# What `np.NAME` meant before NumPy 1.24 took the names away; mxnet 1.9.1 reads them at import and in its operators.
+REMOVED_ALIASES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str}
+
+# mxnet looks at these once. A value that the user has set is left alone.
+#   OMP_NUM_THREADS      one thread an operator: the workers are the parallelism, more would oversubscribe the cores
+#   MXNET_ENGINE_TYPE    run an operator in the thread that calls it: no hand-over to a shared pool of threads
+INFERENCE_SETTINGS = {"OMP_NUM_THREADS": "1", "MXNET_ENGINE_TYPE": "NaiveEngine", "MXNET_SUBGRAPH_VERBOSE": "0"}
+
+
+def load_mxnet(settings: "dict[str, str] | None" = None) -> Any:
+    """Imports mxnet and returns it; later calls return the same module at no cost.
+
+    Args:
+        settings: environment variables to set before the first import where the user has not set them. Without effect
+            once mxnet is imported.
+
+    Raises:
+        ConfigError: ``mxnet_missing`` where it is not installed, ``mxnet_broken`` where its import fails.
+    """
+    if "mxnet" in sys.modules:
+        return sys.modules["mxnet"]
+    for name, value in (settings or {}).items():
+        os.environ.setdefault(name, value)
+
+    import numpy
+
+    for name, meaning in REMOVED_ALIASES.items():
+        if name not in numpy.__dict__:
+            setattr(numpy, name, meaning)
+    try:
+        with warnings.catch_warnings():
+            # Its own sources use what NumPy and distutils deprecate; nobody who runs a model can act on that.
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", category=SyntaxWarning)
+            import mxnet
+    except ModuleNotFoundError as error:
+        if error.name != "mxnet":
+            raise ConfigError(
+                f"mxnet cannot be imported: it needs the module {error.name!r}",
+                code="mxnet_broken",
+                hint="pip install 'setuptools<81'" if error.name in ("distutils", "pkg_resources") else None,
+            ) from error
+        raise ConfigError(
+            "mxnet is not installed", code="mxnet_missing", hint="pip install 'mxnet==1.9.1' 'numpy<2'"
+        ) from error
+    except (ImportError, OSError, AttributeError) as error:
+        raise ConfigError(f"mxnet cannot be imported: {error}", code="mxnet_broken") from error
+    return mxnet

@@ -1,0 +1,52 @@
+"""Build of the one extension module: the Cython door and the C++17 kernels behind it.
+
+Everything else about the package stands in pyproject.toml. Three switches of the environment, each "1" to turn on:
+
+FASTINFER_BUILD_DEBUG     -O0 -g and assertions
+FASTINFER_BUILD_SANITIZE  AddressSanitizer and UndefinedBehaviorSanitizer (preload libasan when running)
+FASTINFER_BUILD_COVERAGE  gcov counters in the kernels, line tracing in the Cython
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+
+def switch(name: str) -> bool:
+    return os.environ.get(f"FASTINFER_BUILD_{name}", "") not in ("", "0")
+
+
+compile_args = ["-std=c++17", "-Wall", "-Wextra", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden"]
+link_args: "list[str]" = []
+macros: "list[tuple[str, str | None]]" = []
+directives = {"language_level": 3, "boundscheck": False, "wraparound": False}
+
+if switch("DEBUG"):
+    compile_args += ["-O0", "-g", "-UNDEBUG"]
+else:
+    # No -march: the kernels choose their instruction set at run time, so one build serves every machine.
+    compile_args += ["-O3", "-g0"]
+if switch("SANITIZE"):
+    flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    compile_args += [*flags, "-O1", "-g"]
+    link_args += flags
+if switch("COVERAGE"):
+    compile_args += ["--coverage", "-O0"]
+    link_args += ["--coverage"]
+    macros += [("CYTHON_TRACE_NOGIL", "1")]
+    directives["linetrace"] = True
+
+kernels = Extension(
+    "fastinfer._kernels",
+    sources=["fastinfer/_kernels.pyx", *sorted(str(path) for path in Path("csrc").glob("*.cpp"))],
+    depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
+    include_dirs=["csrc"],
+    language="c++",
+    define_macros=macros,
+    extra_compile_args=compile_args,
+    extra_link_args=link_args,
+)
+
+setup(ext_modules=cythonize([kernels], compiler_directives=directives, build_dir="build/cython"))
