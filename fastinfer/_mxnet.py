@@ -7,10 +7,13 @@ three are dealt with here. Call :func:`load_mxnet` where the framework is needed
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import warnings
 from typing import Any
+
+import numpy as np
 
 from .errors import ConfigError
 
@@ -38,11 +41,9 @@ def load_mxnet(settings: "dict[str, str] | None" = None) -> Any:
     for name, value in (settings or {}).items():
         os.environ.setdefault(name, value)
 
-    import numpy
-
     for name, meaning in REMOVED_ALIASES.items():
-        if name not in numpy.__dict__:
-            setattr(numpy, name, meaning)
+        if name not in np.__dict__:
+            setattr(np, name, meaning)
     try:
         with warnings.catch_warnings():
             # Its own sources use what NumPy and distutils deprecate; nobody who runs a model can act on that.
@@ -63,3 +64,15 @@ def load_mxnet(settings: "dict[str, str] | None" = None) -> Any:
     except (ImportError, OSError, AttributeError) as error:
         raise ConfigError(f"mxnet cannot be imported: {error}", code="mxnet_broken") from error
     return mxnet
+
+
+def ndarray_memory(array: Any) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """The memory of a float32 NDArray in host memory, as a flat NumPy array: what is written there, MXNet reads.
+
+    The caller keeps ``array`` alive, and waits for MXNet before reading or writing.
+    """
+    mxnet = load_mxnet()
+    pointer = ctypes.c_void_p()
+    mxnet.base.check_call(mxnet.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
+    assert pointer.value is not None  # an NDArray of no elements has no memory; none is bound
+    return np.frombuffer((ctypes.c_float * array.size).from_address(pointer.value), dtype=np.float32)

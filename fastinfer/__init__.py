@@ -1,0 +1,1 @@
+"""Local batch inference for MXNet Module models, in the bytes of SageMaker Batch Transform."""

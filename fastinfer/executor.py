@@ -1,0 +1,171 @@
+"""Rows to predictions: a model's graph bound to one context at one batch size, written and read without copies.
+
+Two graphs serve. The *batched* one runs a whole batch through each operator and is fast; whether a row's bits then depend
+on its place in the batch is a matter of the batch size (:mod:`fastinfer.invariance`). The *row-wise* one holds a copy of
+the network for each row of the batch, all sharing the parameters, so that every row is computed exactly as the container
+does it, at batch size 1, at a fraction of the cost of a loop.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from ._mxnet import ndarray_memory
+from .errors import ModelError
+from .model import Model
+
+# Copies of the network in one row-wise graph; benchmarks/test_exact.py found little gain beyond.
+ROWS_PER_EXACT_GRAPH = 16
+
+
+class Executor:
+    """A bound graph.
+
+    Not for use by two threads at a time: each worker has its own.
+
+    Attributes:
+        batch_size: rows of one forward pass.
+        input: float32 array of shape (batch_size, row_values) over the memory that the graph reads (for a GPU: over
+            the host memory that is copied there). Fill it, then call :meth:`forward`.
+        output_shape: shape of one row's prediction, () for a scalar.
+    """
+
+    def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
+        self.batch_size = batch_size
+        self._mxnet = mxnet
+        try:
+            symbol = mxnet.sym.load_json(model.symbol)
+            arguments, auxiliary = _split_params(mxnet.nd.load_frombuffer(model.params))
+        except (mxnet.base.MXNetError, ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"MXNet cannot load it: {_first_line(error)}", path=model.path) from error
+
+        self.output_shape = _check(mxnet, model, symbol, arguments, auxiliary)
+        if row_wise and batch_size > 1:
+            symbol = mxnet.sym.load_json(repeat_rows(symbol.tojson(), model.data_name, batch_size))
+        shape = (batch_size, *model.row_shape)
+        try:
+            self._bound = symbol.simple_bind(ctx=context, grad_req="null", **{model.data_name: shape})
+            self._bound.copy_params_from(arguments, auxiliary, allow_extra_params=True)
+        except mxnet.base.MXNetError as error:
+            raise ModelError(f"MXNet cannot bind it at {shape}: {_first_line(error)}", path=model.path) from error
+
+        data = self._bound.arg_dict[model.data_name]
+        if context.device_type == "gpu":
+            self._device_data, data = data, mxnet.nd.zeros(shape, ctx=mxnet.cpu_pinned(context.device_id))
+        else:
+            self._device_data = None
+        self._data = data  # keeps alive the memory that `input` shows
+        self.input = ndarray_memory(data).reshape(batch_size, model.row_values)
+
+    def forward(self) -> np.ndarray:
+        """Runs the batch that stands in ``input``.
+
+        Returns:
+            float32 array of shape (batch_size, prod(output_shape)), a copy of its own.
+        """
+        if self._device_data is not None:
+            self._data.copyto(self._device_data)
+        self._bound.forward(is_train=False)
+        output = self._bound.outputs[0].asnumpy()
+        return output.reshape(self.batch_size, -1)
+
+
+def repeat_rows(symbol: str, data_name: str, copies: int) -> str:
+    """The graph that runs ``copies`` copies of a network, each on one row of the batch, over shared parameters.
+
+    Args:
+        symbol: a graph as ``Symbol.tojson()`` of this MXNet prints it, with one output.
+        data_name: the input whose first axis is cut into rows.
+        copies: rows of the new graph's batch.
+    """
+    graph = json.loads(symbol)
+    nodes = graph["nodes"]
+    variables = [node for node in nodes if node["op"] == "null"]
+    place = {id(node): index for index, node in enumerate(variables)}
+    repeated = list(variables)
+    data = next(index for index, node in enumerate(variables) if node["name"] == data_name)
+    slices = len(repeated)
+    attributes = {"num_outputs": str(copies), "axis": "0", "squeeze_axis": "False"}
+    repeated.append({"op": "SliceChannel", "name": "rows", "attrs": attributes, "inputs": [[data, 0, 0]]})
+
+    heads = []
+    for copy in range(copies):
+        # Where each node of the original stands in this copy, as the entry that reads its output.
+        entry: "list[Any]" = []
+        for node in nodes:
+            if node["op"] == "null":
+                index = place[id(node)]
+                entry.append([slices, copy, 0] if index == data else [index, 0, 0])
+                continue
+            inputs = [
+                [entry[source][0], entry[source][1] + output, *version]
+                if entry[source][0] == slices
+                else [entry[source][0], output, *version]
+                for source, output, *version in node["inputs"]
+            ]
+            entry.append([len(repeated), 0, 0])
+            repeated.append({**node, "name": f"{node['name']}_row{copy}", "inputs": inputs})
+        source, output, *_ = graph["heads"][0]
+        heads.append([entry[source][0], output, 0])
+    attributes = {"num_args": str(copies), "dim": "0"}
+    repeated.append({"op": "Concat", "name": "predictions", "attrs": attributes, "inputs": heads})
+    return json.dumps(
+        {
+            "nodes": repeated,
+            "arg_nodes": list(range(len(variables))),
+            "heads": [[len(repeated) - 1, 0, 0]],
+            "attrs": graph["attrs"],
+        }
+    )
+
+
+def _split_params(saved: Any) -> "tuple[dict[str, Any], dict[str, Any]]":
+    """Splits a parameter file's ``arg:NAME`` and ``aux:NAME`` entries."""
+    kinds: "dict[str, dict[str, Any]]" = {"arg": {}, "aux": {}}
+    for key, value in saved.items():
+        kind, _, name = key.partition(":")
+        if kind not in kinds:
+            raise ValueError(f"the entry {key!r} is neither arg:NAME nor aux:NAME")
+        kinds[kind][name] = value
+    return kinds["arg"], kinds["aux"]
+
+
+def _check(
+    mxnet: Any, model: Model, symbol: Any, arguments: "dict[str, Any]", auxiliary: "dict[str, Any]"
+) -> "tuple[int, ...]":
+    """Refuses what cannot serve, saying what is missing; returns the shape of one row's prediction."""
+    outputs = symbol.list_outputs()
+    if len(outputs) != 1:
+        raise ModelError(f"the model has {len(outputs)} outputs ({', '.join(outputs)}); one is served", path=model.path)
+    absent = [
+        name
+        for names, saved in ((symbol.list_arguments(), arguments), (symbol.list_auxiliary_states(), auxiliary))
+        for name in names
+        if name not in saved and name != model.data_name and name not in model.label_names
+    ]
+    if absent:
+        raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
+    try:
+        argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(**{model.data_name: (1, *model.row_shape)})
+    except mxnet.base.MXNetError as error:
+        raise ModelError(
+            f"the graph does not take an input of shape {model.row_shape}: {_first_line(error)}", path=model.path
+        ) from error
+    needed = [*zip(symbol.list_arguments(), argument_shapes), *zip(symbol.list_auxiliary_states(), auxiliary_shapes)]
+    saved = {**arguments, **auxiliary}
+    for name, shape in needed:
+        if name in saved and saved[name].shape != shape:
+            raise ModelError(f"the parameter {name} is {saved[name].shape}, the graph needs {shape}", path=model.path)
+    (output_shape,) = output_shapes
+    if output_shape[:1] != (1,):
+        raise ModelError(f"a batch of 1 record gives an output of shape {output_shape}, not one row", path=model.path)
+    return tuple(output_shape[1:])
+
+
+def _first_line(error: Exception) -> str:
+    """MXNet's messages end in a C++ stack trace; the first line that says something is the message."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Traceback")), type(error).__name__)
