@@ -1,0 +1,93 @@
+"""What every fastinfer command shares: how an error becomes a line on stderr and an exit code.
+
+A command is a function of its arguments that prints its data on stdout, raises a
+:class:`~fastinfer.errors.FastinferError` for what it refuses, and returns an exit code or None. :func:`run_command` calls
+it and is the only place that knows codes:
+
+=====  ==========================================================================
+0      done
+1      the data to be read is wrong (:class:`~fastinfer.errors.InputError`)
+2      an option or the machine is (:class:`~fastinfer.errors.ConfigError`, and what argparse refuses)
+3      the model is (:class:`~fastinfer.errors.ModelError`)
+4      a result cannot be written (:class:`~fastinfer.errors.OutputError`)
+130    interrupted (Ctrl-C)
+141    whoever reads stdout has gone (as a shell reports SIGPIPE)
+=====  ==========================================================================
+
+Any other exception is a defect of fastinfer and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from typing import Callable, Optional
+
+from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError
+
+EXIT_OK = 0
+EXIT_CODES: dict[type[FastinferError], int] = {InputError: 1, ConfigError: 2, ModelError: 3, OutputError: 4}
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+# What the system answers when there is no room.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Command = Callable[[Optional[Sequence[str]]], Optional[int]]
+
+
+def exit_code(error: FastinferError) -> int:
+    """The exit code of a command that ended with `error`."""
+    for kind, code in EXIT_CODES.items():
+        if isinstance(error, kind):
+            return code
+    return 1
+
+
+def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code; an error is printed as one ``error: …`` line on stderr.
+
+    Args:
+        command: takes the arguments (None: those of the process) and returns an exit code, None meaning 0.
+        argv: the arguments to hand to it.
+
+    Raises:
+        SystemExit: by argparse itself, for ``--help`` (0) and for what it refuses (2).
+    """
+    try:
+        code = command(argv)
+        # What is still buffered must fail here, not in the interpreter's shutdown.
+        sys.stdout.flush()
+    except FastinferError as error:
+        _say(f"error: {error}")
+        return exit_code(error)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _drop_stdout()
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        # print() names no file: it is stdout that cannot take more.
+        _drop_stdout()
+        _say(f"error: standard output cannot be written: {error.strerror}")
+        return EXIT_CODES[OutputError]
+    return EXIT_OK if code is None else code
+
+
+def _drop_stdout() -> None:
+    """Sends what is still buffered for stdout nowhere, so that the interpreter's last flush has nothing to say."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _say(text: str) -> None:
+    # stderr may be gone as well; the exit code still tells.
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
