@@ -1,0 +1,25 @@
+"""Predictions to text, as the container's encoder prints them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from .kernels import format_json_rows
+
+
+def encode_json(predictions: "np.ndarray[Any, np.dtype[np.float32]]", row_shape: "tuple[int, ...]") -> bytes:
+    """Rows as ``json.dumps(rows.tolist())`` prints them, without the outermost brackets.
+
+    Args:
+        predictions: C-contiguous float32 array of shape (rows, prod(row_shape)).
+        row_shape: shape of one row's prediction; a row of shape () is a bare number.
+    """
+    if len(row_shape) == 1:
+        return format_json_rows(predictions)
+    if row_shape == ():
+        return format_json_rows(predictions.reshape(1, -1))[1:-1]
+    # Deeper nests are rare (segmentation maps): the standard library prints them.
+    return json.dumps(predictions.reshape(-1, *row_shape).tolist())[1:-1].encode()

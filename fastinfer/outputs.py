@@ -1,0 +1,232 @@
+"""Where results go: ``KEY.out`` below one folder, each under its name only when it is whole.
+
+A file is written under a temporary name in the folder it will stand in, then renamed, so that a run killed at any moment
+leaves finished outputs and temporary files, never half an output. The next run sweeps the temporary files away and goes on
+with what is missing; ``_run.json`` tells it whether the outputs that stand there are of the same model and options.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ConfigError, OutputError
+from .inputs import InputFile
+
+OUTPUT_SUFFIX = ".out"
+RUN_RECORD = "_run.json"
+TEMPORARY_PREFIX = ".fastinfer-"
+
+# What an unfinished output holds in memory before it goes to its temporary file.
+BUFFER_BYTES = 1 << 20
+
+
+class OutputFolder:
+    """The folder of one run's outputs.
+
+    Args:
+        root: the folder; made when the run is opened.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._finished: "dict[str, dict[str, int]]" = {}
+
+    @contextlib.contextmanager
+    def open_run(self, record: "dict[str, Any]", *, overwrite: bool) -> "Iterator[OutputFolder]":
+        """Holds the folder for one run: nobody else's run may write there meanwhile.
+
+        Args:
+            record: what the bytes of the outputs depend on; kept in ``_run.json``.
+            overwrite: makes every output anew, also where the folder holds another run's.
+
+        Raises:
+            ConfigError: ``output_in_use``, or ``other_run`` where the outputs in the folder depend on other things.
+            OutputError: the folder cannot be made or written.
+        """
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise unwritable(self.root, error) from error
+        try:
+            # A lock on the folder itself: it leaves no file behind and goes with the process, however that ends.
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError(
+                    "another run is writing there", code="output_in_use", path=self.root, hint="wait, or name another folder"
+                ) from error
+            self.resumes = self._check_record(record, overwrite)
+            self.write_record(record)
+            yield self
+        finally:
+            os.close(lock)
+
+    def write_record(self, record: "dict[str, Any]") -> None:
+        """Puts ``record`` in the place of the run's ``_run.json``."""
+        write_whole(os.path.join(self.root, RUN_RECORD), (json.dumps(record, indent=2) + "\n").encode(), "record")
+
+    def has(self, item: InputFile) -> bool:
+        """Whether the output of ``item`` as it is now stands there."""
+        if not self.resumes:
+            return False
+        folder, _, name = item.key.rpartition("/")
+        if folder not in self._finished:
+            # Inputs come folder by folder: what earlier folders held is not asked for again.
+            self._finished = {folder: self._list(folder)}
+        return self._finished[folder].get(name + OUTPUT_SUFFIX) == item.modified_ns
+
+    def create(self, item: InputFile, worker: str) -> OutputFile:
+        """The output of ``item``, to be filled."""
+        return OutputFile(os.path.join(self.root, item.key + OUTPUT_SUFFIX), worker, item.modified_ns)
+
+    def _check_record(self, record: "dict[str, Any]", overwrite: bool) -> bool:
+        """Whether outputs in the folder may be taken as this run's own."""
+        path = os.path.join(self.root, RUN_RECORD)
+        if overwrite:
+            return False
+        try:
+            with open(path, encoding="utf-8") as file:
+                earlier = json.load(file)["depends_on"]
+        except FileNotFoundError:
+            foreign = next((name for name in sorted(os.listdir(self.root)) if name.endswith(OUTPUT_SUFFIX)), None)
+            if foreign is None:
+                return False
+            raise ConfigError(
+                f"the folder holds {foreign} but no {RUN_RECORD} that says where it came from",
+                code="other_run",
+                path=self.root,
+                hint="name another folder, or --overwrite",
+            ) from None
+        except OSError as error:
+            raise unwritable(path, error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                "is not the record of a run", code="other_run", path=path, hint="name another folder, or --overwrite"
+            ) from error
+        current = record["depends_on"]
+        differing = [
+            f"{key} was {earlier.get(key)!r}, is {current.get(key)!r}"
+            for key in {**current, **earlier}
+            if earlier.get(key) != current.get(key)
+        ]
+        if differing:
+            raise ConfigError(
+                f"the outputs there are of another run: {'; '.join(differing)}",
+                code="other_run",
+                path=self.root,
+                hint="name another folder, or --overwrite",
+            )
+        return True
+
+    def _list(self, folder: str) -> "dict[str, int]":
+        """Names and times of the finished outputs in one folder; sweeps away what a killed run left."""
+        finished = {}
+        try:
+            with os.scandir(os.path.join(self.root, folder)) as entries:
+                for entry in entries:
+                    if entry.name.startswith(TEMPORARY_PREFIX):
+                        os.unlink(entry.path)
+                    elif entry.name.endswith(OUTPUT_SUFFIX):
+                        finished[entry.name] = entry.stat().st_mtime_ns
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise unwritable(os.path.join(self.root, folder), error) from error
+        return finished
+
+
+@dataclass
+class OutputFile:
+    """One output on its way: text is added, then it is finished or dropped.
+
+    Attributes:
+        path: its final name.
+        worker: tells the temporary names of concurrent writers apart.
+        modified_ns: the time of last change that the file gets: its input's, by which a later run sees whether the input
+            has changed since, at any moment of this run; None for now.
+        rows: predictions in it so far; the caller counts.
+    """
+
+    path: str
+    worker: str
+    modified_ns: "int | None" = None
+    rows: int = 0
+    _parts: "list[bytes]" = field(default_factory=list)
+    _held: int = 0
+    _handle: "int | None" = None
+
+    def add(self, text: bytes) -> None:
+        """Adds text at the end. Raises OutputError."""
+        self._parts.append(text)
+        self._held += len(text)
+        if self._held >= BUFFER_BYTES:
+            self._spill()
+
+    def finish(self) -> None:
+        """Gives the file its name. Raises OutputError, and nothing bears the name then."""
+        self._spill()
+        assert self._handle is not None
+        try:
+            if self.modified_ns is not None:
+                os.utime(self._handle, ns=(self.modified_ns, self.modified_ns))
+            os.close(self._handle)
+            self._handle = None
+            os.rename(self._temporary, self.path)
+        except OSError as error:
+            self.drop()
+            raise unwritable(self.path, error) from error
+
+    def drop(self) -> None:
+        """Leaves no trace of an output that cannot be finished."""
+        self._parts.clear()
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+        with contextlib.suppress(OSError):
+            os.unlink(self._temporary)
+
+    @property
+    def _temporary(self) -> str:
+        return f"{os.path.dirname(self.path)}/{TEMPORARY_PREFIX}{self.worker}"
+
+    def _spill(self) -> None:
+        try:
+            if self._handle is None:
+                self._handle = _create(self._temporary)
+            content = b"".join(self._parts)
+            written = 0
+            while written < len(content):
+                written += os.write(self._handle, content[written:])
+        except OSError as error:
+            self.drop()
+            raise unwritable(self.path, error) from error
+        self._parts.clear()
+        self._held = 0
+
+
+def write_whole(path: str, content: bytes, worker: str) -> None:
+    """Writes a file so that its name only ever stands for the whole. Raises OutputError."""
+    file = OutputFile(path, worker)
+    file.add(content)
+    file.finish()
+
+
+def unwritable(path: str, error: OSError) -> OutputError:
+    """The error for a place that the system does not let us write."""
+    return OutputError(f"cannot be written: {error.strerror}", path=path)
+
+
+def _create(path: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o666)
