@@ -1,0 +1,235 @@
+# The door to csrc/: take a buffer, release the GIL, call, return. Words, errors and defaults are kernels.py's matter.
+
+import os
+
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.ref cimport Py_XDECREF
+
+from .errors import ConfigError
+
+cdef extern from "Python.h":
+    ctypedef struct PyObject
+    PyObject* PyBytes_FromStringAndSize(const char* text, Py_ssize_t size) except NULL
+    char* PyBytes_AS_STRING(PyObject* text)
+    int _PyBytes_Resize(PyObject** text, Py_ssize_t size) except -1
+
+
+def available_isas():
+    """Names of the instruction sets that this build has and this CPU runs, best first; the last one is ``scalar``."""
+    names = []
+    cdef size_t index = 0
+    while kernels_at(index) != NULL:
+        names.append(kernels_at(index).name.decode())
+        index += 1
+    return names
+
+
+cdef const Kernels* _find(isa) except NULL:
+    cdef bytes name = isa.encode("utf-8", "replace")
+    cdef const Kernels* kernels = find_kernels(name)
+    if kernels == NULL:
+        raise ConfigError(
+            f"FASTINFER_ISA={isa!r} is not an instruction set that this build has and this CPU runs",
+            code="unknown_isa",
+            hint=f"one of: {', '.join(available_isas())}",
+        )
+    return kernels
+
+
+# Chosen once, here; every call that names no other goes through it.
+cdef const Kernels* _active = _find(os.environ.get("FASTINFER_ISA") or available_isas()[0])
+
+
+def active_isa():
+    """The name of the instruction set in use: the best one, or what ``FASTINFER_ISA`` says."""
+    return _active.name.decode()
+
+
+cdef const Kernels* _chosen(isa) except NULL:
+    return _active if isa is None else _find(isa)
+
+
+cdef int _take_floats(object owner, Py_buffer* view, int flags) except -1:
+    """A C-contiguous float32 view of `owner`, or BufferError/ValueError."""
+    PyObject_GetBuffer(owner, view, flags | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    cdef const char* format = view.format
+    if format != NULL and (format[0] == c"<" or format[0] == c"=" or format[0] == c"@"):
+        format += 1
+    if format == NULL or format[0] != c"f" or format[1] != 0 or view.itemsize != sizeof(float):
+        PyBuffer_Release(view)
+        raise ValueError("expected a buffer of float32")
+    return 0
+
+
+cdef int _check_range(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size) except -1:
+    if not 0 <= start <= stop <= size:
+        raise ValueError(f"range {start}:{stop} is not within 0:{size}")
+    return 0
+
+
+cdef class CsvParser:
+    """Reads one CSV body into float32 buffers, in as many calls as it takes."""
+
+    def __cinit__(self, body=None, *, comment=None, missing=None, isa=None):
+        self.kernels = _chosen(isa)[0]
+        if comment is not None:
+            sign = comment.encode()
+            if len(sign) != 1 or sign in b"0123456789+-.,eE \t\r\n\0":
+                raise ConfigError(f"a comment sign is one ASCII character that no number holds, not {comment!r}")
+            self.options.comment = sign[0]
+        self.options.has_missing = missing is not None
+        self.options.missing = 0.0 if missing is None else <float><double>missing
+        if body is not None:
+            self.reset(body)
+
+    def __dealloc__(self):
+        self.release()
+
+    def reset(self, body, Py_ssize_t start=0, Py_ssize_t stop=-1, Py_ssize_t columns=0):
+        """Takes another body: its bytes from `start` to `stop` (-1: the end). Positions count from the body's first byte.
+
+        `start` must begin a line. `columns` is what a line must hold; 0: what the first one holds.
+        """
+        self.release()
+        PyObject_GetBuffer(body, &self.body, PyBUF_SIMPLE)
+        self.has_body = True
+        if stop < 0:
+            stop = self.body.len
+        _check_range(start, stop, self.body.len)
+        self.stop = stop
+        self.state.position = start
+        self.state.cells = 0
+        self.state.columns = columns
+        self.code = <int>Code.output_full
+
+    def release(self):
+        """Lets the body go (a memory map can be closed, a bytearray resized)."""
+        if self.has_body:
+            self.has_body = False
+            PyBuffer_Release(&self.body)
+
+    @property
+    def position(self):
+        """Byte offset in the body of the next unread byte; after an error, of the cell or line end at fault."""
+        return self.state.position
+
+    @property
+    def cells(self):
+        """Cells read of the line that `position` stands in."""
+        return self.state.cells
+
+    @property
+    def columns(self):
+        """Cells of a line; 0 until the first line has ended."""
+        return self.state.columns
+
+    @property
+    def done(self):
+        """Whether all of the body has been read."""
+        return self.code == <int>Code.ok
+
+    cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=0, Py_ssize_t stop=-1) except -1:
+        """Writes values into the float32 buffer `out` from value `start` up to `stop` (-1: its end); returns how many.
+
+        `code` says then why it stopped: csrc/status.h.
+        """
+        cdef Py_buffer view
+        cdef size_t written = 0
+        cdef Status status
+        if not self.has_body:
+            raise ValueError("the parser has no body")
+        _take_floats(out, &view, PyBUF_WRITABLE)
+        try:
+            if stop < 0:
+                stop = view.len // <Py_ssize_t>sizeof(float)
+            _check_range(start, stop, view.len // <Py_ssize_t>sizeof(float))
+            with nogil:
+                status = self.kernels.parse_csv(
+                    <const char*>self.body.buf, <const char*>self.body.buf + self.stop, self.options, self.state,
+                    <float*>view.buf + start, stop - start, written,
+                )
+        finally:
+            PyBuffer_Release(&view)
+        self.code = <int>status.code
+        return <Py_ssize_t>written
+
+
+cdef object _format(FormatRows format_rows, object rows, Py_ssize_t brackets):
+    """The text of `rows`, within `[` and `]` where brackets is 1."""
+    cdef Py_buffer view
+    cdef Py_ssize_t count, per_row
+    cdef char* out
+    cdef char* end
+    cdef PyObject* text = NULL
+    _take_floats(rows, &view, 0)
+    try:
+        if view.ndim != 2:
+            raise ValueError(f"expected rows of values, not an array of {view.ndim} dimensions")
+        count, per_row = view.shape[0], view.shape[1]
+        # Of an array that fits in memory, eight times the size does not overflow 64 bits.
+        text = PyBytes_FromStringAndSize(
+            NULL, view.len // <Py_ssize_t>sizeof(float) * <Py_ssize_t>kValueBound + count * 8 + 2 * brackets
+        )
+        out = PyBytes_AS_STRING(text)
+        with nogil:
+            if brackets:
+                out[0] = c"["
+            end = format_rows(<const float*>view.buf, count, per_row, out + brackets)
+            if brackets:
+                end[0] = c"]"
+        _PyBytes_Resize(&text, end + brackets - out)
+        return <object>text
+    finally:
+        Py_XDECREF(text)
+        PyBuffer_Release(&view)
+
+
+def format_json_rows(rows, *, isa=None):
+    """`[a, b], [c, d]`: 2-D float32 rows as JSON, without the outermost brackets."""
+    return _format(_chosen(isa).format_json_rows, rows, 0)
+
+
+def format_json(rows, *, isa=None):
+    """`[[a, b], [c, d]]`: json.dumps(rows.tolist()) of 2-D float32 rows."""
+    return _format(_chosen(isa).format_json_rows, rows, 1)
+
+
+def format_csv_rows(rows, *, isa=None):
+    """2-D float32 rows as CSV lines."""
+    return _format(_chosen(isa).format_csv_rows, rows, 0)
+
+
+def count_lines(body, Py_ssize_t start=0, Py_ssize_t stop=-1, *, isa=None):
+    """Lines of body[start:stop]; a last line without a line end counts."""
+    cdef const Kernels* kernels = _chosen(isa)
+    cdef Py_buffer view
+    cdef size_t lines
+    PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
+    try:
+        if stop < 0:
+            stop = view.len
+        _check_range(start, stop, view.len)
+        with nogil:
+            lines = kernels.count_lines(<const char*>view.buf + start, <const char*>view.buf + stop)
+    finally:
+        PyBuffer_Release(&view)
+    return lines
+
+
+def find_line_start(body, Py_ssize_t position, *, isa=None):
+    """The first byte offset at or after `position` that begins a line of `body`, or its length."""
+    cdef const Kernels* kernels = _chosen(isa)
+    cdef Py_buffer view
+    cdef const char* found
+    PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
+    try:
+        _check_range(0, position, view.len)
+        with nogil:
+            found = kernels.find_line_start(
+                <const char*>view.buf, <const char*>view.buf + view.len, <const char*>view.buf + position
+            )
+        return found - <const char*>view.buf
+    finally:
+        PyBuffer_Release(&view)
