@@ -35,6 +35,7 @@ class OutputFolder:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.resumes = False
         self._finished: "dict[str, dict[str, int]]" = {}
 
     @contextlib.contextmanager
@@ -67,6 +68,10 @@ class OutputFolder:
             yield self
         finally:
             os.close(lock)
+
+    def look(self, *, overwrite: bool) -> None:
+        """Takes the outputs in the folder for this run's own, for a look at what is left to do. Nothing is written."""
+        self.resumes = not overwrite and os.path.exists(os.path.join(self.root, RUN_RECORD))
 
     def write_record(self, record: "dict[str, Any]") -> None:
         """Puts ``record`` in the place of the run's ``_run.json``."""

@@ -1,0 +1,178 @@
+"""``python -m fastinfer.transform IN OUT``: batch transform on this machine.
+
+Data and ``--json`` go to stdout, words and progress to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ._command import run_command
+from .inputs import find_inputs
+from .model import find_model, load_model
+from .outputs import OutputFolder
+
+if TYPE_CHECKING:
+    from .engine import Summary
+    from .worker import ShardReport
+
+EPILOG = """\
+IN may be a folder (every .csv file below it), a file, or a quoted glob. IN/x/NAME.csv becomes OUT/x/NAME.csv.out, with the
+bytes that SageMaker Batch Transform's MXNet container gives. Run again, it goes on where it was stopped: outputs that are
+finished, of inputs that have not changed, are left alone.
+
+exit codes: 0 done; 1 an input is wrong; 2 an option is wrong, or the machine lacks something; 3 the model cannot be used;
+4 an output cannot be written; 130 interrupted. Finished outputs stay in every case.
+"""
+
+
+def main(argv: "Sequence[str] | None" = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(_transform, argv)
+
+
+def _count(text: str) -> "int | None":
+    """``auto``, or a number of at least 1."""
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected auto or a number of at least 1, found {text!r}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastinfer.transform",
+        description="Run an MXNet model over CSV files on this machine.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", metavar="IN", help="folder, file or glob of CSV records")
+    parser.add_argument("output", metavar="OUT", help="folder of the results; made where it is missing")
+    parser.add_argument(
+        "--model",
+        metavar="PATH",
+        help="folder or model.tar.gz as SageMaker training saved it (default: $FASTINFER_MODEL, $SM_MODEL_DIR, else the "
+        "MNIST model that fastinfer ships)",
+    )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="the container's own bytes: every row computed as at batch size 1 (slower)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_count,
+        metavar="auto|N",
+        help="rows of one forward pass (default auto: a size at which a row's bytes depend on the row alone)",
+    )
+    parser.add_argument(
+        "--workers", type=_count, metavar="auto|N", help="threads, each with its own graph (default auto: one a core)"
+    )
+    parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
+    parser.add_argument("--overwrite", action="store_true", help="make outputs anew that are there already")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def _transform(argv: "Sequence[str] | None") -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.dry_run:
+        return _dry_run(arguments)
+    path, origin = find_model(arguments.model)
+    model = load_model(path)
+    if arguments.model is None and not arguments.quiet:
+        _say(f"model: {path} ({origin})")
+
+    # Imported late: --help and --dry-run should not wait for NumPy.
+    from .engine import Options, transform
+
+    options = Options(
+        arguments.exact, arguments.batch_size, arguments.workers, arguments.device, arguments.overwrite
+    )
+    with _Progress(arguments) as progress:
+        summary = transform(model, arguments.input, arguments.output, options, progress=progress.add)
+    if not arguments.quiet:
+        if not summary.invariant:
+            _say(f"warning: at batch size {summary.batch_size} a row's last bits depend on its place in the batch")
+        _say(describe(summary))
+    if arguments.json:
+        print(json.dumps(summary.as_dict()))
+    return 0
+
+
+def describe(summary: Summary) -> str:
+    """The last line of a run."""
+    parts = [f"{summary.inputs:,} inputs", f"{summary.images:,} images", f"{summary.rejected:,} rejected"]
+    if summary.skipped:
+        parts.insert(1, f"{summary.skipped:,} finished before")
+    parts += [
+        f"{summary.seconds:.2f} s",
+        f"{summary.images_per_second:,.0f} images/s",
+        f"peak memory {summary.peak_memory_bytes / (1 << 20):,.0f} MiB",
+    ]
+    return ", ".join(parts)
+
+
+def _dry_run(arguments: argparse.Namespace) -> int:
+    """Lists and counts; MXNet is not imported, nothing is written."""
+    path, origin = find_model(arguments.model)
+    load_model(path)
+    folder = OutputFolder(arguments.output)
+    folder.look(overwrite=arguments.overwrite)
+    todo = skipped = size = 0
+    for item in find_inputs(arguments.input):
+        if folder.has(item):
+            skipped += 1
+        else:
+            todo += 1
+            size += item.size
+    if arguments.json:
+        print(json.dumps({"inputs": todo, "skipped": skipped, "bytes": size, "model": os.fspath(path)}))
+    elif not arguments.quiet:
+        _say(f"model: {path} ({origin})")
+        _say(f"would transform {todo:,} inputs ({size:,} bytes) into {arguments.output}; {skipped:,} finished before")
+    return 0
+
+
+class _Progress:
+    """A bar on a terminal, nothing elsewhere."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._shown = sys.stderr.isatty() and not arguments.quiet
+        self._source = arguments.input
+
+    def __enter__(self) -> _Progress:
+        self._images = 0
+        if self._shown:
+            from tqdm import tqdm
+
+            # A listing of its own, so that the bar is right from its start.
+            total = sum(item.size for item in find_inputs(self._source))
+            self._bar = tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, leave=False)
+        return self
+
+    def add(self, report: ShardReport) -> None:
+        if self._shown:
+            self._images += report.images
+            self._bar.update(report.bytes_read)
+            self._bar.set_postfix_str(f"{self._images:,} images")
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.close()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
