@@ -63,7 +63,23 @@ def load_mxnet(settings: "dict[str, str] | None" = None) -> Any:
         ) from error
     except (ImportError, OSError, AttributeError) as error:
         raise ConfigError(f"mxnet cannot be imported: {error}", code="mxnet_broken") from error
+    _start_engine(mxnet)
     return mxnet
+
+
+def _start_engine(mxnet: Any) -> None:
+    """Starts MXNet's engine without the line it prints when its type was chosen; errors are raised, not printed."""
+    if sys.stderr is None:  # closed by whoever started us: there is nothing to quiet
+        return
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        mxnet.nd.waitall()
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def ndarray_memory(array: Any) -> "np.ndarray[Any, np.dtype[np.float32]]":

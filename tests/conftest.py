@@ -1,0 +1,68 @@
+"""What several test modules share: models, real images as CSV, and a fresh environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastinfer.idx import read_idx
+from tests import models
+
+MNIST = Path(__file__).parent.parent / "examples" / "mnist"
+
+# Cells as SageMaker's sample data prints them, as the pixels themselves, and as Python prints floats.
+SAMPLE_CELLS = np.array([b"%.6E" % (np.float32(pixel) * np.float32(1 / 255)) for pixel in range(256)], dtype=object)
+INTEGER_CELLS = np.array([b"%d" % pixel for pixel in range(256)], dtype=object)
+REPR_CELLS = np.array([repr(pixel / 255).encode() for pixel in range(256)], dtype=object)
+CELLS = {"sample": SAMPLE_CELLS, "integers": INTEGER_CELLS, "repr": REPR_CELLS}
+
+
+@pytest.fixture(autouse=True)
+def _no_model_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FASTINFER_MODEL", "SM_MODEL_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def digits() -> "np.ndarray":
+    """The test images of MNIST, uint8 (10000, 784)."""
+    return read_idx(MNIST / "test" / "images.gz", rank=3).reshape(-1, 784)
+
+
+@pytest.fixture(scope="session")
+def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.save(models.mlp, tmp_path_factory.mktemp("mlp"))
+
+
+@pytest.fixture(scope="session")
+def convolution(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.save(models.convolution, tmp_path_factory.mktemp("convolution"))
+
+
+@pytest.fixture(scope="session")
+def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.save(models.linear, tmp_path_factory.mktemp("linear"))
+
+
+@pytest.fixture
+def samples(tmp_path: Path, digits: "np.ndarray") -> Iterator[Path]:
+    """A folder of 30 one-image files as the sample data prints them, in two sub-folders."""
+    folder = tmp_path / "in"
+    for number, digit in enumerate(digits[:30]):
+        path = folder / ("a" if number % 2 else "b/c") / f"data-{number}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(csv(digit[None]))
+    return folder
+
+
+def csv(rows: "np.ndarray", form: str = "sample", newline: bytes = b"\n") -> bytes:
+    """Rows of pixels as a CSV body, a line each."""
+    return b"".join(b",".join(line) + newline for line in CELLS[form][rows])
+
+
+def read_tree(folder: Path) -> "dict[str, bytes]":
+    """All outputs below a folder, by their names there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.out")}
