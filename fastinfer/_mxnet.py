@@ -26,7 +26,7 @@ REMOVED_ALIASES = {"bool": bool, "int": int, "float": float, "complex": complex,
 INFERENCE_SETTINGS = {"OMP_NUM_THREADS": "1", "MXNET_ENGINE_TYPE": "NaiveEngine", "MXNET_SUBGRAPH_VERBOSE": "0"}
 
 
-def load_mxnet(settings: "dict[str, str] | None" = None) -> Any:
+def load_mxnet(settings: dict[str, str] | None = None) -> Any:
     """Imports mxnet and returns it; later calls return the same module at no cost.
 
     Args:
@@ -82,7 +82,7 @@ def _start_engine(mxnet: Any) -> None:
         os.close(nowhere)
 
 
-def ndarray_memory(array: Any) -> "np.ndarray[Any, np.dtype[np.float32]]":
+def ndarray_memory(array: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The memory of a float32 NDArray in host memory, as a flat NumPy array: what is written there, MXNet reads.
 
     The caller keeps ``array`` alive, and waits for MXNet before reading or writing.

@@ -8,7 +8,7 @@ from ._mxnet import load_mxnet
 from .errors import ConfigError, quote
 
 
-def parse_device(text: str) -> "list[tuple[str, int]]":
+def parse_device(text: str) -> list[tuple[str, int]]:
     """The devices that ``text`` names, as (kind, index): ``gpu:0,1`` is [("gpu", 0), ("gpu", 1)].
 
     Raises:
@@ -24,7 +24,7 @@ def parse_device(text: str) -> "list[tuple[str, int]]":
     return devices
 
 
-def open_contexts(devices: "list[tuple[str, int]]") -> "list[Any]":
+def open_contexts(devices: list[tuple[str, int]]) -> list[Any]:
     """MXNet contexts of the devices.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from .kernels import format_json_rows
 
 
-def encode_json(predictions: "np.ndarray[Any, np.dtype[np.float32]]", row_shape: "tuple[int, ...]") -> bytes:
+def encode_json(predictions: np.ndarray[Any, np.dtype[np.float32]], row_shape: tuple[int, ...]) -> bytes:
     """Rows as ``json.dumps(rows.tolist())`` prints them, without the outermost brackets.
 
     Args:

@@ -28,6 +28,9 @@ from .outputs import OutputFolder
 from .plan import plan_shards
 from .worker import Job, Shard, ShardReport, run_shard
 
+# How long an interrupted run waits for its workers to leave off.
+STOP_TIMEOUT_S = 1.5
+
 Progress = Callable[[ShardReport], None]
 
 
@@ -44,8 +47,8 @@ class Options:
     """
 
     exact: bool = False
-    batch_size: "int | None" = None
-    workers: "int | None" = None
+    batch_size: int | None = None
+    workers: int | None = None
     device: str = "cpu"
     overwrite: bool = False
 
@@ -91,7 +94,7 @@ class Summary:
     def images_per_second(self) -> float:
         return self.images / self.seconds if self.seconds else 0.0
 
-    def as_dict(self) -> "dict[str, Any]":
+    def as_dict(self) -> dict[str, Any]:
         """All of it, for ``--json``."""
         return {**asdict(self), "images_per_second": self.images_per_second}
 
@@ -100,10 +103,10 @@ def transform(
     model: Model,
     source: str,
     output: str,
-    options: Options = Options(),  # noqa: B008 - immutable
+    options: Options = Options(),
     *,
-    progress: "Progress | None" = None,
-    stop: "threading.Event | None" = None,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
 ) -> Summary:
     """Transforms all that ``source`` names into ``output``.
 
@@ -155,7 +158,7 @@ def transform(
         ready = time.perf_counter()
         summary.startup_seconds = ready - started
 
-        def unfinished() -> "Iterator[InputFile]":
+        def unfinished() -> Iterator[InputFile]:
             for item in _chain(first, inputs):
                 if folder.has(item):
                     summary.skipped += 1
@@ -182,35 +185,47 @@ def transform(
     return summary
 
 
-def _chain(first: InputFile, rest: "Iterator[InputFile]") -> "Iterator[InputFile]":
+def _chain(first: InputFile, rest: Iterator[InputFile]) -> Iterator[InputFile]:
     yield first
     yield from rest
 
 
-def _run_all(shards: "Iterator[Shard]", job: Job, workers: int) -> "Iterator[ShardReport]":
+def _run_all(shards: Iterator[Shard], job: Job, workers: int) -> Iterator[ShardReport]:
     """Runs shards on threads as workers become free; reports come as shards end."""
     from joblib import Parallel, delayed
 
-    def until_stopped() -> "Iterator[Any]":
+    idle = threading.Condition()
+    running = 0
+
+    def run(shard: Shard) -> ShardReport:
+        nonlocal running
+        with idle:
+            running += 1
+        try:
+            return run_shard(shard, job)
+        finally:
+            with idle:
+                running -= 1
+                idle.notify()
+
+    def until_stopped() -> Iterator[Any]:
         for shard in shards:
             if job.stop.is_set():
                 return
-            yield delayed(run_shard)(shard, job)
+            yield delayed(run)(shard)
 
-    # Threads: one import of MXNet serves all, and the GIL is free while they parse, predict and print.
-    reports = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")(until_stopped())
     try:
-        yield from reports
+        # Threads: one import of MXNet serves all, and the GIL is free while they parse, predict and print.
+        yield from Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")(until_stopped())
     except BaseException:
-        # Ctrl-C: workers leave off at their next batch, and what they have finished is kept.
+        # Ctrl-C: workers leave off at their next batch; what they have finished stays, what they have not is cleared away.
         job.stop.set()
-        with contextlib.suppress(Exception):
-            for _ in reports:
-                pass
+        with idle:
+            idle.wait_for(lambda: running == 0, timeout=STOP_TIMEOUT_S)
         raise
 
 
-def _choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options) -> "tuple[int, bool, bool]":
+def _choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options) -> tuple[int, bool, bool]:
     """The batch size, whether the graph is row-wise, and whether a row's bits depend on the row alone."""
 
     def bind(batch_size: int) -> Executor:

@@ -47,7 +47,7 @@ class FastinferError(Exception):
         text = f"{place}: {self.message}" if place else self.message
         return f"{text}. Hint: {self.hint}" if self.hint else text
 
-    def __reduce__(self) -> "tuple[object, ...]":
+    def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders; the default would call __init__ without the keywords.
         return (_restore, (type(self), self.message, self.__dict__.copy()))
 
@@ -80,7 +80,7 @@ class ConfigError(FastinferError, ValueError):
     code = "bad_option"
 
 
-def quote(found: "bytes | str") -> str:
+def quote(found: bytes | str) -> str:
     """The found text as a message shows it: cut to 60 characters, unprintable bytes escaped."""
     text = found.decode("utf-8", "backslashreplace") if isinstance(found, bytes) else found
     if len(text) > FOUND_LIMIT:
@@ -88,7 +88,7 @@ def quote(found: "bytes | str") -> str:
     return repr(text)
 
 
-def _restore(kind: "type[FastinferError]", message: str, state: "dict[str, object]") -> FastinferError:
+def _restore(kind: type[FastinferError], message: str, state: dict[str, object]) -> FastinferError:
     error = kind(message)
     error.__dict__.update(state)
     return error

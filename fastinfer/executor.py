@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._mxnet import ndarray_memory
 from .errors import ModelError
@@ -60,7 +61,7 @@ class Executor:
         self._data = data  # keeps alive the memory that `input` shows
         self.input = ndarray_memory(data).reshape(batch_size, model.row_values)
 
-    def forward(self) -> np.ndarray:
+    def forward(self) -> NDArray[np.float32]:
         """Runs the batch that stands in ``input``.
 
         Returns:
@@ -69,7 +70,7 @@ class Executor:
         if self._device_data is not None:
             self._data.copyto(self._device_data)
         self._bound.forward(is_train=False)
-        output = self._bound.outputs[0].asnumpy()
+        output: NDArray[np.float32] = self._bound.outputs[0].asnumpy()
         return output.reshape(self.batch_size, -1)
 
 
@@ -94,7 +95,7 @@ def repeat_rows(symbol: str, data_name: str, copies: int) -> str:
     heads = []
     for copy in range(copies):
         # Where each node of the original stands in this copy, as the entry that reads its output.
-        entry: "list[Any]" = []
+        entry: list[Any] = []
         for node in nodes:
             if node["op"] == "null":
                 index = place[id(node)]
@@ -122,9 +123,9 @@ def repeat_rows(symbol: str, data_name: str, copies: int) -> str:
     )
 
 
-def _split_params(saved: Any) -> "tuple[dict[str, Any], dict[str, Any]]":
+def _split_params(saved: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits a parameter file's ``arg:NAME`` and ``aux:NAME`` entries."""
-    kinds: "dict[str, dict[str, Any]]" = {"arg": {}, "aux": {}}
+    kinds: dict[str, dict[str, Any]] = {"arg": {}, "aux": {}}
     for key, value in saved.items():
         kind, _, name = key.partition(":")
         if kind not in kinds:
@@ -134,8 +135,8 @@ def _split_params(saved: Any) -> "tuple[dict[str, Any], dict[str, Any]]":
 
 
 def _check(
-    mxnet: Any, model: Model, symbol: Any, arguments: "dict[str, Any]", auxiliary: "dict[str, Any]"
-) -> "tuple[int, ...]":
+    mxnet: Any, model: Model, symbol: Any, arguments: dict[str, Any], auxiliary: dict[str, Any]
+) -> tuple[int, ...]:
     """Refuses what cannot serve, saying what is missing; returns the shape of one row's prediction."""
     outputs = symbol.list_outputs()
     if len(outputs) != 1:
@@ -149,7 +150,9 @@ def _check(
     if absent:
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
     try:
-        argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(**{model.data_name: (1, *model.row_shape)})
+        argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(
+            **{model.data_name: (1, *model.row_shape)}
+        )
     except mxnet.base.MXNetError as error:
         raise ModelError(
             f"the graph does not take an input of shape {model.row_shape}: {_first_line(error)}", path=model.path

@@ -41,7 +41,7 @@ class InputFile:
     modified_ns: int
 
 
-def find_inputs(source: str) -> "Iterator[InputFile]":
+def find_inputs(source: str) -> Iterator[InputFile]:
     """Lists what ``source`` names, in the order of the names: all ``.csv`` files below a folder, a file, or a glob.
 
     Raises:
@@ -57,7 +57,7 @@ def find_inputs(source: str) -> "Iterator[InputFile]":
         raise InputError("no such file or folder", code="input_missing", path=source)
 
 
-def read_chunks(path: str, buffer: bytearray) -> "Iterator[tuple[int, int]]":
+def read_chunks(path: str, buffer: bytearray) -> Iterator[tuple[int, int]]:
     """Reads a file into ``buffer``, chunk by chunk, each ending where a line ends (or the file).
 
     Args:
@@ -120,7 +120,7 @@ def _last_line_end(buffer: bytearray, stop: int) -> int:
     return found or buffer.rfind(b"\r", 0, stop - 1) + 1
 
 
-def _walk(folder: str, prefix: str, above: "tuple[tuple[int, int], ...]") -> "Iterator[InputFile]":
+def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[InputFile]:
     try:
         status = os.stat(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -136,7 +136,7 @@ def _walk(folder: str, prefix: str, above: "tuple[tuple[int, int], ...]") -> "It
             yield _stat(entry.path, prefix + entry.name)
 
 
-def _glob(pattern: str) -> "Iterator[InputFile]":
+def _glob(pattern: str) -> Iterator[InputFile]:
     """Files that match; keys are relative to the part of the pattern before its first sign, cut at the last ``/``."""
     first_sign = min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)
     base = pattern[: pattern.rfind("/", 0, first_sign) + 1]

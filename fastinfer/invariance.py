@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .executor import Executor
 
@@ -22,7 +23,7 @@ CANDIDATES = (480, 400, 240, 144, 96, 48, 16)
 INPUT_BYTES_LIMIT = 8 << 20
 
 
-def find_batch_size(bind: "Callable[[int], Executor]", row_values: int) -> "Executor | None":
+def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> Executor | None:
     """The first invariant candidate, bound; None where there is none.
 
     Args:
@@ -52,7 +53,7 @@ def is_invariant(executor: Executor) -> bool:
     return _same_bits(_run(executor, blanked)[::2], reference[::2])
 
 
-def probe_rows(count: int, values: int) -> np.ndarray:
+def probe_rows(count: int, values: int) -> NDArray[np.float32]:
     """Rows to probe with: of several magnitudes, so that a softmax at the end is not saturated in all of them."""
     random = np.random.RandomState(20090601)
     rows = random.uniform(-1, 1, (count, values)).astype(np.float32)
@@ -60,10 +61,10 @@ def probe_rows(count: int, values: int) -> np.ndarray:
     return rows * np.exp2(-(np.arange(count) % 12)).astype(np.float32)[:, None]
 
 
-def _run(executor: Executor, rows: np.ndarray) -> np.ndarray:
+def _run(executor: Executor, rows: NDArray[np.float32]) -> NDArray[np.float32]:
     executor.input[:] = rows
     return executor.forward()
 
 
-def _same_bits(left: np.ndarray, right: np.ndarray) -> bool:
+def _same_bits(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
     return bool(np.array_equal(np.ascontiguousarray(left).view(np.uint32), np.ascontiguousarray(right).view(np.uint32)))

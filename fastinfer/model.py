@@ -56,8 +56,8 @@ class Model:
     symbol: str
     params: bytes
     data_name: str
-    row_shape: "tuple[int, ...]"
-    label_names: "tuple[str, ...]"
+    row_shape: tuple[int, ...]
+    label_names: tuple[str, ...]
 
     @property
     def row_values(self) -> int:
@@ -77,7 +77,7 @@ class Model:
         return content.hexdigest()
 
 
-def load_model(path: "str | os.PathLike[str]") -> Model:
+def load_model(path: str | os.PathLike[str]) -> Model:
     """Reads a model from a folder or a tar archive (plain, gzip, bzip2 or xz).
 
     Raises:
@@ -113,7 +113,7 @@ def load_model(path: "str | os.PathLike[str]") -> Model:
     return Model(str(path), symbol, files[PARAMS_NAME], data_name, row_shape, label_names)
 
 
-def find_model(model: "str | os.PathLike[str] | None" = None) -> "tuple[Path, str]":
+def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     """The model to use and where its name came from: the argument, $FASTINFER_MODEL, $SM_MODEL_DIR, else the shipped one."""
     if model is not None:
         return Path(model), "--model"
@@ -124,7 +124,7 @@ def find_model(model: "str | os.PathLike[str] | None" = None) -> "tuple[Path, st
     return SHIPPED_MODEL, "the MNIST model that fastinfer ships"
 
 
-def _read_folder(folder: Path) -> "dict[str, bytes]":
+def _read_folder(folder: Path) -> dict[str, bytes]:
     files = {}
     for name in MODEL_FILES:
         try:
@@ -136,9 +136,9 @@ def _read_folder(folder: Path) -> "dict[str, bytes]":
     return files
 
 
-def _read_archive(archive: Path) -> "dict[str, bytes]":
+def _read_archive(archive: Path) -> dict[str, bytes]:
     """Takes the model's three files out of an archive, in memory: nothing is unpacked to the disk."""
-    files: "dict[str, bytes]" = {}
+    files: dict[str, bytes] = {}
     total = 0
     try:
         # A stream: headers come one by one, so that the limits hold before anything is unpacked.
@@ -176,14 +176,14 @@ def _decode(content: bytes, path: str) -> str:
         raise ModelError("is not UTF-8 text", path=path) from error
 
 
-def _read_json(content: "str | bytes", path: str) -> Any:
+def _read_json(content: str | bytes, path: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"is not JSON: {error}", path=path) from error
 
 
-def _read_shapes(content: bytes, path: str) -> "tuple[str, tuple[int, ...]]":
+def _read_shapes(content: bytes, path: str) -> tuple[str, tuple[int, ...]]:
     """The one data input's name and the shape of one record, out of ``[{"name": "data", "shape": [100, 1, 28, 28]}]``."""
     signature = _read_json(content, path)
     expected = 'expected [{"name": "data", "shape": [batch, ...]}]'
@@ -199,7 +199,7 @@ def _read_shapes(content: bytes, path: str) -> "tuple[str, tuple[int, ...]]":
     return name, tuple(shape[1:])
 
 
-def _read_graph(symbol: str, path: str) -> "tuple[set[str], tuple[str, ...]]":
+def _read_graph(symbol: str, path: str) -> tuple[set[str], tuple[str, ...]]:
     """The graph's arguments, and those of them that are labels."""
     graph = _read_json(symbol, path)
     try:

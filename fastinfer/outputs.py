@@ -36,10 +36,10 @@ class OutputFolder:
     def __init__(self, root: str) -> None:
         self.root = root
         self.resumes = False
-        self._finished: "dict[str, dict[str, int]]" = {}
+        self._finished: dict[str, dict[str, int]] = {}
 
     @contextlib.contextmanager
-    def open_run(self, record: "dict[str, Any]", *, overwrite: bool) -> "Iterator[OutputFolder]":
+    def open_run(self, record: dict[str, Any], *, overwrite: bool) -> Iterator[OutputFolder]:
         """Holds the folder for one run: nobody else's run may write there meanwhile.
 
         Args:
@@ -61,7 +61,10 @@ class OutputFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ConfigError(
-                    "another run is writing there", code="output_in_use", path=self.root, hint="wait, or name another folder"
+                    "another run is writing there",
+                    code="output_in_use",
+                    path=self.root,
+                    hint="wait, or name another folder",
                 ) from error
             self.resumes = self._check_record(record, overwrite)
             self.write_record(record)
@@ -73,7 +76,7 @@ class OutputFolder:
         """Takes the outputs in the folder for this run's own, for a look at what is left to do. Nothing is written."""
         self.resumes = not overwrite and os.path.exists(os.path.join(self.root, RUN_RECORD))
 
-    def write_record(self, record: "dict[str, Any]") -> None:
+    def write_record(self, record: dict[str, Any]) -> None:
         """Puts ``record`` in the place of the run's ``_run.json``."""
         write_whole(os.path.join(self.root, RUN_RECORD), (json.dumps(record, indent=2) + "\n").encode(), "record")
 
@@ -91,7 +94,7 @@ class OutputFolder:
         """The output of ``item``, to be filled."""
         return OutputFile(os.path.join(self.root, item.key + OUTPUT_SUFFIX), worker, item.modified_ns)
 
-    def _check_record(self, record: "dict[str, Any]", overwrite: bool) -> bool:
+    def _check_record(self, record: dict[str, Any], overwrite: bool) -> bool:
         """Whether outputs in the folder may be taken as this run's own."""
         path = os.path.join(self.root, RUN_RECORD)
         if overwrite:
@@ -130,7 +133,7 @@ class OutputFolder:
             )
         return True
 
-    def _list(self, folder: str) -> "dict[str, int]":
+    def _list(self, folder: str) -> dict[str, int]:
         """Names and times of the finished outputs in one folder; sweeps away what a killed run left."""
         finished = {}
         try:
@@ -161,11 +164,11 @@ class OutputFile:
 
     path: str
     worker: str
-    modified_ns: "int | None" = None
+    modified_ns: int | None = None
     rows: int = 0
-    _parts: "list[bytes]" = field(default_factory=list)
+    _parts: list[bytes] = field(default_factory=list)
     _held: int = 0
-    _handle: "int | None" = None
+    _handle: int | None = None
 
     def add(self, text: bytes) -> None:
         """Adds text at the end. Raises OutputError."""

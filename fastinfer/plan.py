@@ -17,7 +17,7 @@ SHARD_FILES = 4096
 SHARD_BYTES = 64 << 20
 
 
-def plan_shards(inputs: "Iterable[InputFile]", workers: int) -> "Iterator[Shard]":
+def plan_shards(inputs: Iterable[InputFile], workers: int) -> Iterator[Shard]:
     """Divides inputs into shards, each a run of whole files in the order of the listing.
 
     Args:
@@ -29,7 +29,7 @@ def plan_shards(inputs: "Iterable[InputFile]", workers: int) -> "Iterator[Shard]
     limit = SHARD_BYTES
     if len(ahead) < SHARD_FILES * workers:
         limit = min(limit, -(-sum(item.size for item in ahead) // workers))
-    files: "list[InputFile]" = []
+    files: list[InputFile] = []
     held = number = 0
     for item in itertools.chain(ahead, stream):
         files.append(item)

@@ -31,12 +31,12 @@ exit codes: 0 done; 1 an input is wrong; 2 an option is wrong, or the machine la
 """
 
 
-def main(argv: "Sequence[str] | None" = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     return run_command(_transform, argv)
 
 
-def _count(text: str) -> "int | None":
+def _count(text: str) -> int | None:
     """``auto``, or a number of at least 1."""
     if text == "auto":
         return None
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _transform(argv: "Sequence[str] | None") -> int:
+def _transform(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     if arguments.dry_run:
         return _dry_run(arguments)
@@ -94,9 +94,7 @@ def _transform(argv: "Sequence[str] | None") -> int:
     # Imported late: --help and --dry-run should not wait for NumPy.
     from .engine import Options, transform
 
-    options = Options(
-        arguments.exact, arguments.batch_size, arguments.workers, arguments.device, arguments.overwrite
-    )
+    options = Options(arguments.exact, arguments.batch_size, arguments.workers, arguments.device, arguments.overwrite)
     with _Progress(arguments) as progress:
         summary = transform(model, arguments.input, arguments.output, options, progress=progress.add)
     if not arguments.quiet:

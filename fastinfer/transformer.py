@@ -43,28 +43,28 @@ class Transformer:
 
     def __init__(
         self,
-        model: "str | os.PathLike[str] | None" = None,
+        model: str | os.PathLike[str] | None = None,
         *,
         exact: bool = False,
-        batch_size: "int | None" = None,
-        workers: "int | None" = None,
+        batch_size: int | None = None,
+        workers: int | None = None,
         device: str = "cpu",
         overwrite: bool = False,
     ) -> None:
         self.options = Options(exact, batch_size, workers, device, overwrite)
         self.model = load_model(find_model(model)[0])
-        self._output_path: "str | None" = None
-        self._thread: "threading.Thread | None" = None
+        self._output_path: str | None = None
+        self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._summary: "Summary | None" = None
-        self._error: "BaseException | None" = None
+        self._summary: Summary | None = None
+        self._error: BaseException | None = None
 
     @property
-    def output_path(self) -> "str | None":
+    def output_path(self) -> str | None:
         """Folder of the last transform's results, None before the first."""
         return self._output_path
 
-    def transform(self, data: "str | os.PathLike[str]", output: "str | os.PathLike[str] | None" = None) -> Transformer:
+    def transform(self, data: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Transformer:
         """Starts transforming; returns at once. :meth:`wait` waits, and raises what went wrong.
 
         Args:

@@ -43,7 +43,7 @@ class Job:
 
     token: str
     model: Model
-    devices: "tuple[tuple[str, int], ...]"
+    devices: tuple[tuple[str, int], ...]
     batch_size: int
     row_wise: bool
     output: OutputFolder
@@ -55,7 +55,7 @@ class Shard:
     """A part of the run: whole files, and its number in the order of the inputs."""
 
     number: int
-    files: "Sequence[InputFile]"
+    files: Sequence[InputFile]
 
 
 @dataclass
@@ -75,7 +75,7 @@ class ShardReport:
     files: int = 0
     images: int = 0
     bytes_read: int = 0
-    error: "Exception | None" = None
+    error: Exception | None = None
     failed_at: int = 0
 
 
@@ -83,7 +83,7 @@ class Stopped(Exception):
     """The run is to end early; the file at hand is left for the next one."""
 
 
-def bind(job: Job, device: "tuple[str, int]") -> Executor:
+def bind(job: Job, device: tuple[str, int]) -> Executor:
     """The job's graph, bound on a device."""
     mxnet = load_mxnet(INFERENCE_SETTINGS)
     (context,) = open_contexts([device])
@@ -117,7 +117,7 @@ class _ShardRun:
     job: Job
     executor: Executor
     filled: int = 0  # values in the batch
-    segments: "list[_Segment]" = field(default_factory=list)
+    segments: list[_Segment] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.worker = f"{os.getpid()}-{threading.get_ident()}"

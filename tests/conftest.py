@@ -27,7 +27,7 @@ def _no_model_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def digits() -> "np.ndarray":
+def digits() -> np.ndarray:
     """The test images of MNIST, uint8 (10000, 784)."""
     return read_idx(MNIST / "test" / "images.gz", rank=3).reshape(-1, 784)
 
@@ -48,7 +48,7 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def samples(tmp_path: Path, digits: "np.ndarray") -> Iterator[Path]:
+def samples(tmp_path: Path, digits: np.ndarray) -> Iterator[Path]:
     """A folder of 30 one-image files as the sample data prints them, in two sub-folders."""
     folder = tmp_path / "in"
     for number, digit in enumerate(digits[:30]):
@@ -58,11 +58,11 @@ def samples(tmp_path: Path, digits: "np.ndarray") -> Iterator[Path]:
     return folder
 
 
-def csv(rows: "np.ndarray", form: str = "sample", newline: bytes = b"\n") -> bytes:
+def csv(rows: np.ndarray, form: str = "sample", newline: bytes = b"\n") -> bytes:
     """Rows of pixels as a CSV body, a line each."""
     return b"".join(b",".join(line) + newline for line in CELLS[form][rows])
 
 
-def read_tree(folder: Path) -> "dict[str, bytes]":
+def read_tree(folder: Path) -> dict[str, bytes]:
     """All outputs below a folder, by their names there."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.out")}

@@ -13,7 +13,7 @@ from fastinfer._mxnet import INFERENCE_SETTINGS, load_mxnet
 mx = load_mxnet(INFERENCE_SETTINGS)
 
 
-def mlp() -> "tuple[Any, tuple[int, ...]]":
+def mlp() -> tuple[Any, tuple[int, ...]]:
     """The notebook's network."""
     layer = mx.sym.flatten(mx.sym.var("data"))
     for units in (128, 64):
@@ -21,7 +21,7 @@ def mlp() -> "tuple[Any, tuple[int, ...]]":
     return mx.sym.SoftmaxOutput(mx.sym.FullyConnected(layer, num_hidden=10), name="softmax"), (1, 28, 28)
 
 
-def convolution() -> "tuple[Any, tuple[int, ...]]":
+def convolution() -> tuple[Any, tuple[int, ...]]:
     """Several channels, not square, with auxiliary states."""
     layer = mx.sym.Convolution(mx.sym.var("data"), num_filter=8, kernel=(3, 3))
     layer = mx.sym.Activation(mx.sym.BatchNorm(layer), act_type="relu")
@@ -31,23 +31,23 @@ def convolution() -> "tuple[Any, tuple[int, ...]]":
     return mx.sym.SoftmaxOutput(mx.sym.FullyConnected(layer, num_hidden=5), name="softmax"), (3, 12, 10)
 
 
-def linear() -> "tuple[Any, tuple[int, ...]]":
+def linear() -> tuple[Any, tuple[int, ...]]:
     """Two features, one number out."""
     output = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=1)
     return mx.sym.LinearRegressionOutput(output, name="regression"), (2,)
 
 
-def scalar() -> "tuple[Any, tuple[int, ...]]":
+def scalar() -> tuple[Any, tuple[int, ...]]:
     """A bare number for each record: an output of shape (batch,)."""
     return mx.sym.sum(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=1), (4,)
 
 
-def segmentation() -> "tuple[Any, tuple[int, ...]]":
+def segmentation() -> tuple[Any, tuple[int, ...]]:
     """A map for each record: an output of four dimensions."""
     return mx.sym.sigmoid(mx.sym.Convolution(mx.sym.var("data"), num_filter=2, kernel=(3, 3))), (1, 5, 6)
 
 
-def save(network: "Callable[[], tuple[Any, tuple[int, ...]]]", folder: Path, *, data_name: str = "data") -> Path:
+def save(network: Callable[[], tuple[Any, tuple[int, ...]]], folder: Path, *, data_name: str = "data") -> Path:
     """Initialises a network with a fixed seed and saves it; returns the folder."""
     symbol, row_shape = network()
     shape = (4, *row_shape)

@@ -25,7 +25,7 @@ def container() -> Container:
         warnings.simplefilter("ignore")  # the toolkit's own imports use what is deprecated
         from sagemaker_mxnet_serving_container.default_inference_handler import DefaultModuleInferenceHandler
     handler = DefaultModuleInferenceHandler()
-    loaded: "dict[Path, Any]" = {}
+    loaded: dict[Path, Any] = {}
 
     def answer(model: Path, body: bytes) -> bytes:
         with warnings.catch_warnings():
@@ -39,7 +39,7 @@ def container() -> Container:
     return answer
 
 
-def run(model: Path, bodies: "dict[str, bytes]", folder: Path, **options: Any) -> "dict[str, bytes]":
+def run(model: Path, bodies: dict[str, bytes], folder: Path, **options: Any) -> dict[str, bytes]:
     """fastinfer's outputs for bodies, by name; each run in folders of its own."""
     number = len(list(folder.iterdir()))
     source, output = folder / f"in-{number}", folder / f"out-{number}"
@@ -50,7 +50,7 @@ def run(model: Path, bodies: "dict[str, bytes]", folder: Path, **options: Any) -
     return {name: (output / f"{name}.out").read_bytes() for name in bodies}
 
 
-def grid(digit: "np.ndarray") -> bytes:
+def grid(digit: np.ndarray) -> bytes:
     return csv(digit.reshape(28, 28), "integers")
 
 
@@ -60,7 +60,7 @@ FORMS = ["sample", "integers", "repr"]
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rows", [1, 3, 50])
 def test_exact_gives_the_containers_bytes(
-    form: str, rows: int, mlp: Path, digits: "np.ndarray", container: Container, tmp_path: Path
+    form: str, rows: int, mlp: Path, digits: np.ndarray, container: Container, tmp_path: Path
 ) -> None:
     part = digits[100 : 100 + rows]
     whole = csv(part, form)
@@ -78,7 +78,7 @@ def test_exact_gives_the_containers_bytes(
 
 
 def test_exact_takes_a_body_by_its_total_as_the_container_does(
-    mlp: Path, digits: "np.ndarray", container: Container, tmp_path: Path
+    mlp: Path, digits: np.ndarray, container: Container, tmp_path: Path
 ) -> None:
     bodies = {
         "grid.csv": grid(digits[0]),
@@ -118,7 +118,7 @@ def test_exact_gives_the_containers_bytes_for_other_output_shapes(
 
 
 def test_exact_gives_the_containers_bytes_at_any_number_of_rows_per_graph(
-    mlp: Path, digits: "np.ndarray", container: Container, tmp_path: Path
+    mlp: Path, digits: np.ndarray, container: Container, tmp_path: Path
 ) -> None:
     body = csv(digits[:20])
     for batch_size in (1, 2, 7, 16, 32):
@@ -149,7 +149,7 @@ def test_default_differs_from_the_container_in_the_last_bits_at_most(
     assert ours == json.dumps(json.loads(ours)).encode()
 
 
-def test_default_bytes_depend_on_the_row_alone(mlp: Path, digits: "np.ndarray", tmp_path: Path) -> None:
+def test_default_bytes_depend_on_the_row_alone(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     part = digits[:1100]
     singles = {f"{number:04d}.csv": csv(row[None]) for number, row in enumerate(part)}
     alone = run(mlp, {"x.csv": csv(part[7:8])}, tmp_path)["x.csv"]

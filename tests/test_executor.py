@@ -1,0 +1,98 @@
+"""Bound graphs: memory that is shared, rows that do not depend on each other, batch sizes that hold what they promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastinfer.executor import Executor
+from fastinfer.invariance import CANDIDATES, find_batch_size, is_invariant, probe_rows
+from fastinfer.kernels import parse_csv
+from fastinfer.model import load_model
+from tests import models
+from tests.models import mx
+
+
+def run(executor: Executor, rows: np.ndarray) -> np.ndarray:
+    size = executor.batch_size
+    outputs = []
+    for first in range(0, len(rows), size):
+        part = rows[first : first + size]
+        executor.input[: len(part)] = part
+        outputs.append(executor.forward()[: len(part)])
+    return np.concatenate(outputs)
+
+
+def test_the_input_is_the_memory_that_the_graph_reads(linear: Path) -> None:
+    executor = Executor(mx, load_model(linear), mx.cpu(), 3)
+    bound = executor._bound.arg_dict["data"]
+    parse_csv(b"1,2\n3,4\n5,6\n", executor.input)
+    assert bound.asnumpy().tolist() == [[1, 2], [3, 4], [5, 6]]
+    parse_csv(b"7,8\n", bound)
+    assert executor.input[0].tolist() == [7, 8]
+
+
+def test_forward_returns_memory_of_its_own(linear: Path) -> None:
+    executor = Executor(mx, load_model(linear), mx.cpu(), 1)
+    executor.input[:] = 1
+    first = executor.forward()
+    kept = first.copy()
+    executor.input[:] = 2
+    executor.forward()
+    assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("network", [models.mlp, models.convolution, models.linear])
+@pytest.mark.parametrize("copies", [2, 16, 33])
+def test_row_wise_graphs_compute_as_batch_size_one(network: models.Any, copies: int, tmp_path: Path) -> None:
+    model = load_model(models.save(network, tmp_path))
+    rows = probe_rows(40, model.row_values)
+    single = run(Executor(mx, model, mx.cpu(), 1), rows)
+    repeated = run(Executor(mx, model, mx.cpu(), copies, row_wise=True), rows)
+    assert repeated.tobytes() == single.tobytes()
+
+
+def test_contexts_give_the_same_bits(mlp: Path) -> None:
+    model = load_model(mlp)
+    rows = probe_rows(96, model.row_values)
+    results = {run(Executor(mx, model, mx.cpu(index), 48), rows).tobytes() for index in (0, 1)}
+    assert len(results) == 1
+
+
+def test_the_probe_tells_invariant_sizes_from_others(mlp: Path) -> None:
+    model = load_model(mlp)
+    random = np.random.RandomState(1)
+    for size in (5, 8, 32, 48, 96, 128, 144, 240, 480, 512):
+        executor = Executor(mx, model, mx.cpu(), size)
+        rows = random.uniform(0, 1, (4 * size, model.row_values)).astype(np.float32)
+        order = random.permutation(len(rows))
+        moved = np.empty_like(run(executor, rows))
+        moved[order] = run(executor, rows[order])
+        # What the probe calls invariant must be so for other rows in another order.
+        if is_invariant(executor):
+            assert moved.tobytes() == run(executor, rows).tobytes(), size
+
+
+def test_a_network_that_mixes_its_batch_has_no_invariant_size(tmp_path: Path) -> None:
+    def mixing() -> tuple[models.Any, tuple[int, ...]]:
+        return mx.sym.softmax(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0), (4,)
+
+    model = load_model(models.save(mixing, tmp_path))
+    assert find_batch_size(lambda size: Executor(mx, model, mx.cpu(), size), model.row_values) is None
+
+
+def test_large_records_get_small_batches(tmp_path: Path) -> None:
+    def wide() -> tuple[models.Any, tuple[int, ...]]:
+        return mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=1), (300_000,)
+
+    model = load_model(models.save(wide, tmp_path))
+    tried = []
+
+    def bind(size: int) -> Executor:
+        tried.append(size)
+        return Executor(mx, model, mx.cpu(), size)
+
+    find_batch_size(bind, model.row_values)
+    assert set(tried) <= {CANDIDATES[-1]}

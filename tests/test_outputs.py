@@ -1,0 +1,114 @@
+"""Outputs are whole or not there, and are taken for finished only where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fastinfer.errors import ConfigError, OutputError
+from fastinfer.inputs import InputFile
+from fastinfer.outputs import BUFFER_BYTES, RUN_RECORD, TEMPORARY_PREFIX, OutputFolder, write_whole
+
+RECORD = {"depends_on": {"model": "abc", "batch_size": 480}}
+
+
+def item(key: str, modified_ns: int = 1_600_000_000_000_000_000) -> InputFile:
+    return InputFile(f"/in/{key}", key, 4, modified_ns)
+
+
+def make(folder: OutputFolder, source: InputFile, text: bytes = b"[[1.0]]") -> None:
+    output = folder.create(source, "w")
+    output.add(text)
+    output.finish()
+
+
+def test_an_output_has_its_name_only_when_finished(tmp_path: Path) -> None:
+    folder = OutputFolder(str(tmp_path))
+    output = folder.create(item("a/b.csv"), "w")
+    output.add(b"x" * (BUFFER_BYTES + 1))
+    output.add(b"y")
+    assert not (tmp_path / "a" / "b.csv.out").exists()
+    output.finish()
+    assert (tmp_path / "a" / "b.csv.out").read_bytes() == b"x" * (BUFFER_BYTES + 1) + b"y"
+    assert os.listdir(tmp_path / "a") == ["b.csv.out"]
+
+
+def test_a_dropped_output_leaves_nothing(tmp_path: Path) -> None:
+    output = OutputFolder(str(tmp_path)).create(item("b.csv"), "w")
+    output.add(b"x" * (BUFFER_BYTES + 1))
+    output.drop()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_second_run_takes_what_the_first_finished(tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        make(folder, item("a.csv"))
+        make(folder, item("s/b.csv"))
+        (tmp_path / "s" / f"{TEMPORARY_PREFIX}w").write_bytes(b"half")
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        assert folder.has(item("a.csv"))
+        assert folder.has(item("s/b.csv"))
+        assert not folder.has(item("s/c.csv"))
+        assert not folder.has(item("t/a.csv"))
+    assert os.listdir(tmp_path / "s") == ["b.csv.out"]
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=True) as folder:
+        assert not folder.has(item("a.csv"))
+
+
+@pytest.mark.parametrize("change_ns", [-1, 1])
+def test_an_input_that_changed_since_is_not_finished(change_ns: int, tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        make(folder, item("a.csv"))
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        assert not folder.has(item("a.csv", item("").modified_ns + change_ns))
+
+
+def test_outputs_of_another_run_are_not_taken(tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        make(folder, item("a.csv"))
+    other = {"depends_on": {"model": "xyz", "batch_size": 480}}
+    with (
+        pytest.raises(ConfigError, match="model was 'abc', is 'xyz'") as caught,
+        OutputFolder(str(tmp_path)).open_run(other, overwrite=False),
+    ):
+        pass
+    assert caught.value.code == "other_run"
+    with OutputFolder(str(tmp_path)).open_run(other, overwrite=True) as folder:
+        assert not folder.has(item("a.csv"))
+
+
+@pytest.mark.parametrize("record", [None, b"", b"{}", b"[1]"])
+def test_outputs_of_unknown_origin_are_not_taken(record: bytes | None, tmp_path: Path) -> None:
+    (tmp_path / "a.csv.out").write_bytes(b"?")
+    if record is not None:
+        (tmp_path / RUN_RECORD).write_bytes(record)
+    with pytest.raises(ConfigError) as caught, OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False):
+        pass
+    assert caught.value.code == "other_run"
+
+
+def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False):
+        with pytest.raises(ConfigError) as caught, OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False):
+            pass
+        assert caught.value.code == "output_in_use"
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError) as caught:
+        write_whole(str(tmp_path / "file" / "x.out"), b"1", "w")
+    assert str(caught.value) == f"{tmp_path}/file/x.out: cannot be written: Not a directory"
+    with pytest.raises(OutputError), OutputFolder(str(tmp_path / "file")).open_run(RECORD, overwrite=False):
+        pass
+
+
+def test_a_folder_in_the_place_of_an_output_is_an_error_and_leaves_nothing_half(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.out").mkdir()
+    with pytest.raises(OutputError):
+        make(OutputFolder(str(tmp_path)), item("a.csv"))
+    assert os.listdir(tmp_path) == ["a.csv.out"]

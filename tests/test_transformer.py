@@ -1,0 +1,89 @@
+"""The Python API."""
+
+from __future__ import annotations
+
+import doctest
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastinfer
+from fastinfer.errors import ConfigError, InputError, ModelError
+from tests.conftest import csv, read_tree
+
+
+def test_transform_wait_and_output_path(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    transformer = fastinfer.Transformer(mlp, workers=2)
+    assert transformer.output_path is None
+    assert transformer.transform(samples, tmp_path / "out") is transformer
+    summary = transformer.wait()
+    assert transformer.output_path == str(tmp_path / "out")
+    assert (summary.inputs, summary.images) == (30, 30)
+    assert len(read_tree(tmp_path / "out")) == 30
+
+
+def test_one_transformer_serves_several_runs(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    transformer = fastinfer.Transformer(mlp)
+    trees = []
+    for name in ("one", "two"):
+        transformer.transform(samples, tmp_path / name).wait()
+        trees.append(read_tree(tmp_path / name))
+    assert trees[0] == trees[1]
+
+
+def test_an_output_folder_is_named_where_none_is(
+    samples: Path, mlp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    transformer = fastinfer.Transformer(mlp)
+    transformer.transform(samples).wait()
+    assert transformer.output_path is not None
+    assert len(read_tree(Path(transformer.output_path))) == 30
+
+
+def test_wait_raises_what_went_wrong(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n3,oops\n")
+    transformer = fastinfer.Transformer(linear).transform(tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match=r"x\.csv:2:3: expected a number, found 'oops'") as caught:
+        transformer.wait()
+    assert (caught.value.line, caught.value.column, caught.value.code) == (2, 3, "expected_number")
+    with pytest.raises(InputError):
+        transformer.wait()
+
+
+def test_a_model_that_cannot_serve_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        fastinfer.Transformer(tmp_path)
+    with pytest.raises(ConfigError):
+        fastinfer.Transformer(workers=0)
+
+
+def test_wait_before_transform_says_so(mlp: Path) -> None:
+    with pytest.raises(ConfigError, match="nothing was started"):
+        fastinfer.Transformer(mlp).wait()
+
+
+def test_a_run_can_be_stopped_and_taken_up_again(digits: np.ndarray, mlp: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    body = csv(digits[:1000], "integers") * 5
+    for number in range(40):
+        (source / f"{number:02d}.csv").write_bytes(body)
+    transformer = fastinfer.Transformer(mlp).transform(source, tmp_path / "out")
+    with pytest.raises(ConfigError, match="a transform is running"):
+        transformer.transform(source, tmp_path / "out")
+    transformer.stop()
+    first = transformer.wait()
+    assert first.inputs < 40
+    second = transformer.transform(source, tmp_path / "out").wait()
+    assert (second.inputs, second.skipped) == (40 - first.inputs, first.inputs)
+    assert len(set(read_tree(tmp_path / "out").values())) == 1
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
+
+
+def test_the_documented_examples_run() -> None:
+    for module in (fastinfer.kernels, fastinfer.transformer):
+        failed, tried = doctest.testmod(module)
+        assert (failed, tried > 0) == (0, True)
