@@ -1,8 +1,8 @@
 """What every fastinfer command shares: how an error becomes a line on stderr and an exit code.
 
 A command is a function of its arguments that prints its data on stdout, raises a
-:class:`~fastinfer.errors.FastinferError` for what it refuses, and returns an exit code or None. :func:`run_command` calls
-it and is the only place that knows codes:
+:class:`~fastinfer.errors.FastinferError` for what it refuses, and returns an exit code or None. :func:`run_command`
+calls it and is the only place that knows codes:
 
 =====  ==========================================================================
 0      done

@@ -1,0 +1,140 @@
+"""What Module.fit is fed with: batches of images in a seeded order, and an accuracy that does not stop the engine.
+
+Both do the arithmetic of mxnet's own `NDArrayIter(shuffle=True)` and `Accuracy`, bit for bit, without their costs:
+
+- NDArrayIter copies the whole data set into a new order before every epoch; here the rows of a batch are gathered from
+  one array by an operator that runs beside the training.
+- Accuracy waits for the outputs of every batch before the next one is sent off; here it looks at a batch when the
+  engine is already :data:`BATCHES_AHEAD` batches further.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Enough that the engine never runs dry; bounded, as each waiting batch holds its rows.
+BATCHES_AHEAD = 16
+# The label of a row that only fills up the last batch of a validation.
+PADDING_LABEL = -1
+
+
+class Batches:
+    """An iterator over batches of images scaled to 0…1, as Module.fit and Module.score want it.
+
+    A last batch that is not full is filled up with the first rows of the same order, as `NDArrayIter` pads.
+
+    Args:
+        mx: mxnet.
+        images: uint8 (n, rows, columns).
+        labels: uint8 (n,).
+        batch_size: rows a batch.
+        seed: of the order, which is drawn anew for every epoch; None keeps the order of the rows and marks the rows
+            that fill up the last batch, so that an accuracy counts every image once.
+        epochs_done: how many epochs' orders to pass over, so that a resumed training goes on as it would have.
+    """
+
+    def __init__(
+        self,
+        mx: Any,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.uint8],
+        batch_size: int,
+        seed: int | None = None,
+        epochs_done: int = 0,
+    ) -> None:
+        self._mx = mx
+        self._labels = labels.astype(np.float32)
+        self._images = mx.nd.array(np.divide(images[:, np.newaxis], np.float32(255), dtype=np.float32))
+        self.batch_size = batch_size
+        self._batches = -(-len(labels) // batch_size)
+        # NDArrayIter shuffles one index again and again and applies it to rows that are already in the last order.
+        self._random = None if seed is None else np.random.RandomState(seed)
+        self._index = np.arange(len(labels))
+        self._order = np.arange(len(labels))
+        self.provide_data = [mx.io.DataDesc("data", (batch_size, *self._images.shape[1:]))]
+        self.provide_label = [mx.io.DataDesc("softmax_label", (batch_size,))]
+        for _ in range(epochs_done if self._random else 0):
+            self._shuffle()
+        self.reset()
+
+    def reset(self) -> None:
+        """Goes back to the first batch, in the next epoch's order."""
+        self._shuffle()
+        self._next_batch = 0
+        order = np.resize(self._order, self._batches * self.batch_size)
+        labels = self._labels[order]
+        if self._random is None:
+            labels[len(self._labels) :] = PADDING_LABEL
+        self._epoch_order = self._mx.nd.array(order, dtype=np.int32)
+        self._epoch_labels = self._mx.nd.array(labels)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._next_batch == self._batches:
+            raise StopIteration
+        first = self._next_batch * self.batch_size
+        last = first + self.batch_size
+        self._next_batch += 1
+        rows = self._mx.nd.take(self._images, self._epoch_order[first:last])
+        return self._mx.io.DataBatch([rows], [self._epoch_labels[first:last]], pad=max(0, last - len(self._labels)))
+
+    def _shuffle(self) -> None:
+        if self._random is not None:
+            self._random.shuffle(self._index)
+            self._order = self._order[self._index]
+
+
+def make_accuracy(mx: Any) -> Any:
+    """A new `mxnet.metric.Accuracy` whose values are those of mxnet's, and whose update does not wait for the engine.
+
+    Rows with a negative label are not counted.
+    """
+    accuracy: Any = mx.metric.Accuracy
+
+    class DeferredAccuracy(accuracy):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._waiting: deque[tuple[Any, Any]] = deque()
+            super().__init__()
+
+        def update(self, labels: list[Any], preds: list[Any]) -> None:
+            # The next forward overwrites the outputs; their argmax is a new array.
+            self._waiting.extend(zip(labels, [mx.nd.argmax(outputs, axis=1) for outputs in preds]))
+            while len(self._waiting) > BATCHES_AHEAD:
+                self._count()
+
+        def get(self) -> Any:
+            self._count_all()
+            return super().get()
+
+        def get_global(self) -> Any:
+            self._count_all()
+            return super().get_global()
+
+        def reset(self) -> None:
+            self._waiting.clear()
+            super().reset()
+
+        def reset_local(self) -> None:
+            self._count_all()
+            super().reset_local()
+
+        def _count_all(self) -> None:
+            while self._waiting:
+                self._count()
+
+        def _count(self) -> None:
+            label, predicted = (array.asnumpy() for array in self._waiting.popleft())
+            correct, counted = int((label == predicted).sum()), int((label >= 0).sum())
+            self.sum_metric += correct
+            self.global_sum_metric += correct
+            self.num_inst += counted
+            self.global_num_inst += counted
+
+    return DeferredAccuracy()
