@@ -1,9 +1,9 @@
 """Trains the notebook's network on MNIST: `python -m fastinfer.train --train DIR --test DIR --model-dir DIR`.
 
 The network (784-128-64-10, relu, softmax), the optimizer, the order of the rows and the arithmetic are those of the
-notebook's script with the same seeds; `fastinfer._feed` says what is done faster. What it does besides: checkpoints that
-a killed training cannot leave half, and `--resume`, after which the parameters are those of a training that was never
-stopped. Options default to the environment that SageMaker's training toolkit sets (SM_MODEL_DIR, SM_CHANNEL_TRAIN,
+notebook's script with the same seeds; `fastinfer._feed` says what is done faster. What it does besides: checkpoints
+that a killed training cannot leave half, and `--resume`, after which the parameters are those of a training that was
+never stopped. Options default to the environment that SageMaker's training toolkit sets (SM_MODEL_DIR, SM_CHANNEL_TRAIN,
 SM_CHANNEL_TEST, SM_CURRENT_HOST, SM_HOSTS, SM_NUM_GPUS), so the same command is the script of a training job.
 """
 
@@ -39,7 +39,7 @@ from .idx import read_channel
 
 CLASSES = 10
 HIDDEN = (128, 64)
-DEFAULT_SEED = 1
+DEFAULT_SEED = 2
 SAGEMAKER_CHECKPOINTS = Path("/opt/ml/checkpoints")
 MODEL_FILES = ("model-symbol.json", "model-0000.params", "model-shapes.json")
 BATCHES_A_LINE = 100
@@ -469,11 +469,12 @@ def pack_model(folder: Path, tar: Path) -> None:
         member.mode = 0o644
         return member
 
-    with replacing(tar) as temporary, open(temporary, "wb") as raw:
-        # Neither a time nor the temporary name goes into gzip's header.
-        with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
-            for name in MODEL_FILES:
-                archive.add(folder / name, name, filter=anonymous)
+    # Neither a time nor the temporary name goes into gzip's header.
+    with replacing(tar) as temporary, open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed:
+        archive = tarfile.open(fileobj=packed, mode="w")
+        for name in MODEL_FILES:
+            archive.add(folder / name, name, filter=anonymous)
+        archive.close()
 
 
 def _first_line(error: Exception) -> str:
