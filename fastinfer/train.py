@@ -3,14 +3,16 @@
 The network (784-128-64-10, relu, softmax), the optimizer, the order of the rows and the arithmetic are those of the
 notebook's script with the same seeds; `fastinfer._feed` says what is done faster. What it does besides: checkpoints
 that a killed training cannot leave half, and `--resume`, after which the parameters are those of a training that was
-never stopped. Options default to the environment that SageMaker's training toolkit sets (SM_MODEL_DIR, SM_CHANNEL_TRAIN,
-SM_CHANNEL_TEST, SM_CURRENT_HOST, SM_HOSTS, SM_NUM_GPUS), so the same command is the script of a training job.
+never stopped. Options default to the environment that SageMaker's training toolkit sets (SM_MODEL_DIR,
+SM_CHANNEL_TRAIN, SM_CHANNEL_TEST, SM_CURRENT_HOST, SM_HOSTS, SM_NUM_GPUS), so the same command is the script of a
+training job.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import json
 import logging
 import math
@@ -469,12 +471,12 @@ def pack_model(folder: Path, tar: Path) -> None:
         member.mode = 0o644
         return member
 
-    # Neither a time nor the temporary name goes into gzip's header.
-    with replacing(tar) as temporary, open(temporary, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, 0) as packed:
-        archive = tarfile.open(fileobj=packed, mode="w")
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
         for name in MODEL_FILES:
             archive.add(folder / name, name, filter=anonymous)
-        archive.close()
+    with replacing(tar) as temporary:
+        temporary.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
 
 
 def _first_line(error: Exception) -> str:
