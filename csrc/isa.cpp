@@ -5,17 +5,32 @@
 
 #include "find_lines.h"
 #include "format_rows.h"
+#include "targets.h"
 
 namespace fastinfer {
 namespace {
 
 constexpr Kernels kScalar = {"scalar", parse_csv, format_json_rows, format_csv_rows, count_lines, find_line_start};
 
+#if defined(__x86_64__)
+constexpr Kernels kAvx2 = {"avx2", avx2::parse_csv, format_json_rows, format_csv_rows, count_lines, find_line_start};
+
+bool has_avx2() noexcept {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+         __builtin_cpu_supports("popcnt");
+}
+#endif
+
 }  // namespace
 
 const Kernels* kernels_at(std::size_t index) noexcept {
-  const Kernels* available[] = {&kScalar};
-  return index < sizeof available / sizeof *available ? available[index] : nullptr;
+#if defined(__x86_64__)
+  if (has_avx2()) {
+    if (index == 0) return &kAvx2;
+    --index;
+  }
+#endif
+  return index == 0 ? &kScalar : nullptr;
 }
 
 const Kernels* find_kernels(const char* name) noexcept {

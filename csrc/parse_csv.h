@@ -16,7 +16,8 @@
 namespace fastinfer {
 
 struct CsvOptions {
-  char comment = '\0';       // from this byte to the end of its line is skipped; '\0': no comments
+  // From this byte to the end of its line is skipped; no byte that numbers, blanks or line ends hold. '\0': no comments.
+  char comment = '\0';
   bool has_missing = false;  // whether an empty cell is `missing` instead of an error
   float missing = 0;
 };
@@ -31,7 +32,8 @@ struct CsvState {
 // A cell is taken together with the comma or line end behind it, so after the last cell of a body the state stands at
 // `last` unless blank lines follow; a call with capacity 0 is allowed and reads those.
 // On an error, the cells before the one at fault are written and state.position stands at status.position.
-// Reads no byte outside [first, last), writes no float outside out[0 .. capacity), allocates nothing.
+// Reads no byte outside [first, last), writes no float outside out[0 .. capacity), allocates nothing. What stands in `out`
+// behind the last value read is undefined.
 Status parse_csv(const char* first, const char* last, const CsvOptions& options, CsvState& state, float* out,
                  std::size_t capacity, std::size_t& written) noexcept;
 

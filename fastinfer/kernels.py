@@ -90,8 +90,8 @@ def parse_csv(
     Args:
         buffer: the whole body: bytes, a memory map, any contiguous buffer.
         out: C-contiguous float32 array of shape (rows, values, ...), or an mxnet NDArray on the CPU, whose own memory
-            is written: nothing is copied. Rows behind the last one read are left as they were, except that after an
-            error the values before the one at fault are written.
+            is written: nothing is copied. What it holds behind the last value read is undefined. After an error the
+            values before the one at fault are written.
         comment: a character from which on the rest of a line is skipped.
         missing: the value of an empty cell; without it an empty cell is an error.
         path: what an error calls the input.

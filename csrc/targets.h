@@ -1,0 +1,13 @@
+// The kernels of the targets other than scalar; each equals the function of the same name one namespace up.
+#pragma once
+
+#include <cstddef>
+
+#include "parse_csv.h"
+
+namespace fastinfer::avx2 {
+
+Status parse_csv(const char* first, const char* last, const CsvOptions& options, CsvState& state, float* out,
+                 std::size_t capacity, std::size_t& written) noexcept;
+
+}  // namespace fastinfer::avx2
