@@ -23,6 +23,7 @@ import resource
 import sys
 import tarfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -164,6 +165,7 @@ def train(config: TrainConfig) -> TrainReport:
         module = mx.mod.Module.load(
             found.prefix, done, load_optimizer_states=not distributed, context=contexts, logger=logger
         )
+        _quiet_about_states_file(module)
         saved = mx.model.load_params(found.prefix, done)
         params = (saved[0], saved[1])
     else:
@@ -477,6 +479,18 @@ def pack_model(folder: Path, tar: Path) -> None:
             archive.add(folder / name, name, filter=anonymous)
     with replacing(tar) as temporary:
         temporary.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
+
+
+def _quiet_about_states_file(module: Any) -> None:
+    """Keeps quiet that Module leaves closing the file with the states to Python: nobody can act on the warning."""
+    load = module.load_optimizer_states
+
+    def load_quietly(path: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            load(path)
+
+    module.load_optimizer_states = load_quietly
 
 
 def _first_line(error: Exception) -> str:
