@@ -17,7 +17,7 @@ constexpr Kernels kAvx2 = {"avx2", avx2::parse_csv, format_json_rows, format_csv
 
 bool has_avx2() noexcept {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-         __builtin_cpu_supports("popcnt");
+         __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("popcnt");
 }
 #endif
 

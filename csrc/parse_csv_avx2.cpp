@@ -7,9 +7,12 @@
 //                each pair of bytes begins at most one, and a table moves the pairs that do to the front.
 //   decimals     of up to 19 digits, with or without exponent: one cell at a time.
 //
-// Rounding. A float must be what rounding to double and then to float gives. The fixed form has 7 digits and a power of ten
-// below 10^22, both exact in double, so one division rounds correctly (W. Clinger, "How to read floating point numbers
-// accurately", 1990). Decimals are a product of two rounded doubles, off by less than 4 units of the last place: where no
+// Rounding. A float must be what rounding to double and then to float gives.
+// The fixed form is m / 10^k with m < 10^7 and k <= 10, both exact in float32, so one division gives the correctly rounded
+// float (W. Clinger, "How to read floating point numbers accurately", 1990). Rounding to double first would give another
+// one only if m / 10^k stood within 2^-53 (relative) of a boundary b = n * 2^j between two floats, n < 2^25, without being b;
+// but as 2^-j is a multiple of 2^k, |m / 10^k - b| = i * 2^j / 5^k for a whole i > 0, and that is more than 2^-49 of b.
+// Decimals are a product of two rounded doubles, off by less than 4 units of the last place: where no
 // boundary between two floats lies so near, every double within that distance becomes the same float; otherwise the cell
 // goes to the reference.
 #if defined(__x86_64__)
@@ -115,7 +118,7 @@ struct Reader {
 // --- the fixed form ---------------------------------------------------------------------------------------------------
 
 // Reads eight cells at `p`, the last one without its terminator; `exponent_sign` is 'e' or 'E'. False if one of them is of
-// another form, or its exponent outside of -9 .. 6.
+// another form, or its exponent outside of -4 .. 3.
 inline bool read_fixed(const char* p, char exponent_sign, float* out) noexcept {
   // A byte is right if it is at most `range` above `least`; the sign of the exponent can be 0 or 2 above '+'.
   const __m256i least = _mm256_broadcastsi128_si256(
@@ -147,36 +150,57 @@ inline bool read_fixed(const char* p, char exponent_sign, float* out) noexcept {
       _mm256_shuffle_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), _MM_SHUFFLE(2, 0, 2, 0)));
   const __m256i exponent = _mm256_castps_si256(
       _mm256_shuffle_ps(_mm256_castsi256_ps(low), _mm256_castsi256_ps(high), _MM_SHUFFLE(3, 1, 3, 1)));
-  // The divisor's power above 10^6: the exponent's digits, negative behind a plus (0 + 256 * 0, where minus is 256 * 2).
+  // The divisor is 10^(6 - exponent). Negative behind a plus (0 + 256 * 0, where a minus gives 256 * 2).
   const __m256i sign = _mm256_sub_epi32(exponent, _mm256_set1_epi32(256));
   const __m256i power = _mm256_sign_epi32(_mm256_and_si256(exponent, _mm256_set1_epi32(127)), sign);
-  // A sign of 1 is the comma between plus and minus.
+  const __m256i index = _mm256_add_epi32(power, _mm256_set1_epi32(3));
+  // A sign of 1 is the comma between plus and minus; outside of the table are the exponents above 3 and below -4.
   wrong = _mm256_or_si256(wrong, _mm256_and_si256(exponent, _mm256_set1_epi32(256)));
+  wrong = _mm256_or_si256(wrong, _mm256_andnot_si256(_mm256_set1_epi32(7), index));
   if (!_mm256_testz_si256(wrong, wrong)) return false;
-
-  __m256d low_divisor, high_divisor;
-  const __m256 near = _mm256_setr_ps(1e6F, 1e7F, 1e8F, 1e9F, 1e10F, 0, 0, 0);  // the powers that a float holds exactly
-  const __m256i is_far = _mm256_or_si256(_mm256_cmpgt_epi32(power, _mm256_set1_epi32(4)), power);  // > 4 or negative
-  if (_mm256_movemask_ps(_mm256_castsi256_ps(is_far)) == 0) {
-    const __m256 divisor = _mm256_permutevar8x32_ps(near, power);
-    low_divisor = _mm256_cvtps_pd(_mm256_castps256_ps128(divisor));
-    high_divisor = _mm256_cvtps_pd(_mm256_extractf128_ps(divisor, 1));
-  } else {
-    // 10^(power + 6) as a product of 10^0 .. 10^7 and 1 or 10^8.
-    const __m256i all = _mm256_add_epi32(power, _mm256_set1_epi32(6));
-    if (!_mm256_testz_si256(all, _mm256_set1_epi32(~15))) return false;
-    const __m256 ones = _mm256_permutevar8x32_ps(_mm256_setr_ps(1, 1e1F, 1e2F, 1e3F, 1e4F, 1e5F, 1e6F, 1e7F), all);
-    const __m256 eights = _mm256_blendv_ps(_mm256_set1_ps(1), _mm256_set1_ps(1e8F),
-                                           _mm256_castsi256_ps(_mm256_cmpgt_epi32(all, _mm256_set1_epi32(7))));
-    low_divisor = _mm256_mul_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(ones)),
-                                _mm256_cvtps_pd(_mm256_castps256_ps128(eights)));
-    high_divisor = _mm256_mul_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(ones, 1)),
-                                 _mm256_cvtps_pd(_mm256_extractf128_ps(eights, 1)));
-  }
-  const __m256d low_value = _mm256_div_pd(_mm256_cvtepi32_pd(_mm256_castsi256_si128(mantissa)), low_divisor);
-  const __m256d high_value = _mm256_div_pd(_mm256_cvtepi32_pd(_mm256_extracti128_si256(mantissa, 1)), high_divisor);
-  _mm256_storeu_ps(out, _mm256_set_m128(_mm256_cvtpd_ps(high_value), _mm256_cvtpd_ps(low_value)));
+  const __m256 divisor = _mm256_permutevar8x32_ps(_mm256_setr_ps(1e3F, 1e4F, 1e5F, 1e6F, 1e7F, 1e8F, 1e9F, 1e10F), index);
+  _mm256_storeu_ps(out, _mm256_div_ps(_mm256_cvtepi32_ps(mantissa), divisor));
   return true;
+}
+
+// Whether eight cells at `p` are the zero of the fixed form: most of an image, and cheaper to see than to read.
+inline bool is_fixed_zeros(const char* p) noexcept {
+  static constexpr char kZeros[] =
+      "0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,"
+      "0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,";
+  const auto same = [p](int at) noexcept { return _mm256_cmpeq_epi8(load32(p + at), load32(kZeros + at)); };
+  return mask_of(_mm256_and_si256(_mm256_and_si256(same(0), same(32)), _mm256_and_si256(same(64), same(72)))) == 0xFFFFFFFF;
+}
+
+// Reads blocks of eight cells of the fixed form, up to the end of the line at most; false if not even one could be read.
+inline bool read_fixed_run(Reader& reader, const char* stop) noexcept {
+  constexpr std::ptrdiff_t kBlock = kFixedBytes * kFixedCells;
+  const char* p = reader.p;
+  const char exponent_sign = p[8];
+  float* out = reader.out;
+  float* const out_end = out + reader.limit() - kFixedCells;
+  while (p < stop && out <= out_end) {
+    if (is_fixed_zeros(p)) {
+      _mm256_storeu_ps(out, _mm256_setzero_ps());
+      p += kBlock;
+      out += kFixedCells;
+      continue;
+    }
+    if (!read_fixed(p, exponent_sign, out)) break;
+    const char* end = p + kBlock - 1;
+    if (*end != ',') {
+      const bool any = p != reader.p;
+      reader.p = p;
+      reader.take(static_cast<std::size_t>(out - reader.out));
+      return reader.take_with_end(end, kFixedCells) || any;
+    }
+    p += kBlock;
+    out += kFixedCells;
+  }
+  const bool any = p != reader.p;
+  reader.p = p;
+  reader.take(static_cast<std::size_t>(out - reader.out));
+  return any;
 }
 
 // --- integers ---------------------------------------------------------------------------------------------------------
@@ -187,56 +211,91 @@ inline void write_words(__m128i words, unsigned mask, float* out) noexcept {
   _mm256_storeu_ps(out, _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_shuffle_epi8(words, shuffle))));
 }
 
-// Reads the cells of one to three digits whose comma stands in the 32 bytes at reader.p, up to the first byte that is
-// neither digit nor comma, and to the first cell of another form. Returns how many.
-inline std::size_t read_integers(Reader& reader) noexcept {
-  const char* p = reader.p;
-  const __m256i comma = _mm256_set1_epi8(','), zero = _mm256_set1_epi8('0');
-  // The byte at each place and the three behind it: a value is worked out at the place where its cell begins.
-  const __m256i text0 = load32(p), text1 = load32(p + 1), text2 = load32(p + 2), text3 = load32(p + 3);
-  const __m256i comma0 = _mm256_cmpeq_epi8(text0, comma), comma1 = _mm256_cmpeq_epi8(text1, comma);
-  const __m256i comma2 = _mm256_cmpeq_epi8(text2, comma), comma3 = _mm256_cmpeq_epi8(text3, comma);
-  const __m256i digit0 = _mm256_sub_epi8(text0, zero), digit1 = _mm256_sub_epi8(text1, zero);
-  const __m256i digit2 = _mm256_sub_epi8(text2, zero);
-  // A cell begins behind each comma, and at the first byte.
-  const __m256i begins =
-      _mm256_alignr_epi8(comma0, _mm256_permute2x128_si256(comma0, _mm256_set1_epi8(-1), 0x02), 15);
+// The beginning of the cell that p stands in, behind or at `begin`, which is one.
+inline const char* begin_of_cell(const char* p, const char* begin) noexcept {
+  while (p != begin && static_cast<unsigned char>(p[-1] - '0') <= 9) --p;
+  return p;
+}
 
-  const __m256i up_to_two = _mm256_or_si256(comma1, comma2);
-  const __m256i is_digit = _mm256_cmpeq_epi8(_mm256_min_epu8(digit0, _mm256_set1_epi8(9)), digit0);
-  const __m256i right = _mm256_or_si256(is_digit, _mm256_andnot_si256(begins, comma0));
-  const __m256i too_long = _mm256_andnot_si256(_mm256_or_si256(up_to_two, comma3), begins);
-  const unsigned wrong = ~mask_of(_mm256_andnot_si256(too_long, right));
-  unsigned commas = mask_of(comma0) & (_blsmsk_u32(wrong) >> (wrong != 0));
-  if (commas == 0) return 0;
-  std::size_t count = static_cast<std::size_t>(_mm_popcnt_u32(commas));
-  const std::size_t limit = reader.limit();
-  if (count > limit) {
-    commas = _pdep_u32((1U << limit) - 1, commas);
-    count = limit;
+// The cell ends, of `ends`, that may be taken where some are line ends, or something is wrong, or the output gets full: those
+// before the first wrong byte, the first line of unequal length, the first cell without room. Counts `cells` and `columns`
+// on to behind the last of them.
+inline unsigned check_ends(unsigned ends, unsigned newlines, unsigned wrong, std::size_t room, std::size_t& cells,
+                           std::size_t& columns) noexcept {
+  unsigned taken = 0;
+  for (unsigned left = ends & (_blsmsk_u32(wrong) >> (wrong != 0)); left != 0 && room != 0; left &= left - 1, --room) {
+    const unsigned end = left & (0 - left);
+    if (columns != 0 && cells == columns) break;
+    if ((newlines & end) == 0) {
+      ++cells;
+    } else {
+      if (columns != 0 && cells + 1 != columns) break;
+      columns = cells + 1;
+      cells = 0;
+    }
+    taken |= end;
   }
-  const int end = 31 - __builtin_clz(commas);
-  const unsigned first_bytes = (commas << 1 | 1) & ((1U << end) - 1);
-  const unsigned pairs = _pext_u32(first_bytes | first_bytes >> 1, 0x55555555);
+  return taken;
+}
 
-  // d, or 10 d + d; then as 16 bits times 1, or times 10 plus d. At most one byte of a pair is not masked away.
-  const __m256i twice = _mm256_add_epi8(digit0, digit0);
-  const __m256i four = _mm256_add_epi8(twice, twice);
-  const __m256i ten = _mm256_add_epi8(_mm256_add_epi8(four, four), twice);
-  const __m256i two = _mm256_blendv_epi8(_mm256_add_epi8(ten, digit1), digit0, comma1);
-  const __m256i factor = _mm256_blendv_epi8(_mm256_set1_epi8(10), _mm256_set1_epi8(1), up_to_two);
-  const __m256i third = _mm256_andnot_si256(up_to_two, _mm256_and_si256(digit2, begins));
-  const __m256i values = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_and_si256(two, begins), factor),
-                                          _mm256_maddubs_epi16(third, _mm256_set1_epi8(1)));
+// Reads cells of one to three digits, 32 bytes of text a step wherever cells end; stops before `stop` or at the first cell
+// of another form. Steps do not wait for each other: only the place in the output depends on what was found before.
+// Returns false if not even one cell could be read. Four bytes before reader.p can be read.
+inline bool read_integer_run(Reader& reader, const char* stop) noexcept {
+  const __m256i zero = _mm256_set1_epi8('0');
+  const char* const begin = reader.p;
+  const char* p = begin;
+  for (; p < stop; p += 32) {
+    // The byte at each place and the four before it: a value is worked out at the place of the comma behind it.
+    const __m256i text0 = load32(p), text1 = load32(p - 1), text2 = load32(p - 2), text3 = load32(p - 3);
+    const __m256i newline0 = _mm256_cmpeq_epi8(text0, _mm256_set1_epi8('\n'));
+    const __m256i end0 = _mm256_or_si256(newline0, _mm256_cmpeq_epi8(text0, _mm256_set1_epi8(',')));
+    const __m256i digit0 = _mm256_sub_epi8(text0, zero), digit1 = _mm256_sub_epi8(text1, zero);
+    const __m256i digit2 = _mm256_sub_epi8(text2, zero), digit3 = _mm256_sub_epi8(text3, zero);
+    const __m256i is_digit0 = _mm256_cmpeq_epi8(_mm256_min_epu8(digit0, _mm256_set1_epi8(9)), digit0);
+    // Before a cell stands a byte below '0', and all of a cell's own bytes are seen to be digits.
+    const __m256i other1 = _mm256_cmpgt_epi8(zero, text1), other2 = _mm256_cmpgt_epi8(zero, text2);
+    const __m256i other3 = _mm256_cmpgt_epi8(zero, text3), other4 = _mm256_cmpgt_epi8(zero, load32(p - 4));
+    const __m256i has_ones = _mm256_andnot_si256(other1, end0);
+    const __m256i has_tens = _mm256_andnot_si256(other2, has_ones);
+    const __m256i has_hundreds = _mm256_andnot_si256(other3, has_tens);
+    // Neither digit nor end, an empty cell, a cell of more than three digits.
+    const __m256i right = _mm256_or_si256(is_digit0, has_ones);
+    const unsigned wrong = ~mask_of(_mm256_andnot_si256(_mm256_andnot_si256(other4, has_hundreds), right));
+    unsigned ends = mask_of(end0);
+    const unsigned newlines = mask_of(newline0);
+    std::size_t count = static_cast<std::size_t>(_mm_popcnt_u32(ends));
+    bool more = true;
+    if (wrong != 0 || newlines != 0 || count > reader.limit()) {
+      const unsigned taken = check_ends(ends, newlines, wrong, reader.room, reader.cells, reader.columns);
+      more = taken == ends && wrong == 0;
+      ends = taken;
+      count = static_cast<std::size_t>(_mm_popcnt_u32(ends));
+    } else {
+      reader.cells += count;
+    }
 
-  float spill[24];
-  float* out = reader.room < 24 ? spill : reader.out;
-  write_words(_mm256_castsi256_si128(values), pairs & 255, out);
-  write_words(_mm256_extracti128_si256(values, 1), pairs >> 8, out + _mm_popcnt_u32(pairs & 255));
-  if (out == spill) std::memcpy(reader.out, spill, count * sizeof(float));
-  reader.p = p + end + 1;
-  reader.take(count);
-  return count;
+    // At most one byte of a pair has a number before it; the pair gets the value as 16 bits.
+    const __m256i ones = _mm256_maddubs_epi16(_mm256_and_si256(digit1, has_ones), _mm256_set1_epi8(1));
+    const __m256i tens = _mm256_maddubs_epi16(_mm256_and_si256(digit2, has_tens), _mm256_set1_epi8(10));
+    const __m256i hundreds = _mm256_maddubs_epi16(_mm256_and_si256(digit3, has_hundreds), _mm256_set1_epi8(100));
+    const __m256i values = _mm256_add_epi16(_mm256_add_epi16(ones, tens), hundreds);
+    const unsigned pairs = _pext_u32(ends | ends >> 1, 0x55555555);
+
+    float spill[24];
+    float* out = reader.room < 24 ? spill : reader.out;
+    write_words(_mm256_castsi256_si128(values), pairs & 255, out);
+    write_words(_mm256_extracti128_si256(values, 1), pairs >> 8, out + _mm_popcnt_u32(pairs & 255));
+    if (out == spill) std::memcpy(reader.out, spill, count * sizeof(float));
+    reader.out += count;
+    reader.room -= count;
+    if (!more) {
+      reader.p = ends != 0 ? p + 32 - _lzcnt_u32(ends) : begin_of_cell(p, begin);
+      return reader.p != begin;
+    }
+  }
+  reader.p = begin_of_cell(p, begin);
+  return reader.p != begin;
 }
 
 // --- decimals ---------------------------------------------------------------------------------------------------------
@@ -277,6 +336,48 @@ constexpr std::uint64_t kWholePowers[] = {1,
                                           100000000000000000,
                                           1000000000000000000};
 
+// mantissa * 10^power as a float; false where the reference must decide. 0 < mantissa.
+inline bool scale(std::uint64_t mantissa, int power, float& value) noexcept {
+  if (power < kLeastPower || power > kMostPower || mantissa > INT64_MAX) return false;
+  const double product = static_cast<double>(static_cast<std::int64_t>(mantissa)) * kPowers[power - kLeastPower];
+  std::uint64_t bits;
+  std::memcpy(&bits, &product, sizeof bits);
+  constexpr std::uint64_t kHalf = 1 << 28, kNear = 8;  // of the 29 bits that a float has not
+  value = static_cast<float>(product);
+  // Normal floats only: below them, the boundary between two floats is at another bit.
+  return product >= 0x1p-126 && product < 0x1p127 && (bits & (2 * kHalf - 1)) - (kHalf - kNear) > 2 * kNear;
+}
+
+// The number that `count` digits spell, or UINT64_MAX where they are more than fit.
+inline std::uint64_t sum_digits(const char* p, unsigned count) noexcept {
+  const unsigned head = count < 16 ? count : 16;
+  const __m128i shuffle = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kTables.align_right + head));
+  const std::uint64_t sum = sum_16_digits(_mm_shuffle_epi8(_mm_sub_epi8(load16(p), _mm_set1_epi8('0')), shuffle));
+  if (count <= 16) return sum;
+  // Of more than 19 digits only those are read whose first are zeros.
+  const unsigned tail = count - 16;
+  if (tail > 8 || (tail > 3 && sum >= 100000000000)) return UINT64_MAX;
+  return sum * kWholePowers[tail] + sum_8_digits(p + 16, tail);
+}
+
+// Reads one cell of the form `0.` and digits and a comma, and returns its end, or nullptr where it is of another form. Its
+// end is the next comma, which the next cell need not wait for the digits to know.
+inline const char* read_fraction(const char* p, float& value) noexcept {
+  const __m256i text = load32(p);
+  const unsigned length = _tzcnt_u32(mask_of(_mm256_cmpeq_epi8(text, _mm256_set1_epi8(','))));
+  const __m256i digits = _mm256_sub_epi8(text, _mm256_set1_epi8('0'));
+  const unsigned others = ~mask_of(_mm256_cmpeq_epi8(_mm256_min_epu8(digits, _mm256_set1_epi8(9)), digits));
+  // The point, and then no other before the comma.
+  if (*p != '0' || length < 3 || length > 26 || (others & ((1U << length) - 1)) != 2) return nullptr;
+  const std::uint64_t mantissa = sum_digits(p + 2, length - 2);
+  if (mantissa == 0) {
+    value = 0;
+  } else if (!scale(mantissa, 2 - static_cast<int>(length), value)) {
+    return nullptr;
+  }
+  return p + length;
+}
+
 // Reads one number at p and returns its end, or nullptr where the reference must decide.
 inline const char* read_decimal(const char* p, float& value) noexcept {
   const bool negative = *p == '-';
@@ -297,15 +398,8 @@ inline const char* read_decimal(const char* p, float& value) noexcept {
     const unsigned digits_behind = _tzcnt_u32(behind) - whole_digits - 1;
     const char* first = end + 1;
     if (whole_digits + digits_behind == 0 || digits_behind > 24) return nullptr;
-    const unsigned head = digits_behind < 16 ? digits_behind : 16;
-    const __m128i shuffle = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kTables.align_right + head));
-    std::uint64_t fraction = sum_16_digits(_mm_shuffle_epi8(_mm_sub_epi8(load16(first), _mm_set1_epi8('0')), shuffle));
-    if (digits_behind > 16) {
-      // Of more than 19 digits only those are read whose first are zeros.
-      const unsigned tail = digits_behind - 16;
-      if (tail > 3 && fraction >= 100000000000) return nullptr;
-      fraction = fraction * kWholePowers[tail] + sum_8_digits(first + 16, tail);
-    }
+    const std::uint64_t fraction = sum_digits(first, digits_behind);
+    if (fraction == UINT64_MAX) return nullptr;
     if (mantissa != 0) {
       if (whole_digits + digits_behind > 19 || digits_behind > 18) return nullptr;
       mantissa *= kWholePowers[digits_behind];
@@ -332,23 +426,16 @@ inline const char* read_decimal(const char* p, float& value) noexcept {
     value = negative ? -0.0F : 0.0F;
     return end;
   }
-  if (power < kLeastPower || power > kMostPower || mantissa > INT64_MAX) return nullptr;
-  const double product = static_cast<double>(static_cast<std::int64_t>(mantissa)) * kPowers[power - kLeastPower];
-  // Normal floats only: below them, the boundary between two floats is at another bit.
-  if (!(product >= 0x1p-126 && product < 0x1p127)) return nullptr;
-  std::uint64_t bits;
-  std::memcpy(&bits, &product, sizeof bits);
-  constexpr std::uint64_t kHalf = 1 << 28, kNear = 8;  // of the 29 bits that a float has not
-  if ((bits & (2 * kHalf - 1)) - (kHalf - kNear) <= 2 * kNear) return nullptr;
-  value = static_cast<float>(negative ? -product : product);
+  if (!scale(mantissa, power, value)) return nullptr;
+  if (negative) value = -value;
   return end;
 }
 
 // --- the loop ---------------------------------------------------------------------------------------------------------
 
-// Reads cells while they begin before `stop` and are of a form that is known here. kAhead bytes behind `stop` can be read.
-inline void read_cells(Reader& reader, const char* stop) noexcept {
-  const __m256i integer_zeros = _mm256_set1_epi16(',' << 8 | '0');
+// Reads cells while they begin before `stop` and are of a form that is known here; bytes from `first` to kAhead behind `stop`
+// can be read.
+inline void read_cells(Reader& reader, const char* first, const char* stop) noexcept {
   const __m256i decimal_zeros = _mm256_set1_epi32(',' << 24 | '0' << 16 | '.' << 8 | '0');
   while (reader.p < stop && reader.room != 0) {
     const std::size_t limit = reader.limit();
@@ -356,25 +443,21 @@ inline void read_cells(Reader& reader, const char* stop) noexcept {
     const char* p = reader.p;
     if (p[1] == '.') {
       if ((p[8] | 0x20) == 'e' && p[12] == ',' && limit >= kFixedCells) {
-        if (read_fixed(p, p[8], reader.out) &&
-            reader.take_with_end(p + kFixedBytes * kFixedCells - 1, kFixedCells)) {
-          continue;
-        }
+        if (read_fixed_run(reader, stop)) continue;
       } else if (limit >= 8 && mask_of(_mm256_cmpeq_epi8(load32(p), decimal_zeros)) == 0xFFFFFFFF) {
         _mm256_storeu_ps(reader.out, _mm256_setzero_ps());
         reader.p = p + 32;
         reader.take(8);
         continue;
       }
-    } else {
-      if (limit >= 16 && mask_of(_mm256_cmpeq_epi8(load32(p), integer_zeros)) == 0xFFFFFFFF) {
-        _mm256_storeu_ps(reader.out, _mm256_setzero_ps());
-        _mm256_storeu_ps(reader.out + 8, _mm256_setzero_ps());
-        reader.p = p + 32;
-        reader.take(16);
+      const char* end = read_fraction(p, *reader.out);
+      if (end != nullptr) {
+        reader.p = end + 1;
+        reader.take(1);
         continue;
       }
-      if (read_integers(reader) != 0) continue;
+    } else if (p - first >= 4 && read_integer_run(reader, stop)) {
+      continue;
     }
     const char* end = read_decimal(p, *reader.out);
     if (end == nullptr || !reader.take_with_end(end, 1)) return;
@@ -388,17 +471,18 @@ Status parse_csv(const char* first, const char* last, const CsvOptions& options,
   if (state.position == 0 && last - first >= 3 && std::memcmp(first, "\xEF\xBB\xBF", 3) == 0) state.position = 3;
   Reader reader = {first + state.position, out, capacity, state.cells, state.columns};
   for (;;) {
-    if (last - reader.p >= kAhead) read_cells(reader, last - kAhead + 1);
+    if (last - reader.p >= kAhead) read_cells(reader, first, last - kAhead + 1);
     if (last - reader.p < kAhead && reader.p != last) {
       // The end of the input is read from a copy, a line end behind it, so that nothing behind the input is touched.
-      char copy[2 * kAhead] = {};
+      char copy[16 + 2 * kAhead] = {};
+      char* const begin = copy + 16;
       const std::ptrdiff_t size = last - reader.p;
       const char* origin = reader.p;
-      std::memcpy(copy, origin, static_cast<std::size_t>(size));
-      copy[size] = '\n';
-      reader.p = copy;
-      read_cells(reader, copy + size);
-      const std::ptrdiff_t used = reader.p - copy;
+      std::memcpy(begin, origin, static_cast<std::size_t>(size));
+      begin[size] = '\n';
+      reader.p = begin;
+      read_cells(reader, copy, begin + size);
+      const std::ptrdiff_t used = reader.p - begin;
       reader.p = origin + (used < size ? used : size);
     }
     // Whatever stopped that: one cell, or the end, or an error, by the reference.
