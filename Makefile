@@ -28,7 +28,7 @@ all: .venv/built
 
 # Train on the real MNIST, write the first 1,000 test images as SageMaker's sample set prints them, transform, look.
 demo: .venv/built
-	$(BIN)/python -m fastinfer.train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model --seed 1
+	$(BIN)/python -m fastinfer.train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
 	$(BIN)/python -m fastinfer.samples examples/mnist/test $(DEMO)/in --count 1000
 	$(BIN)/python -m fastinfer.transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
 	$(BIN)/python -m fastinfer.report $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png

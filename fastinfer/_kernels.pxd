@@ -1,5 +1,7 @@
 # The kernels' contracts as Cython sees them; the words stand in csrc/*.h.
 
+from libc.stdint cimport int64_t
+
 cdef extern from "status.h" namespace "fastinfer" nogil:
     cdef enum class Code(int):
         ok
@@ -55,4 +57,17 @@ cdef class CsvParser:
     cdef size_t stop
     cdef readonly int code
 
+    cdef inline Status _run(self, float* out, size_t capacity, size_t* written) noexcept nogil
     cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=*, Py_ssize_t stop=*) except -1
+
+
+cdef extern from "files.h" namespace "fastinfer" nogil:
+    cdef struct WriteOptions:
+        const char* temporary_name
+        bint durable
+
+    size_t _read_files "fastinfer::read_files"(const char* const* paths, size_t count, char* buffer, size_t capacity,
+                                                    size_t* ends, int* errors) noexcept
+    void _write_files "fastinfer::write_files"(const char* const* paths, size_t count, const char* text,
+                                                   const size_t* ends, const int64_t* times_ns,
+                                                   const WriteOptions& options, int* errors) noexcept

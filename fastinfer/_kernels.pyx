@@ -69,6 +69,11 @@ cdef int _check_range(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size) except
     return 0
 
 
+# A body below this many bytes is parsed in a few microseconds: handing the interpreter's lock over would cost more.
+cdef enum:
+    SMALL_BODY = 64 << 10
+
+
 cdef class CsvParser:
     """Reads one CSV body into float32 buffers, in as many calls as it takes."""
 
@@ -130,6 +135,12 @@ cdef class CsvParser:
         """Whether all of the body has been read."""
         return self.code == <int>Code.ok
 
+    cdef inline Status _run(self, float* out, size_t capacity, size_t* written) noexcept nogil:
+        return self.kernels.parse_csv(
+            <const char*>self.body.buf, <const char*>self.body.buf + self.stop, self.options, self.state, out, capacity,
+            written[0],
+        )
+
     cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=0, Py_ssize_t stop=-1) except -1:
         """Writes values into the float32 buffer `out` from value `start` up to `stop` (-1: its end); returns how many.
 
@@ -145,11 +156,11 @@ cdef class CsvParser:
             if stop < 0:
                 stop = view.len // <Py_ssize_t>sizeof(float)
             _check_range(start, stop, view.len // <Py_ssize_t>sizeof(float))
-            with nogil:
-                status = self.kernels.parse_csv(
-                    <const char*>self.body.buf, <const char*>self.body.buf + self.stop, self.options, self.state,
-                    <float*>view.buf + start, stop - start, written,
-                )
+            if self.stop - self.state.position < SMALL_BODY:
+                status = self._run(<float*>view.buf + start, stop - start, &written)
+            else:
+                with nogil:
+                    status = self._run(<float*>view.buf + start, stop - start, &written)
         finally:
             PyBuffer_Release(&view)
         self.code = <int>status.code
@@ -233,3 +244,68 @@ def find_line_start(body, Py_ssize_t position, *, isa=None):
         return found - <const char*>view.buf
     finally:
         PyBuffer_Release(&view)
+
+
+# Files that one call reads or writes at the most: the arrays for them live on the stack.
+FILES_PER_CALL = 256
+cdef enum:
+    MOST_FILES = 256
+
+
+cdef Py_ssize_t _take_paths(list paths, const char** out) except -1:
+    """The C strings of at most FILES_PER_CALL paths, given as bytes and kept alive by the list."""
+    cdef Py_ssize_t index, count = len(paths)
+    if count > MOST_FILES:
+        raise ValueError(f"at most {MOST_FILES} files in a call, not {count}")
+    cdef bytes path
+    for index in range(count):
+        path = paths[index]
+        out[index] = path
+    return count
+
+
+def read_files(list paths, buffer):
+    """Reads whole files one behind another into `buffer`: [(end, error), …], csrc/files.h.
+
+    As many as fit surely; the next call takes the rest. A file's bytes are those from the end before it to its own; `error`
+    is 0 or an errno.
+    """
+    cdef const char* names[MOST_FILES]
+    cdef size_t ends[MOST_FILES]
+    cdef int errors[MOST_FILES]
+    cdef Py_ssize_t count = _take_paths(paths, names)
+    cdef Py_ssize_t index
+    cdef size_t done
+    cdef Py_buffer view
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        with nogil:
+            done = _read_files(names, count, <char*>view.buf, view.len, ends, errors)
+    finally:
+        PyBuffer_Release(&view)
+    return [(ends[index], errors[index]) for index in range(<Py_ssize_t>done)]
+
+
+def write_files(list paths, list texts, list times_ns, bytes temporary_name, bint durable=False):
+    """Writes each text under its path, whole or not at all, with that modification time: [errno or 0, …], csrc/files.h."""
+    cdef const char* names[MOST_FILES]
+    cdef size_t ends[MOST_FILES]
+    cdef int64_t times[MOST_FILES]
+    cdef int errors[MOST_FILES]
+    cdef Py_ssize_t count = _take_paths(paths, names)
+    cdef Py_ssize_t index
+    cdef size_t end = 0
+    if len(texts) != count or len(times_ns) != count:
+        raise ValueError("as many texts and times as paths, please")
+    for index in range(count):
+        end += <size_t>len(<bytes?>texts[index])
+        ends[index] = end
+        times[index] = times_ns[index]
+    cdef bytes text = b"".join(texts)
+    cdef const char* content = text
+    cdef WriteOptions options
+    options.temporary_name = temporary_name
+    options.durable = durable
+    with nogil:
+        _write_files(names, count, content, ends, times, options, errors)
+    return [errors[index] for index in range(count)]
