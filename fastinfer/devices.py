@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ._mxnet import load_mxnet
@@ -24,7 +25,7 @@ def parse_device(text: str) -> list[tuple[str, int]]:
     return devices
 
 
-def open_contexts(devices: list[tuple[str, int]]) -> list[Any]:
+def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
     """MXNet contexts of the devices.
 
     Raises:

@@ -11,7 +11,6 @@ import platform
 import resource
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Callable
@@ -20,7 +19,7 @@ from . import __version__
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, OutputError
-from .executor import ROWS_PER_EXACT_GRAPH, Executor
+from .executor import ROWS_PER_EXACT_GRAPH, Executor, ExecutorPool
 from .inputs import InputFile, find_inputs
 from .invariance import find_batch_size, is_invariant
 from .model import Model
@@ -154,7 +153,8 @@ def transform(
         "invariant": invariant,
     }
     with folder.open_run(record, overwrite=options.overwrite):
-        job = Job(uuid.uuid4().hex, model, tuple(devices), batch_size, row_wise, folder, stop)
+        executors = ExecutorPool(model, devices, workers, batch_size, row_wise=row_wise)
+        job = Job(executors, model.row_shape, folder, stop)
         ready = time.perf_counter()
         summary.startup_seconds = ready - started
 

@@ -8,13 +8,17 @@ does it, at batch size 1, at a fraction of the cost of a loop.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._mxnet import ndarray_memory
+from ._mxnet import INFERENCE_SETTINGS, load_mxnet, ndarray_memory
+from .devices import open_contexts
 from .errors import ModelError
 from .model import Model
 
@@ -72,6 +76,40 @@ class Executor:
         self._bound.forward(is_train=False)
         output: NDArray[np.float32] = self._bound.outputs[0].asnumpy()
         return output.reshape(self.batch_size, -1)
+
+
+class ExecutorPool:
+    """The bound graphs of a run, each lent to one worker at a time.
+
+    MXNet 1.9 aborts the process where two threads bind at the same time, so all are bound here, one after the other and
+    before any of them runs.
+
+    Args:
+        model: what to bind.
+        devices: (kind, index) of each device; the graphs go to them in turn.
+        count: how many graphs.
+        batch_size: rows of one forward pass.
+        row_wise: whether each row is computed as at batch size 1.
+    """
+
+    def __init__(
+        self, model: Model, devices: Sequence[tuple[str, int]], count: int, batch_size: int, *, row_wise: bool
+    ) -> None:
+        mxnet = load_mxnet(INFERENCE_SETTINGS)
+        contexts = open_contexts(devices)
+        self._idle: queue.SimpleQueue[Executor] = queue.SimpleQueue()
+        for number in range(count):
+            context = contexts[number % len(contexts)]
+            self._idle.put(Executor(mxnet, model, context, batch_size, row_wise=row_wise))
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Executor]:
+        """An executor that no one else uses meanwhile; waits for one."""
+        executor = self._idle.get()
+        try:
+            yield executor
+        finally:
+            self._idle.put(executor)
 
 
 def repeat_rows(symbol: str, data_name: str, copies: int) -> str:

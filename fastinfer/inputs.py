@@ -7,10 +7,14 @@ Transform names outputs below its prefix.
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from ._kernels import FILES_PER_CALL, read_files
 
 from .errors import InputError
 
@@ -22,6 +26,8 @@ GLOB_SIGNS = "*?["
 # How much of a file is read at a time. The buffer grows for a longer line, up to the limit.
 CHUNK_BYTES = 1 << 20
 LINE_BYTES_LIMIT = 256 << 20
+# Files up to this size are read in groups: what they cost is system calls, not bytes.
+SMALL_FILE_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,14 @@ class InputFile:
     modified_ns: int
 
 
+class Chunk(NamedTuple):
+    """Bytes of a file: buffer[start:stop], the first of which is byte ``base`` of the file."""
+
+    start: int
+    stop: int
+    base: int
+
+
 def find_inputs(source: str) -> Iterator[InputFile]:
     """Lists what ``source`` names, in the order of the names: all ``.csv`` files below a folder, a file, or a glob.
 
@@ -57,18 +71,46 @@ def find_inputs(source: str) -> Iterator[InputFile]:
         raise InputError("no such file or folder", code="input_missing", path=source)
 
 
-def read_chunks(path: str, buffer: bytearray) -> Iterator[tuple[int, int]]:
+def read_bodies(files: Sequence[InputFile], buffer: bytearray) -> Iterator[tuple[InputFile, Iterator[Chunk]]]:
+    """Reads files in order through one buffer, small ones many at a time.
+
+    Args:
+        files: what to read.
+        buffer: at least CHUNK_BYTES long.
+
+    Yields:
+        A file and its chunks, to be used up before the next is asked for. The chunks raise InputError (``cannot_read``,
+        ``input_missing``, ``line_too_long``) where the file cannot be read.
+    """
+    place = 0
+    while place < len(files):
+        group, held = [], 0
+        for item in itertools.islice(files, place, place + FILES_PER_CALL):
+            held += item.size
+            if item.size > SMALL_FILE_BYTES or held >= len(buffer):
+                break
+            group.append(item)
+        done = read_files([os.fsencode(item.path) for item in group], buffer) if group else []
+        start = 0
+        for item, (stop, error) in zip(group, done):
+            yield item, _fail(item.path, error) if error else iter((Chunk(start, stop, 0),))
+            start = stop
+        place += len(done)
+        if not done:
+            # Large, or grown since it was listed.
+            yield files[place], read_chunks(files[place].path, buffer)
+            place += 1
+
+
+def read_chunks(path: str, buffer: bytearray) -> Iterator[Chunk]:
     """Reads a file into ``buffer``, chunk by chunk, each ending where a line ends (or the file).
 
     Args:
         path: the file.
         buffer: at least CHUNK_BYTES long; overwritten by each chunk, made longer for a longer line.
 
-    Yields:
-        (stop, base): the chunk is buffer[:stop]; its first byte is byte ``base`` of the file.
-
     Raises:
-        InputError: ``cannot_read``, ``line_too_long``.
+        InputError: ``cannot_read``, ``input_missing``, ``line_too_long``.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -91,11 +133,11 @@ def read_chunks(path: str, buffer: bytearray) -> Iterator[tuple[int, int]]:
             filled = kept + count
             # A regular file gives less than was asked for only at its end, so a small file costs one read.
             if filled < len(buffer):
-                yield filled, base
+                yield Chunk(0, filled, base)
                 return
             stop = _last_line_end(buffer, filled)
             if stop:
-                yield stop, base
+                yield Chunk(0, stop, base)
                 base += stop
                 kept = filled - stop
                 buffer[:kept] = buffer[stop:filled]
@@ -111,6 +153,12 @@ def unreadable(path: str, error: OSError) -> InputError:
     """The error for a file that the system does not let us read."""
     code = "input_missing" if isinstance(error, FileNotFoundError) else "cannot_read"
     return InputError(f"cannot be read: {error.strerror}", code=code, path=path)
+
+
+def _fail(path: str, error: int) -> Iterator[Chunk]:
+    """The chunks of a file that could not be read."""
+    raise unreadable(path, OSError(error, os.strerror(error)))
+    yield
 
 
 def _last_line_end(buffer: bytearray, stop: int) -> int:

@@ -8,13 +8,16 @@ with what is missing; ``_run.json`` tells it whether the outputs that stand ther
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ._files import replacing
+from ._kernels import FILES_PER_CALL, write_files
 from .errors import ConfigError, OutputError
 from .inputs import InputFile
 
@@ -78,21 +81,17 @@ class OutputFolder:
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Puts ``record`` in the place of the run's ``_run.json``."""
-        write_whole(os.path.join(self.root, RUN_RECORD), (json.dumps(record, indent=2) + "\n").encode(), "record")
+        path = Path(self.root, RUN_RECORD)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     def has(self, item: InputFile) -> bool:
         """Whether the output of ``item`` as it is now stands there."""
-        if not self.resumes:
-            return False
         folder, _, name = item.key.rpartition("/")
         if folder not in self._finished:
             # Inputs come folder by folder: what earlier folders held is not asked for again.
             self._finished = {folder: self._list(folder)}
-        return self._finished[folder].get(name + OUTPUT_SUFFIX) == item.modified_ns
-
-    def create(self, item: InputFile, worker: str) -> OutputFile:
-        """The output of ``item``, to be filled."""
-        return OutputFile(os.path.join(self.root, item.key + OUTPUT_SUFFIX), worker, item.modified_ns)
+        return self.resumes and self._finished[folder].get(name + OUTPUT_SUFFIX) == item.modified_ns
 
     def _check_record(self, record: dict[str, Any], overwrite: bool) -> bool:
         """Whether outputs in the folder may be taken as this run's own."""
@@ -150,25 +149,25 @@ class OutputFolder:
         return finished
 
 
-@dataclass
 class OutputFile:
-    """One output on its way: text is added, then it is finished or dropped.
+    """One output on its way: text is added until a writer finishes it.
 
     Attributes:
-        path: its final name.
-        worker: tells the temporary names of concurrent writers apart.
-        modified_ns: the time of last change that the file gets: its input's, by which a later run sees whether the input
-            has changed since, at any moment of this run; None for now.
+        item: the input it is of.
         rows: predictions in it so far; the caller counts.
     """
 
-    path: str
-    worker: str
-    modified_ns: int | None = None
-    rows: int = 0
-    _parts: list[bytes] = field(default_factory=list)
-    _held: int = 0
-    _handle: int | None = None
+    __slots__ = ("_begun", "_handle", "_held", "_parts", "_temporary", "item", "path", "rows")
+
+    def __init__(self, item: InputFile, path: str, temporary_name: str) -> None:
+        self.item = item
+        self.path = path
+        self.rows = 0
+        self._temporary = temporary_name
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._handle = -1
+        self._begun = False  # whether there is a temporary file
 
     def add(self, text: bytes) -> None:
         """Adds text at the end. Raises OutputError."""
@@ -177,16 +176,18 @@ class OutputFile:
         if self._held >= BUFFER_BYTES:
             self._spill()
 
+    def take(self) -> bytes | None:
+        """The whole text of an output that no file was begun for; None for a large one."""
+        return None if self._begun else b"".join(self._parts)
+
     def finish(self) -> None:
-        """Gives the file its name. Raises OutputError, and nothing bears the name then."""
+        """Gives a large output its name. Raises OutputError, and nothing bears the name then."""
         self._spill()
-        assert self._handle is not None
         try:
-            if self.modified_ns is not None:
-                os.utime(self._handle, ns=(self.modified_ns, self.modified_ns))
-            os.close(self._handle)
-            self._handle = None
-            os.rename(self._temporary, self.path)
+            os.utime(self._handle, ns=(self.item.modified_ns, self.item.modified_ns))
+            handle, self._handle = self._handle, -1
+            os.close(handle)
+            os.rename(self._temporary_path(), self.path)
         except OSError as error:
             self.drop()
             raise unwritable(self.path, error) from error
@@ -194,20 +195,21 @@ class OutputFile:
     def drop(self) -> None:
         """Leaves no trace of an output that cannot be finished."""
         self._parts.clear()
-        if self._handle is not None:
+        if self._handle >= 0:
             os.close(self._handle)
-            self._handle = None
-        with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
+            self._handle = -1
+        if self._begun:
+            with contextlib.suppress(OSError):
+                os.unlink(self._temporary_path())
 
-    @property
-    def _temporary(self) -> str:
-        return f"{os.path.dirname(self.path)}/{TEMPORARY_PREFIX}{self.worker}"
+    def _temporary_path(self) -> str:
+        return f"{os.path.dirname(self.path)}/{self._temporary}"
 
     def _spill(self) -> None:
         try:
-            if self._handle is None:
-                self._handle = _create(self._temporary)
+            if not self._begun:
+                self._handle = _create(self._temporary_path())
+                self._begun = True
             content = b"".join(self._parts)
             written = 0
             while written < len(content):
@@ -219,11 +221,68 @@ class OutputFile:
         self._held = 0
 
 
-def write_whole(path: str, content: bytes, worker: str) -> None:
-    """Writes a file so that its name only ever stands for the whole. Raises OutputError."""
-    file = OutputFile(path, worker)
-    file.add(content)
-    file.finish()
+class OutputWriter:
+    """Gives one worker's outputs their names, small ones in groups.
+
+    Args:
+        folder: the run's outputs.
+        worker: a word that no other worker of the run has, for temporary names.
+    """
+
+    def __init__(self, folder: OutputFolder, worker: str) -> None:
+        self._prefix = os.path.join(folder.root, "")
+        self._temporary = TEMPORARY_PREFIX + worker
+        self._ready: list[OutputFile] = []
+        self._texts: list[bytes] = []
+        self._held = 0
+
+    def open(self, item: InputFile) -> OutputFile:
+        """The output of ``item``, to be filled."""
+        return OutputFile(item, f"{self._prefix}{item.key}{OUTPUT_SUFFIX}", self._temporary)
+
+    def finish(self, output: OutputFile) -> list[OutputFile]:
+        """Takes an output that is whole; returns those that got their names just now. Raises OutputError."""
+        text = output.take()
+        if text is None:
+            output.finish()
+            return [output]
+        self._ready.append(output)
+        self._texts.append(text)
+        self._held += len(text)
+        if len(self._ready) == FILES_PER_CALL or self._held >= BUFFER_BYTES:
+            return self.flush()
+        return []
+
+    def flush(self) -> list[OutputFile]:
+        """Names what is ready, as far as it goes; returns what was named.
+
+        Raises:
+            OutputError: for the first that could not be written; the others stand.
+        """
+        ready, texts = self._ready, self._texts
+        self._ready, self._texts, self._held = [], [], 0
+        if not ready:
+            return []
+        errors = self._write(ready, texts)
+        missing = [index for index, error in enumerate(errors) if error == errno.ENOENT]
+        if missing:
+            for folder in {os.path.dirname(ready[index].path) for index in missing}:
+                try:
+                    os.makedirs(folder, exist_ok=True)
+                except OSError as error:
+                    raise unwritable(folder, error) from error
+            again = self._write([ready[index] for index in missing], [texts[index] for index in missing])
+            for index, code in zip(missing, again):
+                errors[index] = code
+        for output, code in zip(ready, errors):
+            if code:
+                raise unwritable(output.path, OSError(code, os.strerror(code)))
+        return ready
+
+    def _write(self, outputs: list[OutputFile], texts: list[bytes]) -> list[int]:
+        paths = [os.fsencode(output.path) for output in outputs]
+        times_ns = [output.item.modified_ns for output in outputs]
+        return write_files(paths, texts, times_ns, os.fsencode(self._temporary))
 
 
 def unwritable(path: str, error: OSError) -> OutputError:

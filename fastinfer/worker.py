@@ -7,24 +7,25 @@ from. Outputs are finished in the order of the inputs.
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
+from typing import NamedTuple
 
-from ._mxnet import INFERENCE_SETTINGS, load_mxnet
-from .devices import open_contexts
 from .encode import encode_json
 from .errors import InputError
-from .executor import Executor
-from .inputs import CHUNK_BYTES, InputFile, read_chunks
+from .executor import Executor, ExecutorPool
+from .inputs import CHUNK_BYTES, Chunk, InputFile, read_bodies, read_chunks
 from .kernels import CODES, CsvParser, count_lines, csv_error
-from .model import Model
-from .outputs import OutputFile, OutputFolder
+from .outputs import OutputFile, OutputFolder, OutputWriter
 
-# Each worker's bound graph, and the job it is of.
-_local = threading.local()
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+# What a worker's time goes into, in the order of the data.
+STAGES = ("read", "parse", "forward", "format", "write")
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,14 @@ class Job:
     """What every worker of a run has in common.
 
     Attributes:
-        token: a word that no other job has.
-        model: the loaded model.
-        devices: (kind, index) of each device; shards go to them in turn.
-        batch_size: rows of one forward pass.
-        row_wise: whether each row is computed as at batch size 1 (the container's bytes).
+        executors: a bound graph for each worker.
+        row_shape: shape of one record.
         output: the folder of the results.
         stop: set when the run is to end early; a worker looks at it before each file and each batch.
     """
 
-    token: str
-    model: Model
-    devices: tuple[tuple[str, int], ...]
-    batch_size: int
-    row_wise: bool
+    executors: ExecutorPool
+    row_shape: tuple[int, ...]
     output: OutputFolder
     stop: threading.Event
 
@@ -67,6 +62,7 @@ class ShardReport:
         files: outputs finished.
         images: rows in them.
         bytes_read: size of their inputs.
+        seconds: time spent in each stage.
         error: what stopped the shard, if anything did.
         failed_at: place of the file at fault in the shard, so that the first in the order of the inputs can be told.
     """
@@ -75,6 +71,7 @@ class ShardReport:
     files: int = 0
     images: int = 0
     bytes_read: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     error: Exception | None = None
     failed_at: int = 0
 
@@ -83,126 +80,133 @@ class Stopped(Exception):
     """The run is to end early; the file at hand is left for the next one."""
 
 
-def bind(job: Job, device: tuple[str, int]) -> Executor:
-    """The job's graph, bound on a device."""
-    mxnet = load_mxnet(INFERENCE_SETTINGS)
-    (context,) = open_contexts([device])
-    return Executor(mxnet, job.model, context, job.batch_size, row_wise=job.row_wise)
-
-
 def run_shard(shard: Shard, job: Job) -> ShardReport:
     """Transforms the files of a shard and reports; an error is returned, not raised, so that what was done is known."""
-    device = job.devices[shard.number % len(job.devices)]
-    # A worker runs many shards of a job; binding the graph again for each would cost more than running it.
-    key = (job.token, device)
-    if getattr(_local, "key", None) != key:
-        _local.key, _local.executor = key, bind(job, device)
-    return _ShardRun(shard, job, _local.executor).run()
+    with job.executors.lend() as executor:
+        return _ShardRun(shard, job, executor).run()
 
 
-@dataclass
-class _Segment:
-    """Rows of one output in the batch that is being filled: first row, row behind the last, whether the file ends there."""
+class _Segment(NamedTuple):
+    """Rows of one output in the batch that is being filled: predictions[first:stop], and whether the file ends there."""
 
     output: OutputFile
     first: int
     stop: int
     last: bool
-    size: int
 
 
-@dataclass
 class _ShardRun:
-    shard: Shard
-    job: Job
-    executor: Executor
-    filled: int = 0  # values in the batch
-    segments: list[_Segment] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.worker = f"{os.getpid()}-{threading.get_ident()}"
-        self.report = ShardReport(self.shard.number)
-        self.row_values = self.job.model.row_values
-        self.flat = self.executor.input.reshape(-1)
+    def __init__(self, shard: Shard, job: Job, executor: Executor) -> None:
+        self.shard = shard
+        self.job = job
+        self.executor = executor
+        self.report = ShardReport(shard.number)
+        self.seconds = self.report.seconds
+        self.writer = OutputWriter(job.output, f"{os.getpid()}-{threading.get_ident()}")
         self.buffer = bytearray(CHUNK_BYTES)
         self.parser = CsvParser()
+        self.row_values = executor.input.shape[1]
+        self.flat = executor.input.reshape(-1)
+        self.filled = 0  # values in the batch
+        self.begin = 0  # where in the batch the values of the file at hand begin
+        self.segments: list[_Segment] = []
 
     def run(self) -> ShardReport:
-        for place, item in enumerate(self.shard.files):
-            if self.job.stop.is_set():
-                break
-            try:
-                self._transform(item)
-            except Stopped:
-                break
-            except Exception as error:
-                self.report.error, self.report.failed_at = error, place
-                break
+        place = 0
+        try:
+            for place, (item, chunks) in enumerate(self._read()):
+                if self.job.stop.is_set():
+                    break
+                self._transform(item, chunks)
+        except Stopped:
+            pass
+        except Exception as error:
+            self.report.error, self.report.failed_at = error, place
+        self.parser.release()
         try:
             # Also after an error: files before the one at fault are finished.
             self._run_batch()
+            self._write()
         except Exception as error:
             self.report.error = self.report.error or error
-        self.parser.release()
         return self.report
 
-    def _transform(self, item: InputFile) -> None:
-        output = self.job.output.create(item, self.worker)
-        # Where the file's rows begin in the current batch.
+    def _read(self) -> Iterator[tuple[InputFile, Iterator[Chunk]]]:
+        """The shard's files, on the clock of the stage."""
+        bodies = read_bodies(self.shard.files, self.buffer)
+        while True:
+            started = perf_counter()
+            body = next(bodies, None)
+            self.seconds["read"] += perf_counter() - started
+            if body is None:
+                return
+            yield body
+
+    def _transform(self, item: InputFile, chunks: Iterator[Chunk]) -> None:
+        output = self.writer.open(item)
+        output.add(b"[")
         self.begin = self.filled
         try:
-            self._parse(item, output)
+            self._parse(output, chunks)
         except BaseException:
             self.filled = self.begin
             output.drop()
             raise
-        rows = slice(self.begin // self.row_values, self.filled // self.row_values)
-        self.segments.append(_Segment(output, rows.start, rows.stop, True, item.size))
+        segment = _Segment(output, self.begin // self.row_values, self.filled // self.row_values, True)
+        self.segments.append(segment)
 
-    def _parse(self, item: InputFile, output: OutputFile) -> None:
+    def _parse(self, output: OutputFile, chunks: Iterator[Chunk]) -> None:
         """Parses a file into the batch, running it each time it is full."""
-        parser, values, columns, lines_end = self.parser, 0, 0, 0
-        output.add(b"[")
-        for stop, base in read_chunks(item.path, self.buffer):
-            start = 3 if base == 0 and self.buffer.startswith(b"\xef\xbb\xbf") else 0
-            parser.reset(self.buffer, start, stop, columns)
+        parser, item = self.parser, output.item
+        values = columns = 0
+        for chunk in chunks:
+            start = chunk.start
+            if chunk.base == 0 and self.buffer.startswith(BYTE_ORDER_MARK, start, chunk.stop):
+                start += len(BYTE_ORDER_MARK)
+            parser.reset(self.buffer, start, chunk.stop, columns)
             try:
                 while True:
+                    started = perf_counter()
                     count = parser.parse(self.flat, self.filled)
+                    self.seconds["parse"] += perf_counter() - started
                     values += count
                     self.filled += count
                     if parser.done:
                         break
                     if CODES[parser.code].word != "output_full":
-                        raise self._error(item, parser, stop, base)
+                        raise self._error(item, chunk)
                     if self.job.stop.is_set():
                         raise Stopped
                     first = self.begin // self.row_values
-                    self.segments.append(_Segment(output, first, self.job.batch_size, False, 0))
+                    self.segments.append(_Segment(output, first, self.executor.batch_size, False))
                     self._run_batch()
                     self.begin = 0
-                columns, lines_end = parser.columns, base + stop
+                columns = parser.columns
             finally:
+                # The buffer may have to grow for the next chunk.
                 parser.release()
         if values == 0:
-            raise InputError(
-                "there is no value in it", code="empty_input", path=item.path, hint="remove it, or name another folder"
-            )
+            raise InputError("there is no value in it", code="empty_input", path=item.path)
         if values % self.row_values:
             raise InputError(
-                f"expected a multiple of {self.row_values} values, found {values} "
-                f"({columns or parser.cells} in a line, {lines_end:,} bytes)",
+                f"expected a multiple of {self.row_values} values, found {values:,}, {columns or parser.cells} in a line",
                 code="partial_row",
                 path=item.path,
                 line=1,
-                hint=f"the model takes records of shape {self.job.model.row_shape}",
+                hint=f"the model takes records of shape {self.job.row_shape}",
             )
 
-    def _error(self, item: InputFile, parser: CsvParser, stop: int, base: int) -> InputError:
-        first_line = 1 + _count_lines_before(item.path, base)
-        with memoryview(self.buffer)[:stop] as body:
+    def _error(self, item: InputFile, chunk: Chunk) -> InputError:
+        """What the parser's code means, with its place in the file."""
+        parser = self.parser
+        with memoryview(self.buffer)[chunk.start : chunk.stop] as body:
             return csv_error(
-                body, parser.code, parser.position, columns=parser.columns, path=item.path, first_line=first_line
+                body,
+                parser.code,
+                parser.position - chunk.start,
+                columns=parser.columns,
+                path=item.path,
+                first_line=1 + _count_lines_before(item.path, chunk.base),
             )
 
     def _run_batch(self) -> None:
@@ -210,24 +214,47 @@ class _ShardRun:
         segments, self.segments, self.filled = self.segments, [], 0
         if not segments:
             return
+        started = perf_counter()
         predictions = self.executor.forward()
-        for segment in segments:
-            output = segment.output
-            if segment.stop > segment.first:
+        forwarded = perf_counter()
+        self.seconds["forward"] += forwarded - started
+        row_shape = self.executor.output_shape
+        written = self.seconds["write"]
+        for output, first, stop, last in segments:
+            if stop > first:
                 if output.rows:
                     output.add(b", ")
-                output.rows += segment.stop - segment.first
-                output.add(encode_json(predictions[segment.first : segment.stop], self.executor.output_shape))
-            if segment.last:
+                output.rows += stop - first
+                output.add(encode_json(predictions[first:stop], row_shape))
+            if last:
                 output.add(b"]")
-                output.finish()
-                self.report.files += 1
-                self.report.images += output.rows
-                self.report.bytes_read += segment.size
+                self._finish(output)
+        written = self.seconds["write"] - written
+        self.seconds["format"] += perf_counter() - forwarded - written
+
+    def _finish(self, output: OutputFile) -> None:
+        started = perf_counter()
+        self._count(self.writer.finish(output))
+        self.seconds["write"] += perf_counter() - started
+
+    def _write(self) -> None:
+        started = perf_counter()
+        self._count(self.writer.flush())
+        self.seconds["write"] += perf_counter() - started
+
+    def _count(self, outputs: list[OutputFile]) -> None:
+        for output in outputs:
+            self.report.files += 1
+            self.report.images += output.rows
+            self.report.bytes_read += output.item.size
 
 
 def _count_lines_before(path: str, end: int) -> int:
     """Lines before byte ``end`` of a file, where a chunk begins; read again, since only an error asks."""
+    lines = 0
     buffer = bytearray(CHUNK_BYTES)
-    chunks = itertools.takewhile(lambda chunk: chunk[1] < end, read_chunks(path, buffer))
-    return sum(count_lines(buffer, 0, stop) for stop, _ in chunks)
+    for chunk in read_chunks(path, buffer) if end else ():
+        if chunk.base >= end:
+            break
+        lines += count_lines(buffer, 0, chunk.stop)
+    return lines

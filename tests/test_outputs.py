@@ -9,7 +9,7 @@ import pytest
 
 from fastinfer.errors import ConfigError, OutputError
 from fastinfer.inputs import InputFile
-from fastinfer.outputs import BUFFER_BYTES, RUN_RECORD, TEMPORARY_PREFIX, OutputFolder, write_whole
+from fastinfer.outputs import BUFFER_BYTES, RUN_RECORD, TEMPORARY_PREFIX, OutputFolder, OutputWriter
 
 RECORD = {"depends_on": {"model": "abc", "batch_size": 480}}
 
@@ -18,25 +18,48 @@ def item(key: str, modified_ns: int = 1_600_000_000_000_000_000) -> InputFile:
     return InputFile(f"/in/{key}", key, 4, modified_ns)
 
 
-def make(folder: OutputFolder, source: InputFile, text: bytes = b"[[1.0]]") -> None:
-    output = folder.create(source, "w")
-    output.add(text)
-    output.finish()
+def make(folder: OutputFolder, *sources: InputFile, text: bytes = b"[[1.0]]") -> "list[str]":
+    """Writes outputs as a worker does; returns the keys of what got its name."""
+    writer = OutputWriter(folder, "w")
+    named = []
+    for source in sources:
+        output = writer.open(source)
+        output.add(text)
+        named += writer.finish(output)
+    named += writer.flush()
+    return [output.item.key for output in named]
 
 
 def test_an_output_has_its_name_only_when_finished(tmp_path: Path) -> None:
-    folder = OutputFolder(str(tmp_path))
-    output = folder.create(item("a/b.csv"), "w")
-    output.add(b"x" * (BUFFER_BYTES + 1))
-    output.add(b"y")
-    assert not (tmp_path / "a" / "b.csv.out").exists()
-    output.finish()
-    assert (tmp_path / "a" / "b.csv.out").read_bytes() == b"x" * (BUFFER_BYTES + 1) + b"y"
+    writer = OutputWriter(OutputFolder(str(tmp_path)), "w")
+    large, small = writer.open(item("a/b.csv")), writer.open(item("a/c.csv"))
+    large.add(b"x" * (BUFFER_BYTES + 1))
+    large.add(b"y")
+    small.add(b"z")
+    assert os.listdir(tmp_path / "a") == [f"{TEMPORARY_PREFIX}w"]
+    assert writer.finish(large) == [large]
+    assert writer.finish(small) == []
     assert os.listdir(tmp_path / "a") == ["b.csv.out"]
+    assert writer.flush() == [small]
+    assert (tmp_path / "a" / "b.csv.out").read_bytes() == b"x" * (BUFFER_BYTES + 1) + b"y"
+    assert (tmp_path / "a" / "c.csv.out").read_bytes() == b"z"
+    assert writer.flush() == []
+
+
+def test_many_small_outputs_are_written_in_order(tmp_path: Path) -> None:
+    keys = [f"{number % 3}/{number:04d}.csv" for number in range(700)]
+    assert make(OutputFolder(str(tmp_path)), *map(item, keys)) == keys
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == sorted(f"{key}.out" for key in keys)
+
+
+def test_an_output_has_its_inputs_time(tmp_path: Path) -> None:
+    for text in (b"small", b"x" * (BUFFER_BYTES + 1)):
+        make(OutputFolder(str(tmp_path)), item("a.csv", 1_234_567_891_987_654_321), text=text)
+        assert (tmp_path / "a.csv.out").stat().st_mtime_ns == 1_234_567_891_987_654_321
 
 
 def test_a_dropped_output_leaves_nothing(tmp_path: Path) -> None:
-    output = OutputFolder(str(tmp_path)).create(item("b.csv"), "w")
+    output = OutputWriter(OutputFolder(str(tmp_path)), "w").open(item("b.csv"))
     output.add(b"x" * (BUFFER_BYTES + 1))
     output.drop()
     assert os.listdir(tmp_path) == []
@@ -100,15 +123,18 @@ def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OutputError) as caught:
-        write_whole(str(tmp_path / "file" / "x.out"), b"1", "w")
-    assert str(caught.value) == f"{tmp_path}/file/x.out: cannot be written: Not a directory"
+    for text in (b"small", b"x" * (BUFFER_BYTES + 1)):
+        with pytest.raises(OutputError) as caught:
+            make(OutputFolder(str(tmp_path)), item("file/x.csv"), text=text)
+        assert str(caught.value) == f"{tmp_path}/file/x.csv.out: cannot be written: Not a directory"
     with pytest.raises(OutputError), OutputFolder(str(tmp_path / "file")).open_run(RECORD, overwrite=False):
         pass
 
 
-def test_a_folder_in_the_place_of_an_output_is_an_error_and_leaves_nothing_half(tmp_path: Path) -> None:
-    (tmp_path / "a.csv.out").mkdir()
-    with pytest.raises(OutputError):
-        make(OutputFolder(str(tmp_path)), item("a.csv"))
-    assert os.listdir(tmp_path) == ["a.csv.out"]
+@pytest.mark.parametrize("size", [1, BUFFER_BYTES + 1])
+def test_a_folder_in_the_place_of_an_output_is_an_error_and_leaves_nothing_half(size: int, tmp_path: Path) -> None:
+    (tmp_path / "b.csv.out").mkdir()
+    with pytest.raises(OutputError, match=r"b\.csv\.out: cannot be written: Is a directory"):
+        make(OutputFolder(str(tmp_path)), item("a.csv"), item("b.csv"), item("c.csv"), text=b"x" * size)
+    # Of a group, the others are written all the same.
+    assert sorted(os.listdir(tmp_path)) == ["a.csv.out", "b.csv.out", "c.csv.out"][: 3 if size == 1 else 2]
