@@ -49,7 +49,7 @@ class Batches:
     ) -> None:
         self._mx = mx
         self._labels = labels.astype(np.float32)
-        self._images = mx.nd.array(np.divide(images[:, np.newaxis], np.float32(255), dtype=np.float32))
+        self._images = _to_ndarray(mx, np.divide(images[:, np.newaxis], np.float32(255), dtype=np.float32))
         self.batch_size = batch_size
         self._batches = -(-len(labels) // batch_size)
         # NDArrayIter shuffles one index again and again and applies it to rows that are already in the last order.
@@ -70,8 +70,8 @@ class Batches:
         labels = self._labels[order]
         if self._random is None:
             labels[len(self._labels) :] = PADDING_LABEL
-        self._epoch_order = self._mx.nd.array(order, dtype=np.int32)
-        self._epoch_labels = self._mx.nd.array(labels)
+        self._epoch_order = _to_ndarray(self._mx, order.astype(np.int32))
+        self._epoch_labels = _to_ndarray(self._mx, labels)
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -89,6 +89,13 @@ class Batches:
         if self._random is not None:
             self._random.shuffle(self._index)
             self._order = self._order[self._index]
+
+
+def _to_ndarray(mx: Any, values: NDArray[Any]) -> Any:
+    # mx.nd.array asks scipy, where there is one, for a name that scipy warns about.
+    array = mx.nd.empty(values.shape, dtype=values.dtype)
+    array[:] = values
+    return array
 
 
 def make_accuracy(mx: Any) -> Any:

@@ -30,6 +30,8 @@ from fastinfer.train import TRAINING_SETTINGS, TrainConfig, load_environment, ma
 
 ROOT = Path(__file__).resolve().parent.parent
 MNIST = ROOT / "examples" / "mnist"
+# mxnet's own iterator and mx.nd.array, which only the tests use, ask scipy for a name that it warns about.
+uses_mxnets_arrays = pytest.mark.filterwarnings("ignore:.*scipy.sparse.csr:DeprecationWarning")
 ROWS = 650  # no multiple of the batch size: the last batch is filled up
 
 
@@ -97,6 +99,7 @@ def notebook_parameters(mx: Any, config: TrainConfig) -> dict[str, bytes]:
     return {name: array.asnumpy().tobytes() for name, array in module.get_params()[0].items()}
 
 
+@uses_mxnets_arrays
 def test_the_parameters_are_those_of_the_notebooks_script_to_the_bit(mx: Any, config: TrainConfig) -> None:
     train(config)
     saved = mx.nd.load(config.model_dir + "/model-0000.params")
@@ -117,6 +120,7 @@ def test_same_seed_same_bytes_and_another_seed_others(config: TrainConfig, tmp_p
     assert reports[0].train_accuracy == reports[1].train_accuracy
 
 
+@uses_mxnets_arrays
 def test_the_model_is_what_sagemaker_saves(mx: Any, config: TrainConfig, tmp_path: Path) -> None:
     config = replace(config, tar=str(tmp_path / "packed" / "model.tar.gz"), epochs=12)
     report = train(config)
@@ -147,6 +151,7 @@ def test_training_learns(config: TrainConfig, tmp_path: Path) -> None:
     assert report.validation_accuracy[-1] > 0.85
 
 
+@uses_mxnets_arrays
 def test_the_order_and_the_metric_are_mxnets_own(mx: Any) -> None:
     images = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)
     labels = np.arange(7, dtype=np.uint8)
@@ -166,6 +171,7 @@ def test_the_order_and_the_metric_are_mxnets_own(mx: Any) -> None:
         ours.reset()
 
 
+@uses_mxnets_arrays
 def test_the_deferred_accuracy_counts_as_mxnets_and_skips_padding(mx: Any) -> None:
     random = np.random.RandomState(3)
     ours, theirs = make_accuracy(mx), mx.metric.Accuracy()
