@@ -551,8 +551,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse_config(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> TrainConfig:
+    """The training that a command line asks for: its options, else SageMaker's environment, else the defaults.
+
+    Raises:
+        ConfigError: an option that is needed and not there, or an environment that makes no sense.
+        SystemExit: by argparse, for what it refuses.
+    """
+    return _config(_parser().parse_args(argv), environment)
+
+
 def _config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> TrainConfig:
-    """The options: from the command line, else from SageMaker's environment, else the defaults."""
     options = load_environment(environment)
     given = {name: value for name, value in vars(arguments).items() if name not in ("json", "quiet")}
     options.update({name: value for name, value in given.items() if value is not None})

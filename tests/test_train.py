@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import pickle
+import shlex
 import shutil
 import signal
 import struct
@@ -26,7 +27,7 @@ from fastinfer._mxnet import load_mxnet
 from fastinfer.checkpoint import newest_checkpoint
 from fastinfer.errors import ConfigError, InputError, ModelError, OutputError
 from fastinfer.idx import read_channel
-from fastinfer.train import TRAINING_SETTINGS, TrainConfig, load_environment, main, train
+from fastinfer.train import TRAINING_SETTINGS, TrainConfig, load_environment, main, parse_config, train
 
 ROOT = Path(__file__).resolve().parent.parent
 MNIST = ROOT / "examples" / "mnist"
@@ -537,3 +538,17 @@ def test_help_needs_no_mxnet(module: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: python -m fastinfer.{module}")
+
+
+def test_the_commands_of_the_docs_are_commands() -> None:
+    text = (ROOT / "docs" / "training.md").read_text()
+    commands = [line for line in text.splitlines() if line.startswith("python -m fastinfer.train ")]
+    assert len(commands) == 3
+    for command in commands:
+        arguments = shlex.split(command)[3:]
+        # The last option makes it fail on what it is told, after all options were understood.
+        with pytest.raises(ConfigError, match="--epochs must be at least 1"):
+            train(parse_config([*arguments, "--epochs", "0"]))
+    for path in ("examples/mnist/train", "examples/mnist/test"):
+        assert path in commands[0]
+        assert (ROOT / path).is_dir()

@@ -1,0 +1,56 @@
+"""Seconds of an epoch, validation included: the notebook's script and fastinfer.train, the same rows and seed.
+
+Both run on the full MNIST, each in a process of its own, in turns, so that both meet the same machine. The parameters
+of both are compared before a time is believed. The notebook's script writes no checkpoints; fastinfer's run does.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAIN, TEST = str(ROOT / "examples" / "mnist" / "train"), str(ROOT / "examples" / "mnist" / "test")
+EPOCHS, SEED, TURNS = 4, 2, 3
+
+OURS = """
+    import json, sys, time
+    import fastinfer.train as module
+    ends, plain = [], module.save_checkpoint
+    def save_checkpoint(*arguments):
+        plain(*arguments)
+        ends.append(time.perf_counter())
+    module.save_checkpoint = save_checkpoint
+    train, test, folder, epochs, seed = sys.argv[1:]
+    module.train(module.TrainConfig(train, test, folder, epochs=int(epochs), seed=int(seed),
+                                    checkpoint_dir=folder + "/checkpoints"))
+    print(json.dumps({"epoch_seconds": [end - start for start, end in zip(ends, ends[1:])]}))
+    """
+
+
+def epoch_seconds(command: list[str], folder: Path) -> list[float]:
+    arguments = [TRAIN, TEST, str(folder), str(EPOCHS), str(SEED)]
+    done = subprocess.run([*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, timeout=600, check=True)
+    return list(json.loads(done.stdout)["epoch_seconds"])
+
+
+def test_an_epoch_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs: list[float] = []
+    ours: list[float] = []
+    for turn in range(TURNS):
+        notebook, fast = tmp_path / f"notebook-{turn}", tmp_path / f"fastinfer-{turn}"
+        theirs += epoch_seconds([sys.executable, "-m", "benchmarks.notebook_train"], notebook)
+        ours += epoch_seconds([sys.executable, "-c", textwrap.dedent(OURS)], fast)
+        assert (notebook / "model-0000.params").read_bytes() == (fast / "model-0000.params").read_bytes()
+    with capsys.disabled():
+        print()
+        for name, seconds in (("notebook's script", theirs), ("fastinfer.train", ours)):
+            middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
+            print(f"{name:18} {middle:.2f} s an epoch ({low:.2f} to {high:.2f}), {60000 / middle:,.0f} images/s")
+        print(f"{'ratio':18} {statistics.median(theirs) / statistics.median(ours):.2f}")
