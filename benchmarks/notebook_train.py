@@ -1,9 +1,9 @@
 """The notebook's training the plain way: what `fastinfer.train` is compared with, and must equal to the bit.
 
 Run as `python -m benchmarks.notebook_train TRAIN TEST MODEL_DIR EPOCHS SEED`. It loads the channels into NumPy, hands
-them to mxnet's shuffling NDArrayIter, and calls Module.fit with the optimizer, metric and Speedometer that the notebook names.
-Nothing is set in the environment and nothing is checkpointed. It prints the seconds of each epoch, from the end of one
-to the end of the next, as JSON.
+them to mxnet's shuffling NDArrayIter, and calls Module.fit with the optimizer, metric and Speedometer that the notebook
+names. Nothing is set in the environment and nothing is checkpointed. It prints the seconds of each epoch, from the end
+of one to the end of the next, as JSON.
 """
 
 from __future__ import annotations

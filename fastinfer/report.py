@@ -198,6 +198,14 @@ def _read_cells(line: str, path: Path, number: int) -> list[float]:
         raise InputError(str(error), code="bad_number", path=str(path), line=number) from error
 
 
+def _read_labels_of(source: str, count: int) -> list[int]:
+    """The first `count` labels of a file or channel folder."""
+    labels: list[int] = read_labels(source).tolist()
+    if len(labels) < count:
+        raise InputError(f"{len(labels)} labels for {count} predictions", code="count_mismatch", path=source)
+    return labels[:count]
+
+
 def _as_squares(values: NDArray[np.float64], samples: Path) -> NDArray[np.float64]:
     """The rows of values as square images from 0 to 1; values above 1 are taken for pixels up to 255."""
     side = math.isqrt(values.shape[1])
@@ -255,14 +263,7 @@ def _run(argv: Sequence[str] | None) -> None:
     results = read_results(samples, Path(arguments.outputs), arguments.count)
     predictions = results.predictions
     shown = predictions[: arguments.count]
-    labels: list[int] | None = None
-    if arguments.labels is not None:
-        labels = read_labels(arguments.labels).tolist()
-        if len(labels) < len(predictions):
-            raise InputError(
-                f"{len(labels)} labels for {len(predictions)} predictions", code="count_mismatch", path=arguments.labels
-            )
-        labels = labels[: len(predictions)]
+    labels = _read_labels_of(arguments.labels, len(predictions)) if arguments.labels is not None else None
     captions = [str(prediction) for prediction in shown]
     wrong = [False] * len(shown)
     if labels is not None:

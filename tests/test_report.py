@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -107,6 +108,10 @@ def test_labels_must_be_enough_and_options_make_sense(
     ins, outs = map(str, folders)
     assert main([ins, outs, "--labels", str(TEST_CHANNEL / "images.gz")]) == 1
     assert "expected IDX labels" in capsys.readouterr().err
+    few = tmp_path / "few.gz"
+    few.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 2])))
+    assert main([ins, outs, "--labels", str(few)]) == 1
+    assert "few.gz: 2 labels for 12 predictions" in capsys.readouterr().err
     assert main([ins, outs, "--count", "0"]) == 2
     assert main([str(tmp_path / "nowhere"), outs]) == 1
     assert main([ins, outs, "--png", "/dev/null/sheet.png"]) == 4
