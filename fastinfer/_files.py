@@ -38,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         # Through the module, so that a test can stop the process exactly here.
-        os.replace(temporary, path)  # noqa: PTH105
+        os.replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()

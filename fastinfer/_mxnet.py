@@ -92,3 +92,9 @@ def ndarray_memory(array: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     mxnet.base.check_call(mxnet.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
     assert pointer.value is not None  # an NDArray of no elements has no memory; none is bound
     return np.frombuffer((ctypes.c_float * array.size).from_address(pointer.value), dtype=np.float32)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of MXNet says, without the C++ stack trace that its message ends in."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Traceback")), type(error).__name__)

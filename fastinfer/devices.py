@@ -32,7 +32,7 @@ def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
         ConfigError: ``no_such_device`` where a GPU is named that this machine, or this build of MXNet, does not have.
     """
     mxnet = load_mxnet()
-    gpus = mxnet.context.num_gpus() if any(kind == "gpu" for kind, _ in devices) else 0
+    gpus = _count_gpus(mxnet) if any(kind == "gpu" for kind, _ in devices) else 0
     for kind, index in devices:
         if kind == "gpu" and index >= gpus:
             built = mxnet.runtime.Features().is_enabled("CUDA")
@@ -40,6 +40,15 @@ def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
             raise ConfigError(
                 f"there is no gpu:{index}: {reason}",
                 code="no_such_device",
-                hint="--device cpu" if built else "pip install a CUDA build such as mxnet-cu112, or use --device cpu",
+                hint="--device cpu"
+                if built
+                else "--device cpu, or a build of mxnet for this machine's CUDA (mxnet-cu112)",
             )
     return [mxnet.Context(kind, index) for kind, index in devices]
+
+
+def _count_gpus(mxnet: Any) -> int:
+    try:
+        return int(mxnet.context.num_gpus())
+    except mxnet.base.MXNetError:  # a build with CUDA on a machine without its driver
+        return 0

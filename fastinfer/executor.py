@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._mxnet import INFERENCE_SETTINGS, load_mxnet, ndarray_memory
+from ._mxnet import INFERENCE_SETTINGS, first_line, load_mxnet, ndarray_memory
 from .devices import open_contexts
 from .errors import ModelError
 from .model import Model
@@ -45,7 +45,7 @@ class Executor:
             symbol = mxnet.sym.load_json(model.symbol)
             arguments, auxiliary = _split_params(mxnet.nd.load_frombuffer(model.params))
         except (mxnet.base.MXNetError, ValueError, TypeError, AttributeError) as error:
-            raise ModelError(f"MXNet cannot load it: {_first_line(error)}", path=model.path) from error
+            raise ModelError(f"MXNet cannot load it: {first_line(error)}", path=model.path) from error
 
         self.output_shape = _check(mxnet, model, symbol, arguments, auxiliary)
         if row_wise and batch_size > 1:
@@ -55,7 +55,7 @@ class Executor:
             self._bound = symbol.simple_bind(ctx=context, grad_req="null", **{model.data_name: shape})
             self._bound.copy_params_from(arguments, auxiliary, allow_extra_params=True)
         except mxnet.base.MXNetError as error:
-            raise ModelError(f"MXNet cannot bind it at {shape}: {_first_line(error)}", path=model.path) from error
+            raise ModelError(f"MXNet cannot bind it at {shape}: {first_line(error)}", path=model.path) from error
 
         data = self._bound.arg_dict[model.data_name]
         if context.device_type == "gpu":
@@ -193,7 +193,7 @@ def _check(
         )
     except mxnet.base.MXNetError as error:
         raise ModelError(
-            f"the graph does not take an input of shape {model.row_shape}: {_first_line(error)}", path=model.path
+            f"the graph does not take an input of shape {model.row_shape}: {first_line(error)}", path=model.path
         ) from error
     needed = [*zip(symbol.list_arguments(), argument_shapes), *zip(symbol.list_auxiliary_states(), auxiliary_shapes)]
     saved = {**arguments, **auxiliary}
@@ -204,9 +204,3 @@ def _check(
     if output_shape[:1] != (1,):
         raise ModelError(f"a batch of 1 record gives an output of shape {output_shape}, not one row", path=model.path)
     return tuple(output_shape[1:])
-
-
-def _first_line(error: Exception) -> str:
-    """MXNet's messages end in a C++ stack trace; the first line that says something is the message."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.startswith("Traceback")), type(error).__name__)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ._kernels import FILES_PER_CALL, read_files
-
 from .errors import InputError
 
 # What counts as an input in a folder. A file that is named, or matched by a glob, counts whatever it is called.

@@ -58,7 +58,8 @@ def probe_rows(count: int, values: int) -> NDArray[np.float32]:
     random = np.random.RandomState(20090601)
     rows = random.uniform(-1, 1, (count, values)).astype(np.float32)
     rows[::2] = np.abs(rows[::2])
-    return rows * np.exp2(-(np.arange(count) % 12)).astype(np.float32)[:, None]
+    scaled: NDArray[np.float32] = rows * np.exp2(-(np.arange(count) % 12)).astype(np.float32)[:, None]
+    return scaled
 
 
 def _run(executor: Executor, rows: NDArray[np.float32]) -> NDArray[np.float32]:

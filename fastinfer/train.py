@@ -35,8 +35,9 @@ from numpy.typing import NDArray
 from ._command import run_command
 from ._feed import Batches, make_accuracy
 from ._files import make_folder, replacing
-from ._mxnet import load_mxnet
+from ._mxnet import first_line, load_mxnet
 from .checkpoint import Checkpoint, checkpoint_epochs, network_signature, newest_checkpoint, save_checkpoint
+from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, ModelError, OutputError, quote
 from .idx import read_channel
 
@@ -145,7 +146,7 @@ def train(config: TrainConfig) -> TrainReport:
     images, labels = _host_rows(config, images, labels)
 
     mx = load_mxnet(TRAINING_SETTINGS)
-    contexts = _contexts(mx, config.device)
+    contexts = open_contexts(parse_device(config.device))
     symbol = _network(mx)
     found = _find_checkpoint(mx, config, symbol, len(labels)) if config.resume else None
     done = found.epoch if found else 0
@@ -286,7 +287,7 @@ def _check_options(config: TrainConfig) -> None:
         raise ConfigError(f"--learning-rate must be a positive number, found {config.learning_rate}")
     if config.seed is not None and not 0 <= config.seed < 2**31:
         raise ConfigError(f"--seed must be 0 to {2**31 - 1}, found {config.seed}")
-    devices = len(_parse_device(config.device)[1])
+    devices = len(parse_device(config.device))
     if config.batch_size < devices:
         raise ConfigError(f"--batch-size {config.batch_size} is too small for {devices} devices")
     if not config.hosts or len(set(config.hosts)) != len(config.hosts):
@@ -330,31 +331,6 @@ def _host_rows(
         raise InputError(f"{len(labels)} rows are too few for {len(config.hosts)} hosts", path=config.train)
     first = config.hosts.index(config.current_host) * count
     return images[first : first + count], labels[first : first + count]
-
-
-def _parse_device(device: str) -> tuple[str, tuple[int, ...]]:
-    match = re.fullmatch(r"(cpu|gpu)(?::(\d{1,4}(?:,\d{1,4})*))?", device)
-    indices = tuple(int(index) for index in (match[2] or "0").split(",")) if match else ()
-    if not match or len(set(indices)) != len(indices):
-        raise ConfigError(f"--device must be cpu, gpu or, for several, gpu:0,1; found {quote(device)}")
-    return match[1], indices
-
-
-def _contexts(mx: Any, device: str) -> list[Any]:
-    kind, indices = _parse_device(device)
-    if kind == "gpu":
-        try:
-            present = int(mx.context.num_gpus())
-        except mx.MXNetError:
-            present = 0
-        missing = [index for index in indices if index >= present]
-        if missing:
-            raise ConfigError(
-                f"--device {device}: there is no GPU {missing[0]}; mxnet sees {present}",
-                code="no_gpu",
-                hint="--device cpu, or a build of mxnet for this machine's CUDA (mxnet-cu112)",
-            )
-    return [mx.Context(kind, index) for index in indices]
 
 
 def _checkpoint_settings(config: TrainConfig, seed: int, rows: int) -> dict[str, Any]:
@@ -425,7 +401,7 @@ def _save_symbol(mx: Any, path: str, symbol: Any) -> None:
     try:
         symbol.save(path)
     except mx.MXNetError as error:
-        raise OutputError(f"the network cannot be written: {_first_line(error)}", path=path) from error
+        raise OutputError(f"the network cannot be written: {first_line(error)}", path=path) from error
 
 
 def _save_params(mx: Any, path: str, arguments: dict[str, Any], auxiliary: dict[str, Any]) -> None:
@@ -436,7 +412,7 @@ def _save_params(mx: Any, path: str, arguments: dict[str, Any], auxiliary: dict[
         # mxnet does not report a disk that is full.
         written = mx.nd.load(path)
     except mx.MXNetError as error:
-        raise OutputError(f"the parameters cannot be written: {_first_line(error)}", path=path) from error
+        raise OutputError(f"the parameters cannot be written: {first_line(error)}", path=path) from error
     if any((written[name].asnumpy() != array.asnumpy()).any() for name, array in arrays.items()):
         raise OutputError("the parameters were not written whole", path=path)
 
@@ -491,10 +467,6 @@ def _quiet_about_states_file(module: Any) -> None:
             load(path)
 
     module.load_optimizer_states = load_quietly
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _parse_hosts(text: str, name: str) -> tuple[str, ...]:

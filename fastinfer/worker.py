@@ -112,16 +112,16 @@ class _ShardRun:
         self.segments: list[_Segment] = []
 
     def run(self) -> ShardReport:
-        place = 0
         try:
             for place, (item, chunks) in enumerate(self._read()):
+                self.report.failed_at = place
                 if self.job.stop.is_set():
                     break
                 self._transform(item, chunks)
         except Stopped:
             pass
         except Exception as error:
-            self.report.error, self.report.failed_at = error, place
+            self.report.error = error
         self.parser.release()
         try:
             # Also after an error: files before the one at fault are finished.

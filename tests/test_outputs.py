@@ -18,7 +18,7 @@ def item(key: str, modified_ns: int = 1_600_000_000_000_000_000) -> InputFile:
     return InputFile(f"/in/{key}", key, 4, modified_ns)
 
 
-def make(folder: OutputFolder, *sources: InputFile, text: bytes = b"[[1.0]]") -> "list[str]":
+def make(folder: OutputFolder, *sources: InputFile, text: bytes = b"[[1.0]]") -> list[str]:
     """Writes outputs as a worker does; returns the keys of what got its name."""
     writer = OutputWriter(folder, "w")
     named = []
@@ -49,7 +49,9 @@ def test_an_output_has_its_name_only_when_finished(tmp_path: Path) -> None:
 def test_many_small_outputs_are_written_in_order(tmp_path: Path) -> None:
     keys = [f"{number % 3}/{number:04d}.csv" for number in range(700)]
     assert make(OutputFolder(str(tmp_path)), *map(item, keys)) == keys
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == sorted(f"{key}.out" for key in keys)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == sorted(
+        f"{key}.out" for key in keys
+    )
 
 
 def test_an_output_has_its_inputs_time(tmp_path: Path) -> None:

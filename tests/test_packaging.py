@@ -25,13 +25,17 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if listed.returncode == 0:
         names = [name for name in os.fsdecode(listed.stdout).split("\0") if name and (ROOT / name).is_file()]
     else:  # a copy without git, such as an unpacked sdist
-        names = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts]
+        names = [
+            str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts
+        ]
     source = tmp_path_factory.mktemp("source")
     for name in names:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, source / name)
     output = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, "-m", "build", "--outdir", str(output), str(source)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", str(output), str(source)], check=True, capture_output=True
+    )
     return output
 
 
@@ -39,7 +43,13 @@ def test_the_sdist_holds_the_sources_and_no_build(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
-    for name in ("csrc/parse_csv.cpp", "csrc/parse_csv.h", "fastinfer/_kernels.pyx", "fastinfer/_kernels.pxd", "LICENSE"):
+    for name in (
+        "csrc/parse_csv.cpp",
+        "csrc/parse_csv.h",
+        "fastinfer/_kernels.pyx",
+        "fastinfer/_kernels.pxd",
+        "LICENSE",
+    ):
         assert name in names
     assert not [name for name in names if name.endswith((".so", ".o"))]
 
@@ -59,7 +69,7 @@ def test_the_wheel_runs_alone_from_another_folder(built: Path, tmp_path: Path) -
     python = tmp_path / "env" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
 
-    def run(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [str(python), "-m", *map(str, arguments)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
 
