@@ -56,9 +56,7 @@ def container() -> Callable[[bytes], bytes]:
 
 @pytest.mark.parametrize("mode", ["default", "exact"])
 @pytest.mark.parametrize("shape", ["one-image-files", "one-file"])
-def test_fastinfer(
-    mode: str, shape: str, folder: Path, benchmark: Any, container: Callable[[bytes], bytes]
-) -> None:
+def test_fastinfer(mode: str, shape: str, folder: Path, benchmark: Any, container: Callable[[bytes], bytes]) -> None:
     count = 10_000
     rows = 1 if shape == "one-image-files" else count
     write_samples(images(count), folder / "in", rows_per_file=rows)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable
 
 from . import __version__
+from ._kernels import CsvParser
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, OutputError
@@ -25,7 +26,7 @@ from .invariance import find_batch_size, is_invariant
 from .model import Model
 from .outputs import OutputFolder
 from .plan import plan_shards
-from .worker import Job, Shard, ShardReport, run_shard
+from .worker import CsvOptions, Job, Shard, ShardReport, run_shard
 
 # How long an interrupted run waits for its workers to leave off.
 STOP_TIMEOUT_S = 1.5
@@ -43,6 +44,9 @@ class Options:
         workers: threads, each with its own bound graph; None: one a core, or one a GPU.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
         overwrite: make outputs anew that are there already.
+        comment: a character from which on the rest of a line is skipped.
+        missing: the value of an empty cell; without it an empty cell is an error.
+        skip_header: whether the first line of each file is passed over.
     """
 
     exact: bool = False
@@ -50,6 +54,9 @@ class Options:
     workers: int | None = None
     device: str = "cpu"
     overwrite: bool = False
+    comment: str | None = None
+    missing: float | None = None
+    skip_header: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers"):
@@ -57,6 +64,7 @@ class Options:
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
         parse_device(self.device)
+        CsvParser(comment=self.comment)
 
 
 @dataclass
@@ -147,6 +155,9 @@ def transform(
             "device": devices[0][0],
             "cpu": _cpu_model(),
             "cpu_isa": os.environ.get("DNNL_MAX_CPU_ISA"),
+            "comment": options.comment,
+            "missing": None if options.missing is None else repr(options.missing),
+            "skip_header": options.skip_header,
         },
         "model_path": os.path.abspath(model.path),
         "source": os.path.abspath(source),
@@ -154,7 +165,8 @@ def transform(
     }
     with folder.open_run(record, overwrite=options.overwrite):
         executors = ExecutorPool(model, devices, workers, batch_size, row_wise=row_wise)
-        job = Job(executors, model.row_shape, folder, stop)
+        csv = CsvOptions(options.comment, options.missing, options.skip_header)
+        job = Job(executors, model.row_shape, csv, folder, stop)
         ready = time.perf_counter()
         summary.startup_seconds = ready - started
 

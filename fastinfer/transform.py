@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=_count, metavar="auto|N", help="threads, each with its own graph (default auto: one a core)"
     )
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
+    parser.add_argument("--comment", metavar="CHAR", help="skip from this character to the end of its line")
+    parser.add_argument("--missing", type=float, metavar="VALUE", help="read an empty cell as this number")
+    parser.add_argument("--header", choices=["none", "skip"], default="none", help="pass over each file's first line")
     parser.add_argument("--overwrite", action="store_true", help="make outputs anew that are there already")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
@@ -94,7 +97,16 @@ def _transform(argv: Sequence[str] | None) -> int:
     # Imported late: --help and --dry-run should not wait for NumPy.
     from .engine import Options, transform
 
-    options = Options(arguments.exact, arguments.batch_size, arguments.workers, arguments.device, arguments.overwrite)
+    options = Options(
+        exact=arguments.exact,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        device=arguments.device,
+        overwrite=arguments.overwrite,
+        comment=arguments.comment,
+        missing=arguments.missing,
+        skip_header=arguments.header == "skip",
+    )
     with _Progress(arguments) as progress:
         summary = transform(model, arguments.input, arguments.output, options, progress=progress.add)
     if not arguments.quiet:

@@ -35,6 +35,9 @@ class Transformer:
         workers: how many threads; None: one a core.
         device: ``cpu``, ``gpu`` or ``gpu:0,1``.
         overwrite: make outputs anew that an earlier run has finished.
+        comment: a character from which on the rest of a line is skipped.
+        missing: the value of an empty cell; without it an empty cell is an error.
+        skip_header: whether the first line of each file is passed over.
 
     Raises:
         ModelError: the model cannot be used.
@@ -50,8 +53,20 @@ class Transformer:
         workers: int | None = None,
         device: str = "cpu",
         overwrite: bool = False,
+        comment: str | None = None,
+        missing: float | None = None,
+        skip_header: bool = False,
     ) -> None:
-        self.options = Options(exact, batch_size, workers, device, overwrite)
+        self.options = Options(
+            exact=exact,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            overwrite=overwrite,
+            comment=comment,
+            missing=missing,
+            skip_header=skip_header,
+        )
         self.model = load_model(find_model(model)[0])
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None

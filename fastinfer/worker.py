@@ -18,7 +18,7 @@ from .encode import encode_json
 from .errors import InputError
 from .executor import Executor, ExecutorPool
 from .inputs import CHUNK_BYTES, Chunk, InputFile, read_bodies, read_chunks
-from .kernels import CODES, CsvParser, count_lines, csv_error
+from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
 from .outputs import OutputFile, OutputFolder, OutputWriter
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -29,18 +29,29 @@ STAGES = ("read", "parse", "forward", "format", "write")
 
 
 @dataclass(frozen=True)
+class CsvOptions:
+    """What is accepted beyond plain numbers: a comment sign, a value for empty cells, a first line to pass over."""
+
+    comment: str | None = None
+    missing: float | None = None
+    skip_header: bool = False
+
+
+@dataclass(frozen=True)
 class Job:
     """What every worker of a run has in common.
 
     Attributes:
         executors: a bound graph for each worker.
         row_shape: shape of one record.
+        csv: how files are read.
         output: the folder of the results.
         stop: set when the run is to end early; a worker looks at it before each file and each batch.
     """
 
     executors: ExecutorPool
     row_shape: tuple[int, ...]
+    csv: CsvOptions
     output: OutputFolder
     stop: threading.Event
 
@@ -104,7 +115,7 @@ class _ShardRun:
         self.seconds = self.report.seconds
         self.writer = OutputWriter(job.output, f"{os.getpid()}-{threading.get_ident()}")
         self.buffer = bytearray(CHUNK_BYTES)
-        self.parser = CsvParser()
+        self.parser = CsvParser(comment=job.csv.comment, missing=job.csv.missing)
         self.row_values = executor.input.shape[1]
         self.flat = executor.input.reshape(-1)
         self.filled = 0  # values in the batch
@@ -160,9 +171,7 @@ class _ShardRun:
         parser, item = self.parser, output.item
         values = columns = 0
         for chunk in chunks:
-            start = chunk.start
-            if chunk.base == 0 and self.buffer.startswith(BYTE_ORDER_MARK, start, chunk.stop):
-                start += len(BYTE_ORDER_MARK)
+            start = self._first_record(chunk) if chunk.base == 0 else chunk.start
             parser.reset(self.buffer, start, chunk.stop, columns)
             try:
                 while True:
@@ -195,6 +204,16 @@ class _ShardRun:
                 line=1,
                 hint=f"the model takes records of shape {self.job.row_shape}",
             )
+
+    def _first_record(self, chunk: Chunk) -> int:
+        """Where in the buffer a file's records begin: behind a byte order mark, and behind a header to be skipped."""
+        start = chunk.start
+        if self.buffer.startswith(BYTE_ORDER_MARK, start, chunk.stop):
+            start += len(BYTE_ORDER_MARK)
+        if self.job.csv.skip_header and start < chunk.stop:
+            with memoryview(self.buffer)[start : chunk.stop] as body:
+                start += find_line_start(body, 1)
+        return start
 
     def _error(self, item: InputFile, chunk: Chunk) -> InputError:
         """What the parser's code means, with its place in the file."""

@@ -160,6 +160,26 @@ def test_the_first_bad_file_in_order_is_named_whatever_worker_meets_it(linear: P
         transform(load_model(linear), str(source), str(tmp_path / "out"), Options(workers=1))
 
 
+def test_what_is_refused_can_be_asked_for(linear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, odd = tmp_path / "plain", tmp_path / "odd"
+    for folder in (plain, odd):
+        folder.mkdir()
+    (plain / "x.csv").write_bytes(b"1,-2\n3,4\n")
+    (odd / "x.csv").write_bytes(b"\xef\xbb\xbfname,other\n1, \n# a remark\n3,4 # another\n")
+    options = {"--header": "skip", "--missing": "-2", "--comment": "#"}
+    for left_out in (*options, None):
+        arguments = [word for name, value in options.items() if name != left_out for word in (name, value)]
+        output = tmp_path / f"out{left_out}"
+        code = main([str(odd), str(output), "--model", str(linear), "--quiet", *arguments])
+        if left_out is None:
+            transform(load_model(linear), str(plain), str(tmp_path / "expected"))
+            assert read_tree(output) == read_tree(tmp_path / "expected")
+        else:
+            # Each is refused by default, and the message names the option.
+            assert code == 1
+            assert left_out in capsys.readouterr().err
+
+
 def test_a_byte_order_mark_is_dropped(linear: Path, tmp_path: Path) -> None:
     for name, body in {"a.csv": b"1,2\n", "b.csv": b"\xef\xbb\xbf1,2\n"}.items():
         (tmp_path / name).write_bytes(body)
