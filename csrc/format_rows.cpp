@@ -1,72 +1,166 @@
-// float32 rows to text through std::to_chars: the reference.
+// float32 rows to text: shortest_digits.h finds the digits, this file lays them out as Python's repr does
+// (float_repr_style "short": an exponent where the first digit stands below 10^-4 or above 10^15).
 //
-// std::to_chars(scientific) gives the shortest digits that read back as the double, and of those the closest, as Python's
-// repr does; the layout of the digits is Python's own (float_repr_style "short" in Python/pystrtod.c).
+// There is one implementation for all targets: the digits are 64-bit multiplications, and no vector unit has those. Tests
+// compare it with json.dumps, and tests/native/exhaust_floats.cpp with std::to_chars on every float32 there is.
 #include "format_rows.h"
 
-#include <charconv>
-#include <cmath>
+#include <cstdint>
 #include <cstring>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#include "shortest_digits.h"
 
 namespace fastinfer {
 namespace {
 
 struct Words {
+  char separator[2];
+  std::size_t separator_size;
   const char* nan;
   const char* infinity;
 };
-constexpr Words kJson = {"NaN", "Infinity"};
-constexpr Words kCsv = {"nan", "inf"};
+constexpr Words kJson = {{',', ' '}, 2, "NaN", "Infinity"};
+constexpr Words kCsv = {{',', 0}, 1, "nan", "inf"};
 
-char* put(char* out, const char* text, std::size_t size) noexcept {
+char* put(char* out, const char* text) noexcept {
+  const std::size_t size = std::strlen(text);
   std::memcpy(out, text, size);
   return out + size;
 }
-char* put(char* out, const char* text) noexcept { return put(out, text, std::strlen(text)); }
 
-char* format_value(float value, const Words& words, char* out) noexcept {
-  if (std::isnan(value)) return put(out, words.nan);
-  if (std::signbit(value)) *out++ = '-';
-  if (std::isinf(value)) return put(out, words.infinity);
-  if (value == 0) return put(out, "0.0");
+// Sixteen digits as text, and where the last one that is not zero stands. Halves, quarters, eighths and sixteenths of the
+// number are divided side by side, by multiplications that are exact for the ranges named; so in vectors W. Mula,
+// "SSE: conversion integers to decimal representation".
+struct SixteenDigits {
+#if defined(__SSE2__)
+  __m128i bytes;
 
-  // d.ddde-dd: the digits stand at text[0] and from text[2] on.
-  char text[kValueBound];
-  const char* last =
-      std::to_chars(text, text + sizeof text, std::fabs(static_cast<double>(value)), std::chars_format::scientific).ptr;
-  const char* e = static_cast<const char*>(std::memchr(text, 'e', static_cast<std::size_t>(last - text)));
-  int exponent = 0;
-  std::from_chars(e[1] == '+' ? e + 2 : e + 1, last, exponent);
-  if (exponent < -4 || exponent >= 16) return put(out, text, static_cast<std::size_t>(last - text));
-
-  text[1] = text[0];
-  const char* digits = text + 1;
-  const int count = e == text + 1 ? 1 : static_cast<int>(e - digits);
-  if (exponent < 0) {
-    out = put(out, "0.000", static_cast<std::size_t>(1 - exponent));
-    return put(out, digits, static_cast<std::size_t>(count));
+  SixteenDigits(std::uint32_t upper, std::uint32_t lower) noexcept {
+    const __m128i eights = _mm_set_epi64x(lower, upper);
+    const __m128i upper_fours =
+        _mm_srli_epi64(_mm_mul_epu32(eights, _mm_set1_epi64x(0xD1B71759)), 45);  // < 10^8 by 10^4
+    const __m128i lower_fours = _mm_sub_epi64(eights, _mm_mul_epu32(upper_fours, _mm_set1_epi64x(10000)));
+    const __m128i fours = _mm_or_si128(upper_fours, _mm_slli_epi64(lower_fours, 32));
+    const __m128i upper_twos = _mm_srli_epi16(_mm_mulhi_epu16(fours, _mm_set1_epi16(5243)), 3);  // < 10^4 by 100
+    const __m128i lower_twos = _mm_sub_epi16(fours, _mm_mullo_epi16(upper_twos, _mm_set1_epi16(100)));
+    const __m128i twos = _mm_or_si128(upper_twos, _mm_slli_epi32(lower_twos, 16));
+    const __m128i tens = _mm_mulhi_epu16(twos, _mm_set1_epi16(6554));  // < 100 by 10
+    const __m128i ones = _mm_sub_epi16(twos, _mm_mullo_epi16(tens, _mm_set1_epi16(10)));
+    bytes = _mm_or_si128(tens, _mm_slli_epi16(ones, 8));
   }
-  for (int i = 0; i <= exponent; ++i) *out++ = i < count ? digits[i] : '0';
-  *out++ = '.';
-  if (count <= exponent + 1) return put(out, "0");
-  return put(out, digits + exponent + 1, static_cast<std::size_t>(count - exponent - 1));
+  // 1 to 16, or 0 where all are zeros.
+  int count() const noexcept {
+    const int mask = _mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_setzero_si128()));
+    return 31 - __builtin_clz(static_cast<unsigned>(mask) << 1 | 1);
+  }
+  void put(char* out) const noexcept {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_or_si128(bytes, _mm_set1_epi8('0')));
+  }
+#else
+  std::uint64_t upper_bytes, lower_bytes;
+
+  SixteenDigits(std::uint32_t upper, std::uint32_t lower) noexcept
+      : upper_bytes(spread(upper)), lower_bytes(spread(lower)) {}
+
+  static std::uint64_t spread(std::uint32_t eights) noexcept {
+    const std::uint32_t upper_four = eights / 10000;
+    const std::uint64_t fours = upper_four | std::uint64_t{eights - upper_four * 10000} << 32;
+    const std::uint64_t upper_twos = (fours * 10486 >> 20) & 0x0000007F0000007F;  // < 10^4 by 100
+    const std::uint64_t twos = upper_twos | (fours - upper_twos * 100) << 16;
+    const std::uint64_t tens = (twos * 103 >> 10) & 0x000F000F000F000F;  // < 100 by 10
+    return tens | (twos - tens * 10) << 8;
+  }
+  int count() const noexcept {
+    if (lower_bytes != 0) return 9 + (63 - __builtin_clzll(lower_bytes)) / 8;
+    return upper_bytes != 0 ? 1 + (63 - __builtin_clzll(upper_bytes)) / 8 : 0;
+  }
+  void put(char* out) const noexcept {
+    const std::uint64_t text[2] = {upper_bytes | 0x3030303030303030, lower_bytes | 0x3030303030303030};
+    std::memcpy(out, text, sizeof text);
+  }
+#endif
+};
+
+// Writes at most 25 bytes; may write anywhere in the 32 at `out`.
+char* format_value(float value, const Words& words, char* out) noexcept {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7F800000) == 0x7F800000 && (bits & 0x007FFFFF) != 0) return put(out, words.nan);
+  *out = '-';
+  out += bits >> 31;
+  bits &= 0x7FFFFFFF;
+  if (bits == 0x7F800000) return put(out, words.infinity);
+  if (bits == 0) return put(out, "0.0");
+  std::memcpy(&value, &bits, sizeof bits);
+
+  const Decimal decimal = find_shortest_digits(value);
+  constexpr std::uint64_t kEight = 100000000;
+  const std::uint64_t first = decimal.digits / (kEight * kEight);
+  const std::uint64_t rest = decimal.digits - first * (kEight * kEight);
+  const std::uint64_t upper = rest / kEight;
+  const SixteenDigits others(static_cast<std::uint32_t>(upper), static_cast<std::uint32_t>(rest - upper * kEight));
+  const int count = 1 + others.count();
+  const auto put_digits = [&](char* at) noexcept {
+    *at = static_cast<char>('0' + first);
+    others.put(at + 1);
+  };
+
+  const int exponent = decimal.exponent + 16;  // of the first digit
+  if (exponent < 0 && exponent >= -4) {
+    std::memcpy(out, "0.000000", 8);
+    out += 1 - exponent;
+    put_digits(out);
+    return out + count;
+  }
+  if (exponent >= 0 && exponent < 16) {
+    char digits[32] = {};
+    put_digits(digits);
+    std::memcpy(out, digits, 16);
+    out += exponent + 1;
+    *out++ = '.';
+    std::memcpy(out, digits + exponent + 1, 16);
+    return out + (count > exponent + 1 ? count - exponent - 1 : 1);
+  }
+  put_digits(out + 1);
+  out[0] = out[1];
+  out[1] = '.';
+  out += count == 1 ? 1 : count + 1;
+  const unsigned size = static_cast<unsigned>(exponent < 0 ? -exponent : exponent);
+  out[0] = 'e';
+  out[1] = exponent < 0 ? '-' : '+';
+  out[2] = static_cast<char>('0' + size / 10);
+  out[3] = static_cast<char>('0' + size % 10);
+  return out + 4;
+}
+
+char* format_values(const float* values, std::size_t count, const Words& words, char* out) noexcept {
+  if (count == 0) return out;
+  for (std::size_t i = 0; i < count; ++i) {
+    out = format_value(values[i], words, out);
+    std::memcpy(out, words.separator, 2);
+    out += words.separator_size;
+  }
+  return out - words.separator_size;
 }
 
 }  // namespace
 
 char* format_json_values(const float* values, std::size_t count, char* out) noexcept {
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i != 0) out = put(out, ", ");
-    out = format_value(values[i], kJson, out);
-  }
-  return out;
+  return format_values(values, count, kJson, out);
 }
 
 char* format_json_rows(const float* values, std::size_t rows, std::size_t values_per_row, char* out) noexcept {
   for (std::size_t row = 0; row < rows; ++row) {
-    if (row != 0) out = put(out, ", ");
+    if (row != 0) {
+      std::memcpy(out, ", ", 2);
+      out += 2;
+    }
     *out++ = '[';
-    out = format_json_values(values + row * values_per_row, values_per_row, out);
+    out = format_values(values + row * values_per_row, values_per_row, kJson, out);
     *out++ = ']';
   }
   return out;
@@ -74,10 +168,7 @@ char* format_json_rows(const float* values, std::size_t rows, std::size_t values
 
 char* format_csv_rows(const float* values, std::size_t rows, std::size_t values_per_row, char* out) noexcept {
   for (std::size_t row = 0; row < rows; ++row) {
-    for (std::size_t i = 0; i < values_per_row; ++i) {
-      if (i != 0) *out++ = ',';
-      out = format_value(*values++, kCsv, out);
-    }
+    out = format_values(values + row * values_per_row, values_per_row, kCsv, out);
     *out++ = '\n';
   }
   return out;
