@@ -13,11 +13,12 @@ namespace {
 constexpr Kernels kScalar = {"scalar", parse_csv, format_json_rows, format_csv_rows, count_lines, find_line_start};
 
 #if defined(__x86_64__)
-constexpr Kernels kAvx2 = {"avx2", avx2::parse_csv, format_json_rows, format_csv_rows, count_lines, find_line_start};
+constexpr Kernels kAvx2 = {"avx2",          avx2::parse_csv,   format_json_rows,
+                           format_csv_rows, avx2::count_lines, avx2::find_line_start};
 
 bool has_avx2() noexcept {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-         __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("popcnt");
+         __builtin_cpu_supports("popcnt");
 }
 #endif
 

@@ -290,7 +290,7 @@ inline bool read_integer_run(Reader& reader, const char* stop) noexcept {
     reader.out += count;
     reader.room -= count;
     if (!more) {
-      reader.p = ends != 0 ? p + 32 - _lzcnt_u32(ends) : begin_of_cell(p, begin);
+      reader.p = ends != 0 ? p + 32 - __builtin_clz(ends) : begin_of_cell(p, begin);
       return reader.p != begin;
     }
   }
