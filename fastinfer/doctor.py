@@ -1,0 +1,116 @@
+"""What this machine and this installation are: ``python -m fastinfer.doctor``.
+
+Words on standard output, or one JSON object with ``--json``. The exit code is 0 where models can be run, 1 where mxnet
+cannot be imported; the report is printed in both cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ._mxnet import INFERENCE_SETTINGS, load_mxnet
+from .errors import ConfigError, FastinferError
+
+PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", "Pillow", "boto3")
+
+
+def diagnose() -> dict[str, Any]:
+    """The report as a dictionary: isa, isas, python, platform, cpu, cores, memory_bytes, versions, mxnet.
+
+    `mxnet` holds `features` (names of what its build has on), `gpus` (a count), or `error`.
+    """
+    report: dict[str, Any] = {
+        "isa": None,
+        "isas": [],
+        "FASTINFER_ISA": os.environ.get("FASTINFER_ISA"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory_bytes(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "mxnet": {},
+    }
+    try:
+        # Here and not above, so that a wrong FASTINFER_ISA is a line of the report and not its end.
+        from . import kernels
+
+        report["isa"] = kernels.active_isa()
+        report["isas"] = kernels.available_isas()
+    except ConfigError as error:
+        report["isa_error"] = str(error)
+    try:
+        mxnet = load_mxnet(INFERENCE_SETTINGS)
+    except FastinferError as error:
+        report["mxnet"]["error"] = str(error)
+        return report
+    features = mxnet.runtime.Features()
+    report["mxnet"]["features"] = sorted(name for name in features if features.is_enabled(name))
+    report["mxnet"]["gpus"] = mxnet.context.num_gpus() if features.is_enabled("CUDA") else 0
+    return report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m fastinfer.doctor", description="Shows machine and installation.")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of words")
+    as_json = parser.parse_args(arguments).json
+    report = diagnose()
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        for name, value in _lines(report):
+            print(f"{name:<14} {value}")
+    return 1 if "error" in report["mxnet"] or "isa_error" in report else 0
+
+
+def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    forced = " (by FASTINFER_ISA)" if report["FASTINFER_ISA"] else ""
+    memory = report["memory_bytes"]
+    mxnet = report["mxnet"]
+    return [
+        ("kernels", report.get("isa_error") or f"{report['isa']}{forced}, of {', '.join(report['isas'])}"),
+        ("cpu", f"{report['cpu']}, {report['cores']} cores"),
+        ("memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
+        ("python", f"{report['python']} on {report['platform']}"),
+        *((name, version or "not installed") for name, version in report["versions"].items()),
+        *(
+            [("mxnet error", mxnet["error"])]
+            if "error" in mxnet
+            else [("features", ", ".join(mxnet["features"])), ("gpus", str(mxnet["gpus"]))]
+        ),
+    ]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
