@@ -8,7 +8,7 @@ DEMO ?= demo
 
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fastinfer/*.pyx fastinfer/*.pxd)
 
-.PHONY: all demo test bench lint clean
+.PHONY: all demo test bench lint clean fuzz sanitize native exhaust
 .DELETE_ON_ERROR:
 
 all: .venv/built
@@ -44,6 +44,39 @@ lint: .venv/with-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+
+# The kernels without Python: every target against the reference, under the sanitizers. Needs a C++17 compiler.
+NATIVE_FLAGS := -std=c++17 -g -Wall -Wextra -Werror -fno-exceptions -Icsrc
+SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+native: build/native
+	build/native -runs=20000 tests/native/seeds/*
+
+build/native: $(wildcard csrc/*) $(wildcard tests/native/*)
+	@mkdir -p build
+	$(CXX) $(NATIVE_FLAGS) -O1 $(SANITIZERS) -DFASTINFER_STANDALONE tests/native/fuzz_kernels.cpp csrc/*.cpp -o $@
+
+# Coverage-guided, for SECONDS; what it finds new is kept in build/corpus. On Debian: apt-get install clang libclang-rt-14-dev
+SECONDS ?= 60
+fuzz:
+	@command -v clang++ >/dev/null || { echo "make fuzz needs clang++ with libFuzzer" >&2; exit 2; }
+	@mkdir -p build/corpus
+	clang++ $(NATIVE_FLAGS) -O2 -fsanitize=fuzzer $(SANITIZERS) tests/native/fuzz_kernels.cpp csrc/*.cpp -o build/fuzz
+	build/fuzz -max_total_time=$(SECONDS) -max_len=2048 -print_final_stats=1 build/corpus tests/native/seeds
+
+# The kernels' tests with an extension built for the sanitizers, in a folder of its own. Leaks are not looked for: an
+# interpreter that ends keeps what it has.
+sanitize: .venv/with-test native
+	rm -rf build/sanitize && mkdir -p build/sanitize
+	FASTINFER_BUILD_SANITIZE=1 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize/temp
+	cp -r fastinfer/*.py build/sanitize/fastinfer/
+	PYTHONPATH=build/sanitize LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest -p no:cacheprovider tests/test_kernels_*.py
+
+# Every float32 there is, printed, against std::to_chars: some ten minutes.
+exhaust:
+	@mkdir -p build
+	$(CXX) $(NATIVE_FLAGS) -O2 tests/native/exhaust_floats.cpp csrc/format_rows.cpp -o build/exhaust
+	build/exhaust
 
 clean:
 	rm -rf .venv build dist *.egg-info fastinfer/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks $(DEMO)
