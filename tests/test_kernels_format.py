@@ -38,7 +38,7 @@ def test_rows_are_printed_as_json_dumps_prints_them(isa: str, rows: list[list[fl
 def test_all_powers_of_two_and_their_neighbours_are_printed_as_repr(isa: str) -> None:
     # Shortest digits are hardest there: the gap below a power of two is half of the one above.
     powers = np.arange(0, 256, dtype=np.uint32) << np.uint32(23)
-    words = np.concatenate([powers + np.uint32(delta) for delta in (-2, -1, 0, 1, 2, 12345, 0x400000)])
+    words = np.concatenate([powers + np.uint32(delta % 2**32) for delta in (-2, -1, 0, 1, 2, 12345, 0x400000)])
     array = words[words < 0x7F800000].view(np.float32)[:, None].copy()
     assert _kernels.format_json(array, isa=isa) == json.dumps(array.tolist()).encode()
 
