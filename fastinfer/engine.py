@@ -6,32 +6,37 @@ Nothing here touches a record; that is :mod:`fastinfer.worker`.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import platform
 import resource
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from . import __version__
 from ._kernels import CsvParser
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
+from .backends import BACKENDS, WorkerDied, run_on_processes, run_on_threads
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, OutputError
-from .executor import ROWS_PER_EXACT_GRAPH, Executor, ExecutorPool
-from .inputs import InputFile, find_inputs
+from .executor import ROWS_PER_EXACT_GRAPH, Executor
+from .inputs import CsvOptions, InputFile, Part, cut_file, find_inputs
 from .invariance import find_batch_size, is_invariant
 from .model import Model
-from .outputs import OutputFolder
-from .plan import plan_shards
-from .worker import CsvOptions, Job, Shard, ShardReport, run_shard
+from .outputs import REJECTS, OutputFolder
+from .plan import PART_BYTES, plan_shards
+from .worker import STAGES, Job, ShardReport
 
-# How long an interrupted run waits for its workers to leave off.
-STOP_TIMEOUT_S = 1.5
+ON_ERROR = ("stop", "quarantine")
 
-Progress = Callable[[ShardReport], None]
+# The names that oneDNN 2, which MXNet 1.9 is built with, reads from DNNL_MAX_CPU_ISA.
+CPU_ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
+CPU_ISAS = ("SSE41", "AVX", "AVX2", "AVX512_MIC", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,13 @@ class Options:
         comment: a character from which on the rest of a line is skipped.
         missing: the value of an empty cell; without it an empty cell is an error.
         skip_header: whether the first line of each file is passed over.
+        backend: ``threads``, or ``processes`` for isolation.
+        on_error: ``stop`` at the first bad record, or ``quarantine``: put bad records aside in ``_rejects.jsonl`` and go
+            on. With ``quarantine`` a line is a record, and ``null`` stands in a bad one's place.
+        max_errors: how many records may be put aside; None for any number.
+        durable: whether outputs are on the disk, not only in the system's memory, before they get their names.
+        cpu_isa: the instruction set that oneDNN may use at the most, such as ``AVX2``, so that machines of different
+            kinds give the same bytes; None: what the CPU has.
     """
 
     exact: bool = False
@@ -57,6 +69,11 @@ class Options:
     comment: str | None = None
     missing: float | None = None
     skip_header: bool = False
+    backend: str = "threads"
+    on_error: str = "stop"
+    max_errors: int | None = None
+    durable: bool = False
+    cpu_isa: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "workers"):
@@ -64,6 +81,13 @@ class Options:
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
         parse_device(self.device)
+        for name, choices in (("backend", BACKENDS), ("on_error", ON_ERROR), ("cpu_isa", (None, *CPU_ISAS))):
+            value = getattr(self, name)
+            if value not in choices:
+                listed = ", ".join(choice for choice in choices if choice)
+                raise ConfigError(f"{name} must be one of {listed}, found {value!r}")
+        if self.max_errors is not None and (self.max_errors < 0 or self.on_error != "quarantine"):
+            raise ConfigError("max_errors is a number of at least 0, and goes with on_error='quarantine'")
         CsvParser(comment=self.comment)
 
 
@@ -75,7 +99,7 @@ class Summary:
         inputs: files transformed now.
         skipped: files whose outputs an earlier run had finished.
         images: rows predicted.
-        rejected: files refused.
+        rejected: records and whole files that were put aside.
         bytes_read: size of the inputs transformed.
         seconds: wall time of the run without the start of MXNet.
         startup_seconds: importing MXNet, and choosing the batch size.
@@ -83,6 +107,7 @@ class Summary:
         batch_size: rows of one forward pass.
         invariant: whether a row's bytes are a function of the row alone.
         workers: how many.
+        stage_seconds: time that all workers together spent in each stage; ``wait`` is what is left of theirs.
     """
 
     inputs: int = 0
@@ -96,6 +121,7 @@ class Summary:
     batch_size: int = 0
     invariant: bool = True
     workers: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def images_per_second(self) -> float:
@@ -112,7 +138,7 @@ def transform(
     output: str,
     options: Options = Options(),
     *,
-    progress: Progress | None = None,
+    progress: Callable[[ShardReport], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Summary:
     """Transforms all that ``source`` names into ``output``.
@@ -137,14 +163,15 @@ def transform(
     if first is None:
         raise InputError("there is no .csv file in it", code="input_missing", path=source)
 
-    mxnet = load_mxnet(INFERENCE_SETTINGS)
+    mxnet = _load(options)
     devices = parse_device(options.device)
     contexts = open_contexts(devices)
     batch_size, row_wise, invariant = _choose_batch_size(mxnet, model, contexts[0], options)
-    workers = options.workers or (len(devices) if options.device != "cpu" else os.cpu_count() or 1)
-    summary = Summary(batch_size=batch_size, invariant=invariant, workers=workers)
-
-    folder = OutputFolder(output)
+    workers = options.workers or (len(devices) if devices[0][0] == "gpu" else len(os.sched_getaffinity(0)))
+    folder = OutputFolder(output, durable=options.durable)
+    csv = CsvOptions(options.comment, options.missing, options.skip_header)
+    quarantine = options.on_error == "quarantine"
+    job = Job(uuid.uuid4().hex, model, tuple(devices), batch_size, row_wise, csv, folder, quarantine)
     record = {
         "depends_on": {
             "fastinfer": __version__,
@@ -154,87 +181,142 @@ def transform(
             "batch_size": None if row_wise else batch_size,
             "device": devices[0][0],
             "cpu": _cpu_model(),
-            "cpu_isa": os.environ.get("DNNL_MAX_CPU_ISA"),
+            "cpu_isa": os.environ.get(CPU_ISA_VARIABLE),
             "comment": options.comment,
             "missing": None if options.missing is None else repr(options.missing),
             "skip_header": options.skip_header,
+            "on_error": options.on_error,
         },
         "model_path": os.path.abspath(model.path),
         "source": os.path.abspath(source),
         "invariant": invariant,
     }
     with folder.open_run(record, overwrite=options.overwrite):
-        executors = ExecutorPool(model, devices, workers, batch_size, row_wise=row_wise)
-        csv = CsvOptions(options.comment, options.missing, options.skip_header)
-        job = Job(executors, model.row_shape, csv, folder, stop)
+        run = _Run(job, options, Summary(batch_size=batch_size, invariant=invariant, workers=workers), stop)
         ready = time.perf_counter()
-        summary.startup_seconds = ready - started
-
-        def unfinished() -> Iterator[InputFile]:
-            for item in _chain(first, inputs):
-                if folder.has(item):
-                    summary.skipped += 1
-                else:
-                    yield item
-
-        errors = []
-        for report in _run_all(plan_shards(unfinished(), workers), job, workers):
-            summary.inputs += report.files
-            summary.images += report.images
-            summary.bytes_read += report.bytes_read
-            if report.error is not None:
-                # Workers stop at their next file; of what they meet, the first in the order of the inputs is raised.
-                stop.set()
-                errors.append((report.number, report.failed_at, report.error))
+        run.summary.startup_seconds = ready - started
+        shards = plan_shards(run.unfinished(itertools.chain([first], inputs)), workers)
+        backend = run_on_processes if options.backend == "processes" else run_on_threads
+        for report in backend(shards, job, workers, stop):
+            run.gather(report)
             if progress is not None:
                 progress(report)
-        summary.seconds = time.perf_counter() - ready
-        summary.peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if errors:
-            summary.rejected = sum(isinstance(error, InputError) for _, _, error in errors)
-            raise min(errors, key=lambda item: item[:2])[2]
+        summary = run.finish(time.perf_counter() - ready)
         folder.write_record({**record, "summary": summary.as_dict()})
     return summary
 
 
-def _chain(first: InputFile, rest: Iterator[InputFile]) -> Iterator[InputFile]:
-    yield first
-    yield from rest
+class _Run:
+    """The gathering side of a run: what is left to do, and what has come back."""
 
+    def __init__(self, job: Job, options: Options, summary: Summary, stop: threading.Event) -> None:
+        self.job = job
+        self.options = options
+        self.summary = summary
+        self.stop = stop
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        # Of large inputs under way: all parts, and which are not yet done.
+        self.parts: dict[str, list[Part]] = {}
+        self.waiting: dict[str, set[Part]] = {}
+        self.errors: list[tuple[int, int, Exception]] = []
 
-def _run_all(shards: Iterator[Shard], job: Job, workers: int) -> Iterator[ShardReport]:
-    """Runs shards on threads as workers become free; reports come as shards end."""
-    from joblib import Parallel, delayed
+    def unfinished(self, inputs: Iterable[InputFile]) -> Iterator[InputFile | list[Part]]:
+        """Inputs whose outputs are not there, large ones as the parts that are not."""
+        folder = self.job.output
+        for file in inputs:
+            if folder.has(file):
+                self.summary.skipped += 1
+                continue
+            parts = self._cut(file) if file.size >= 1.5 * PART_BYTES else []
+            if len(parts) < 2:
+                yield file
+                continue
+            waiting = [part for part in parts if not folder.has_part(part)]
+            self.parts[file.key], self.waiting[file.key] = parts, set(waiting)
+            if waiting:
+                yield waiting
+            else:
+                self._assemble(file.key)
 
-    idle = threading.Condition()
-    running = 0
+    def gather(self, report: ShardReport) -> None:
+        """Adds a report to the summary; ends the run where it must end."""
+        summary = self.summary
+        summary.inputs += report.files
+        summary.images += report.images
+        summary.rejected += report.rejected
+        summary.bytes_read += report.bytes_read
+        for stage, seconds in report.seconds.items():
+            self.seconds[stage] += seconds
+        for part in report.parts:
+            waiting = self.waiting[part.file.key]
+            waiting.discard(part)
+            if not waiting:
+                self._assemble(part.file.key)
+        error = report.error
+        if error is None and self.options.max_errors is not None and summary.rejected > self.options.max_errors:
+            error = InputError(
+                f"{summary.rejected:,} records were put aside, {self.options.max_errors:,} are allowed",
+                code="too_many_errors",
+                hint=f"see {self.job.output.root}/{REJECTS}",
+            )
+        if error is not None:
+            # Of what the workers meet, the first in the order of the inputs is raised. A shard that kills its process
+            # is set aside, and the others go on.
+            self.errors.append((report.number, report.failed_at, error))
+            if not isinstance(error, WorkerDied):
+                self.stop.set()
 
-    def run(shard: Shard) -> ShardReport:
-        nonlocal running
-        with idle:
-            running += 1
+    def finish(self, seconds: float) -> Summary:
+        """The summary of a run that has ended; raises what stopped it."""
+        summary = self.summary
+        summary.seconds = seconds
+        summary.peak_memory_bytes = peak_memory_bytes()
+        summary.stage_seconds = {
+            **self.seconds,
+            "wait": max(0.0, seconds * summary.workers - sum(self.seconds.values())),
+        }
+        if self.errors:
+            raise min(self.errors, key=lambda error: error[:2])[2]
+        if not self.stop.is_set():
+            self.job.output.clear_parts()
+        return summary
+
+    def _cut(self, file: InputFile) -> list[Part]:
+        row_values = self.job.model.row_values
+        parts = cut_file(file, PART_BYTES, row_values, self.job.csv)
+        # A line is a record where bad ones are put aside.
+        return [] if self.job.quarantine and parts and parts[0].columns != row_values else parts
+
+    def _assemble(self, key: str) -> None:
+        parts = self.parts[key]
         try:
-            return run_shard(shard, job)
-        finally:
-            with idle:
-                running -= 1
-                idle.notify()
+            self.job.output.assemble(parts)
+        except (InputError, OutputError) as error:
+            self.errors.append((0, 0, error))
+            self.stop.set()
+        else:
+            self.summary.inputs += 1
+            # The parts' files are gone; the list is kept no longer.
+            del self.parts[key]
 
-    def until_stopped() -> Iterator[Any]:
-        for shard in shards:
-            if job.stop.is_set():
-                return
-            yield delayed(run)(shard)
 
-    try:
-        # Threads: one import of MXNet serves all, and the GIL is free while they parse, predict and print.
-        yield from Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")(until_stopped())
-    except BaseException:
-        # Ctrl-C: workers leave off at their next batch; what they have finished stays, what they have not is cleared away.
-        job.stop.set()
-        with idle:
-            idle.wait_for(lambda: running == 0, timeout=STOP_TIMEOUT_S)
-        raise
+def peak_memory_bytes() -> int:
+    """The largest resident size so far of this process, and of the largest of its children that have ended."""
+    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def _load(options: Options) -> Any:
+    """Imports MXNet with the settings of an inference, or takes it as the caller's program has imported it."""
+    settings = dict(INFERENCE_SETTINGS)
+    if options.cpu_isa is not None:
+        found = os.environ.get(CPU_ISA_VARIABLE, options.cpu_isa if "mxnet" not in sys.modules else None)
+        if found != options.cpu_isa:
+            raise ConfigError(
+                f"the instruction set cannot be {options.cpu_isa}: MXNet was started with {found or 'what the CPU has'}",
+                hint=f"set {CPU_ISA_VARIABLE}={options.cpu_isa} before the program starts",
+            )
+        settings[CPU_ISA_VARIABLE] = options.cpu_isa
+    return load_mxnet(settings)
 
 
 def _choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options) -> tuple[int, bool, bool]:
@@ -261,6 +343,3 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-__all__ = ["Options", "OutputError", "Summary", "transform"]

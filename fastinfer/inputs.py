@@ -10,11 +10,11 @@ import glob
 import itertools
 import os
 import stat
+from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from ._kernels import FILES_PER_CALL, read_files
+from ._kernels import FILES_PER_CALL, CsvParser, find_line_start, read_files
 from .errors import InputError
 
 # What counts as an input in a folder. A file that is named, or matched by a glob, counts whatever it is called.
@@ -29,8 +29,15 @@ LINE_BYTES_LIMIT = 256 << 20
 SMALL_FILE_BYTES = 64 << 10
 
 
-@dataclass(frozen=True)
-class InputFile:
+class CsvOptions(NamedTuple):
+    """What is accepted beyond plain numbers: a comment sign, a value for empty cells, a first line to pass over."""
+
+    comment: str | None = None
+    missing: float | None = None
+    skip_header: bool = False
+
+
+class InputFile(NamedTuple):
     """One input.
 
     Attributes:
@@ -44,6 +51,21 @@ class InputFile:
     key: str
     size: int
     modified_ns: int
+
+
+class Part(NamedTuple):
+    """Lines of a large input that are worked on by themselves.
+
+    Attributes:
+        file: the whole input.
+        start, stop: its bytes from a line's start to another's, or to the end.
+        columns: cells of a line, as the first line has them.
+    """
+
+    file: InputFile
+    start: int
+    stop: int
+    columns: int
 
 
 class Chunk(NamedTuple):
@@ -61,7 +83,7 @@ def find_inputs(source: str) -> Iterator[InputFile]:
         InputError: ``input_missing``, ``cannot_read``, or ``link_loop`` where a symbolic link leads back into its folder.
     """
     if os.path.isdir(source):
-        yield from _walk(source, "", ())
+        yield from _walk(source.rstrip("/") or "/", "", ())
     elif os.path.lexists(source):
         yield _stat(source, os.path.basename(source))
     elif any(sign in source for sign in GLOB_SIGNS):
@@ -70,54 +92,68 @@ def find_inputs(source: str) -> Iterator[InputFile]:
         raise InputError("no such file or folder", code="input_missing", path=source)
 
 
-def read_bodies(files: Sequence[InputFile], buffer: bytearray) -> Iterator[tuple[InputFile, Iterator[Chunk]]]:
-    """Reads files in order through one buffer, small ones many at a time.
+def read_bodies(
+    items: Sequence[InputFile | Part], buffer: bytearray
+) -> Iterator[tuple[InputFile | Part, Iterator[Chunk]]]:
+    """Reads files, or parts of files, in order through one buffer; small files many at a time.
 
     Args:
-        files: what to read.
+        items: what to read.
         buffer: at least CHUNK_BYTES long.
 
     Yields:
-        A file and its chunks, to be used up before the next is asked for. The chunks raise InputError (``cannot_read``,
-        ``input_missing``, ``line_too_long``) where the file cannot be read.
+        An item and its chunks, to be used up before the next is asked for. The chunks raise InputError (``cannot_read``,
+        ``input_missing``, ``input_changed``, ``line_too_long``) where the file cannot be read.
     """
     place = 0
-    while place < len(files):
-        group, held = [], 0
-        for item in itertools.islice(files, place, place + FILES_PER_CALL):
+    while place < len(items):
+        group: list[InputFile] = []
+        held = 0
+        for item in itertools.islice(items, place, place + FILES_PER_CALL):
+            if isinstance(item, Part) or item.size > SMALL_FILE_BYTES:
+                break
             held += item.size
-            if item.size > SMALL_FILE_BYTES or held >= len(buffer):
+            if held >= len(buffer):
                 break
             group.append(item)
-        done = read_files([os.fsencode(item.path) for item in group], buffer) if group else []
+        done = read_files([os.fsencode(file.path) for file in group], buffer) if group else []
         start = 0
-        for item, (stop, error) in zip(group, done):
-            yield item, _fail(item.path, error) if error else iter((Chunk(start, stop, 0),))
+        for file, (stop, error) in zip(group, done):
+            yield file, _fail(file.path, error) if error else iter((Chunk(start, stop, 0),))
             start = stop
         place += len(done)
         if not done:
             # Large, or grown since it was listed.
-            yield files[place], read_chunks(files[place].path, buffer)
+            item = items[place]
+            if isinstance(item, Part):
+                yield item, read_chunks(item.file, buffer, item.start, item.stop)
+            else:
+                yield item, read_chunks(item, buffer)
             place += 1
 
 
-def read_chunks(path: str, buffer: bytearray) -> Iterator[Chunk]:
+def read_chunks(file: InputFile, buffer: bytearray, start: int = 0, stop: int | None = None) -> Iterator[Chunk]:
     """Reads a file into ``buffer``, chunk by chunk, each ending where a line ends (or the file).
 
     Args:
-        path: the file.
+        file: as it was listed.
         buffer: at least CHUNK_BYTES long; overwritten by each chunk, made longer for a longer line.
+        start: the byte to begin at, where a line starts.
+        stop: the byte to end at, where a line ends; None for the end of the file.
 
     Raises:
-        InputError: ``cannot_read``, ``input_missing``, ``line_too_long``.
+        InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` where the file is no longer
+            what was listed.
     """
+    path = file.path
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        base = kept = 0
-        while True:
+        base, kept = start, 0
+        ended = False
+        while not ended:
             if kept == len(buffer):
                 if kept >= LINE_BYTES_LIMIT:
                     raise InputError(
@@ -127,23 +163,60 @@ def read_chunks(path: str, buffer: bytearray) -> Iterator[Chunk]:
                         hint="one record stands on one line",
                     )
                 buffer.extend(bytes(len(buffer)))
+            room = len(buffer) - kept
+            wanted = room if stop is None else min(room, stop - base - kept)
             with memoryview(buffer) as view:
-                count = os.readv(handle, [view[kept:]])
+                count = os.preadv(handle, [view[kept : kept + wanted]], base + kept)
             filled = kept + count
-            # A regular file gives less than was asked for only at its end, so a small file costs one read.
-            if filled < len(buffer):
-                yield Chunk(0, filled, base)
-                return
-            stop = _last_line_end(buffer, filled)
-            if stop:
-                yield Chunk(0, stop, base)
-                base += stop
-                kept = filled - stop
-                buffer[:kept] = buffer[stop:filled]
-            else:
-                kept = filled
+            # A regular file gives less than was asked for only at its end, so no read is spent on seeing the end.
+            ended = count < wanted or (stop is not None and base + filled == stop)
+            cut = filled if ended else _last_line_end(buffer, filled)
+            if ended:
+                _check_unchanged(handle, file)
+            if cut or ended:
+                yield Chunk(0, cut, base)
+                base += cut
+                buffer[: filled - cut] = buffer[cut:filled]
+            kept = filled - cut
     except OSError as error:
         raise unreadable(path, error) from error
+    finally:
+        os.close(handle)
+
+
+def cut_file(file: InputFile, part_bytes: int, row_values: int, csv: CsvOptions) -> list[Part]:
+    """Divides a large file at line ends into parts of about ``part_bytes``; none where its lines are not whole records.
+
+    Args:
+        file: what to divide.
+        part_bytes: how large a part should be.
+        row_values: cells of one record.
+        csv: how the file is read.
+
+    Raises:
+        InputError: ``cannot_read``, ``input_missing``.
+    """
+    try:
+        with open(file.path, "rb", buffering=0) as handle:
+            columns = _count_columns(handle.fileno(), csv)
+            if columns == 0 or columns % row_values:
+                return []
+            count = max(1, round(file.size / part_bytes))
+            starts = [_next_line(handle.fileno(), file.size * number // count) for number in range(1, count)]
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+    bounds = sorted({0, *(start for start in starts if start < file.size), file.size})
+    return [Part(file, start, stop, columns) for start, stop in zip(bounds, bounds[1:])]
+
+
+def check_unchanged(file: InputFile) -> None:
+    """Raises InputError (``input_changed``) where a file is no longer what was listed."""
+    try:
+        handle = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+    try:
+        _check_unchanged(handle, file)
     finally:
         os.close(handle)
 
@@ -160,6 +233,45 @@ def _fail(path: str, error: int) -> Iterator[Chunk]:
     yield
 
 
+def _check_unchanged(handle: int, file: InputFile) -> None:
+    status = os.fstat(handle)
+    if (status.st_size, status.st_mtime_ns) != (file.size, file.modified_ns):
+        raise InputError(
+            f"changed while it was read: {file.size:,} bytes when it was listed, {status.st_size:,} now",
+            code="input_changed",
+            path=file.path,
+            hint="run again when it is complete",
+        )
+
+
+def _count_columns(handle: int, csv: CsvOptions) -> int:
+    """Cells of a file's first record; 0 where there is none, or an error that whoever reads it all will name."""
+    start = _next_line(handle, 1) if csv.skip_header else 0
+    while True:
+        stop = _next_line(handle, start + 1)
+        line = os.pread(handle, stop - start, start)
+        if not line:
+            return 0
+        parser = CsvParser(line, comment=csv.comment, missing=csv.missing)
+        parser.parse(array("f", bytes(4 * (line.count(b",") + 1))))
+        if parser.columns or not parser.done:
+            return parser.columns
+        start = stop  # a blank line, or a comment
+
+
+def _next_line(handle: int, position: int) -> int:
+    """The first byte at or behind ``position`` (above 0) that begins a line."""
+    size = SMALL_FILE_BYTES
+    while True:
+        # One byte before, to see whether a line ends there.
+        block = os.pread(handle, size, position - 1)
+        found = find_line_start(block, 1) if len(block) > 1 else len(block)
+        # A line end at the very end of the block may be the first half of a CRLF.
+        if found < len(block) or len(block) < size:
+            return position - 1 + found
+        size *= 2
+
+
 def _last_line_end(buffer: bytearray, stop: int) -> int:
     """The last position up to ``stop`` that is behind a line end, 0 if there is none."""
     found = buffer.rfind(b"\n", 0, stop) + 1
@@ -170,17 +282,26 @@ def _last_line_end(buffer: bytearray, stop: int) -> int:
 def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[InputFile]:
     try:
         status = os.stat(folder)
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        # Names alone, not entries: a million of them are held at once, to be sorted.
+        names = sorted(os.listdir(folder))
     except OSError as error:
         raise unreadable(folder, error) from error
     here = (status.st_dev, status.st_ino)
     if here in above:
         raise InputError("a symbolic link leads back to a folder that it lies in", code="link_loop", path=folder)
-    for entry in entries:
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, here))
-        elif entry.name.lower().endswith(CSV_SUFFIX):
-            yield _stat(entry.path, prefix + entry.name)
+    for name in names:
+        path = f"{folder}/{name}"
+        wanted = name.lower().endswith(CSV_SUFFIX)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if not wanted:
+                continue
+            raise unreadable(path, error) from error
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(path, f"{prefix}{name}/", (*above, here))
+        elif wanted:
+            yield _input(path, prefix + name, status)
 
 
 def _glob(pattern: str) -> Iterator[InputFile]:
@@ -196,9 +317,12 @@ def _glob(pattern: str) -> Iterator[InputFile]:
 
 def _stat(path: str, key: str) -> InputFile:
     try:
-        status = os.stat(path)
+        return _input(path, key, os.stat(path))
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _input(path: str, key: str, status: os.stat_result) -> InputFile:
     if not stat.S_ISREG(status.st_mode):
         # Opening a pipe would wait for its writer; a device may never end.
         raise InputError("is not a regular file", code="cannot_read", path=path)

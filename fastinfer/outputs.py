@@ -12,21 +12,52 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._files import replacing
 from ._kernels import FILES_PER_CALL, write_files
-from .errors import ConfigError, OutputError
-from .inputs import InputFile
+from .errors import ConfigError, InputError, OutputError
+from .inputs import InputFile, Part, check_unchanged
 
 OUTPUT_SUFFIX = ".out"
 RUN_RECORD = "_run.json"
+REJECTS = "_rejects.jsonl"
 TEMPORARY_PREFIX = ".fastinfer-"
+PART_PREFIX = ".part-"
 
 # What an unfinished output holds in memory before it goes to its temporary file.
 BUFFER_BYTES = 1 << 20
+
+
+class Reject(NamedTuple):
+    """A record, or a whole input where ``line`` is None, that was put aside.
+
+    Attributes:
+        path: the input.
+        key: the input below the place that was named.
+        line, column: 1-based place; None for a whole input.
+        code, message: what is wrong.
+        record: the line as it stands there, bytes that are not UTF-8 as lone surrogates; None for a whole input.
+        modified_ns: the input's time of last change.
+    """
+
+    path: str
+    key: str
+    line: int | None
+    column: int | None
+    code: str
+    message: str
+    record: str | None
+    modified_ns: int
+
+    @classmethod
+    def of(cls, file: InputFile, error: InputError, record: bytes | None) -> Reject:
+        text = None if record is None else record.decode("utf-8", "surrogateescape")
+        line = None if record is None else error.line
+        return cls(file.path, file.key, line, error.column, error.code, error.message, text, file.modified_ns)
 
 
 class OutputFolder:
@@ -34,12 +65,17 @@ class OutputFolder:
 
     Args:
         root: the folder; made when the run is opened.
+        durable: whether an output is on the disk, not only in the system's memory, before it gets its name.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, durable: bool = False) -> None:
         self.root = root
+        self.durable = durable
         self.resumes = False
-        self._finished: dict[str, dict[str, int]] = {}
+        self._prefix = os.path.join(root, "")
+        self._folder: str | None = None
+        self._folder_has_outputs = False
+        self._part_folders: set[str] = set()
 
     @contextlib.contextmanager
     def open_run(self, record: dict[str, Any], *, overwrite: bool) -> Iterator[OutputFolder]:
@@ -70,6 +106,7 @@ class OutputFolder:
                     hint="wait, or name another folder",
                 ) from error
             self.resumes = self._check_record(record, overwrite)
+            self._keep_rejects()
             self.write_record(record)
             yield self
         finally:
@@ -87,11 +124,71 @@ class OutputFolder:
 
     def has(self, item: InputFile) -> bool:
         """Whether the output of ``item`` as it is now stands there."""
-        folder, _, name = item.key.rpartition("/")
-        if folder not in self._finished:
-            # Inputs come folder by folder: what earlier folders held is not asked for again.
-            self._finished = {folder: self._list(folder)}
-        return self.resumes and self._finished[folder].get(name + OUTPUT_SUFFIX) == item.modified_ns
+        folder = item.key.rpartition("/")[0]
+        if folder != self._folder:
+            # Inputs come folder by folder.
+            self._folder, self._folder_has_outputs = folder, self._sweep(folder)
+        return self._folder_has_outputs and self._is_current(self.path(item), item)
+
+    def has_part(self, part: Part) -> bool:
+        """Whether an earlier run has finished that part of an output."""
+        path = self.part_path(part)
+        self._part_folders.add(os.path.dirname(path))
+        return self.resumes and self._is_current(path, part.file)
+
+    def path(self, item: InputFile) -> str:
+        """Where the output of ``item`` belongs."""
+        return f"{self._prefix}{item.key}{OUTPUT_SUFFIX}"
+
+    def part_path(self, part: Part) -> str:
+        """Where the output of a part waits for the others."""
+        folder, _, name = self.path(part.file).rpartition("/")
+        return f"{folder}/{PART_PREFIX}{name}.{part.start}-{part.stop}"
+
+    def assemble(self, parts: Sequence[Part]) -> None:
+        """Makes the output of a large input from the outputs of all its parts, in order, and removes those.
+
+        Raises:
+            InputError: ``input_changed`` since it was listed.
+            OutputError: it cannot be written.
+        """
+        item, paths = parts[0].file, [self.part_path(part) for part in parts]
+        check_unchanged(item)
+        with replacing(Path(self.path(item))) as temporary:
+            with open(temporary, "wb") as target:
+                separator = b"["
+                for path in paths:
+                    with open(path, "rb") as source:
+                        if os.fstat(source.fileno()).st_size:
+                            target.write(separator)
+                            shutil.copyfileobj(source, target, BUFFER_BYTES)
+                            separator = b", "
+                if separator == b"[":
+                    raise InputError("there is no value in it", code="empty_input", path=item.path)
+                target.write(b"]")
+                if self.durable:
+                    target.flush()
+                    os.fsync(target.fileno())
+            os.utime(temporary, ns=(item.modified_ns, item.modified_ns))
+        if self.durable:
+            sync_folder(os.path.dirname(self.path(item)))
+        for path in paths:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def reject(self, rejects: Sequence[Reject]) -> None:
+        """Adds to ``_rejects.jsonl``. Raises OutputError."""
+        path = os.path.join(self.root, REJECTS)
+        lines = "".join(json.dumps(reject._asdict()) + "\n" for reject in rejects)
+        try:
+            # Appended in one call, so that workers do not write into each other's lines.
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            try:
+                os.write(handle, lines.encode())
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def _check_record(self, record: dict[str, Any], overwrite: bool) -> bool:
         """Whether outputs in the folder may be taken as this run's own."""
@@ -132,45 +229,97 @@ class OutputFolder:
             )
         return True
 
-    def _list(self, folder: str) -> dict[str, int]:
-        """Names and times of the finished outputs in one folder; sweeps away what a killed run left."""
-        finished = {}
+    def _keep_rejects(self) -> None:
+        """Of an earlier run's rejects keeps those whose outputs stand; the other inputs are done again, and tell again."""
+        path = Path(self.root, REJECTS)
+        if not path.exists():
+            return
+        kept = []
         try:
-            with os.scandir(os.path.join(self.root, folder)) as entries:
+            if self.resumes:
+                with open(path, encoding="utf-8") as file:
+                    for line in file:
+                        with contextlib.suppress(ValueError, KeyError, TypeError):
+                            reject = json.loads(line)
+                            item = InputFile(reject["path"], reject["key"], 0, reject["modified_ns"])
+                            # Of the input as it is now, and of an output that stands.
+                            current = self._is_current(item.path, item) and self._is_current(self.path(item), item)
+                            if reject["line"] is not None and current:
+                                kept.append(line)
+            if kept:
+                with replacing(path) as temporary:
+                    temporary.write_text("".join(kept), encoding="utf-8")
+            else:
+                path.unlink()
+        except OSError as error:
+            raise unwritable(str(path), error) from error
+
+    def clear_parts(self) -> None:
+        """Removes what is left of parts, once a run is done."""
+        for folder in self._part_folders:
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith(PART_PREFIX):
+                        os.unlink(entry.path)
+
+    def _is_current(self, path: str, item: InputFile) -> bool:
+        try:
+            return os.stat(path).st_mtime_ns == item.modified_ns
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def _sweep(self, folder: str) -> bool:
+        """Clears one folder of what a killed run left; returns whether there are outputs to go on from."""
+        place = os.path.join(self.root, folder)
+        found = False
+        try:
+            with os.scandir(place) as entries:
                 for entry in entries:
                     if entry.name.startswith(TEMPORARY_PREFIX):
                         os.unlink(entry.path)
-                    elif entry.name.endswith(OUTPUT_SUFFIX):
-                        finished[entry.name] = entry.stat().st_mtime_ns
+                    elif entry.name.startswith(PART_PREFIX):
+                        self._part_folders.add(place)
+                    found = found or entry.name.endswith(OUTPUT_SUFFIX)
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise unwritable(os.path.join(self.root, folder), error) from error
-        return finished
+            raise unwritable(place, error) from error
+        return found and self.resumes
 
 
 class OutputFile:
-    """One output on its way: text is added until a writer finishes it.
+    """One output on its way: rows are added until a writer finishes it.
 
     Attributes:
-        item: the input it is of.
-        rows: predictions in it so far; the caller counts.
+        file: the input it is of.
+        part: the part of the input; None for all of it.
+        rows: how many rows it has so far.
+        path: its name when it is whole.
     """
 
-    __slots__ = ("_begun", "_handle", "_held", "_parts", "_temporary", "item", "path", "rows")
+    __slots__ = ("_begun", "_durable", "_handle", "_held", "_parts", "_temporary", "file", "part", "path", "rows")
 
-    def __init__(self, item: InputFile, path: str, temporary_name: str) -> None:
-        self.item = item
-        self.path = path
+    def __init__(self, folder: OutputFolder, item: InputFile | Part, temporary_name: str) -> None:
+        self.file = item.file if isinstance(item, Part) else item
+        self.part = item if isinstance(item, Part) else None
+        self.path = folder.part_path(item) if isinstance(item, Part) else folder.path(item)
         self.rows = 0
+        self._durable = folder.durable
         self._temporary = temporary_name
         self._parts: list[bytes] = []
         self._held = 0
         self._handle = -1
         self._begun = False  # whether there is a temporary file
 
-    def add(self, text: bytes) -> None:
-        """Adds text at the end. Raises OutputError."""
+    def add_rows(self, text: bytes, count: int) -> None:
+        """Adds rows, given as JSON with ``, `` between them. Raises OutputError."""
+        if self.rows:
+            self._parts.append(b", ")
+        elif self.part is None:
+            self._parts.append(b"[")
+        self.rows += count
         self._parts.append(text)
         self._held += len(text)
         if self._held >= BUFFER_BYTES:
@@ -178,16 +327,21 @@ class OutputFile:
 
     def take(self) -> bytes | None:
         """The whole text of an output that no file was begun for; None for a large one."""
+        self._close()
         return None if self._begun else b"".join(self._parts)
 
     def finish(self) -> None:
         """Gives a large output its name. Raises OutputError, and nothing bears the name then."""
         self._spill()
         try:
-            os.utime(self._handle, ns=(self.item.modified_ns, self.item.modified_ns))
+            os.utime(self._handle, ns=(self.file.modified_ns, self.file.modified_ns))
+            if self._durable:
+                os.fsync(self._handle)
             handle, self._handle = self._handle, -1
             os.close(handle)
             os.rename(self._temporary_path(), self.path)
+            if self._durable:
+                sync_folder(os.path.dirname(self.path))
         except OSError as error:
             self.drop()
             raise unwritable(self.path, error) from error
@@ -201,6 +355,10 @@ class OutputFile:
         if self._begun:
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary_path())
+
+    def _close(self) -> None:
+        if self.part is None:
+            self._parts.append(b"]" if self.rows else b"[]")
 
     def _temporary_path(self) -> str:
         return f"{os.path.dirname(self.path)}/{self._temporary}"
@@ -230,15 +388,16 @@ class OutputWriter:
     """
 
     def __init__(self, folder: OutputFolder, worker: str) -> None:
-        self._prefix = os.path.join(folder.root, "")
+        self._folder = folder
+        self._durable = folder.durable
         self._temporary = TEMPORARY_PREFIX + worker
         self._ready: list[OutputFile] = []
         self._texts: list[bytes] = []
         self._held = 0
 
-    def open(self, item: InputFile) -> OutputFile:
-        """The output of ``item``, to be filled."""
-        return OutputFile(item, f"{self._prefix}{item.key}{OUTPUT_SUFFIX}", self._temporary)
+    def open(self, item: InputFile | Part) -> OutputFile:
+        """The output of a file or a part of one, to be filled."""
+        return OutputFile(self._folder, item, self._temporary)
 
     def finish(self, output: OutputFile) -> list[OutputFile]:
         """Takes an output that is whole; returns those that got their names just now. Raises OutputError."""
@@ -274,6 +433,9 @@ class OutputWriter:
             again = self._write([ready[index] for index in missing], [texts[index] for index in missing])
             for index, code in zip(missing, again):
                 errors[index] = code
+        if self._durable:
+            for folder in {os.path.dirname(output.path) for output in ready}:
+                sync_folder(folder)
         for output, code in zip(ready, errors):
             if code:
                 raise unwritable(output.path, OSError(code, os.strerror(code)))
@@ -281,8 +443,20 @@ class OutputWriter:
 
     def _write(self, outputs: list[OutputFile], texts: list[bytes]) -> list[int]:
         paths = [os.fsencode(output.path) for output in outputs]
-        times_ns = [output.item.modified_ns for output in outputs]
-        return write_files(paths, texts, times_ns, os.fsencode(self._temporary))
+        times_ns = [output.file.modified_ns for output in outputs]
+        return write_files(paths, texts, times_ns, os.fsencode(self._temporary), self._durable)
+
+
+def sync_folder(folder: str) -> None:
+    """Puts the names in a folder on the disk. Raises OutputError."""
+    try:
+        handle = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise unwritable(folder, error) from error
 
 
 def unwritable(path: str, error: OSError) -> OutputError:

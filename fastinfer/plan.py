@@ -1,41 +1,57 @@
-"""Inputs to shards: pure functions of what was listed.
+"""Inputs to shards: functions of what was listed alone.
 
 Shards are cut from the stream of inputs as it comes, so that work starts before a long listing ends. While the listing is
-short enough to be seen whole, it is divided so that all workers get about the same number of bytes.
+short enough to be seen whole, it is divided so that all workers get about the same number of bytes. A large file comes as
+parts, each a shard of its own.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from .inputs import InputFile
-from .worker import Shard
+from .inputs import InputFile, Part
 
 # A shard should be large against a batch, whose last, partly filled run it pays for, and small against the whole run.
 SHARD_FILES = 4096
 SHARD_BYTES = 64 << 20
+# The size of a large file's parts; a file half as large again is cut in two.
+PART_BYTES = 16 << 20
 
 
-def plan_shards(inputs: Iterable[InputFile], workers: int) -> Iterator[Shard]:
-    """Divides inputs into shards, each a run of whole files in the order of the listing.
+@dataclass(frozen=True)
+class Shard:
+    """A piece of work: whole files, or one part of a large file; numbered in the order of the inputs."""
+
+    number: int
+    items: Sequence[InputFile] | Sequence[Part]
+
+
+def plan_shards(inputs: Iterable[InputFile | list[Part]], workers: int) -> Iterator[Shard]:
+    """Divides inputs into shards, in the order of the listing.
 
     Args:
-        inputs: read ahead by one shard a worker, no further.
+        inputs: files, and large files as the list of their parts; read ahead by one shard a worker, no further.
         workers: how many shards are worked on at a time.
     """
     stream = iter(inputs)
     ahead = list(itertools.islice(stream, SHARD_FILES * workers))
     limit = SHARD_BYTES
     if len(ahead) < SHARD_FILES * workers:
-        limit = min(limit, -(-sum(item.size for item in ahead) // workers))
+        limit = min(limit, -(-sum(item.size for item in ahead if isinstance(item, InputFile)) // workers))
+    numbers = itertools.count()
     files: list[InputFile] = []
-    held = number = 0
+    held = 0
     for item in itertools.chain(ahead, stream):
-        files.append(item)
-        held += item.size
-        if held >= limit or len(files) == SHARD_FILES:
-            yield Shard(number, tuple(files))
-            files, held, number = [], 0, number + 1
+        if isinstance(item, InputFile):
+            files.append(item)
+            held += item.size
+        if files and (held >= limit or len(files) == SHARD_FILES or not isinstance(item, InputFile)):
+            yield Shard(next(numbers), files)
+            files, held = [], 0
+        if not isinstance(item, InputFile):
+            for part in item:
+                yield Shard(next(numbers), [part])
     if files:
-        yield Shard(number, tuple(files))
+        yield Shard(next(numbers), files)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ._command import run_command
 from .inputs import find_inputs
 from .model import find_model, load_model
-from .outputs import OutputFolder
+from .outputs import REJECTS, OutputFolder
 
 if TYPE_CHECKING:
     from .engine import Summary
@@ -26,8 +26,8 @@ IN may be a folder (every .csv file below it), a file, or a quoted glob. IN/x/NA
 bytes that SageMaker Batch Transform's MXNet container gives. Run again, it goes on where it was stopped: outputs that are
 finished, of inputs that have not changed, are left alone.
 
-exit codes: 0 done; 1 an input is wrong; 2 an option is wrong, or the machine lacks something; 3 the model cannot be used;
-4 an output cannot be written; 130 interrupted. Finished outputs stay in every case.
+exit codes: 0 done; 1 an input is wrong (also where it was put aside); 2 an option is wrong, or the machine lacks
+something; 3 the model cannot be used; 4 an output cannot be written; 130 interrupted. Finished outputs stay in every case.
 """
 
 
@@ -42,6 +42,12 @@ def _count(text: str) -> int | None:
         return None
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected auto or a number of at least 1, found {text!r}")
+    return int(text)
+
+
+def _whole_number(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
     return int(text)
 
 
@@ -79,6 +85,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--missing", type=float, metavar="VALUE", help="read an empty cell as this number")
     parser.add_argument("--header", choices=["none", "skip"], default="none", help="pass over each file's first line")
     parser.add_argument("--overwrite", action="store_true", help="make outputs anew that are there already")
+    parser.add_argument(
+        "--on-error",
+        choices=["stop", "quarantine"],
+        default="stop",
+        help="at a bad record: stop (default), or put it aside in OUT/_rejects.jsonl and go on, null in its place",
+    )
+    parser.add_argument("--max-errors", type=_whole_number, metavar="N", help="stop when more records are put aside")
+    parser.add_argument(
+        "--backend",
+        choices=["threads", "processes"],
+        default="threads",
+        help="how workers run (default threads; processes for isolation: one that dies is replaced)",
+    )
+    parser.add_argument("--durable", action="store_true", help="have each output on the disk before it gets its name")
+    parser.add_argument(
+        "--cpu-isa",
+        metavar="NAME",
+        help="instruction set that oneDNN may use at the most (AVX2, AVX512_CORE, ...): the same bytes on other CPUs",
+    )
+    parser.add_argument("--profile", action="store_true", help="print where the workers' time went")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -106,16 +132,25 @@ def _transform(argv: Sequence[str] | None) -> int:
         comment=arguments.comment,
         missing=arguments.missing,
         skip_header=arguments.header == "skip",
+        backend=arguments.backend,
+        on_error=arguments.on_error,
+        max_errors=arguments.max_errors,
+        durable=arguments.durable,
+        cpu_isa=arguments.cpu_isa,
     )
     with _Progress(arguments) as progress:
         summary = transform(model, arguments.input, arguments.output, options, progress=progress.add)
     if not arguments.quiet:
         if not summary.invariant:
             _say(f"warning: at batch size {summary.batch_size} a row's last bits depend on its place in the batch")
+        if summary.rejected:
+            _say(f"put aside: {os.path.join(arguments.output, REJECTS)}")
+        if arguments.profile:
+            _say(describe_stages(summary))
         _say(describe(summary))
     if arguments.json:
         print(json.dumps(summary.as_dict()))
-    return 0
+    return 1 if summary.rejected else 0
 
 
 def describe(summary: Summary) -> str:
@@ -129,6 +164,13 @@ def describe(summary: Summary) -> str:
         f"peak memory {summary.peak_memory_bytes / (1 << 20):,.0f} MiB",
     ]
     return ", ".join(parts)
+
+
+def describe_stages(summary: Summary) -> str:
+    """A small table: the workers' seconds in each stage and their share."""
+    total = sum(summary.stage_seconds.values()) or 1.0
+    rows = [f"{stage:<8} {seconds:>9.3f} s {seconds / total:>6.1%}" for stage, seconds in summary.stage_seconds.items()]
+    return "\n".join(["stage      seconds  share", *rows])
 
 
 def _dry_run(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import NamedTuple
@@ -17,51 +17,48 @@ from typing import NamedTuple
 from .encode import encode_json
 from .errors import InputError
 from .executor import Executor, ExecutorPool
-from .inputs import CHUNK_BYTES, Chunk, InputFile, read_bodies, read_chunks
+from .inputs import CHUNK_BYTES, Chunk, CsvOptions, InputFile, Part, read_bodies, read_chunks
 from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
-from .outputs import OutputFile, OutputFolder, OutputWriter
+from .model import Model
+from .outputs import OutputFile, OutputFolder, OutputWriter, Reject
+from .plan import Shard
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+# What stands in the place of a record that was put aside.
+REJECTED_ROW = b"null"
+
+OUTPUT_FULL, UNEQUAL_LINE = (
+    next(code.number for code in CODES if code.word == word) for word in ("output_full", "unequal_line")
+)
 
 # What a worker's time goes into, in the order of the data.
 STAGES = ("read", "parse", "forward", "format", "write")
 
 
 @dataclass(frozen=True)
-class CsvOptions:
-    """What is accepted beyond plain numbers: a comment sign, a value for empty cells, a first line to pass over."""
-
-    comment: str | None = None
-    missing: float | None = None
-    skip_header: bool = False
-
-
-@dataclass(frozen=True)
 class Job:
-    """What every worker of a run has in common.
+    """What every worker of a run has in common; goes to other processes and machines as it is.
 
     Attributes:
-        executors: a bound graph for each worker.
-        row_shape: shape of one record.
+        token: a word that no other job has.
+        model: the model.
+        devices: (kind, index) of each device; a process's graphs go to them in turn.
+        batch_size: rows of one forward pass.
+        row_wise: whether each row is computed as at batch size 1 (the container's bytes).
         csv: how files are read.
         output: the folder of the results.
-        stop: set when the run is to end early; a worker looks at it before each file and each batch.
+        quarantine: whether bad records are put aside instead of ending the shard; a line is a record then.
     """
 
-    executors: ExecutorPool
-    row_shape: tuple[int, ...]
+    token: str
+    model: Model
+    devices: tuple[tuple[str, int], ...]
+    batch_size: int
+    row_wise: bool
     csv: CsvOptions
     output: OutputFolder
-    stop: threading.Event
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A part of the run: whole files, and its number in the order of the inputs."""
-
-    number: int
-    files: Sequence[InputFile]
+    quarantine: bool = False
 
 
 @dataclass
@@ -71,18 +68,22 @@ class ShardReport:
     Attributes:
         number: the shard's.
         files: outputs finished.
-        images: rows in them.
-        bytes_read: size of their inputs.
+        images: rows in them, those put aside included.
+        rejected: records and whole files put aside.
+        bytes_read: size of the inputs, or of the part of one, that was transformed.
         seconds: time spent in each stage.
+        parts: parts finished.
         error: what stopped the shard, if anything did.
-        failed_at: place of the file at fault in the shard, so that the first in the order of the inputs can be told.
+        failed_at: place of the item at fault in the shard, so that the first in the order of the inputs can be told.
     """
 
     number: int
     files: int = 0
     images: int = 0
+    rejected: int = 0
     bytes_read: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    parts: list[Part] = field(default_factory=list)
     error: Exception | None = None
     failed_at: int = 0
 
@@ -91,26 +92,62 @@ class Stopped(Exception):
     """The run is to end early; the file at hand is left for the next one."""
 
 
+class Runtime:
+    """What the workers of one process share: bound graphs, and the word to stop.
+
+    Args:
+        job: the job.
+        workers: how many of this process's threads run shards at a time.
+    """
+
+    def __init__(self, job: Job, workers: int) -> None:
+        self.executors = ExecutorPool(job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise)
+        self.stop = threading.Event()
+
+
+# The runtime of the one job that this process works on, by the job's token.
+_runtimes: dict[str, Runtime] = {}
+_runtimes_lock = threading.Lock()
+
+
+def prepare(job: Job, workers: int = 1) -> Runtime:
+    """The job's runtime in this process, made at the first call. Another job's is let go."""
+    with _runtimes_lock:
+        if job.token not in _runtimes:
+            _runtimes.clear()
+            _runtimes[job.token] = Runtime(job, workers)
+        return _runtimes[job.token]
+
+
+def release(job: Job) -> None:
+    """Lets the job's runtime in this process go."""
+    with _runtimes_lock:
+        _runtimes.pop(job.token, None)
+
+
 def run_shard(shard: Shard, job: Job) -> ShardReport:
     """Transforms the files of a shard and reports; an error is returned, not raised, so that what was done is known."""
-    with job.executors.lend() as executor:
-        return _ShardRun(shard, job, executor).run()
+    runtime = prepare(job)
+    with runtime.executors.lend() as executor:
+        return _ShardRun(shard, job, executor, runtime.stop).run()
 
 
 class _Segment(NamedTuple):
-    """Rows of one output in the batch that is being filled: predictions[first:stop], and whether the file ends there."""
+    """Rows of one output in the batch that is being filled: predictions[first:stop], and what follows them there."""
 
     output: OutputFile
     first: int
     stop: int
-    last: bool
+    rejected: bool = False  # a record that was put aside
+    last: bool = False  # the end of the output
 
 
 class _ShardRun:
-    def __init__(self, shard: Shard, job: Job, executor: Executor) -> None:
+    def __init__(self, shard: Shard, job: Job, executor: Executor, stop: threading.Event) -> None:
         self.shard = shard
         self.job = job
         self.executor = executor
+        self.stop = stop
         self.report = ShardReport(shard.number)
         self.seconds = self.report.seconds
         self.writer = OutputWriter(job.output, f"{os.getpid()}-{threading.get_ident()}")
@@ -119,16 +156,17 @@ class _ShardRun:
         self.row_values = executor.input.shape[1]
         self.flat = executor.input.reshape(-1)
         self.filled = 0  # values in the batch
-        self.begin = 0  # where in the batch the values of the file at hand begin
+        self.begin = 0  # where in the batch the values behind the last segment begin
         self.segments: list[_Segment] = []
+        self.rejects: list[Reject] = []
 
     def run(self) -> ShardReport:
         try:
             for place, (item, chunks) in enumerate(self._read()):
                 self.report.failed_at = place
-                if self.job.stop.is_set():
+                if self.stop.is_set():
                     break
-                self._transform(item, chunks)
+                self._transform(self.writer.open(item), chunks)
         except Stopped:
             pass
         except Exception as error:
@@ -142,9 +180,9 @@ class _ShardRun:
             self.report.error = self.report.error or error
         return self.report
 
-    def _read(self) -> Iterator[tuple[InputFile, Iterator[Chunk]]]:
-        """The shard's files, on the clock of the stage."""
-        bodies = read_bodies(self.shard.files, self.buffer)
+    def _read(self) -> Iterator[tuple[InputFile | Part, Iterator[Chunk]]]:
+        """The shard's items and their bytes, on the clock of the stage."""
+        bodies = read_bodies(self.shard.items, self.buffer)
         while True:
             started = perf_counter()
             body = next(bodies, None)
@@ -153,57 +191,80 @@ class _ShardRun:
                 return
             yield body
 
-    def _transform(self, item: InputFile, chunks: Iterator[Chunk]) -> None:
-        output = self.writer.open(item)
-        output.add(b"[")
+    def _transform(self, output: OutputFile, chunks: Iterator[Chunk]) -> None:
+        """Parses an item into the batch; its rows are predicted when that is full."""
         self.begin = self.filled
         try:
             self._parse(output, chunks)
-        except BaseException:
+        except BaseException as error:
+            # None of it comes out, what is in the batch already included.
             self.filled = self.begin
+            self.segments = [segment for segment in self.segments if segment.output is not output]
             output.drop()
-            raise
-        segment = _Segment(output, self.begin // self.row_values, self.filled // self.row_values, True)
-        self.segments.append(segment)
+            if not (self.job.quarantine and isinstance(error, InputError)):
+                raise
+            self._reject(output.file, error, None)
+        else:
+            self._close_segment(output, last=True)
 
     def _parse(self, output: OutputFile, chunks: Iterator[Chunk]) -> None:
-        """Parses a file into the batch, running it each time it is full."""
-        parser, item = self.parser, output.item
-        values = columns = 0
+        """Parses chunks into the batch, running it each time it is full."""
+        parser = self.parser
+        # Where bad records are put aside a line is a record; else the first line tells, and only the total counts.
+        columns = self.row_values if self.job.quarantine else output.part.columns if output.part else 0
+        values = rejected = 0
         for chunk in chunks:
             start = self._first_record(chunk) if chunk.base == 0 else chunk.start
-            parser.reset(self.buffer, start, chunk.stop, columns)
-            try:
-                while True:
-                    started = perf_counter()
-                    count = parser.parse(self.flat, self.filled)
-                    self.seconds["parse"] += perf_counter() - started
+            error: InputError | None = None
+            while True:
+                parser.reset(self.buffer, start, chunk.stop, columns)
+                try:
+                    count, error = self._fill(output, chunk)
                     values += count
-                    self.filled += count
-                    if parser.done:
+                    if error is None:
                         break
-                    if CODES[parser.code].word != "output_full":
-                        raise self._error(item, chunk)
-                    if self.job.stop.is_set():
-                        raise Stopped
-                    first = self.begin // self.row_values
-                    self.segments.append(_Segment(output, first, self.executor.batch_size, False))
-                    self._run_batch()
-                    self.begin = 0
-                columns = parser.columns
-            finally:
-                # The buffer may have to grow for the next chunk.
-                parser.release()
-        if values == 0:
-            raise InputError("there is no value in it", code="empty_input", path=item.path)
+                    if not self.job.quarantine:
+                        raise error
+                    values -= parser.cells
+                    rejected += 1
+                    start = self._put_aside(output, chunk, error)
+                finally:
+                    # The buffer may have to grow for the next chunk.
+                    parser.release()
+            columns = parser.columns
+        if values == rejected == 0 and output.part is None:
+            raise InputError("there is no value in it", code="empty_input", path=output.file.path)
         if values % self.row_values:
+            in_a_line = columns or parser.cells
             raise InputError(
-                f"expected a multiple of {self.row_values} values, found {values:,}, {columns or parser.cells} in a line",
+                f"expected a multiple of {self.row_values} values, found {values:,}, {in_a_line:,} in a line",
                 code="partial_row",
-                path=item.path,
+                path=output.file.path,
                 line=1,
-                hint=f"the model takes records of shape {self.job.row_shape}",
+                hint=f"the model takes records of shape {self.job.model.row_shape}",
             )
+
+    def _fill(self, output: OutputFile, chunk: Chunk) -> tuple[int, InputError | None]:
+        """Parses up to the end of the chunk or the first error; returns the number of values, and the error."""
+        parser = self.parser
+        values = 0
+        while True:
+            started = perf_counter()
+            count = parser.parse(self.flat, self.filled)
+            self.seconds["parse"] += perf_counter() - started
+            values += count
+            self.filled += count
+            if parser.done:
+                return values, None
+            if parser.code != OUTPUT_FULL:
+                return values, self._error(output.file, chunk, parser.code)
+            if self.job.quarantine and parser.cells == parser.columns:
+                # The line goes on behind its last column: it is told now, while its cells are still in the batch.
+                return values, self._error(output.file, chunk, UNEQUAL_LINE)
+            if self.stop.is_set():
+                raise Stopped
+            self._close_segment(output)
+            self._run_batch()
 
     def _first_record(self, chunk: Chunk) -> int:
         """Where in the buffer a file's records begin: behind a byte order mark, and behind a header to be skipped."""
@@ -215,22 +276,47 @@ class _ShardRun:
                 start += find_line_start(body, 1)
         return start
 
-    def _error(self, item: InputFile, chunk: Chunk) -> InputError:
-        """What the parser's code means, with its place in the file."""
-        parser = self.parser
+    def _error(self, file: InputFile, chunk: Chunk, code: int) -> InputError:
+        """What a parser's code means, with its place in the file."""
         with memoryview(self.buffer)[chunk.start : chunk.stop] as body:
             return csv_error(
                 body,
-                parser.code,
-                parser.position - chunk.start,
-                columns=parser.columns,
-                path=item.path,
-                first_line=1 + _count_lines_before(item.path, chunk.base),
+                code,
+                self.parser.position - chunk.start,
+                columns=self.parser.columns,
+                path=file.path,
+                first_line=1 + _count_lines_before(file, chunk.base),
             )
+
+    def _put_aside(self, output: OutputFile, chunk: Chunk, error: InputError) -> int:
+        """Takes the line at fault out of the batch and leaves its place empty; returns where the next line begins."""
+        assert error.column is not None
+        line_start = self.parser.position - (error.column - 1)
+        with memoryview(self.buffer)[chunk.start : chunk.stop] as body:
+            position = min(self.parser.position - chunk.start + 1, len(body))
+            next_line = chunk.start + find_line_start(body, position)
+        self.filled -= self.parser.cells
+        self._close_segment(output, rejected=True)
+        self._reject(output.file, error, bytes(self.buffer[line_start:next_line]).rstrip(b"\r\n"))
+        return next_line
+
+    def _reject(self, file: InputFile, error: InputError, record: bytes | None) -> None:
+        self.report.rejected += 1
+        self.rejects.append(Reject.of(file, error, record))
+
+    def _close_segment(self, output: OutputFile, *, rejected: bool = False, last: bool = False) -> None:
+        """Notes whose the values behind the last segment are."""
+        first, stop = self.begin // self.row_values, self.filled // self.row_values
+        self.segments.append(_Segment(output, first, stop, rejected, last))
+        self.begin = self.filled
 
     def _run_batch(self) -> None:
         """Runs the batch as far as it is filled, and hands its rows to their outputs."""
-        segments, self.segments, self.filled = self.segments, [], 0
+        segments, self.segments, self.filled, self.begin = self.segments, [], 0, 0
+        if self.rejects:
+            # Before an output with a gap gets its name, the reason for the gap stands in the file of rejects.
+            self.job.output.reject(self.rejects)
+            self.rejects = []
         if not segments:
             return
         started = perf_counter()
@@ -239,14 +325,12 @@ class _ShardRun:
         self.seconds["forward"] += forwarded - started
         row_shape = self.executor.output_shape
         written = self.seconds["write"]
-        for output, first, stop, last in segments:
+        for output, first, stop, rejected, last in segments:
             if stop > first:
-                if output.rows:
-                    output.add(b", ")
-                output.rows += stop - first
-                output.add(encode_json(predictions[first:stop], row_shape))
+                output.add_rows(encode_json(predictions[first:stop], row_shape), stop - first)
+            if rejected:
+                output.add_rows(REJECTED_ROW, 1)
             if last:
-                output.add(b"]")
                 self._finish(output)
         written = self.seconds["write"] - written
         self.seconds["format"] += perf_counter() - forwarded - written
@@ -262,18 +346,18 @@ class _ShardRun:
         self.seconds["write"] += perf_counter() - started
 
     def _count(self, outputs: list[OutputFile]) -> None:
+        report = self.report
         for output in outputs:
-            self.report.files += 1
-            self.report.images += output.rows
-            self.report.bytes_read += output.item.size
+            report.images += output.rows
+            if output.part is None:
+                report.files += 1
+                report.bytes_read += output.file.size
+            else:
+                report.parts.append(output.part)
+                report.bytes_read += output.part.stop - output.part.start
 
 
-def _count_lines_before(path: str, end: int) -> int:
+def _count_lines_before(file: InputFile, end: int) -> int:
     """Lines before byte ``end`` of a file, where a chunk begins; read again, since only an error asks."""
-    lines = 0
     buffer = bytearray(CHUNK_BYTES)
-    for chunk in read_chunks(path, buffer) if end else ():
-        if chunk.base >= end:
-            break
-        lines += count_lines(buffer, 0, chunk.stop)
-    return lines
+    return sum(count_lines(buffer, 0, chunk.stop) for chunk in read_chunks(file, buffer, 0, end)) if end else 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastinfer import inputs
 from fastinfer.errors import InputError
-from fastinfer.inputs import find_inputs, read_chunks
+from fastinfer.inputs import InputFile, find_inputs, read_chunks
 
 
 def keys(source: object) -> list[str]:
@@ -93,12 +93,12 @@ def test_names_that_are_not_utf8_are_names(tmp_path: Path) -> None:
     (item,) = find_inputs(str(tmp_path))
     assert os.fsencode(item.key) == b"caf\xe9.csv"
     buffer = bytearray(64)
-    assert list(read_chunks(item.path, buffer)) == [(0, 2, 0)]
+    assert list(read_chunks(item, buffer)) == [(0, 2, 0)]
 
 
 def test_a_file_that_vanished_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        list(read_chunks(str(tmp_path / "x.csv"), bytearray(8)))
+        list(read_chunks(InputFile(str(tmp_path / "x.csv"), "x.csv", 1, 1), bytearray(8)))
     assert caught.value.code == "input_missing"
 
 
@@ -113,7 +113,7 @@ def test_chunks_are_the_file_cut_at_line_ends(content: bytes, size: int) -> None
     try:
         buffer = bytearray(size)
         read = b""
-        for _, stop, base in read_chunks(path, buffer):
+        for _, stop, base in read_chunks(next(find_inputs(path)), buffer):
             assert base == len(read)
             if read:
                 assert read.endswith((b"\n", b"\r"))
@@ -129,5 +129,5 @@ def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "x.csv"
     path.write_bytes(b"1,2\n" + b"3," * 2000)
     with pytest.raises(InputError) as caught:
-        list(read_chunks(str(path), bytearray(256)))
+        list(read_chunks(next(find_inputs(str(path))), bytearray(256)))
     assert caught.value.code == "line_too_long"

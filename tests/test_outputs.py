@@ -24,25 +24,25 @@ def make(folder: OutputFolder, *sources: InputFile, text: bytes = b"[[1.0]]") ->
     named = []
     for source in sources:
         output = writer.open(source)
-        output.add(text)
+        output.add_rows(text, 1)
         named += writer.finish(output)
     named += writer.flush()
-    return [output.item.key for output in named]
+    return [output.file.key for output in named]
 
 
 def test_an_output_has_its_name_only_when_finished(tmp_path: Path) -> None:
     writer = OutputWriter(OutputFolder(str(tmp_path)), "w")
     large, small = writer.open(item("a/b.csv")), writer.open(item("a/c.csv"))
-    large.add(b"x" * (BUFFER_BYTES + 1))
-    large.add(b"y")
-    small.add(b"z")
+    large.add_rows(b"x" * (BUFFER_BYTES + 1), 1)
+    large.add_rows(b"y", 1)
+    small.add_rows(b"z", 1)
     assert os.listdir(tmp_path / "a") == [f"{TEMPORARY_PREFIX}w"]
     assert writer.finish(large) == [large]
     assert writer.finish(small) == []
     assert os.listdir(tmp_path / "a") == ["b.csv.out"]
     assert writer.flush() == [small]
-    assert (tmp_path / "a" / "b.csv.out").read_bytes() == b"x" * (BUFFER_BYTES + 1) + b"y"
-    assert (tmp_path / "a" / "c.csv.out").read_bytes() == b"z"
+    assert (tmp_path / "a" / "b.csv.out").read_bytes() == b"[" + b"x" * (BUFFER_BYTES + 1) + b", y]"
+    assert (tmp_path / "a" / "c.csv.out").read_bytes() == b"[z]"
     assert writer.flush() == []
 
 
@@ -62,7 +62,7 @@ def test_an_output_has_its_inputs_time(tmp_path: Path) -> None:
 
 def test_a_dropped_output_leaves_nothing(tmp_path: Path) -> None:
     output = OutputWriter(OutputFolder(str(tmp_path)), "w").open(item("b.csv"))
-    output.add(b"x" * (BUFFER_BYTES + 1))
+    output.add_rows(b"x" * (BUFFER_BYTES + 1), 1)
     output.drop()
     assert os.listdir(tmp_path) == []
 

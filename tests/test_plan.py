@@ -19,15 +19,15 @@ def items(sizes: list[int]) -> list[InputFile]:
 def test_every_input_is_in_one_shard_in_order(sizes: list[int], workers: int) -> None:
     inputs = items(sizes)
     shards = list(plan_shards(inputs, workers))
-    assert list(itertools.chain.from_iterable(shard.files for shard in shards)) == inputs
+    assert list(itertools.chain.from_iterable(shard.items for shard in shards)) == inputs
     assert [shard.number for shard in shards] == list(range(len(shards)))
-    assert all(shard.files for shard in shards)
+    assert all(shard.items for shard in shards)
 
 
 @given(count=st.integers(1, 5000), workers=st.integers(1, 8))
 def test_equal_files_are_divided_equally(count: int, workers: int) -> None:
     shards = list(plan_shards(items([10_192] * count), workers))
-    sizes = [len(shard.files) for shard in shards]
+    sizes = [len(shard.items) for shard in shards]
     assert len(shards) <= max(workers, -(-count // SHARD_FILES) + 1)
     assert max(sizes) <= -(-count // workers)
 
@@ -42,5 +42,5 @@ def test_work_starts_before_a_long_listing_ends() -> None:
             yield InputFile(f"/in/{number}", f"{number}", 10, 0)
 
     shards = plan_shards(listing(), 2)
-    assert len(next(shards).files) == SHARD_FILES
+    assert len(next(shards).items) == SHARD_FILES
     assert listed <= 2 * SHARD_FILES + 1

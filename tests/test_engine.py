@@ -1,0 +1,397 @@
+"""What a run promises: the same bytes however it is divided, nothing lost, bad records put aside with their place."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastinfer import backends, engine, inputs, plan
+from fastinfer.backends import WorkerDied, run_on_processes
+from fastinfer.engine import Options, transform
+from fastinfer.errors import ConfigError, InputError, OutputError
+from fastinfer.inputs import CsvOptions, InputFile, cut_file, find_inputs
+from fastinfer.model import load_model
+from fastinfer.outputs import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
+from fastinfer.plan import Shard
+from fastinfer.worker import Job, ShardReport, release, run_shard
+from tests.conftest import csv, read_tree
+
+
+def run(model: Path, source: Path, output: Path, **options: Any) -> dict[str, bytes]:
+    transform(load_model(model), str(source), str(output), Options(**options))
+    return read_tree(output)
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob(".*") if path.name.startswith((PART_PREFIX, TEMPORARY_PREFIX))]
+
+
+# Large files
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 64 KiB, read in chunks of 4 KiB, so that small files are large ones."""
+    monkeypatch.setattr(engine, "PART_BYTES", 64 << 10)
+    monkeypatch.setattr("fastinfer.worker.CHUNK_BYTES", 4 << 10)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("last_newline", [True, False])
+def test_a_file_cut_in_parts_gives_the_bytes_of_the_whole(
+    newline: bytes, last_newline: bool, mlp: Path, digits: np.ndarray, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    body = csv(digits[:700], "integers", newline)
+    (source / "x.csv").write_bytes(body if last_newline else body[: -len(newline)])
+    (source / "small.csv").write_bytes(csv(digits[:2], "integers", newline))
+    whole = run(mlp, source, tmp_path / "whole")
+    request.getfixturevalue("small_parts")
+    assert len(cut_file(next(find_inputs(str(source / "x.csv"))), 64 << 10, 784, CsvOptions())) > 15
+    for workers in (1, 3):
+        output = tmp_path / f"parts-{workers}"
+        summary = transform(load_model(mlp), str(source), str(output), Options(workers=workers))
+        assert read_tree(output) == whole
+        assert (summary.inputs, summary.images) == (2, 702)
+        assert left_over(output) == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_lines_that_are_not_records_are_not_cut(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "grid.csv").write_bytes(csv(digits[:100].reshape(-1, 28), "integers"))
+    assert cut_file(next(find_inputs(str(tmp_path / "grid.csv"))), 64 << 10, 784, CsvOptions()) == []
+    (tmp_path / "rows.csv").write_bytes(csv(digits[:100], "integers"))
+    results = run(mlp, tmp_path, tmp_path / "out")
+    assert results["grid.csv.out"] == results["rows.csv.out"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_stands_before_the_first_record_does_not_count_as_columns(linear: Path, tmp_path: Path) -> None:
+    body = b"".join(b"%d,2\n" % number for number in range(30_000))
+    (tmp_path / "a.csv").write_bytes(b"a,b,c,d\n\n# e,f,g,h\n" + body)
+    (tmp_path / "b.csv").write_bytes(b"a,b\n" + body)
+    assert len(cut_file(next(find_inputs(str(tmp_path / "a.csv"))), 64 << 10, 2, CsvOptions("#", None, True))) > 2
+    results = run(linear, tmp_path, tmp_path / "out", comment="#", skip_header=True)
+    assert results["a.csv.out"] == results["b.csv.out"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_error_in_a_late_part_names_its_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    lines = csv(digits[:700], "integers").split(b"\n")
+    lines[612] = lines[612].replace(b",", b",x", 3)
+    (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
+    with pytest.raises(InputError) as caught:
+        run(mlp, tmp_path, tmp_path / "out")
+    assert (caught.value.line, caught.value.column) == (613, lines[612].index(b"x") + 1)
+    assert read_tree(tmp_path / "out") == {}
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_finished_parts_are_not_done_again(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(csv(digits[:700], "integers"))
+    expected = run(mlp, tmp_path, tmp_path / "whole")
+    output = tmp_path / "out"
+    stop = threading.Event()
+    transform(load_model(mlp), str(tmp_path), str(output), Options(workers=1), stop=stop, progress=lambda _: stop.set())
+    parts = {name: os.stat(output / name).st_ino for name in left_over(output)}
+    assert parts
+    assert read_tree(output) == {}
+    done: list[int] = []
+    summary = transform(load_model(mlp), str(tmp_path), str(output), progress=lambda report: done.append(report.images))
+    assert sum(done) < 700
+    assert summary.inputs == 1
+    assert read_tree(output) == expected
+    assert left_over(output) == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_parts_of_an_input_that_changed_are_not_taken(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    path, output, stop = tmp_path / "x.csv", tmp_path / "out", threading.Event()
+    path.write_bytes(csv(digits[:700], "integers"))
+    transform(load_model(mlp), str(path), str(output), Options(workers=1), stop=stop, progress=lambda _: stop.set())
+    assert left_over(output)
+    path.write_bytes(csv(digits[700:1400], "integers"))
+    results = run(mlp, path, output)
+    assert results == run(mlp, path, tmp_path / "fresh")
+    assert left_over(output) == []
+
+
+def test_an_input_that_grows_while_it_is_read_is_an_error(digits: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(csv(digits[:1000]))
+    item = next(find_inputs(str(path)))
+    chunks = inputs.read_chunks(item, bytearray(1 << 20))
+    next(chunks)
+    with open(path, "ab") as file:
+        file.write(csv(digits[:1]))
+    with pytest.raises(InputError) as caught:
+        list(chunks)
+    assert caught.value.code == "input_changed"
+
+
+def test_an_input_that_vanishes_is_an_error_and_the_others_stay(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_bytes(b"1,2\n")
+
+    def vanish(*arguments: Any) -> Any:
+        shards = list(plan.plan_shards(*arguments))
+        (tmp_path / "b.csv").unlink()
+        return shards
+
+    monkeypatch.setattr(engine, "plan_shards", vanish)
+    with pytest.raises(InputError, match=r"b\.csv: cannot be read: No such file"):
+        run(linear, tmp_path, tmp_path / "out", workers=1)
+    assert list(read_tree(tmp_path / "out")) == ["a.csv.out"]
+
+
+# Bad records
+
+
+BAD_LINES = [b"1,x,3,4", b"1,2,3", b"1,2,3,4,5", b"1,2,3,4,", b",2,3,4", b'"1",2,3,4', b"1,2,3,\xff", b"1;2;3;4"]
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    from tests import models
+
+    return models.save(models.scalar, tmp_path / "four")
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("batch_size", [2, 48])
+def test_bad_records_are_put_aside_with_their_place(
+    newline: bytes, batch_size: int, four: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    good = [b"%d,2,3,%d" % (number, number) for number in range(len(BAD_LINES) + 1)]
+    # A bad line at every second place, the first and the last line good.
+    lines = [line for pair in zip(good, BAD_LINES) for line in pair] + good[-1:]
+    (source / "mixed.csv").write_bytes(newline.join(lines))
+    (source / "good.csv").write_bytes(b"\n".join(good))
+    options = Options(on_error="quarantine", batch_size=batch_size)
+    summary = transform(load_model(four), str(source), str(tmp_path / "out"), options)
+    results = {name: json.loads(text) for name, text in read_tree(tmp_path / "out").items()}
+    assert results["mixed.csv.out"][::2] == results["good.csv.out"]
+    assert results["mixed.csv.out"][1::2] == [None] * len(BAD_LINES)
+    assert (summary.inputs, summary.images, summary.rejected) == (2, len(lines) + len(good), len(BAD_LINES))
+
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert [reject["line"] for reject in rejects] == list(range(2, len(lines), 2))
+    assert [reject["record"].encode("utf-8", "surrogateescape") for reject in rejects] == BAD_LINES
+    assert {reject["path"] for reject in rejects} == {str(source / "mixed.csv")}
+    codes = ["expected_number", *["unequal_line"] * 3, "empty_cell", *["expected_number"] * 3]
+    assert [reject["code"] for reject in rejects] == codes
+    assert all(reject["column"] >= 1 and reject["message"] for reject in rejects)
+
+
+def test_a_bad_file_is_put_aside_whole(linear: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.csv").write_bytes(b"1,2\n")
+    (source / "empty.csv").write_bytes(b"\n\n")
+    (source / "gone.csv").write_bytes(b"1,2\n")
+    (source / "z.csv").write_bytes(b"3,4\n")
+    item = next(find_inputs(str(source / "gone.csv")))
+    (source / "gone.csv").unlink()
+    folder = OutputFolder(str(tmp_path / "out"))
+    job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder, quarantine=True)
+    with folder.open_run({"depends_on": {}}, overwrite=False):
+        files = [*find_inputs(str(source)), item]
+        report = run_shard(Shard(0, sorted(files, key=lambda file: file.key)), job)
+    release(job)
+    assert (report.error, report.files, report.rejected) == (None, 2, 2)
+    assert sorted(read_tree(tmp_path / "out")) == ["a.csv.out", "z.csv.out"]
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert [(reject["key"], reject["line"], reject["code"]) for reject in rejects] == [
+        ("empty.csv", None, "empty_input"),
+        ("gone.csv", None, "input_missing"),
+    ]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_records_of_a_cut_file_are_put_aside_by_their_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    lines = csv(digits[:700], "integers").splitlines()
+    bad = {5: b"x" + lines[5], 333: lines[333] + b",1", 699: lines[699][:-1]}
+    for number, line in bad.items():
+        lines[number] = line
+    (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
+    results = run(mlp, tmp_path, tmp_path / "out", on_error="quarantine")
+    predictions = json.loads(results["x.csv.out"])
+    assert [number for number, row in enumerate(predictions) if row is None] == list(bad)
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert {reject["line"] - 1: reject["record"].encode() for reject in rejects} == bad
+
+
+def test_rejects_are_told_once_over_resumed_runs(linear: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in "abc":
+        (source / f"{name}.csv").write_bytes(b"1,2\nx,2\n")
+    (source / "d.csv").write_bytes(b"")
+    for _ in range(2):
+        run(linear, source, output, on_error="quarantine")
+        keys = [json.loads(line)["key"] for line in (output / "_rejects.jsonl").read_text().splitlines()]
+        assert sorted(keys) == ["a.csv", "b.csv", "c.csv", "d.csv"]
+    (source / "d.csv").write_bytes(b"5,6\n")
+    (source / "a.csv").write_bytes(b"1,2\n3,2\n")
+    (output / "b.csv.out").unlink()
+    run(linear, source, output, on_error="quarantine")
+    keys = [json.loads(line)["key"] for line in (output / "_rejects.jsonl").read_text().splitlines()]
+    assert sorted(keys) == ["b.csv", "c.csv"]
+
+
+def test_too_many_rejects_end_the_run(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n" + b"x,2\n" * 3)
+    run(linear, tmp_path, tmp_path / "out", on_error="quarantine", max_errors=3)
+    with pytest.raises(InputError) as caught:
+        run(linear, tmp_path, tmp_path / "other", on_error="quarantine", max_errors=2)
+    assert caught.value.code == "too_many_errors"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"backend": "x"}, {"on_error": "x"}, {"cpu_isa": "x"}, {"max_errors": 1}, {"comment": "ab"}, {"comment": "1"}],
+)
+def test_options_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Options(**options)
+
+
+# Processes
+
+
+def test_processes_give_the_bytes_of_threads(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    threads = run(mlp, samples, tmp_path / "threads")
+    assert run(mlp, samples, tmp_path / "processes", backend="processes", workers=2) == threads
+
+
+def kill_on(shard: Shard, job: Job) -> ShardReport:
+    """run_shard, but a file of that name kills the process: always, or the first time."""
+    for item in shard.items:
+        assert isinstance(item, InputFile)
+        once = Path(item.path).with_name("killed-once")
+        if item.key == "always.csv" or (item.key == "once.csv" and not once.exists()):
+            once.write_bytes(b"")
+            os.kill(os.getpid(), signal.SIGKILL)
+    return run_shard(shard, job)
+
+
+def test_a_worker_that_dies_is_replaced_and_what_kills_twice_is_set_aside(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a", "always", "b", "c", "once", "z"):
+        (source / f"{name}.csv").write_bytes(b"1,2\n")
+    # What a killed worker runs is all that is replaced here: joblib, loky and the processes are real.
+    monkeypatch.setattr(backends, "run_shard", kill_on)
+    folder = OutputFolder(str(output))
+    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder)
+    shards = [Shard(number, [item]) for number, item in enumerate(find_inputs(str(source)))]
+    with folder.open_run({"depends_on": {}}, overwrite=False):
+        reports = list(run_on_processes(shards, job, 2, threading.Event()))
+    assert sorted(report.number for report in reports) == list(range(6))
+    errors = {report.number: report.error for report in reports if report.error}
+    assert list(errors) == [1]
+    assert isinstance(errors[1], WorkerDied)
+    assert str(source / "always.csv") in str(errors[1])
+    assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
+
+
+# The machine
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own, 32 KiB large."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", folder], capture_output=True).returncode:
+        pytest.skip("this container may not mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_an_error_and_nothing_half_is_left(
+    mounted: Path, samples: Path, mlp: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="No space left on device"):
+        run(mlp, samples, mounted)
+    finished = read_tree(mounted)
+    assert len(finished) < 30
+    assert left_over(mounted) == []
+    subprocess.run(["mount", "-o", "remount,size=1m", mounted], check=True)
+    assert run(mlp, samples, mounted) == run(mlp, samples, tmp_path / "out")
+    assert finished.items() <= read_tree(mounted).items()
+
+
+def test_a_folder_that_may_not_be_written_is_an_error(mounted: Path, samples: Path, mlp: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+    with pytest.raises(OutputError, match="cannot be written: Read-only file system"):
+        run(mlp, samples, mounted)
+
+
+def test_durable_outputs_are_the_same(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    assert run(mlp, samples, tmp_path / "durable", durable=True) == run(mlp, samples, tmp_path / "out")
+
+
+@pytest.mark.parametrize("isa", ["SSE41", "AVX2"])
+def test_the_instruction_set_can_be_pinned(isa: str, samples: Path, mlp: Path, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "fastinfer.transform", str(samples), "--model", str(mlp), "--quiet"]
+    environment = {name: value for name, value in os.environ.items() if name != "DNNL_MAX_CPU_ISA"}
+    subprocess.run([*arguments, str(tmp_path / "a"), "--cpu-isa", isa], env=environment, check=True)
+    subprocess.run([*arguments, str(tmp_path / "b")], env={**environment, "DNNL_MAX_CPU_ISA": isa}, check=True)
+    assert read_tree(tmp_path / "a") == read_tree(tmp_path / "b")
+    assert json.loads((tmp_path / "a" / "_run.json").read_text())["depends_on"]["cpu_isa"] == isa
+    refused = subprocess.run(
+        [*arguments, str(tmp_path / "c"), "--cpu-isa", "AVX"],
+        env={**environment, "DNNL_MAX_CPU_ISA": isa},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert isa in refused.stderr
+
+
+def test_the_stages_are_timed(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    summary = transform(load_model(mlp), str(samples), str(tmp_path / "out"), Options(workers=2))
+    stages = summary.stage_seconds
+    assert list(stages) == ["read", "parse", "forward", "format", "write", "wait"]
+    assert all(seconds > 0 for stage, seconds in stages.items() if stage != "wait")
+    assert sum(stages.values()) == pytest.approx(2 * summary.seconds, rel=0.01)
+
+
+@pytest.mark.parametrize("shape", ["one-file", "many-files"])
+def test_memory_does_not_grow_with_the_input(shape: str, mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    peaks = []
+    for factor in (1, 8):
+        source = tmp_path / f"in-{factor}"
+        source.mkdir()
+        if shape == "one-file":
+            body = csv(digits[:1000], "integers")
+            with open(source / "x.csv", "wb") as file:
+                for _ in range(15 * factor):
+                    file.write(body)
+        else:
+            for number in range(1500 * factor):
+                (source / f"{number}.csv").write_bytes(csv(digits[number % 100][None], "integers"))
+        arguments = [sys.executable, "-m", "fastinfer.transform", str(source), str(tmp_path / f"out-{factor}")]
+        done = subprocess.run([*arguments, "--json", "--quiet", "--model", str(mlp)], capture_output=True, check=True)
+        peaks.append(json.loads(done.stdout)["peak_memory_bytes"])
+    assert peaks[1] - peaks[0] < 24 << 20, peaks
