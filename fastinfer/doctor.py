@@ -12,9 +12,9 @@ import os
 import platform
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+from . import machine
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .errors import ConfigError, FastinferError
 
@@ -32,9 +32,9 @@ def diagnose() -> dict[str, Any]:
         "FASTINFER_ISA": os.environ.get("FASTINFER_ISA"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "memory_bytes": _memory_bytes(),
+        "cpu": machine.cpu_name(),
+        "cores": machine.cores(),
+        "memory_bytes": machine.memory_bytes(),
         "versions": {name: _version(name) for name in PACKAGES},
         "mxnet": {},
     }
@@ -92,23 +92,6 @@ def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
         return None
 
 

@@ -5,11 +5,8 @@ Nothing here touches a record; that is :mod:`fastinfer.worker`.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import platform
-import resource
 import sys
 import threading
 import time
@@ -18,17 +15,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
-from . import __version__
+from . import __version__, machine
 from ._kernels import CsvParser
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .backends import BACKENDS, WorkerDied, run_on_processes, run_on_threads
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, OutputError
 from .executor import ROWS_PER_EXACT_GRAPH, Executor
-from .inputs import CsvOptions, InputFile, Part, cut_file, find_inputs
-from .invariance import find_batch_size, is_invariant
+from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, CsvOptions, InputFile, Part, cut_file, find_inputs
+from .invariance import find_batch_size, is_invariant, remembered
 from .model import Model
-from .outputs import REJECTS, OutputFolder
+from .outputs import BUFFER_BYTES, REJECTS, OutputFolder
 from .plan import PART_BYTES, plan_shards
 from .worker import STAGES, Job, ShardReport
 
@@ -56,6 +53,7 @@ class Options:
         on_error: ``stop`` at the first bad record, or ``quarantine``: put bad records aside in ``_rejects.jsonl`` and go
             on. With ``quarantine`` a line is a record, and ``null`` stands in a bad one's place.
         max_errors: how many records may be put aside; None for any number.
+        memory_limit: bytes that this process may hold; a line too long for it is an error. None: 256 MiB a line.
         durable: whether outputs are on the disk, not only in the system's memory, before they get their names.
         cpu_isa: the instruction set that oneDNN may use at the most, such as ``AVX2``, so that machines of different
             kinds give the same bytes; None: what the CPU has.
@@ -72,6 +70,7 @@ class Options:
     backend: str = "threads"
     on_error: str = "stop"
     max_errors: int | None = None
+    memory_limit: int | None = None
     durable: bool = False
     cpu_isa: str | None = None
 
@@ -167,11 +166,21 @@ def transform(
     devices = parse_device(options.device)
     contexts = open_contexts(devices)
     batch_size, row_wise, invariant = _choose_batch_size(mxnet, model, contexts[0], options)
-    workers = options.workers or (len(devices) if devices[0][0] == "gpu" else len(os.sched_getaffinity(0)))
+    workers = options.workers or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     folder = OutputFolder(output, durable=options.durable)
     csv = CsvOptions(options.comment, options.missing, options.skip_header)
     quarantine = options.on_error == "quarantine"
-    job = Job(uuid.uuid4().hex, model, tuple(devices), batch_size, row_wise, csv, folder, quarantine)
+    job = Job(
+        token=uuid.uuid4().hex,
+        model=model,
+        devices=tuple(devices),
+        batch_size=batch_size,
+        row_wise=row_wise,
+        csv=csv,
+        output=folder,
+        quarantine=quarantine,
+        line_bytes=_line_bytes(options, model, workers, batch_size),
+    )
     record = {
         "depends_on": {
             "fastinfer": __version__,
@@ -180,7 +189,8 @@ def transform(
             "mode": "exact" if options.exact else "default",
             "batch_size": None if row_wise else batch_size,
             "device": devices[0][0],
-            "cpu": _cpu_model(),
+            "cpu": machine.cpu_name(),
+            "cpu_features": machine.cpu_features(),
             "cpu_isa": os.environ.get(CPU_ISA_VARIABLE),
             "comment": options.comment,
             "missing": None if options.missing is None else repr(options.missing),
@@ -270,7 +280,7 @@ class _Run:
         """The summary of a run that has ended; raises what stopped it."""
         summary = self.summary
         summary.seconds = seconds
-        summary.peak_memory_bytes = peak_memory_bytes()
+        summary.peak_memory_bytes = machine.peak_memory_bytes()
         summary.stage_seconds = {
             **self.seconds,
             "wait": max(0.0, seconds * summary.workers - sum(self.seconds.values())),
@@ -300,11 +310,6 @@ class _Run:
             del self.parts[key]
 
 
-def peak_memory_bytes() -> int:
-    """The largest resident size so far of this process, and of the largest of its children that have ended."""
-    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-
-
 def _load(options: Options) -> Any:
     """Imports MXNet with the settings of an inference, or takes it as the caller's program has imported it."""
     settings = dict(INFERENCE_SETTINGS)
@@ -319,6 +324,23 @@ def _load(options: Options) -> Any:
     return load_mxnet(settings)
 
 
+def _line_bytes(options: Options, model: Model, workers: int, batch_size: int) -> int:
+    """How long a line may be for the run to stay within its memory."""
+    if options.memory_limit is None:
+        return LINE_BYTES_LIMIT
+    # A worker's batch, and its outputs on the way; a line's buffer is copied once where it grows.
+    fixed = machine.resident_bytes() + workers * (2 * 4 * batch_size * model.row_values + 4 * BUFFER_BYTES)
+    line_bytes = (options.memory_limit - fixed) // workers // 3
+    if line_bytes < CHUNK_BYTES:
+        needed = fixed + 3 * workers * CHUNK_BYTES
+        raise ConfigError(
+            f"{options.memory_limit >> 20:,} MiB of memory are too few: {needed / (1 << 20):,.0f} MiB are needed",
+            code="memory_limit",
+            hint="allow more, or fewer workers",
+        )
+    return min(line_bytes, LINE_BYTES_LIMIT)
+
+
 def _choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options) -> tuple[int, bool, bool]:
     """The batch size, whether the graph is row-wise, and whether a row's bits depend on the row alone."""
 
@@ -329,17 +351,18 @@ def _choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options)
         return options.batch_size or ROWS_PER_EXACT_GRAPH, True, True
     if options.batch_size is not None:
         return options.batch_size, False, is_invariant(bind(options.batch_size))
-    executor = find_batch_size(bind, model.row_values)
-    if executor is not None:
-        return executor.batch_size, False, True
+    # All that the answer depends on.
+    circumstances = {
+        "fastinfer": __version__,
+        "mxnet": mxnet.__version__,
+        "model": model.digest,
+        "device": str(context),
+        "cpu": machine.cpu_name(),
+        "cpu_features": machine.cpu_features(),
+        "cpu_isa": os.environ.get(CPU_ISA_VARIABLE),
+    }
+    batch_size = remembered(circumstances, lambda: find_batch_size(bind, model.row_values))
+    if batch_size is not None:
+        return batch_size, False, True
     # Row by row, at the container's batch size, every model is invariant.
     return ROWS_PER_EXACT_GRAPH, True, True
-
-
-def _cpu_model() -> str:
-    """The processor's name: oneDNN chooses its code by it."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

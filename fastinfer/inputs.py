@@ -93,13 +93,14 @@ def find_inputs(source: str) -> Iterator[InputFile]:
 
 
 def read_bodies(
-    items: Sequence[InputFile | Part], buffer: bytearray
+    items: Sequence[InputFile | Part], buffer: bytearray, line_bytes: int = LINE_BYTES_LIMIT
 ) -> Iterator[tuple[InputFile | Part, Iterator[Chunk]]]:
     """Reads files, or parts of files, in order through one buffer; small files many at a time.
 
     Args:
         items: what to read.
         buffer: at least CHUNK_BYTES long.
+        line_bytes: how long a line may be.
 
     Yields:
         An item and its chunks, to be used up before the next is asked for. The chunks raise InputError (``cannot_read``,
@@ -126,13 +127,19 @@ def read_bodies(
             # Large, or grown since it was listed.
             item = items[place]
             if isinstance(item, Part):
-                yield item, read_chunks(item.file, buffer, item.start, item.stop)
+                yield item, read_chunks(item.file, buffer, item.start, item.stop, line_bytes)
             else:
-                yield item, read_chunks(item, buffer)
+                yield item, read_chunks(item, buffer, line_bytes=line_bytes)
             place += 1
 
 
-def read_chunks(file: InputFile, buffer: bytearray, start: int = 0, stop: int | None = None) -> Iterator[Chunk]:
+def read_chunks(
+    file: InputFile,
+    buffer: bytearray,
+    start: int = 0,
+    stop: int | None = None,
+    line_bytes: int = LINE_BYTES_LIMIT,
+) -> Iterator[Chunk]:
     """Reads a file into ``buffer``, chunk by chunk, each ending where a line ends (or the file).
 
     Args:
@@ -140,6 +147,7 @@ def read_chunks(file: InputFile, buffer: bytearray, start: int = 0, stop: int | 
         buffer: at least CHUNK_BYTES long; overwritten by each chunk, made longer for a longer line.
         start: the byte to begin at, where a line starts.
         stop: the byte to end at, where a line ends; None for the end of the file.
+        line_bytes: how long a line may be.
 
     Raises:
         InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` where the file is no longer
@@ -155,14 +163,14 @@ def read_chunks(file: InputFile, buffer: bytearray, start: int = 0, stop: int | 
         ended = False
         while not ended:
             if kept == len(buffer):
-                if kept >= LINE_BYTES_LIMIT:
+                if kept >= line_bytes:
                     raise InputError(
-                        f"a line that begins at byte {base} is longer than {LINE_BYTES_LIMIT >> 20} MiB",
+                        f"a line that begins at byte {base:,} is longer than {line_bytes:,} bytes",
                         code="line_too_long",
                         path=path,
                         hint="one record stands on one line",
                     )
-                buffer.extend(bytes(len(buffer)))
+                buffer.extend(bytes(min(len(buffer), line_bytes - kept)))
             room = len(buffer) - kept
             wanted = room if stop is None else min(room, stop - base - kept)
             with memoryview(buffer) as view:

@@ -8,11 +8,18 @@ not depend on how records were gathered into batches: not on workers, order, sha
 
 from __future__ import annotations
 
-from typing import Callable
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._files import make_folder, replacing
+from .errors import OutputError
 from .executor import Executor
 
 # Tried in this order. benchmarks/test_forward.py times them; the sizes are those that were seen invariant on AVX2, the
@@ -23,8 +30,8 @@ CANDIDATES = (480, 400, 240, 144, 96, 48, 16)
 INPUT_BYTES_LIMIT = 8 << 20
 
 
-def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> Executor | None:
-    """The first invariant candidate, bound; None where there is none.
+def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> int | None:
+    """The first invariant candidate; None where there is none.
 
     Args:
         bind: makes an executor of a batch size.
@@ -32,10 +39,30 @@ def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> Executo
     """
     for batch_size in CANDIDATES:
         if batch_size * row_values * 4 <= INPUT_BYTES_LIMIT or batch_size == CANDIDATES[-1]:
-            executor = bind(batch_size)
-            if is_invariant(executor):
-                return executor
+            if is_invariant(bind(batch_size)):
+                return batch_size
     return None
+
+
+def remembered(circumstances: dict[str, Any], find: Callable[[], int | None]) -> int | None:
+    """What ``find`` returns, asked once for the same circumstances: the answer is kept in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    name = hashlib.sha256(json.dumps(circumstances, sort_keys=True).encode()).hexdigest()[:32]
+    path = Path(base, "fastinfer", "batch-size", f"{name}.json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["circumstances"] == circumstances and kept["batch_size"] in (*CANDIDATES, None):
+            batch_size: int | None = kept["batch_size"]
+            return batch_size
+    batch_size = find()
+    # Where it cannot be kept it is found again.
+    with contextlib.suppress(OSError, OutputError):
+        make_folder(path.parent)
+        with replacing(path) as temporary:
+            temporary.write_text(
+                json.dumps({"circumstances": circumstances, "batch_size": batch_size}), encoding="utf-8"
+            )
+    return batch_size
 
 
 def is_invariant(executor: Executor) -> bool:

@@ -51,6 +51,14 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
+def _size(text: str) -> int:
+    """Bytes, with K, M or G for powers of 1024."""
+    number, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
+    if not (number.isascii() and number.isdigit()) or unit not in ("", "K", "M", "G"):
+        raise argparse.ArgumentTypeError(f"expected a size such as 500M or 2G, found {text!r}")
+    return int(number) << {"": 0, "K": 10, "M": 20, "G": 30}[unit]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fastinfer.transform",
@@ -98,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         default="threads",
         help="how workers run (default threads; processes for isolation: one that dies is replaced)",
     )
+    parser.add_argument(
+        "--memory-limit",
+        type=_size,
+        metavar="SIZE",
+        help="what the process may hold, such as 500M or 2G; a line too long for it is an error",
+    )
     parser.add_argument("--durable", action="store_true", help="have each output on the disk before it gets its name")
     parser.add_argument(
         "--cpu-isa",
@@ -135,6 +149,7 @@ def _transform(argv: Sequence[str] | None) -> int:
         backend=arguments.backend,
         on_error=arguments.on_error,
         max_errors=arguments.max_errors,
+        memory_limit=arguments.memory_limit,
         durable=arguments.durable,
         cpu_isa=arguments.cpu_isa,
     )

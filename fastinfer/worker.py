@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .encode import encode_json
 from .errors import InputError
 from .executor import Executor, ExecutorPool
-from .inputs import CHUNK_BYTES, Chunk, CsvOptions, InputFile, Part, read_bodies, read_chunks
+from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, Chunk, CsvOptions, InputFile, Part, read_bodies, read_chunks
 from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
 from .model import Model
 from .outputs import OutputFile, OutputFolder, OutputWriter, Reject
@@ -49,6 +49,7 @@ class Job:
         csv: how files are read.
         output: the folder of the results.
         quarantine: whether bad records are put aside instead of ending the shard; a line is a record then.
+        line_bytes: how long a line may be.
     """
 
     token: str
@@ -59,6 +60,7 @@ class Job:
     csv: CsvOptions
     output: OutputFolder
     quarantine: bool = False
+    line_bytes: int = LINE_BYTES_LIMIT
 
 
 @dataclass
@@ -182,7 +184,7 @@ class _ShardRun:
 
     def _read(self) -> Iterator[tuple[InputFile | Part, Iterator[Chunk]]]:
         """The shard's items and their bytes, on the clock of the stage."""
-        bodies = read_bodies(self.shard.items, self.buffer)
+        bodies = read_bodies(self.shard.items, self.buffer, self.job.line_bytes)
         while True:
             started = perf_counter()
             body = next(bodies, None)

@@ -377,6 +377,25 @@ def test_the_stages_are_timed(samples: Path, mlp: Path, tmp_path: Path) -> None:
     assert sum(stages.values()) == pytest.approx(2 * summary.seconds, rel=0.01)
 
 
+def test_a_memory_limit_bounds_a_line(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1," * 10_000_000)
+    arguments = [
+        sys.executable,
+        "-m",
+        "fastinfer.transform",
+        str(tmp_path),
+        str(tmp_path / "out"),
+        "--model",
+        str(linear),
+    ]
+    limited = subprocess.run([*arguments, "--memory-limit", "260M"], capture_output=True, text=True)
+    assert limited.returncode == 1
+    assert "a line that begins at byte 0 is longer than" in limited.stderr
+    refused = subprocess.run([*arguments, "--memory-limit", "50M"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "50 MiB of memory are too few" in refused.stderr
+
+
 @pytest.mark.parametrize("shape", ["one-file", "many-files"])
 def test_memory_does_not_grow_with_the_input(shape: str, mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     peaks = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastinfer.executor import Executor
-from fastinfer.invariance import CANDIDATES, find_batch_size, is_invariant, probe_rows
+from fastinfer.invariance import CANDIDATES, find_batch_size, is_invariant, probe_rows, remembered
 from fastinfer.kernels import parse_csv
 from fastinfer.model import load_model
 from tests import models
@@ -96,3 +96,21 @@ def test_large_records_get_small_batches(tmp_path: Path) -> None:
 
     find_batch_size(bind, model.row_values)
     assert set(tried) <= {CANDIDATES[-1]}
+
+
+def test_the_probes_answer_is_remembered_for_the_same_circumstances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    answers = iter([480, None, 96, 48])
+
+    def find() -> int | None:
+        return next(answers)
+
+    assert [remembered({"cpu": "a"}, find) for _ in range(3)] == [480] * 3
+    assert [remembered({"cpu": "b"}, find) for _ in range(3)] == [None] * 3
+    for path in tmp_path.rglob("*.json"):
+        path.write_text('{"batch_size"')
+    assert remembered({"cpu": "a"}, find) == 96
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert remembered({"cpu": "a"}, find) == 48

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastinfer import inputs
 from fastinfer.errors import InputError
 from fastinfer.inputs import InputFile, find_inputs, read_chunks
 
@@ -124,10 +123,9 @@ def test_chunks_are_the_file_cut_at_line_ends(content: bytes, size: int) -> None
         os.unlink(path)
 
 
-def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "LINE_BYTES_LIMIT", 1024)
+def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"1,2\n" + b"3," * 2000)
     with pytest.raises(InputError) as caught:
-        list(read_chunks(next(find_inputs(str(path))), bytearray(256)))
+        list(read_chunks(next(find_inputs(str(path))), bytearray(256), line_bytes=1000))
     assert caught.value.code == "line_too_long"

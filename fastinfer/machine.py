@@ -1,0 +1,52 @@
+"""What this machine is, as far as outputs, plans and reports depend on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+
+
+def cpu_name() -> str:
+    """The processor's name; of two that share it, :func:`cpu_features` tells them apart."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def cpu_features() -> list[str]:
+    """The vector instructions that oneDNN and OpenBLAS choose their code by."""
+    flags = _cpuinfo("flags") or _cpuinfo("Features") or ""
+    return sorted(flag for flag in flags.split() if flag.startswith(("sse4", "avx", "fma", "amx", "asimd", "sve")))
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int | None:
+    """Memory of the machine; None where it is not told."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds now."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory_bytes() -> int:
+    """The most that this process, or the largest of its children that have ended, has held so far."""
+    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def _cpuinfo(field: str) -> str | None:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name.strip() == field:
+                return value.strip()
+    return None
