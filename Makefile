@@ -8,7 +8,7 @@ DEMO ?= demo
 
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fastinfer/*.pyx fastinfer/*.pxd)
 
-.PHONY: all demo test bench lint clean fuzz sanitize native exhaust
+.PHONY: all demo test bench lint clean fuzz sanitize native exhaust instructions
 .DELETE_ON_ERROR:
 
 all: .venv/built
@@ -71,6 +71,10 @@ sanitize: .venv/with-test native
 	cp -r fastinfer/*.py build/sanitize/fastinfer/
 	PYTHONPATH=build/sanitize LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest -p no:cacheprovider tests/test_kernels_*.py
+
+# Instructions an image, against the stored figures; skips where valgrind is missing.
+instructions: .venv/built
+	$(BIN)/python benchmarks/instructions.py
 
 # Every float32 there is, printed, against std::to_chars: some ten minutes.
 exhaust:

@@ -444,11 +444,16 @@ inline void read_cells(Reader& reader, const char* first, const char* stop) noex
     if (p[1] == '.') {
       if ((p[8] | 0x20) == 'e' && p[12] == ',' && limit >= kFixedCells) {
         if (read_fixed_run(reader, stop)) continue;
-      } else if (limit >= 8 && mask_of(_mm256_cmpeq_epi8(load32(p), decimal_zeros)) == 0xFFFFFFFF) {
-        _mm256_storeu_ps(reader.out, _mm256_setzero_ps());
-        reader.p = p + 32;
-        reader.take(8);
-        continue;
+      } else if (limit >= 8) {
+        // `0.0,` up to eight times.
+        const unsigned others = ~mask_of(_mm256_cmpeq_epi8(load32(p), decimal_zeros));
+        const unsigned zeros = (others == 0 ? 32 : _tzcnt_u32(others)) / 4;
+        if (zeros != 0) {
+          _mm256_storeu_ps(reader.out, _mm256_setzero_ps());
+          reader.p = p + 4 * zeros;
+          reader.take(zeros);
+          continue;
+        }
       }
       const char* end = read_fraction(p, *reader.out);
       if (end != nullptr) {
