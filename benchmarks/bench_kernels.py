@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,9 @@ import numpy as np
 import pytest
 
 from fastinfer import kernels
+
+# Read when it is first imported.
+os.environ["POLARS_MAX_THREADS"] = "1"
 
 SHAPE = (inputs.IMAGES, inputs.VALUES)
 
@@ -81,7 +85,7 @@ def pyarrow_reader(body: bytes) -> np.ndarray:
 def polars_reader(body: bytes) -> np.ndarray:
     polars = pytest.importorskip("polars")
     names = {f"column_{index + 1}": polars.Float32 for index in range(inputs.VALUES)}
-    return polars.read_csv(body, has_header=False, schema=names, n_threads=1).to_numpy()
+    return polars.read_csv(body, has_header=False, schema=names).to_numpy()
 
 
 READERS: dict[str, Callable[[bytes], np.ndarray]] = {
