@@ -8,7 +8,7 @@ DEMO ?= demo
 
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fastinfer/*.pyx fastinfer/*.pxd)
 
-.PHONY: all demo test bench lint clean fuzz sanitize native exhaust instructions
+.PHONY: all demo test bench lint clean fuzz sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
 
 all: .venv/built
@@ -54,6 +54,14 @@ native: build/native
 build/native: $(wildcard csrc/*) $(wildcard tests/native/*)
 	@mkdir -p build
 	$(CXX) $(NATIVE_FLAGS) -O1 $(SANITIZERS) -DFASTINFER_STANDALONE tests/native/fuzz_kernels.cpp csrc/*.cpp -o $@
+
+# The NEON target on any machine. On Debian: apt-get install g++-aarch64-linux-gnu qemu-user
+native-neon:
+	@command -v aarch64-linux-gnu-g++ qemu-aarch64 >/dev/null || { echo "needs a cross compiler and qemu-user" >&2; exit 2; }
+	@mkdir -p build
+	aarch64-linux-gnu-g++ $(NATIVE_FLAGS) -O2 -static -DFASTINFER_STANDALONE tests/native/fuzz_kernels.cpp csrc/*.cpp \
+	  -o build/native-neon
+	qemu-aarch64 build/native-neon -runs=20000 tests/native/seeds/*
 
 # Coverage-guided, for SECONDS; what it finds new is kept in build/corpus. On Debian: apt-get install clang libclang-rt-14-dev
 SECONDS ?= 60

@@ -20,6 +20,9 @@ bool has_avx2() noexcept {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
          __builtin_cpu_supports("popcnt");
 }
+#elif defined(__aarch64__)
+// Every such CPU has NEON.
+constexpr Kernels kNeon = {"neon", neon::parse_csv, format_json_rows, format_csv_rows, count_lines, find_line_start};
 #endif
 
 }  // namespace
@@ -30,6 +33,8 @@ const Kernels* kernels_at(std::size_t index) noexcept {
     if (index == 0) return &kAvx2;
     --index;
   }
+#elif defined(__aarch64__)
+  if (index-- == 0) return &kNeon;
 #endif
   return index == 0 ? &kScalar : nullptr;
 }

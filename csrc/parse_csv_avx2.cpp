@@ -12,25 +12,21 @@
 // float (W. Clinger, "How to read floating point numbers accurately", 1990). Rounding to double first would give another
 // one only if m / 10^k stood within 2^-53 (relative) of a boundary b = n * 2^j between two floats, n < 2^25, without being b;
 // but as 2^-j is a multiple of 2^k, |m / 10^k - b| = i * 2^j / 5^k for a whole i > 0, and that is more than 2^-49 of b.
-// Decimals are a product of two rounded doubles, off by less than 4 units of the last place: where no
-// boundary between two floats lies so near, every double within that distance becomes the same float; otherwise the cell
-// goes to the reference.
+// Decimals are rounded in scale_decimal.h.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <cstdint>
 #include <cstring>
 
-#include "parse_csv.h"
+#include "csv_reader.h"
+#include "scale_decimal.h"
 #include "targets.h"
 
 #include "target_avx2.h"
 
 namespace fastinfer::avx2 {
 namespace {
-
-// How far behind the beginning of a cell a fast path may read.
-constexpr std::ptrdiff_t kAhead = 128;
 
 constexpr std::size_t kFixedCells = 8;
 constexpr std::ptrdiff_t kFixedBytes = 13;
@@ -61,16 +57,6 @@ constexpr Tables make_tables() noexcept {
 
 constexpr Tables kTables = make_tables();
 
-constexpr int kLeastPower = -64, kMostPower = 38;
-constexpr double kPowers[] = {  // 10^-64 .. 10^38, each rounded to the nearest double
-    1e-64, 1e-63, 1e-62, 1e-61, 1e-60, 1e-59, 1e-58, 1e-57, 1e-56, 1e-55, 1e-54, 1e-53, 1e-52, 1e-51, 1e-50, 1e-49,
-    1e-48, 1e-47, 1e-46, 1e-45, 1e-44, 1e-43, 1e-42, 1e-41, 1e-40, 1e-39, 1e-38, 1e-37, 1e-36, 1e-35, 1e-34, 1e-33,
-    1e-32, 1e-31, 1e-30, 1e-29, 1e-28, 1e-27, 1e-26, 1e-25, 1e-24, 1e-23, 1e-22, 1e-21, 1e-20, 1e-19, 1e-18, 1e-17,
-    1e-16, 1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1e0, 1e1,
-    1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
-    1e22, 1e23, 1e24, 1e25, 1e26, 1e27, 1e28, 1e29, 1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e36, 1e37, 1e38,
-};
-
 inline __m256i load32(const char* p) noexcept { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline __m128i load16(const char* p) noexcept { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 inline std::uint64_t load8(const char* p) noexcept {
@@ -79,41 +65,6 @@ inline std::uint64_t load8(const char* p) noexcept {
   return word;
 }
 inline unsigned mask_of(__m256i bytes) noexcept { return static_cast<unsigned>(_mm256_movemask_epi8(bytes)); }
-
-// What is being read, and how far: `p` stands at the beginning of a cell.
-struct Reader {
-  const char* p;
-  float* out;
-  std::size_t room;  // floats that may be written at `out`
-  std::size_t cells;
-  std::size_t columns;
-
-  // How many cells may be taken before the output is full or the line is as long as the first one.
-  std::size_t limit() const noexcept {
-    const std::size_t left = columns - cells;
-    return columns != 0 && left < room ? left : room;
-  }
-  void take(std::size_t count) noexcept {
-    out += count;
-    room -= count;
-    cells += count;
-  }
-  // Goes behind the terminator of the last of `count` cells that were written to `out`; false (and nothing taken) where
-  // that is not a comma or a line end in its right place.
-  bool take_with_end(const char* end, std::size_t count) noexcept {
-    if (*end == ',') {
-      p = end + 1;
-      take(count);
-      return true;
-    }
-    if ((*end != '\n' && *end != '\r') || (columns != 0 && cells + count != columns)) return false;
-    take(count);
-    columns = cells;
-    cells = 0;
-    p = end + (end[0] == '\r' && end[1] == '\n' ? 2 : 1);
-    return true;
-  }
-};
 
 // --- the fixed form ---------------------------------------------------------------------------------------------------
 
@@ -180,6 +131,9 @@ inline bool read_fixed_run(Reader& reader, const char* stop) noexcept {
   float* out = reader.out;
   float* const out_end = out + reader.limit() - kFixedCells;
   while (p < stop && out <= out_end) {
+    // Two lines a block, 2 KiB ahead: 5 to 10 % for text that is not in the second cache (bench_parse fixed, Zen 3).
+    _mm_prefetch(p + 2048, _MM_HINT_T0);
+    _mm_prefetch(p + 2048 + 64, _MM_HINT_T0);
     if (is_fixed_zeros(p)) {
       _mm256_storeu_ps(out, _mm256_setzero_ps());
       p += kBlock;
@@ -336,18 +290,6 @@ constexpr std::uint64_t kWholePowers[] = {1,
                                           100000000000000000,
                                           1000000000000000000};
 
-// mantissa * 10^power as a float; false where the reference must decide. 0 < mantissa.
-inline bool scale(std::uint64_t mantissa, int power, float& value) noexcept {
-  if (power < kLeastPower || power > kMostPower || mantissa > INT64_MAX) return false;
-  const double product = static_cast<double>(static_cast<std::int64_t>(mantissa)) * kPowers[power - kLeastPower];
-  std::uint64_t bits;
-  std::memcpy(&bits, &product, sizeof bits);
-  constexpr std::uint64_t kHalf = 1 << 28, kNear = 8;  // of the 29 bits that a float has not
-  value = static_cast<float>(product);
-  // Normal floats only: below them, the boundary between two floats is at another bit.
-  return product >= 0x1p-126 && product < 0x1p127 && (bits & (2 * kHalf - 1)) - (kHalf - kNear) > 2 * kNear;
-}
-
 // The number that `count` digits spell, or UINT64_MAX where they are more than fit.
 inline std::uint64_t sum_digits(const char* p, unsigned count) noexcept {
   const unsigned head = count < 16 ? count : 16;
@@ -372,7 +314,7 @@ inline const char* read_fraction(const char* p, float& value) noexcept {
   const std::uint64_t mantissa = sum_digits(p + 2, length - 2);
   if (mantissa == 0) {
     value = 0;
-  } else if (!scale(mantissa, 2 - static_cast<int>(length), value)) {
+  } else if (!scale_decimal(mantissa, 2 - static_cast<int>(length), value)) {
     return nullptr;
   }
   return p + length;
@@ -426,16 +368,14 @@ inline const char* read_decimal(const char* p, float& value) noexcept {
     value = negative ? -0.0F : 0.0F;
     return end;
   }
-  if (!scale(mantissa, power, value)) return nullptr;
+  if (!scale_decimal(mantissa, power, value)) return nullptr;
   if (negative) value = -value;
   return end;
 }
 
 // --- the loop ---------------------------------------------------------------------------------------------------------
 
-// Reads cells while they begin before `stop` and are of a form that is known here; bytes from `first` to kAhead behind `stop`
-// can be read.
-inline void read_cells(Reader& reader, const char* first, const char* stop) noexcept {
+void read_cells(Reader& reader, const char* first, const char* stop) noexcept {
   const __m256i decimal_zeros = _mm256_set1_epi32(',' << 24 | '0' << 16 | '.' << 8 | '0');
   while (reader.p < stop && reader.room != 0) {
     const std::size_t limit = reader.limit();
@@ -473,33 +413,7 @@ inline void read_cells(Reader& reader, const char* first, const char* stop) noex
 
 Status parse_csv(const char* first, const char* last, const CsvOptions& options, CsvState& state, float* out,
                  std::size_t capacity, std::size_t& written) noexcept {
-  if (state.position == 0 && last - first >= 3 && std::memcmp(first, "\xEF\xBB\xBF", 3) == 0) state.position = 3;
-  Reader reader = {first + state.position, out, capacity, state.cells, state.columns};
-  for (;;) {
-    if (last - reader.p >= kAhead) read_cells(reader, first, last - kAhead + 1);
-    if (last - reader.p < kAhead && reader.p != last) {
-      // The end of the input is read from a copy, a line end behind it, so that nothing behind the input is touched.
-      char copy[16 + 2 * kAhead] = {};
-      char* const begin = copy + 16;
-      const std::ptrdiff_t size = last - reader.p;
-      const char* origin = reader.p;
-      std::memcpy(begin, origin, static_cast<std::size_t>(size));
-      begin[size] = '\n';
-      reader.p = begin;
-      read_cells(reader, copy, begin + size);
-      const std::ptrdiff_t used = reader.p - begin;
-      reader.p = origin + (used < size ? used : size);
-    }
-    // Whatever stopped that: one cell, or the end, or an error, by the reference.
-    state = {static_cast<std::size_t>(reader.p - first), reader.cells, reader.columns};
-    std::size_t one = 0;
-    const Status status = fastinfer::parse_csv(first, last, options, state, reader.out, reader.room != 0, one);
-    reader = {first + state.position, reader.out + one, reader.room - one, state.cells, state.columns};
-    if (status.code != Code::output_full || reader.room == 0) {
-      written += static_cast<std::size_t>(reader.out - out);
-      return status;
-    }
-  }
+  return parse_csv_with<read_cells>(first, last, options, state, out, capacity, written);
 }
 
 }  // namespace fastinfer::avx2
