@@ -11,10 +11,13 @@ using namespace fastinfer;
 // Counting is switched on in here.
 extern "C" __attribute__((noinline)) std::size_t run_kernel(const Kernels& kernels, bool parse, std::vector<char>& text,
                                                             std::vector<float>& values, std::vector<char>& out) {
-  if (!parse) return static_cast<std::size_t>(kernels.format_json_rows(values.data(), values.size() / 10, 10, out.data()) - out.data());
+  if (!parse)
+    return static_cast<std::size_t>(kernels.format_json_rows(values.data(), values.size() / 10, 10, out.data()) -
+                                    out.data());
   CsvState state;
   std::size_t written = 0;
-  const Status status = kernels.parse_csv(text.data(), text.data() + text.size(), CsvOptions(), state, values.data(), values.size(), written);
+  const Status status = kernels.parse_csv(text.data(), text.data() + text.size(), CsvOptions(), state, values.data(),
+                                          values.size(), written);
   return status.code == Code::ok ? written : 0;
 }
 

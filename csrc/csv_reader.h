@@ -48,8 +48,8 @@ struct Reader {
   }
 };
 
-// read_cells(reader, first, stop) reads cells while they begin before `stop` and are of a form that it knows; it may read
-// from `first` to kAhead bytes behind `stop`. All else is left to the scalar reference.
+// read_cells(reader, first, stop) reads cells while they begin before `stop` and are of a form that it knows; it may
+// read from `first` to kAhead bytes behind `stop`. All else is left to the scalar reference.
 using ReadCells = void (*)(Reader& reader, const char* first, const char* stop);
 
 template <ReadCells read_cells>

@@ -1,8 +1,8 @@
 // float32 rows to text: shortest_digits.h finds the digits, this file lays them out as Python's repr does
 // (float_repr_style "short": an exponent where the first digit stands below 10^-4 or above 10^15).
 //
-// There is one implementation for all targets: the digits are 64-bit multiplications, and no vector unit has those. Tests
-// compare it with json.dumps, and tests/native/exhaust_floats.cpp with std::to_chars on every float32 there is.
+// There is one implementation for all targets: the digits are 64-bit multiplications, and no vector unit has those.
+// Tests compare it with json.dumps, and tests/native/exhaust_floats.cpp with std::to_chars on every float32 there is.
 #include "format_rows.h"
 
 #include <cstdint>
@@ -32,8 +32,8 @@ char* put(char* out, const char* text) noexcept {
   return out + size;
 }
 
-// Sixteen digits as text, and where the last one that is not zero stands. Halves, quarters, eighths and sixteenths of the
-// number are divided side by side, by multiplications that are exact for the ranges named; so in vectors W. Mula,
+// Sixteen digits as text, and where the last one that is not zero stands. Halves, quarters, eighths and sixteenths of
+// the number are divided side by side, by multiplications that are exact for the ranges named; so in vectors W. Mula,
 // "SSE: conversion integers to decimal representation".
 struct SixteenDigits {
 #if defined(__SSE2__)

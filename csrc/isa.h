@@ -1,7 +1,7 @@
 // CPU targets: every kernel as one table of functions for each instruction set that this build has.
 //
-// The table is picked once, by the caller, and kept there: nothing in csrc/ holds state. All tables give the same bytes;
-// `scalar` is the reference that the others are tested against.
+// The table is picked once, by the caller, and kept there: nothing in csrc/ holds state. All tables give the same
+// bytes; `scalar` is the reference that the others are tested against.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,9 @@
 // CSV text to float32: the contract. parse_csv.cpp is the scalar reference that every other target must equal.
 //
 // A cell is what Python's float() reads, without underscores and without white space or digits beyond ASCII, correctly
-// rounded to double and then to float32: signs, `.5`, `5.`, exponents, inf, infinity, nan in any case; overflow gives an
-// infinity. Spaces and tabs may stand around a cell. A line ends at LF, CRLF, a lone CR or the end of the input; a line of
-// spaces and tabs alone is blank and skipped. All lines that are not blank have the same number of cells.
+// rounded to double and then to float32: signs, `.5`, `5.`, exponents, inf, infinity, nan in any case; overflow gives
+// an infinity. Spaces and tabs may stand around a cell. A line ends at LF, CRLF, a lone CR or the end of the input; a
+// line of spaces and tabs alone is blank and skipped. All lines that are not blank have the same number of cells.
 //
 // A body may be read in several calls, into one output buffer after another: CsvState carries what is to be remembered.
 // Images need not end where lines end: only values are counted here.
@@ -16,7 +16,8 @@
 namespace fastinfer {
 
 struct CsvOptions {
-  // From this byte to the end of its line is skipped; no byte that numbers, blanks or line ends hold. '\0': no comments.
+  // From this byte to the end of its line is skipped; no byte that numbers, blanks or line ends hold. '\0': no
+  // comments.
   char comment = '\0';
   bool has_missing = false;  // whether an empty cell is `missing` instead of an error
   float missing = 0;
@@ -32,8 +33,8 @@ struct CsvState {
 // A cell is taken together with the comma or line end behind it, so after the last cell of a body the state stands at
 // `last` unless blank lines follow; a call with capacity 0 is allowed and reads those.
 // On an error, the cells before the one at fault are written and state.position stands at status.position.
-// Reads no byte outside [first, last), writes no float outside out[0 .. capacity), allocates nothing. What stands in `out`
-// behind the last value read is undefined.
+// Reads no byte outside [first, last), writes no float outside out[0 .. capacity), allocates nothing. What stands in
+// `out` behind the last value read is undefined.
 Status parse_csv(const char* first, const char* last, const CsvOptions& options, CsvState& state, float* out,
                  std::size_t capacity, std::size_t& written) noexcept;
 

@@ -1,17 +1,17 @@
-// CSV text to float32 with AVX2. Three forms of cell are read many at a time or without branches; every other cell, every
-// error and the ends of the input go to the scalar reference, one cell a call, which is resumable for just that.
+// CSV text to float32 with AVX2. Three forms of cell are read many at a time or without branches; every other cell,
+// every error and the ends of the input go to the scalar reference, one cell a call, which is resumable for just that.
 //
-//   fixed form   `4.980392E-01,` (printf's %.6E): 13 bytes a cell, so eight cells stand at known places. Digits are summed by
-//                multiply-add as in W. Mula's "SIMD-ized parsing of integers"; the power of ten is a table of eight floats.
+//   fixed form   `4.980392E-01,` (printf's %.6E): 13 bytes a cell, so eight cells stand at known places. Digits are
+//                summed by multiply-add as in W. Mula's "SIMD-ized parsing of integers".
 //   integers     of one to three digits: all cells that end within 32 bytes at once. Cells are two bytes or more, so
-//                each pair of bytes begins at most one, and a table moves the pairs that do to the front.
+//                at most one ends in each pair of bytes, and a table moves the pairs where one does to the front.
 //   decimals     of up to 19 digits, with or without exponent: one cell at a time.
 //
 // Rounding. A float must be what rounding to double and then to float gives.
-// The fixed form is m / 10^k with m < 10^7 and k <= 10, both exact in float32, so one division gives the correctly rounded
-// float (W. Clinger, "How to read floating point numbers accurately", 1990). Rounding to double first would give another
-// one only if m / 10^k stood within 2^-53 (relative) of a boundary b = n * 2^j between two floats, n < 2^25, without being b;
-// but as 2^-j is a multiple of 2^k, |m / 10^k - b| = i * 2^j / 5^k for a whole i > 0, and that is more than 2^-49 of b.
+// The fixed form is m / 10^k with m < 10^7 and 3 <= k <= 10, both exact in float32, so one division gives the correctly
+// rounded float (W. Clinger, "How to read floating point numbers accurately", 1990). Rounding to double first would give
+// another one only if m / 10^k stood within 2^-53 (relative) of a boundary b = n * 2^j between two floats, n < 2^25,
+// without being b. But there j <= -k, so that |m / 10^k - b| = i * 2^j / 5^k for a whole i > 0, more than 2^-49 of b.
 // Decimals are rounded in scale_decimal.h.
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -51,7 +51,8 @@ constexpr Tables make_tables() noexcept {
     }
     for (int byte = 2 * count; byte < 16; ++byte) tables.compress_words[mask][byte] = 0x80;
   }
-  for (int byte = 0; byte < 33; ++byte) tables.align_right[byte] = static_cast<std::uint8_t>(byte < 16 ? 0x80 : byte - 16);
+  for (int byte = 0; byte < 33; ++byte)
+    tables.align_right[byte] = static_cast<std::uint8_t>(byte < 16 ? 0x80 : byte - 16);
   return tables;
 }
 
@@ -66,20 +67,21 @@ inline std::uint64_t load8(const char* p) noexcept {
 }
 inline unsigned mask_of(__m256i bytes) noexcept { return static_cast<unsigned>(_mm256_movemask_epi8(bytes)); }
 
-// --- the fixed form ---------------------------------------------------------------------------------------------------
+// --- the fixed form
+// ---------------------------------------------------------------------------------------------------
 
-// Reads eight cells at `p`, the last one without its terminator; `exponent_sign` is 'e' or 'E'. False if one of them is of
-// another form, or its exponent outside of -4 .. 3.
+// Reads eight cells at `p`, the last one without its terminator; `exponent_sign` is 'e' or 'E'. False if one of them is
+// of another form, or its exponent outside of -4 .. 3.
 inline bool read_fixed(const char* p, char exponent_sign, float* out) noexcept {
   // A byte is right if it is at most `range` above `least`; the sign of the exponent can be 0 or 2 above '+'.
   const __m256i least = _mm256_broadcastsi128_si256(
       _mm_setr_epi8('0', '.', '0', '0', '0', '0', '0', '0', exponent_sign, '+', '0', '0', ',', 0, 0, 0));
-  const __m256i range =
-      _mm256_broadcastsi128_si256(_mm_setr_epi8(9, 0, 9, 9, 9, 9, 9, 9, 0, 2, 9, 9, 0, -1, -1, -1));
-  const __m256i last_range =
-      _mm256_setr_epi8(9, 0, 9, 9, 9, 9, 9, 9, 0, 2, 9, 9, 0, -1, -1, -1, 9, 0, 9, 9, 9, 9, 9, 9, 0, 2, 9, 9, -1, -1, -1, -1);
+  const __m256i range = _mm256_broadcastsi128_si256(_mm_setr_epi8(9, 0, 9, 9, 9, 9, 9, 9, 0, 2, 9, 9, 0, -1, -1, -1));
+  const __m256i last_range = _mm256_setr_epi8(9, 0, 9, 9, 9, 9, 9, 9, 0, 2, 9, 9, 0, -1, -1, -1, 9, 0, 9, 9, 9, 9, 9, 9,
+                                              0, 2, 9, 9, -1, -1, -1, -1);
   // 0 d dd dd dd | xx ss: the digits in pairs, the exponent's digits, the sign of the exponent.
-  const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(-1, 0, 2, 3, 4, 5, 6, 7, 10, 11, 9, -1, -1, -1, -1, -1));
+  const __m256i order =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(-1, 0, 2, 3, 4, 5, 6, 7, 10, 11, 9, -1, -1, -1, -1, -1));
   const __m256i tens = _mm256_broadcastsi128_si256(_mm_setr_epi8(10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 1, 0, 0, 0, 0, 0));
   const __m256i hundreds = _mm256_broadcastsi128_si256(_mm_setr_epi16(100, 1, 100, 1, 1, 256, 0, 0));
   const __m256i thousands = _mm256_set1_epi64x(1LL << 32 | 1 << 16 | 10000);
@@ -109,7 +111,8 @@ inline bool read_fixed(const char* p, char exponent_sign, float* out) noexcept {
   wrong = _mm256_or_si256(wrong, _mm256_and_si256(exponent, _mm256_set1_epi32(256)));
   wrong = _mm256_or_si256(wrong, _mm256_andnot_si256(_mm256_set1_epi32(7), index));
   if (!_mm256_testz_si256(wrong, wrong)) return false;
-  const __m256 divisor = _mm256_permutevar8x32_ps(_mm256_setr_ps(1e3F, 1e4F, 1e5F, 1e6F, 1e7F, 1e8F, 1e9F, 1e10F), index);
+  const __m256 divisor =
+      _mm256_permutevar8x32_ps(_mm256_setr_ps(1e3F, 1e4F, 1e5F, 1e6F, 1e7F, 1e8F, 1e9F, 1e10F), index);
   _mm256_storeu_ps(out, _mm256_div_ps(_mm256_cvtepi32_ps(mantissa), divisor));
   return true;
 }
@@ -120,10 +123,12 @@ inline bool is_fixed_zeros(const char* p) noexcept {
       "0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,"
       "0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,";
   const auto same = [p](int at) noexcept { return _mm256_cmpeq_epi8(load32(p + at), load32(kZeros + at)); };
-  return mask_of(_mm256_and_si256(_mm256_and_si256(same(0), same(32)), _mm256_and_si256(same(64), same(72)))) == 0xFFFFFFFF;
+  return mask_of(_mm256_and_si256(_mm256_and_si256(same(0), same(32)), _mm256_and_si256(same(64), same(72)))) ==
+         0xFFFFFFFF;
 }
 
-// Reads blocks of eight cells of the fixed form, up to the end of the line at most; false if not even one could be read.
+// Reads blocks of eight cells of the fixed form, up to the end of the line at most; false if not even one could be
+// read.
 inline bool read_fixed_run(Reader& reader, const char* stop) noexcept {
   constexpr std::ptrdiff_t kBlock = kFixedBytes * kFixedCells;
   const char* p = reader.p;
@@ -157,7 +162,8 @@ inline bool read_fixed_run(Reader& reader, const char* stop) noexcept {
   return any;
 }
 
-// --- integers ---------------------------------------------------------------------------------------------------------
+// --- integers
+// ---------------------------------------------------------------------------------------------------------
 
 // Writes those of eight 16-bit words that `mask` names, and zeros up to eight floats.
 inline void write_words(__m128i words, unsigned mask, float* out) noexcept {
@@ -171,9 +177,9 @@ inline const char* begin_of_cell(const char* p, const char* begin) noexcept {
   return p;
 }
 
-// The cell ends, of `ends`, that may be taken where some are line ends, or something is wrong, or the output gets full: those
-// before the first wrong byte, the first line of unequal length, the first cell without room. Counts `cells` and `columns`
-// on to behind the last of them.
+// The cell ends, of `ends`, that may be taken where some are line ends, or something is wrong, or the output gets full:
+// those before the first wrong byte, the first line of unequal length, the first cell without room. Counts `cells` and
+// `columns` on to behind the last of them.
 inline unsigned check_ends(unsigned ends, unsigned newlines, unsigned wrong, std::size_t room, std::size_t& cells,
                            std::size_t& columns) noexcept {
   unsigned taken = 0;
@@ -192,9 +198,9 @@ inline unsigned check_ends(unsigned ends, unsigned newlines, unsigned wrong, std
   return taken;
 }
 
-// Reads cells of one to three digits, 32 bytes of text a step wherever cells end; stops before `stop` or at the first cell
-// of another form. Steps do not wait for each other: only the place in the output depends on what was found before.
-// Returns false if not even one cell could be read. Four bytes before reader.p can be read.
+// Reads cells of one to three digits, 32 bytes of text a step wherever cells end; stops before `stop` or at the first
+// cell of another form. Steps do not wait for each other: only the place in the output depends on what was found
+// before. Returns false if not even one cell could be read. Four bytes before reader.p can be read.
 inline bool read_integer_run(Reader& reader, const char* stop) noexcept {
   const __m256i zero = _mm256_set1_epi8('0');
   const char* const begin = reader.p;
@@ -252,7 +258,8 @@ inline bool read_integer_run(Reader& reader, const char* stop) noexcept {
   return reader.p != begin;
 }
 
-// --- decimals ---------------------------------------------------------------------------------------------------------
+// --- decimals
+// ---------------------------------------------------------------------------------------------------------
 
 // The number that 16 bytes of value 0 to 9 spell.
 inline std::uint64_t sum_16_digits(__m128i digits) noexcept {
@@ -263,11 +270,14 @@ inline std::uint64_t sum_16_digits(__m128i digits) noexcept {
   return (both & 0xFFFFFFFF) * 100000000 + (both >> 32);
 }
 
-// The number that the first `count` (1 to 8) of eight digits spell; SWAR as in D. Lemire, "Quickly parsing eight digits".
+// The number that the first `count` (1 to 8) of eight digits spell; SWAR as in D. Lemire, "Quickly parsing eight
+// digits".
 inline std::uint64_t sum_8_digits(const char* p, unsigned count) noexcept {
   std::uint64_t digits = (load8(p) - 0x3030303030303030) << (64 - 8 * count);
   digits = digits * 10 + (digits >> 8);
-  return ((digits & 0x000000FF000000FF) * 0x000F424000000064 + (digits >> 16 & 0x000000FF000000FF) * 0x0000271000000001) >> 32;
+  return ((digits & 0x000000FF000000FF) * 0x000F424000000064 +
+          (digits >> 16 & 0x000000FF000000FF) * 0x0000271000000001) >>
+         32;
 }
 
 constexpr std::uint64_t kWholePowers[] = {1,
@@ -302,8 +312,8 @@ inline std::uint64_t sum_digits(const char* p, unsigned count) noexcept {
   return sum * kWholePowers[tail] + sum_8_digits(p + 16, tail);
 }
 
-// Reads one cell of the form `0.` and digits and a comma, and returns its end, or nullptr where it is of another form. Its
-// end is the next comma, which the next cell need not wait for the digits to know.
+// Reads one cell of the form `0.` and digits and a comma, and returns its end, or nullptr where it is of another form.
+// Its end is the next comma, which the next cell need not wait for the digits to know.
 inline const char* read_fraction(const char* p, float& value) noexcept {
   const __m256i text = load32(p);
   const unsigned length = _tzcnt_u32(mask_of(_mm256_cmpeq_epi8(text, _mm256_set1_epi8(','))));
@@ -373,7 +383,8 @@ inline const char* read_decimal(const char* p, float& value) noexcept {
   return end;
 }
 
-// --- the loop ---------------------------------------------------------------------------------------------------------
+// --- the loop
+// ---------------------------------------------------------------------------------------------------------
 
 void read_cells(Reader& reader, const char* first, const char* stop) noexcept {
   const __m256i decimal_zeros = _mm256_set1_epi32(',' << 24 | '0' << 16 | '.' << 8 | '0');

@@ -1,5 +1,5 @@
-// CSV text to float32 with NEON: the fixed form of printf's %.6E, runs of zeros, small integers and plain decimals. All else
-// goes to the scalar reference, one cell a call. Rounding is argued in parse_csv_avx2.cpp and scale_decimal.h.
+// CSV text to float32 with NEON: the fixed form of printf's %.6E, runs of zeros, small integers and plain decimals. All
+// else goes to the scalar reference, one cell a call. Rounding is argued in parse_csv_avx2.cpp and scale_decimal.h.
 //
 // Seen to be right under emulation; its speed was not measured on such a CPU.
 #if defined(__aarch64__)
@@ -21,7 +21,8 @@ inline uint8x16_t load16(const char* p) noexcept { return vld1q_u8(reinterpret_c
 // Whether the `size` (16 to 64) bytes at p are those of `pattern`.
 inline bool is_pattern(const char* p, const char* pattern, std::ptrdiff_t size) noexcept {
   uint8x16_t same = vceqq_u8(load16(p + size - 16), load16(pattern + size - 16));
-  for (std::ptrdiff_t at = 0; at + 16 < size; at += 16) same = vandq_u8(same, vceqq_u8(load16(p + at), load16(pattern + at)));
+  for (std::ptrdiff_t at = 0; at + 16 < size; at += 16)
+    same = vandq_u8(same, vceqq_u8(load16(p + at), load16(pattern + at)));
   return vminvq_u8(same) == 0xFF;
 }
 

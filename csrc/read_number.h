@@ -7,8 +7,8 @@
 
 namespace fastinfer {
 
-// Whether a number that from_chars calls out of range is too large (and not too small): the decimal exponent of its first
-// digit that is not zero decides. `first` stands behind the sign.
+// Whether a number that from_chars calls out of range is too large (and not too small): the decimal exponent of its
+// first digit that is not zero decides. `first` stands behind the sign.
 inline bool is_overflow(const char* first, const char* last) noexcept {
   constexpr long kFar = 1000000000;  // beyond any text's length; keeps the sum below from overflowing
   long exponent = 0, digits_before_point = 0, zeros_behind_point = 0;

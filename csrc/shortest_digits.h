@@ -1,11 +1,12 @@
 // The shortest decimal digits that read back as a double that was widened from a float32: Schubfach.
 //
-// R. Giulietti, "The Schubfach way to render doubles" (2021): of the decimals of one digit less than surely suffices, at
-// most one lies in the interval of reals that round to the double; if none does, of the two neighbours of the double with
-// all digits the closer one is taken. The interval's ends come from the double's bits times a power of ten of 128 bits;
-// the paper proves that this precision decides every comparison.
+// R. Giulietti, "The Schubfach way to render doubles" (2021): of the decimals of one digit less than surely suffices,
+// at most one lies in the interval of reals that round to the double; if none does, of the two neighbours of the double
+// with all digits the closer one is taken. The interval's ends come from the double's bits times a power of ten of 128
+// bits; the paper proves that this precision decides every comparison.
 //
-// Narrower than the paper in one way: only what a float32 can hold needs a power of ten, 85 of them, computed by the compiler.
+// Narrower than the paper in one way: only what a float32 can hold needs a power of ten, 85 of them, computed by the
+// compiler.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,8 @@ constexpr PowersOfTen make_powers_of_ten() noexcept {
         low = (part1 << 64) | (part0 & kMask);
       }
       for (; high != 0; high >>= 1) low = low >> 1 | (high & 1) << 127;
-      for (first = low; !(first >> 127); first <<= 1) {}
+      for (first = low; !(first >> 127); first <<= 1) {
+      }
     } else {
       // 1 / 10^-n by long division, from the first bit of the quotient that is 1.
       Wide divisor = 1, rest = 1;
@@ -78,8 +80,8 @@ inline Decimal find_shortest_digits(float value) noexcept {
   const double wide = value;
   std::uint64_t bits;
   std::memcpy(&bits, &wide, sizeof bits);
-  // value = c * 2^q; every float32, its subnormals too, is a normal double, whose last 29 bits are zero. So c is even, and
-  // the ends of the interval belong to it.
+  // value = c * 2^q; every float32, its subnormals too, is a normal double, whose last 29 bits are zero. So c is even,
+  // and the ends of the interval belong to it.
   constexpr std::uint64_t kHidden = std::uint64_t{1} << 52;
   const std::uint64_t c = (bits & (kHidden - 1)) | kHidden;
   const int q = static_cast<int>(bits >> 52) - 1075;
@@ -93,8 +95,8 @@ inline Decimal find_shortest_digits(float value) noexcept {
   const std::uint64_t middle = multiply_to_odd(high, low, four_c << shift);
   const std::uint64_t upper = multiply_to_odd(high, low, (four_c + 2) << shift);
 
-  // In quarters of 10^k: one digit less, then all digits. Which of the two is chosen follows no pattern, nor does the number
-  // of digits, so all of it is worked out and picked from without branches.
+  // In quarters of 10^k: one digit less, then all digits. Which of the two is chosen follows no pattern, nor does the
+  // number of digits, so all of it is worked out and picked from without branches.
   const std::uint64_t whole = middle / 4, tens = whole / 10 * 10;
   const bool tens_below = lower <= 4 * tens, tens_above = 4 * tens + 40 <= upper;
   const bool below = lower <= 4 * whole, above = 4 * whole + 4 <= upper;

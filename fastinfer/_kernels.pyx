@@ -93,7 +93,7 @@ cdef class CsvParser:
         self.release()
 
     def reset(self, body, Py_ssize_t start=0, Py_ssize_t stop=-1, Py_ssize_t columns=0):
-        """Takes another body: its bytes from `start` to `stop` (-1: the end). Positions count from the body's first byte.
+        """Takes another body: its bytes from `start` to `stop` (-1: the end). Positions count from its first byte.
 
         `start` must begin a line. `columns` is what a line must hold; 0: what the first one holds.
         """

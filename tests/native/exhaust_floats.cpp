@@ -1,5 +1,7 @@
-// Every finite float32 above zero, printed by format_json_values and by std::to_chars laid out as Python does: some minutes.
-//   g++ -std=c++17 -O2 -Icsrc tests/native/exhaust_floats.cpp csrc/format_rows.cpp -o build/exhaust && build/exhaust [STEP]
+// Every finite float32 above zero, printed by format_json_values and by std::to_chars laid out as Python does: some
+// minutes.
+//   g++ -std=c++17 -O2 -Icsrc tests/native/exhaust_floats.cpp csrc/format_rows.cpp -o build/exhaust && build/exhaust
+//   [STEP]
 // STEP (default 1) skips floats: 101 takes seconds.
 #include <charconv>
 #include <cstdint>

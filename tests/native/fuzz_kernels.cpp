@@ -1,9 +1,9 @@
 // Fuzz target of all kernels: every target against the scalar one, and that against strtod and std::to_chars.
 //
-// The first four bytes of an input choose the options, the rest is the text, and also the floats that are printed. Buffers are
-// of the exact size, so that the sanitizer sees a byte too many. `make fuzz` builds it with libFuzzer; without it, the main
-// below runs the files and folders' files given as arguments (so a corpus is replayed on any machine, also an emulated one),
-// or N generated inputs (`-runs=N`).
+// The first four bytes of an input choose the options, the rest is the text, and also the floats that are printed.
+// Buffers are of the exact size, so that the sanitizer sees a byte too many. `make fuzz` builds it with libFuzzer;
+// without it, the main below runs the files and folders' files given as arguments (so a corpus is replayed on any
+// machine, also an emulated one), or N generated inputs (`-runs=N`).
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -56,7 +56,8 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
 }
 
-void check_parse(const char* first, const char* last, const CsvOptions& options, std::size_t room, std::size_t capacity) {
+void check_parse(const char* first, const char* last, const CsvOptions& options, std::size_t room,
+                 std::size_t capacity) {
   const Kernels& scalar = *find_kernels("scalar");
   const Reading expected = read(scalar, first, last, options, capacity, 1);
   for (std::size_t index = 0; const Kernels* kernels = kernels_at(index); ++index) {
@@ -113,7 +114,9 @@ void check_format(const char* first, const char* last) {
     char text[64];
     const float size = std::fabs(values[i]);
     const std::string sign = std::signbit(values[i]) && !std::isnan(values[i]) ? "-" : "";
-    const std::string digits = size == 0 ? "0.0" : std::isfinite(size) ? std::string(text, reference_repr(size, text)) : "";
+    const std::string digits = size == 0             ? "0.0"
+                               : std::isfinite(size) ? std::string(text, reference_repr(size, text))
+                                                     : "";
     expected += (i != 0 ? ", " : "") + sign + (std::isnan(size) ? "NaN" : std::isinf(size) ? "Infinity" : digits);
     csv += (i != 0 ? "," : "") + sign + (std::isnan(size) ? "nan" : std::isinf(size) ? "inf" : digits);
   }
@@ -150,12 +153,46 @@ namespace {
 // Text made of what the fast paths know and of what breaks them.
 std::vector<std::uint8_t> generate(std::uint64_t& seed) {
   static const char* const kPieces[] = {
-      "0,", "1,", "255,", "1000,", "0.000000E+00,", "9.960785E-01,", "0.000000E+00\n", "\n", "\r", "\r\n", " ", "\t", ",",
-      "x", "#", "0.5,", "1e5,", "-", "+", ".", "0.49803921580314636,", "0.0,", "nan,", "inf,", "1e400,", "\xEF\xBB\xBF",
-      "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,", "0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,",
+      "0,",
+      "1,",
+      "255,",
+      "1000,",
+      "0.000000E+00,",
+      "9.960785E-01,",
+      "0.000000E+00\n",
+      "\n",
+      "\r",
+      "\r\n",
+      " ",
+      "\t",
+      ",",
+      "x",
+      "#",
+      "0.5,",
+      "1e5,",
+      "-",
+      "+",
+      ".",
+      "0.49803921580314636,",
+      "0.0,",
+      "nan,",
+      "inf,",
+      "1e400,",
+      "\xEF\xBB\xBF",
+      "0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,",
+      "0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,",
       "0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,0.000000E+00,",
-      "1,2,3\n", "1,2,3\r\n", "4.940656E-324,", "1.175494e-38,", "3.4028235677973366e+38,", "0.00012345679104328156,",
-      "123456789012345678901234567890,", "16777217,", "1.234567E+03,", "7.654321E-05,", "\0"};
+      "1,2,3\n",
+      "1,2,3\r\n",
+      "4.940656E-324,",
+      "1.175494e-38,",
+      "3.4028235677973366e+38,",
+      "0.00012345679104328156,",
+      "123456789012345678901234567890,",
+      "16777217,",
+      "1.234567E+03,",
+      "7.654321E-05,",
+      "\0"};
   const auto random = [&seed]() noexcept {
     seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
     return seed >> 11;
@@ -167,10 +204,17 @@ std::vector<std::uint8_t> generate(std::uint64_t& seed) {
     std::string piece = kPieces[random() % (sizeof kPieces / sizeof *kPieces)];
     char text[64];
     switch (kind) {
-      case 0: piece = std::to_string(random() % (random() % 4 != 0 ? 256 : 100000)) + ","; break;
-      case 1: std::snprintf(text, sizeof text, "%.6E,", static_cast<double>(random() % 1000000) * 1e-6), piece = text; break;
-      case 2: std::snprintf(text, sizeof text, "%.17g,", static_cast<double>(random()) * 0x1p-53), piece = text; break;
-      default: break;
+      case 0:
+        piece = std::to_string(random() % (random() % 4 != 0 ? 256 : 100000)) + ",";
+        break;
+      case 1:
+        std::snprintf(text, sizeof text, "%.6E,", static_cast<double>(random() % 1000000) * 1e-6), piece = text;
+        break;
+      case 2:
+        std::snprintf(text, sizeof text, "%.17g,", static_cast<double>(random()) * 0x1p-53), piece = text;
+        break;
+      default:
+        break;
     }
     if (random() % 64 == 0) piece = kPieces[random() % (sizeof kPieces / sizeof *kPieces)];
     input.insert(input.end(), piece.begin(), piece.end());

@@ -19,8 +19,10 @@ inline char* reference_repr(float value, char* out) {
   } else if (exponent < 0) {
     result = "0." + std::string(static_cast<std::size_t>(-exponent - 1), '0') + digits;
   } else {
-    if (digits.size() < static_cast<std::size_t>(exponent) + 2) digits.resize(static_cast<std::size_t>(exponent) + 2, '0');
-    result = digits.substr(0, static_cast<std::size_t>(exponent) + 1) + "." + digits.substr(static_cast<std::size_t>(exponent) + 1);
+    if (digits.size() < static_cast<std::size_t>(exponent) + 2)
+      digits.resize(static_cast<std::size_t>(exponent) + 2, '0');
+    result = digits.substr(0, static_cast<std::size_t>(exponent) + 1) + "." +
+             digits.substr(static_cast<std::size_t>(exponent) + 1);
   }
   std::memcpy(out, result.data(), result.size());
   return out + result.size();
