@@ -75,7 +75,7 @@ cdef enum:
 
 
 cdef class CsvParser:
-    """Reads one CSV body into float32 buffers, in as many calls as it takes."""
+    """Reads one CSV body into float32 buffers, in as many calls as it takes; for one thread at a time."""
 
     def __cinit__(self, body=None, *, comment=None, missing=None, isa=None):
         self.kernels = _chosen(isa)[0]

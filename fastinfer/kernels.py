@@ -50,6 +50,9 @@ __all__ = [
 ]
 
 
+LINE_PIECE_BYTES = 1 << 16
+
+
 class Code(NamedTuple):
     """What a kernel's status says: the word that errors carry, and the message. One for each code of csrc/status.h."""
 
@@ -215,9 +218,16 @@ def csv_error(
 
 def _line_of(view: memoryview, position: int) -> tuple[int, int]:
     """The 1-based line that `position` stands in, and the offset of that line's first byte."""
-    head = bytes(view[:position])
-    start = max(head.rfind(b"\n"), head.rfind(b"\r")) + 1
-    return count_lines(head, 0, start) + 1, start
+    start = position
+    while start > 0:
+        # From the end, a piece at a time: the input may be larger than what one wants to copy.
+        piece = bytes(view[max(0, start - LINE_PIECE_BYTES) : start])
+        found = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+        if found >= 0:
+            start -= len(piece) - found - 1
+            break
+        start -= len(piece)
+    return count_lines(view, 0, start) + 1, start
 
 
 def _line_end(view: memoryview, position: int) -> int:

@@ -204,6 +204,15 @@ def test_an_error_names_the_place_and_what_was_found(body: bytes, code: str, mes
     assert message in str(caught.value)
 
 
+def test_the_place_is_right_in_a_long_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "LINE_PIECE_BYTES", 7)
+    body = b"0,0,0,0,0,0,0,0,0,0\r\n" * 3 + b"0,0,0,0,0,0,0,0,0,x\n"
+    error = kernels.csv_error(body, 2, body.index(b"x"), columns=10)
+    assert (error.line, error.column) == (4, 19)
+    assert "field 10 of 10" in str(error)
+    assert kernels.csv_error(b"0,0,0,0,0,x", 2, 10).column == 11
+
+
 @pytest.mark.parametrize(
     "out",
     [
