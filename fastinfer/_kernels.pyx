@@ -57,7 +57,7 @@ cdef int _take_floats(object owner, Py_buffer* view, int flags) except -1:
     cdef const char* format = view.format
     if format != NULL and (format[0] == c"<" or format[0] == c"=" or format[0] == c"@"):
         format += 1
-    if format == NULL or format[0] != c"f" or format[1] != 0 or view.itemsize != sizeof(float):
+    if format == NULL or format[0] != c"f" or format[1] != 0:
         PyBuffer_Release(view)
         raise ValueError("expected a buffer of float32")
     return 0
