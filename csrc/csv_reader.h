@@ -55,7 +55,6 @@ using ReadCells = void (*)(Reader& reader, const char* first, const char* stop);
 template <ReadCells read_cells>
 Status parse_csv_with(const char* first, const char* last, const CsvOptions& options, CsvState& state, float* out,
                       std::size_t capacity, std::size_t& written) noexcept {
-  if (state.position == 0 && last - first >= 3 && std::memcmp(first, "\xEF\xBB\xBF", 3) == 0) state.position = 3;
   Reader reader = {first + state.position, out, capacity, state.cells, state.columns};
   for (;;) {
     if (last - reader.p >= kAhead) read_cells(reader, first, last - kAhead + 1);

@@ -2,7 +2,6 @@
 #include "parse_csv.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "read_number.h"
 
@@ -29,9 +28,6 @@ Status parse_csv(const char* first, const char* last, const CsvOptions& options,
   const auto skip_comment = [&](const char* at) noexcept {
     return at != last && is_comment(*at) ? std::find_if(at, last, is_line_end) : at;
   };
-
-  // A byte-order mark opens a file; anywhere else it is a cell that is not a number.
-  if (state.position == 0 && last - first >= 3 && std::memcmp(first, "\xEF\xBB\xBF", 3) == 0) p += 3;
 
   for (std::size_t room = capacity;;) {
     // Behind a comma a cell must follow; at the start of a line it may be blank, a comment, or the end.

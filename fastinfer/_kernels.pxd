@@ -54,6 +54,7 @@ cdef class CsvParser:
     cdef CsvState state
     cdef Py_buffer body
     cdef bint has_body
+    cdef size_t start
     cdef size_t stop
     cdef readonly int code
 

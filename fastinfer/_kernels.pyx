@@ -93,9 +93,10 @@ cdef class CsvParser:
         self.release()
 
     def reset(self, body, Py_ssize_t start=0, Py_ssize_t stop=-1, Py_ssize_t columns=0):
-        """Takes another body: its bytes from `start` to `stop` (-1: the end). Positions count from its first byte.
+        """Takes another body: the bytes of `body` from `start`, where a line begins, to `stop` (-1: the end).
 
-        `start` must begin a line. `columns` is what a line must hold; 0: what the first one holds.
+        Nothing outside of them is looked at; positions count from the first byte of `body`. `columns` is what a line must
+        hold; 0: what the first one holds. A byte-order mark is the caller's to pass over.
         """
         self.release()
         PyObject_GetBuffer(body, &self.body, PyBUF_SIMPLE)
@@ -103,8 +104,9 @@ cdef class CsvParser:
         if stop < 0:
             stop = self.body.len
         _check_range(start, stop, self.body.len)
+        self.start = start
         self.stop = stop
-        self.state.position = start
+        self.state.position = 0
         self.state.cells = 0
         self.state.columns = columns
         self.code = <int>Code.output_full
@@ -118,7 +120,7 @@ cdef class CsvParser:
     @property
     def position(self):
         """Byte offset in the body of the next unread byte; after an error, of the cell or line end at fault."""
-        return self.state.position
+        return self.start + self.state.position
 
     @property
     def cells(self):
@@ -137,8 +139,8 @@ cdef class CsvParser:
 
     cdef inline Status _run(self, float* out, size_t capacity, size_t* written) noexcept nogil:
         return self.kernels.parse_csv(
-            <const char*>self.body.buf, <const char*>self.body.buf + self.stop, self.options, self.state, out, capacity,
-            written[0],
+            <const char*>self.body.buf + self.start, <const char*>self.body.buf + self.stop, self.options, self.state, out,
+            capacity, written[0],
         )
 
     cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=0, Py_ssize_t stop=-1) except -1:
@@ -156,7 +158,7 @@ cdef class CsvParser:
             if stop < 0:
                 stop = view.len // <Py_ssize_t>sizeof(float)
             _check_range(start, stop, view.len // <Py_ssize_t>sizeof(float))
-            if self.stop - self.state.position < SMALL_BODY:
+            if self.stop - self.start < SMALL_BODY:
                 status = self._run(<float*>view.buf + start, stop - start, &written)
             else:
                 with nogil:

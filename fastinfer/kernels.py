@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = [
+    "BYTE_ORDER_MARK",
     "CODES",
     "CsvParser",
     "active_isa",
@@ -51,6 +52,10 @@ __all__ = [
 
 
 LINE_PIECE_BYTES = 1 << 16
+
+
+# What some programs put before a UTF-8 text; it opens a file and means nothing.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Code(NamedTuple):
@@ -107,7 +112,9 @@ def parse_csv(
     shape, memory = float32_memory(out)
     if len(shape) < 2 or 0 in shape:
         raise ValueError(f"out must be of shape (rows, values, ...) and not empty, not {shape}")
-    parser = CsvParser(buffer, comment=comment, missing=missing)
+    parser = CsvParser(comment=comment, missing=missing)
+    with memoryview(buffer).cast("B") as body:
+        parser.reset(buffer, len(BYTE_ORDER_MARK) if body[:3] == BYTE_ORDER_MARK else 0)
     try:
         written = parser.parse(memory)
         if parser.code != 0:

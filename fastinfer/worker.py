@@ -18,12 +18,10 @@ from .encode import encode_json
 from .errors import InputError
 from .executor import Executor, ExecutorPool
 from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, Chunk, CsvOptions, InputFile, Part, read_bodies, read_chunks
-from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
+from .kernels import BYTE_ORDER_MARK, CODES, CsvParser, count_lines, csv_error, find_line_start
 from .model import Model
 from .outputs import OutputFile, OutputFolder, OutputWriter, Reject
 from .plan import Shard
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # What stands in the place of a record that was put aside.
 REJECTED_ROW = b"null"

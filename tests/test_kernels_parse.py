@@ -141,12 +141,27 @@ def test_a_part_of_a_body_is_read_as_if_it_stood_alone(isa: str) -> None:
 
 
 def test_a_byte_order_mark_counts_only_at_the_start() -> None:
-    body = b"\xef\xbb\xbf1,2\n\xef\xbb\xbf3,4\n"
-    assert read(body, "scalar") == ([1.0, 2.0], 2, 7, 2)
-    parser = kernels.CsvParser()
-    parser.reset(body, 7)
-    parser.parse(np.empty(4, np.float32))
-    assert parser.code == 2
+    out = np.empty((1, 2), np.float32)
+    assert kernels.parse_csv(b"\xef\xbb\xbf1,2\n", out) == 1
+    for body in (b"\xef\xbb\xbf\xef\xbb\xbf1,2\n", b"1\n\xef\xbb\xbf2\n"):
+        with pytest.raises(InputError, match="expected a number"):
+            kernels.parse_csv(body, out)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(
+    before=st.binary(max_size=40) | st.text("0123456789.e-,", max_size=40).map(str.encode),
+    behind=st.binary(max_size=40) | st.text("0123456789.e-,", max_size=40).map(str.encode),
+    cells=st.lists(st.sampled_from([b"0", b"7", b"25", b"255", b"1234", b"0.5", b"0.000000E+00", b"9.960785E-01"]), min_size=1),
+)
+def test_what_stands_around_a_body_does_not_matter(isa: str, before: bytes, behind: bytes, cells: "list[bytes]") -> None:
+    body = b",".join(cells)
+    out = np.zeros(len(cells), np.float32)
+    parser = kernels.CsvParser(isa=isa)
+    parser.reset(before + body + behind, len(before), len(before) + len(body))
+    assert parser.parse(out) == len(cells)
+    assert out.tolist() == [float(np.float32(float(cell))) for cell in cells]
+    assert (parser.done, parser.position) == (True, len(before) + len(body))
 
 
 def test_an_empty_cell_can_be_given_a_value() -> None:

@@ -79,7 +79,6 @@ void check_parse(const char* first, const char* last, const CsvOptions& options,
   std::string field;
   std::size_t taken = 0;
   const char* p = first;
-  if (last - p >= 3 && std::memcmp(p, "\xEF\xBB\xBF", 3) == 0) p += 3;
   for (; p != last && taken < expected.values.size(); ++p) {
     field.clear();
     for (; p != last && *p != ',' && *p != '\n' && *p != '\r'; ++p) field += *p;
