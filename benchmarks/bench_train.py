@@ -40,7 +40,7 @@ def epoch_seconds(command: list[str], folder: Path) -> list[float]:
     return list(json.loads(done.stdout)["epoch_seconds"])
 
 
-def test_an_epoch_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def bench_an_epoch_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs: list[float] = []
     ours: list[float] = []
     for turn in range(TURNS):

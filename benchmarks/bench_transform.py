@@ -56,7 +56,7 @@ def container() -> Callable[[bytes], bytes]:
 
 @pytest.mark.parametrize("mode", ["default", "exact"])
 @pytest.mark.parametrize("shape", ["one-image-files", "one-file"])
-def test_fastinfer(mode: str, shape: str, folder: Path, benchmark: Any, container: Callable[[bytes], bytes]) -> None:
+def bench_fastinfer(mode: str, shape: str, folder: Path, benchmark: Any, container: Callable[[bytes], bytes]) -> None:
     count = 10_000
     rows = 1 if shape == "one-image-files" else count
     write_samples(images(count), folder / "in", rows_per_file=rows)
@@ -73,7 +73,7 @@ def test_fastinfer(mode: str, shape: str, folder: Path, benchmark: Any, containe
     benchmark.extra_info["images_per_second"] = count / benchmark.stats.stats.median
 
 
-def test_container_handler(folder: Path, benchmark: Any, container: Callable[[bytes], bytes]) -> None:
+def bench_container_handler(folder: Path, benchmark: Any, container: Callable[[bytes], bytes]) -> None:
     count = 100
     write_samples(images(count), folder / "in")
     bodies = [path.read_bytes() for path in sorted((folder / "in").iterdir())]

@@ -1,5 +1,5 @@
 // Plain POSIX calls, one file after another. Every call that a file does not need was left out: strace -c on
-// benchmarks/test_files.py counts open, read, close and open, write, utimensat, close, rename.
+// benchmarks/bench_transform.py counts open, read, close and open, write, utimensat, close, rename.
 #include "files.h"
 
 #include <cerrno>

@@ -22,7 +22,7 @@ from .devices import open_contexts
 from .errors import ModelError
 from .model import Model
 
-# Copies of the network in one row-wise graph; benchmarks/test_exact.py found little gain beyond.
+# Copies of the network in one row-wise graph; benchmarks/bench_forward.py found little gain beyond.
 ROWS_PER_EXACT_GRAPH = 16
 
 

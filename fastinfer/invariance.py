@@ -22,7 +22,7 @@ from ._files import make_folder, replacing
 from .errors import OutputError
 from .executor import Executor
 
-# Tried in this order. benchmarks/test_forward.py times them; the sizes are those that were seen invariant on AVX2, the
+# Tried in this order. benchmarks/bench_forward.py times them; the sizes are those that were seen invariant on AVX2, the
 # large ones first because they cost least per row.
 CANDIDATES = (480, 400, 240, 144, 96, 48, 16)
 

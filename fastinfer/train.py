@@ -48,7 +48,7 @@ SAGEMAKER_CHECKPOINTS = Path("/opt/ml/checkpoints")
 MODEL_FILES = ("model-symbol.json", "model-0000.params", "model-shapes.json")
 BATCHES_A_LINE = 100
 
-# benchmarks/test_train.py found these; none changes a bit of the result. With them the parameters do not depend on the
+# benchmarks/bench_train.py found these; none changes a bit of the result. With them the parameters do not depend on the
 # number of cores either.
 #   OMP_NUM_THREADS                    the operators are too small for more; the engine itself runs several at once
 #   MXNET_OPTIMIZER_AGGREGATION_SIZE   one update a parameter: the operator for several at once is not vectorized
