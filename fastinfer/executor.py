@@ -23,7 +23,7 @@ from .errors import ModelError
 from .model import Model
 
 # Copies of the network in one row-wise graph; benchmarks/bench_forward.py found little gain beyond.
-ROWS_PER_EXACT_GRAPH = 16
+ROWS_PER_EXACT_GRAPH = 8
 
 
 class Executor:
