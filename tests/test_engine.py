@@ -24,7 +24,7 @@ from fastinfer.model import load_model
 from fastinfer.outputs import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
 from fastinfer.plan import Shard
 from fastinfer.worker import Job, ShardReport, release, run_shard
-from tests.conftest import csv, read_tree
+from tests.conftest import csv, read_tree, skip
 
 
 def run(model: Path, source: Path, output: Path, **options: Any) -> dict[str, bytes]:
@@ -319,11 +319,11 @@ def test_a_worker_that_dies_is_replaced_and_what_kills_twice_is_set_aside(
 def mounted(tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of its own, 32 KiB large."""
     if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
+        skip("only root can mount a small file system")
     folder = tmp_path / "mounted"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", folder], capture_output=True).returncode:
-        pytest.skip("this container may not mount a file system")
+        skip("this container may not mount a file system")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
