@@ -63,6 +63,23 @@ int write_one(const char* path, const char* text, std::size_t size, std::int64_t
 
 }  // namespace
 
+void stat_files(const char* folder, const char* const* names, std::size_t count, FileStatus* found) noexcept {
+  const int base = ::open(folder[0] == '\0' ? "." : folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  const int base_error = base < 0 ? errno : 0;
+  for (std::size_t index = 0; index < count; ++index) {
+    struct stat status;
+    const bool told = base >= 0 && ::fstatat(base, names[index], &status, 0) == 0;
+    found[index].error = told ? 0 : base < 0 ? base_error : errno;
+    if (!told) continue;
+    found[index].kind = S_ISREG(status.st_mode)   ? FileKind::file
+                        : S_ISDIR(status.st_mode) ? FileKind::folder
+                                                  : FileKind::other;
+    found[index].size = status.st_size;
+    found[index].modified_ns = status.st_mtim.tv_sec * std::int64_t{1'000'000'000} + status.st_mtim.tv_nsec;
+  }
+  if (base >= 0) ::close(base);
+}
+
 std::size_t read_files(const char* const* paths, std::size_t count, char* buffer, std::size_t capacity, std::size_t* ends,
                        int* errors) noexcept {
   std::size_t held = 0;

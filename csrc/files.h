@@ -7,6 +7,19 @@
 
 namespace fastinfer {
 
+// What a folder's entry is, links followed.
+enum class FileKind : int { other, file, folder };
+
+struct FileStatus {
+  int error;  // errno, 0 where the rest is told
+  FileKind kind;
+  std::int64_t size;
+  std::int64_t modified_ns;
+};
+
+// Looks at `names` in a folder, a path that ends in '/' or is empty.
+void stat_files(const char* folder, const char* const* names, std::size_t count, FileStatus* found) noexcept;
+
 // Reads whole files one behind another into buffer[0 .. capacity) and sets ends[i] to where file i ends there. A file that
 // cannot be read takes no room and sets errors[i] to errno (0 otherwise). Stops before the first file that does not fit, or
 // may not: the return value is the number of files dealt with. A file is open, read, close: no stat.

@@ -59,10 +59,26 @@ cdef class CsvParser:
     cdef readonly int code
 
     cdef inline Status _run(self, float* out, size_t capacity, size_t* written) noexcept nogil
+    cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start,
+                            Py_ssize_t row_values, Py_ssize_t columns=*)
     cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=*, Py_ssize_t stop=*) except -1
 
 
 cdef extern from "files.h" namespace "fastinfer" nogil:
+    cdef enum class FileKind(int):
+        other
+        file
+        folder
+
+    cdef struct FileStatus:
+        int error
+        FileKind kind
+        int64_t size
+        int64_t modified_ns
+
+    void _stat_files "fastinfer::stat_files"(const char* folder, const char* const* names, size_t count,
+                                             FileStatus* found) noexcept
+
     cdef struct WriteOptions:
         const char* temporary_name
         bint durable

@@ -5,6 +5,7 @@ import os
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
+from libc.stdlib cimport free, malloc
 from cpython.ref cimport Py_XDECREF
 
 from .errors import ConfigError
@@ -169,6 +170,61 @@ cdef class CsvParser:
         return <Py_ssize_t>written
 
 
+    cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start,
+                            Py_ssize_t row_values, Py_ssize_t columns=0):
+        """Reads whole small bodies that stand one behind another in `body`, as read_files() left them there.
+
+        `bounds` is what that returned; bodies from number `first` on are read into `out` from value `start` on. Returns how
+        many rows of `row_values` each one gave, up to the first that was not read: there is an error, it is not a whole
+        number of rows, or there is no room. Where that one's values would stand is undefined then.
+        """
+        cdef size_t ends[MOST_FILES]
+        cdef size_t rows[MOST_FILES]
+        cdef Py_ssize_t index, count = 0
+        cdef size_t written, begin = 0 if first == 0 else <size_t>bounds[first - 1][0]
+        cdef Status status
+        cdef Py_buffer source, view
+        cdef const char* text
+        cdef float* values
+        cdef float* stop
+        self.release()
+        for index in range(first, min(len(bounds), first + <Py_ssize_t>MOST_FILES)):
+            if bounds[index][1] != 0:
+                break
+            ends[count] = bounds[index][0]
+            count += 1
+        PyObject_GetBuffer(body, &source, PyBUF_SIMPLE)
+        try:
+            _take_floats(out, &view, PyBUF_WRITABLE)
+            try:
+                _check_range(start, start, view.len // <Py_ssize_t>sizeof(float))
+                if count:
+                    _check_range(begin, ends[count - 1], source.len)
+                text = <const char*>source.buf
+                values = <float*>view.buf + start
+                stop = <float*>view.buf + view.len // <Py_ssize_t>sizeof(float)
+                with nogil:
+                    for index in range(count):
+                        self.state.position = 0
+                        self.state.cells = 0
+                        self.state.columns = columns
+                        written = 0
+                        status = self.kernels.parse_csv(
+                            text + begin, text + ends[index], self.options, self.state, values, stop - values, written
+                        )
+                        if status.code != Code.ok or written == 0 or written % <size_t>row_values:
+                            count = index
+                            break
+                        rows[index] = written // <size_t>row_values
+                        values += written
+                        begin = ends[index]
+            finally:
+                PyBuffer_Release(&view)
+        finally:
+            PyBuffer_Release(&source)
+        return [rows[index] for index in range(count)]
+
+
 cdef object _format(FormatRows format_rows, object rows, Py_ssize_t brackets):
     """The text of `rows`, within `[` and `]` where brackets is 1."""
     cdef Py_buffer view
@@ -212,6 +268,39 @@ def format_json(rows, *, isa=None):
 def format_csv_rows(rows, *, isa=None):
     """2-D float32 rows as CSV lines."""
     return _format(_chosen(isa).format_csv_rows, rows, 0)
+
+
+def format_json_bodies(rows, list counts):
+    """One JSON text, `[[a, b], [c, d]]`, for each of `counts`: that many of the 2-D float32 rows, in order."""
+    cdef Py_buffer view
+    cdef Py_ssize_t per_row, count, index, done = 0
+    cdef size_t bound
+    cdef char* scratch = NULL
+    cdef char* end
+    cdef const float* values
+    texts = []
+    _take_floats(rows, &view, 0)
+    try:
+        if view.ndim != 2:
+            raise ValueError(f"expected rows of values, not an array of {view.ndim} dimensions")
+        per_row = view.shape[1]
+        bound = (max(counts) if counts else 0) * (per_row * kValueBound + 8) + 2
+        scratch = <char*>malloc(bound)
+        if scratch == NULL:
+            raise MemoryError()
+        for count in counts:
+            if count < 0 or done + count > view.shape[0]:
+                raise ValueError("counts are more than the rows")
+            values = <const float*>view.buf + done * per_row
+            scratch[0] = c"["
+            end = _active.format_json_rows(values, count, per_row, scratch + 1)
+            end[0] = c"]"
+            texts.append(scratch[: end + 1 - scratch])
+            done += count
+        return texts
+    finally:
+        free(scratch)
+        PyBuffer_Release(&view)
 
 
 def count_lines(body, Py_ssize_t start=0, Py_ssize_t stop=-1, *, isa=None):
@@ -264,6 +353,24 @@ cdef Py_ssize_t _take_paths(list paths, const char** out) except -1:
         path = paths[index]
         out[index] = path
     return count
+
+
+def stat_files(bytes folder, list names):
+    """What the entries of a folder are: [(kind, size, modified_ns, error), …]; kind is 1 a file, 2 a folder, 0 else."""
+    cdef const char* pointers[MOST_FILES]
+    cdef FileStatus found[MOST_FILES]
+    cdef Py_ssize_t count = _take_paths(names, pointers)
+    cdef const char* place = folder
+    cdef Py_ssize_t index
+    with nogil:
+        _stat_files(place, pointers, count, found)
+    entries = []
+    for index in range(count):
+        if found[index].error:
+            entries.append((0, 0, 0, found[index].error))
+        else:
+            entries.append((<int>found[index].kind, found[index].size, found[index].modified_ns, 0))
+    return entries
 
 
 def read_files(list paths, buffer):

@@ -14,13 +14,16 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ._kernels import FILES_PER_CALL, CsvParser, find_line_start, read_files
+from ._kernels import FILES_PER_CALL, CsvParser, find_line_start, read_files, stat_files
 from .errors import InputError
 
 # What counts as an input in a folder. A file that is named, or matched by a glob, counts whatever it is called.
 CSV_SUFFIX = ".csv"
 
 GLOB_SIGNS = "*?["
+
+# Kinds of stat_files().
+FILE, FOLDER = 1, 2
 
 # How much of a file is read at a time. The buffer grows for a longer line, up to the limit.
 CHUNK_BYTES = 1 << 20
@@ -92,23 +95,38 @@ def find_inputs(source: str) -> Iterator[InputFile]:
         raise InputError("no such file or folder", code="input_missing", path=source)
 
 
-def read_bodies(
-    items: Sequence[InputFile | Part], buffer: bytearray, line_bytes: int = LINE_BYTES_LIMIT
-) -> Iterator[tuple[InputFile | Part, Iterator[Chunk]]]:
-    """Reads files, or parts of files, in order through one buffer; small files many at a time.
+class Group(NamedTuple):
+    """Small files that were read in one call, one behind another into the buffer.
+
+    Attributes:
+        files: which.
+        bounds: (where its bytes end, errno or 0) of each; they begin where those of the file before end.
+    """
+
+    files: list[InputFile]
+    bounds: list[tuple[int, int]]
+
+    def chunks(self, place: int) -> Iterator[Chunk]:
+        """The bytes of one of the files. Raises InputError where it could not be read."""
+        stop, error = self.bounds[place]
+        if error:
+            raise unreadable(self.files[place].path, OSError(error, os.strerror(error)))
+        yield Chunk(self.bounds[place - 1][0] if place else 0, stop, 0)
+
+
+def read_groups(items: Sequence[InputFile | Part], buffer: bytearray) -> Iterator[Group | InputFile | Part]:
+    """Reads small files in groups through one buffer.
 
     Args:
-        items: what to read.
+        items: what to read, in order.
         buffer: at least CHUNK_BYTES long.
-        line_bytes: how long a line may be.
 
     Yields:
-        An item and its chunks, to be used up before the next is asked for. The chunks raise InputError (``cannot_read``,
-        ``input_missing``, ``input_changed``, ``line_too_long``) where the file cannot be read.
+        A group, to be used up before the next is asked for; or an item that is not small, unread.
     """
     place = 0
     while place < len(items):
-        group: list[InputFile] = []
+        files: list[InputFile] = []
         held = 0
         for item in itertools.islice(items, place, place + FILES_PER_CALL):
             if isinstance(item, Part) or item.size > SMALL_FILE_BYTES:
@@ -116,43 +134,30 @@ def read_bodies(
             held += item.size
             if held >= len(buffer):
                 break
-            group.append(item)
-        done = read_files([os.fsencode(file.path) for file in group], buffer) if group else []
-        start = 0
-        for file, (stop, error) in zip(group, done):
-            yield file, _fail(file.path, error) if error else iter((Chunk(start, stop, 0),))
-            start = stop
-        place += len(done)
-        if not done:
+            files.append(item)
+        bounds = read_files([os.fsencode(file.path) for file in files], buffer) if files else []
+        if bounds:
+            yield Group(files[: len(bounds)], bounds)
+            place += len(bounds)
+        else:
             # Large, or grown since it was listed.
-            item = items[place]
-            if isinstance(item, Part):
-                yield item, read_chunks(item.file, buffer, item.start, item.stop, line_bytes)
-            else:
-                yield item, read_chunks(item, buffer, line_bytes=line_bytes)
+            yield items[place]
             place += 1
 
 
-def read_chunks(
-    file: InputFile,
-    buffer: bytearray,
-    start: int = 0,
-    stop: int | None = None,
-    line_bytes: int = LINE_BYTES_LIMIT,
-) -> Iterator[Chunk]:
-    """Reads a file into ``buffer``, chunk by chunk, each ending where a line ends (or the file).
+def read_chunks(item: InputFile | Part, buffer: bytearray, line_bytes: int = LINE_BYTES_LIMIT) -> Iterator[Chunk]:
+    """Reads a file, or a part of one, into ``buffer``, chunk by chunk, each ending where a line ends (or the file).
 
     Args:
-        file: as it was listed.
+        item: as it was listed.
         buffer: at least CHUNK_BYTES long; overwritten by each chunk, made longer for a longer line.
-        start: the byte to begin at, where a line starts.
-        stop: the byte to end at, where a line ends; None for the end of the file.
         line_bytes: how long a line may be.
 
     Raises:
         InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` where the file is no longer
             what was listed.
     """
+    file, start, stop = (item.file, item.start, item.stop) if isinstance(item, Part) else (item, 0, None)
     path = file.path
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -235,12 +240,6 @@ def unreadable(path: str, error: OSError) -> InputError:
     return InputError(f"cannot be read: {error.strerror}", code=code, path=path)
 
 
-def _fail(path: str, error: int) -> Iterator[Chunk]:
-    """The chunks of a file that could not be read."""
-    raise unreadable(path, OSError(error, os.strerror(error)))
-    yield
-
-
 def _check_unchanged(handle: int, file: InputFile) -> None:
     status = os.fstat(handle)
     if (status.st_size, status.st_mtime_ns) != (file.size, file.modified_ns):
@@ -297,19 +296,21 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
     here = (status.st_dev, status.st_ino)
     if here in above:
         raise InputError("a symbolic link leads back to a folder that it lies in", code="link_loop", path=folder)
-    for name in names:
-        path = f"{folder}/{name}"
-        wanted = name.lower().endswith(CSV_SUFFIX)
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            if not wanted:
-                continue
-            raise unreadable(path, error) from error
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(path, f"{prefix}{name}/", (*above, here))
-        elif wanted:
-            yield _input(path, prefix + name, status)
+    place = os.fsencode(f"{folder}/")
+    for first in range(0, len(names), FILES_PER_CALL):
+        group = names[first : first + FILES_PER_CALL]
+        for name, (kind, size, modified_ns, code) in zip(
+            group, stat_files(place, [os.fsencode(name) for name in group])
+        ):
+            path = f"{folder}/{name}"
+            if kind == FOLDER:
+                yield from _walk(path, f"{prefix}{name}/", (*above, here))
+            elif name.endswith(CSV_SUFFIX) or name.lower().endswith(CSV_SUFFIX):
+                if code:
+                    raise unreadable(path, OSError(code, os.strerror(code)))
+                if kind != FILE:
+                    raise _not_regular(path)
+                yield InputFile(path, prefix + name, size, modified_ns)
 
 
 def _glob(pattern: str) -> Iterator[InputFile]:
@@ -325,13 +326,14 @@ def _glob(pattern: str) -> Iterator[InputFile]:
 
 def _stat(path: str, key: str) -> InputFile:
     try:
-        return _input(path, key, os.stat(path))
+        status = os.stat(path)
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def _input(path: str, key: str, status: os.stat_result) -> InputFile:
     if not stat.S_ISREG(status.st_mode):
-        # Opening a pipe would wait for its writer; a device may never end.
-        raise InputError("is not a regular file", code="cannot_read", path=path)
+        raise _not_regular(path)
     return InputFile(path, key, status.st_size, status.st_mtime_ns)
+
+
+def _not_regular(path: str) -> InputError:
+    # Opening a pipe would wait for its writer; a device may never end.
+    return InputError("is not a regular file", code="cannot_read", path=path)

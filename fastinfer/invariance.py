@@ -38,9 +38,9 @@ def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> int | N
         row_values: values of one record.
     """
     for batch_size in CANDIDATES:
-        if batch_size * row_values * 4 <= INPUT_BYTES_LIMIT or batch_size == CANDIDATES[-1]:
-            if is_invariant(bind(batch_size)):
-                return batch_size
+        fits = batch_size * row_values * 4 <= INPUT_BYTES_LIMIT or batch_size == CANDIDATES[-1]
+        if fits and is_invariant(bind(batch_size)):
+            return batch_size
     return None
 
 

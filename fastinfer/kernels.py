@@ -25,6 +25,7 @@ from ._kernels import (
     count_lines,
     find_line_start,
     format_csv_rows,
+    format_json_bodies,
     format_json_rows,
 )
 from ._kernels import format_json as _format_json
@@ -46,6 +47,7 @@ __all__ = [
     "format_csv",
     "format_csv_rows",
     "format_json",
+    "format_json_bodies",
     "format_json_rows",
     "parse_csv",
 ]

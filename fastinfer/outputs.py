@@ -379,6 +379,14 @@ class OutputFile:
         self._held = 0
 
 
+class Finished(NamedTuple):
+    """An output that has got its name: of a file, or of a part of one, with so many rows."""
+
+    file: InputFile
+    part: Part | None
+    rows: int
+
+
 class OutputWriter:
     """Gives one worker's outputs their names, small ones in groups.
 
@@ -389,9 +397,9 @@ class OutputWriter:
 
     def __init__(self, folder: OutputFolder, worker: str) -> None:
         self._folder = folder
-        self._durable = folder.durable
         self._temporary = TEMPORARY_PREFIX + worker
-        self._ready: list[OutputFile] = []
+        self._ready: list[Finished] = []
+        self._paths: list[str] = []
         self._texts: list[bytes] = []
         self._held = 0
 
@@ -399,52 +407,67 @@ class OutputWriter:
         """The output of a file or a part of one, to be filled."""
         return OutputFile(self._folder, item, self._temporary)
 
-    def finish(self, output: OutputFile) -> list[OutputFile]:
-        """Takes an output that is whole; returns those that got their names just now. Raises OutputError."""
+    def finish(self, output: OutputFile) -> list[Finished]:
+        """Takes an output that is whole; returns what got its name just now. Raises OutputError."""
+        finished = Finished(output.file, output.part, output.rows)
         text = output.take()
         if text is None:
             output.finish()
-            return [output]
-        self._ready.append(output)
-        self._texts.append(text)
-        self._held += len(text)
-        if len(self._ready) == FILES_PER_CALL or self._held >= BUFFER_BYTES:
-            return self.flush()
-        return []
+            return [finished]
+        return self._add(finished, output.path, text)
 
-    def flush(self) -> list[OutputFile]:
+    def finish_files(self, files: Sequence[InputFile], texts: Sequence[bytes], rows: Sequence[int]) -> list[Finished]:
+        """Takes the whole outputs of small files; returns what got its name just now. Raises OutputError."""
+        named = []
+        path = self._folder.path
+        for file, text, count in zip(files, texts, rows):
+            named += self._add(Finished(file, None, count), path(file), text)
+        return named
+
+    def flush(self) -> list[Finished]:
         """Names what is ready, as far as it goes; returns what was named.
 
         Raises:
             OutputError: for the first that could not be written; the others stand.
         """
-        ready, texts = self._ready, self._texts
-        self._ready, self._texts, self._held = [], [], 0
+        ready, paths, texts = self._ready, self._paths, self._texts
+        self._ready, self._paths, self._texts, self._held = [], [], [], 0
         if not ready:
             return []
-        errors = self._write(ready, texts)
+        errors = self._write(ready, paths, texts)
         missing = [index for index, error in enumerate(errors) if error == errno.ENOENT]
         if missing:
-            for folder in {os.path.dirname(ready[index].path) for index in missing}:
+            for folder in {os.path.dirname(paths[index]) for index in missing}:
                 try:
                     os.makedirs(folder, exist_ok=True)
                 except OSError as error:
                     raise unwritable(folder, error) from error
-            again = self._write([ready[index] for index in missing], [texts[index] for index in missing])
+            again = self._write(
+                [ready[index] for index in missing],
+                [paths[index] for index in missing],
+                [texts[index] for index in missing],
+            )
             for index, code in zip(missing, again):
                 errors[index] = code
-        if self._durable:
-            for folder in {os.path.dirname(output.path) for output in ready}:
+        if self._folder.durable:
+            for folder in {os.path.dirname(path) for path in paths}:
                 sync_folder(folder)
-        for output, code in zip(ready, errors):
+        for path, code in zip(paths, errors):
             if code:
-                raise unwritable(output.path, OSError(code, os.strerror(code)))
+                raise unwritable(path, OSError(code, os.strerror(code)))
         return ready
 
-    def _write(self, outputs: list[OutputFile], texts: list[bytes]) -> list[int]:
-        paths = [os.fsencode(output.path) for output in outputs]
-        times_ns = [output.file.modified_ns for output in outputs]
-        return write_files(paths, texts, times_ns, os.fsencode(self._temporary), self._durable)
+    def _add(self, finished: Finished, path: str, text: bytes) -> list[Finished]:
+        self._ready.append(finished)
+        self._paths.append(path)
+        self._texts.append(text)
+        self._held += len(text)
+        return self.flush() if len(self._ready) == FILES_PER_CALL or self._held >= BUFFER_BYTES else []
+
+    def _write(self, ready: list[Finished], paths: list[str], texts: list[bytes]) -> list[int]:
+        times_ns = [finished.file.modified_ns for finished in ready]
+        encoded = [os.fsencode(path) for path in paths]
+        return write_files(encoded, texts, times_ns, os.fsencode(self._temporary), self._folder.durable)
 
 
 def sync_folder(folder: str) -> None:

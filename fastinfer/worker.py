@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import NamedTuple
 
-from .encode import encode_json
+from .encode import encode_json, encode_json_bodies
 from .errors import InputError
 from .executor import Executor, ExecutorPool
-from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, Chunk, CsvOptions, InputFile, Part, read_bodies, read_chunks
+from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, Chunk, CsvOptions, Group, InputFile, Part, read_chunks, read_groups
 from .kernels import BYTE_ORDER_MARK, CODES, CsvParser, count_lines, csv_error, find_line_start
 from .model import Model
-from .outputs import OutputFile, OutputFolder, OutputWriter, Reject
+from .outputs import Finished, OutputFile, OutputFolder, OutputWriter, Reject
 from .plan import Shard
 
 # What stands in the place of a record that was put aside.
@@ -142,6 +142,14 @@ class _Segment(NamedTuple):
     last: bool = False  # the end of the output
 
 
+class _Files(NamedTuple):
+    """Whole small files in the batch that is being filled, one behind another from row ``first`` on."""
+
+    files: list[InputFile]
+    counts: list[int]  # rows of each
+    first: int
+
+
 class _ShardRun:
     def __init__(self, shard: Shard, job: Job, executor: Executor, stop: threading.Event) -> None:
         self.shard = shard
@@ -157,16 +165,18 @@ class _ShardRun:
         self.flat = executor.input.reshape(-1)
         self.filled = 0  # values in the batch
         self.begin = 0  # where in the batch the values behind the last segment begin
-        self.segments: list[_Segment] = []
+        self.segments: list[_Segment | _Files] = []
         self.rejects: list[Reject] = []
 
     def run(self) -> ShardReport:
         try:
-            for place, (item, chunks) in enumerate(self._read()):
-                self.report.failed_at = place
+            for item in self._read():
                 if self.stop.is_set():
                     break
-                self._transform(self.writer.open(item), chunks)
+                if isinstance(item, Group):
+                    self._transform_group(item)
+                else:
+                    self._transform(item, read_chunks(item, self.buffer, self.job.line_bytes))
         except Stopped:
             pass
         except Exception as error:
@@ -180,32 +190,61 @@ class _ShardRun:
             self.report.error = self.report.error or error
         return self.report
 
-    def _read(self) -> Iterator[tuple[InputFile | Part, Iterator[Chunk]]]:
-        """The shard's items and their bytes, on the clock of the stage."""
-        bodies = read_bodies(self.shard.items, self.buffer, self.job.line_bytes)
+    def _read(self) -> Iterator[Group | InputFile | Part]:
+        """The shard's items, on the clock of the stage."""
+        groups = read_groups(self.shard.items, self.buffer)
         while True:
             started = perf_counter()
-            body = next(bodies, None)
+            item = next(groups, None)
             self.seconds["read"] += perf_counter() - started
-            if body is None:
+            if item is None:
                 return
-            yield body
+            yield item
 
-    def _transform(self, output: OutputFile, chunks: Iterator[Chunk]) -> None:
+    def _transform_group(self, group: Group) -> None:
+        """Parses small files into the batch in one call, as far as they are plain; the others one by one."""
+        first = 0
+        while first < len(group.files) and not self.stop.is_set():
+            started = perf_counter()
+            counts = self._parse_plain(group, first)
+            self.seconds["parse"] += perf_counter() - started
+            if counts:
+                files = group.files[first : first + len(counts)]
+                self.segments.append(_Files(files, counts, self.filled // self.row_values))
+                self.filled += sum(counts) * self.row_values
+                self.report.failed_at += len(counts)
+                first += len(counts)
+            if first < len(group.files):
+                # There is an error in it, or it goes beyond the batch.
+                self._transform(group.files[first], group.chunks(first))
+                first += 1
+
+    def _parse_plain(self, group: Group, first: int) -> list[int]:
+        """Rows of each file from ``first`` on that is whole records and nothing else, up to one that is not."""
+        if self.job.csv.skip_header:
+            return []
+        columns = self.row_values if self.job.quarantine else 0
+        return self.parser.parse_bodies(
+            self.buffer, group.bounds, first, self.flat, self.filled, self.row_values, columns
+        )
+
+    def _transform(self, item: InputFile | Part, chunks: Iterator[Chunk]) -> None:
         """Parses an item into the batch; its rows are predicted when that is full."""
+        output = self.writer.open(item)
         self.begin = self.filled
         try:
             self._parse(output, chunks)
         except BaseException as error:
             # None of it comes out, what is in the batch already included.
             self.filled = self.begin
-            self.segments = [segment for segment in self.segments if segment.output is not output]
+            self.segments = [each for each in self.segments if isinstance(each, _Files) or each.output is not output]
             output.drop()
             if not (self.job.quarantine and isinstance(error, InputError)):
                 raise
             self._reject(output.file, error, None)
         else:
             self._close_segment(output, last=True)
+        self.report.failed_at += 1
 
     def _parse(self, output: OutputFile, chunks: Iterator[Chunk]) -> None:
         """Parses chunks into the batch, running it each time it is full."""
@@ -325,7 +364,13 @@ class _ShardRun:
         self.seconds["forward"] += forwarded - started
         row_shape = self.executor.output_shape
         written = self.seconds["write"]
-        for output, first, stop, rejected, last in segments:
+        for segment in segments:
+            if isinstance(segment, _Files):
+                files, counts, first = segment
+                texts = encode_json_bodies(predictions[first : first + sum(counts)], row_shape, counts)
+                self._finish_files(files, texts, counts)
+                continue
+            output, first, stop, rejected, last = segment
             if stop > first:
                 output.add_rows(encode_json(predictions[first:stop], row_shape), stop - first)
             if rejected:
@@ -340,24 +385,29 @@ class _ShardRun:
         self._count(self.writer.finish(output))
         self.seconds["write"] += perf_counter() - started
 
+    def _finish_files(self, files: list[InputFile], texts: list[bytes], counts: list[int]) -> None:
+        started = perf_counter()
+        self._count(self.writer.finish_files(files, texts, counts))
+        self.seconds["write"] += perf_counter() - started
+
     def _write(self) -> None:
         started = perf_counter()
         self._count(self.writer.flush())
         self.seconds["write"] += perf_counter() - started
 
-    def _count(self, outputs: list[OutputFile]) -> None:
+    def _count(self, named: list[Finished]) -> None:
         report = self.report
-        for output in outputs:
-            report.images += output.rows
-            if output.part is None:
+        for file, part, rows in named:
+            report.images += rows
+            if part is None:
                 report.files += 1
-                report.bytes_read += output.file.size
+                report.bytes_read += file.size
             else:
-                report.parts.append(output.part)
-                report.bytes_read += output.part.stop - output.part.start
+                report.parts.append(part)
+                report.bytes_read += part.stop - part.start
 
 
 def _count_lines_before(file: InputFile, end: int) -> int:
     """Lines before byte ``end`` of a file, where a chunk begins; read again, since only an error asks."""
     buffer = bytearray(CHUNK_BYTES)
-    return sum(count_lines(buffer, 0, chunk.stop) for chunk in read_chunks(file, buffer, 0, end)) if end else 0
+    return sum(count_lines(buffer, 0, chunk.stop) for chunk in read_chunks(Part(file, 0, end, 0), buffer)) if end else 0

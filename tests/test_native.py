@@ -11,7 +11,7 @@ from tests.conftest import skip
 ROOT = Path(__file__).parent.parent
 
 
-def make(target: str) -> "subprocess.CompletedProcess[str]":
+def make(target: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["make", "--silent", target], cwd=ROOT, capture_output=True, text=True)
 
 

@@ -27,7 +27,7 @@ def make(folder: OutputFolder, *sources: InputFile, text: bytes = b"[[1.0]]") ->
         output.add_rows(text, 1)
         named += writer.finish(output)
     named += writer.flush()
-    return [output.file.key for output in named]
+    return [finished.file.key for finished in named]
 
 
 def test_an_output_has_its_name_only_when_finished(tmp_path: Path) -> None:
@@ -37,10 +37,10 @@ def test_an_output_has_its_name_only_when_finished(tmp_path: Path) -> None:
     large.add_rows(b"y", 1)
     small.add_rows(b"z", 1)
     assert os.listdir(tmp_path / "a") == [f"{TEMPORARY_PREFIX}w"]
-    assert writer.finish(large) == [large]
+    assert [finished.file for finished in writer.finish(large)] == [large.file]
     assert writer.finish(small) == []
     assert os.listdir(tmp_path / "a") == ["b.csv.out"]
-    assert writer.flush() == [small]
+    assert [finished.file for finished in writer.flush()] == [small.file]
     assert (tmp_path / "a" / "b.csv.out").read_bytes() == b"[" + b"x" * (BUFFER_BYTES + 1) + b", y]"
     assert (tmp_path / "a" / "c.csv.out").read_bytes() == b"[z]"
     assert writer.flush() == []
