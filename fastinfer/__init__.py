@@ -7,21 +7,36 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError
+from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError, WorkerDied
 
 if TYPE_CHECKING:
+    from .engine import Summary
+    from .options import Options
     from .transformer import Transformer
 
 __version__ = "0.1.0"
-__all__ = ["ConfigError", "FastinferError", "InputError", "ModelError", "OutputError", "Transformer", "__version__"]
+__all__ = [
+    "ConfigError",
+    "FastinferError",
+    "InputError",
+    "ModelError",
+    "Options",
+    "OutputError",
+    "Summary",
+    "Transformer",
+    "WorkerDied",
+    "__version__",
+]
+
+# Where the names live that are imported when they are asked for: `python -m fastinfer.transform --help` should not wait
+# for NumPy.
+_LATE = {"Options": "options", "Summary": "engine", "Transformer": "transformer"}
 
 
 def __getattr__(name: str) -> Any:
-    # Not imported at the top: `python -m fastinfer.transform --help` should not wait for NumPy.
-    if name == "Transformer":
-        from .transformer import Transformer
-
-        return Transformer
+    if name in _LATE:
+        return getattr(importlib.import_module(f".{_LATE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

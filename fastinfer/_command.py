@@ -10,6 +10,7 @@ calls it and is the only place that knows codes:
 2      an option or the machine is (:class:`~fastinfer.errors.ConfigError`, and what argparse refuses)
 3      the model is (:class:`~fastinfer.errors.ModelError`)
 4      a result cannot be written (:class:`~fastinfer.errors.OutputError`)
+5      a worker process died twice on the same inputs (:class:`~fastinfer.errors.WorkerDied`)
 130    interrupted (Ctrl-C)
 141    whoever reads stdout has gone (as a shell reports SIGPIPE)
 =====  ==========================================================================
@@ -26,10 +27,16 @@ import sys
 from collections.abc import Sequence
 from typing import Callable, Optional
 
-from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError
+from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError, WorkerDied
 
 EXIT_OK = 0
-EXIT_CODES: dict[type[FastinferError], int] = {InputError: 1, ConfigError: 2, ModelError: 3, OutputError: 4}
+EXIT_CODES: dict[type[FastinferError], int] = {
+    InputError: 1,
+    ConfigError: 2,
+    ModelError: 3,
+    OutputError: 4,
+    WorkerDied: 5,
+}
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 # What the system answers when there is no room.

@@ -13,8 +13,6 @@ import sys
 import warnings
 from typing import Any
 
-import numpy as np
-
 from .errors import ConfigError
 
 # What `np.NAME` meant before NumPy 1.24 took the names away; mxnet 1.9.1 reads them at import and in its operators.
@@ -40,6 +38,8 @@ def load_mxnet(settings: dict[str, str] | None = None) -> Any:
         return sys.modules["mxnet"]
     for name, value in (settings or {}).items():
         os.environ.setdefault(name, value)
+
+    import numpy as np
 
     for name, meaning in REMOVED_ALIASES.items():
         if name not in np.__dict__:
@@ -82,16 +82,24 @@ def _start_engine(mxnet: Any) -> None:
         os.close(nowhere)
 
 
-def ndarray_memory(array: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The memory of a float32 NDArray in host memory, as a flat NumPy array: what is written there, MXNet reads.
+def ndarray_memory(array: Any) -> Any:
+    """The memory of an NDArray as a flat, writable buffer of float32: what is written there, MXNet reads.
 
-    The caller keeps ``array`` alive, and waits for MXNet before reading or writing.
+    Operators that were queued on it run to their end first. The caller keeps ``array`` alive, and has MXNet done with it
+    before writing again.
+
+    Raises:
+        ValueError: it is not dense, not float32, or not in host memory.
     """
     mxnet = load_mxnet()
-    pointer = ctypes.c_void_p()
-    mxnet.base.check_call(mxnet.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(pointer)))
-    assert pointer.value is not None  # an NDArray of no elements has no memory; none is bound
-    return np.frombuffer((ctypes.c_float * array.size).from_address(pointer.value), dtype=np.float32)
+    if array.stype != "default" or array.context.device_type not in ("cpu", "cpu_pinned", "cpu_shared"):
+        raise ValueError(f"expected a dense NDArray on the CPU, not {array.stype} on {array.context}")
+    if array.dtype.__name__ != "float32":
+        raise ValueError(f"expected an NDArray of float32, not of {array.dtype.__name__}")
+    array.wait_to_read()
+    address = ctypes.c_void_p()
+    mxnet.base.check_call(mxnet.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
+    return (ctypes.c_float * array.size).from_address(address.value or 0)
 
 
 def first_line(error: Exception) -> str:

@@ -12,21 +12,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import worker
-from .errors import FastinferError
+from .errors import WorkerDied
 from .inputs import Part
 from .plan import Shard
 from .worker import Job, ShardReport, run_shard
 
-BACKENDS = ("threads", "processes")
-
 # How long an interrupted run waits for its workers to leave off.
 STOP_TIMEOUT_S = 1.5
-
-
-class WorkerDied(FastinferError):
-    """A worker process died on a shard, and died again when the shard was tried alone."""
-
-    code = "worker_died"
 
 
 def run_on_threads(shards: Iterable[Shard], job: Job, workers: int, stop: threading.Event) -> Iterator[ShardReport]:
@@ -51,7 +43,8 @@ def run_on_threads(shards: Iterable[Shard], job: Job, workers: int, stop: thread
 
     try:
         tasks = (delayed(run)(shard) for shard in _until(stop, shards))
-        yield from Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")(tasks)
+        parallel: Any = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
+        yield from parallel(tasks)
     except BaseException:
         # Ctrl-C: workers leave off at their next batch; what they have finished stays, what they have not is cleared away.
         stop.set()
@@ -102,7 +95,7 @@ def _pass(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, worker
             yield delayed(run_shard)(shard, job)
 
     # At least two, as joblib runs a single worker in this process.
-    parallel = Parallel(n_jobs=max(2, workers), backend="loky", return_as="generator_unordered", batch_size=1)
+    parallel: Any = Parallel(n_jobs=max(2, workers), backend="loky", return_as="generator_unordered")
     for report in parallel(tasks()):
         under_way.pop(report.number, None)
         yield report

@@ -32,7 +32,7 @@ def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
         ConfigError: ``no_such_device`` where a GPU is named that this machine, or this build of MXNet, does not have.
     """
     mxnet = load_mxnet()
-    gpus = _count_gpus(mxnet) if any(kind == "gpu" for kind, _ in devices) else 0
+    gpus = count_gpus(mxnet) if any(kind == "gpu" for kind, _ in devices) else 0
     for kind, index in devices:
         if kind == "gpu" and index >= gpus:
             built = mxnet.runtime.Features().is_enabled("CUDA")
@@ -47,7 +47,8 @@ def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
     return [mxnet.Context(kind, index) for kind, index in devices]
 
 
-def _count_gpus(mxnet: Any) -> int:
+def count_gpus(mxnet: Any) -> int:
+    """GPUs that MXNet can use here."""
     try:
         return int(mxnet.context.num_gpus())
     except mxnet.base.MXNetError:  # a build with CUDA on a machine without its driver

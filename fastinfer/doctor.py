@@ -1,6 +1,6 @@
 """What this machine and this installation are: ``python -m fastinfer.doctor``.
 
-Words on standard output, or one JSON object with ``--json``. The exit code is 0 where models can be run, 1 where mxnet
+Words on standard output, or one JSON object with ``--json``. The exit code is 0 where models can be run, 2 where mxnet
 cannot be imported; the report is printed in both cases.
 """
 
@@ -11,11 +11,14 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 from . import machine
+from ._command import run_command
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
+from .devices import count_gpus
 from .errors import ConfigError, FastinferError
 
 PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", "Pillow", "boto3")
@@ -53,21 +56,26 @@ def diagnose() -> dict[str, Any]:
         return report
     features = mxnet.runtime.Features()
     report["mxnet"]["features"] = sorted(name for name in features if features.is_enabled(name))
-    report["mxnet"]["gpus"] = mxnet.context.num_gpus() if features.is_enabled("CUDA") else 0
+    report["mxnet"]["gpus"] = count_gpus(mxnet)
     return report
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(_doctor, argv)
+
+
+def _doctor(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m fastinfer.doctor", description="Shows machine and installation.")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of words")
-    as_json = parser.parse_args(arguments).json
+    as_json = parser.parse_args(argv).json
     report = diagnose()
     if as_json:
         print(json.dumps(report, indent=2))
     else:
         for name, value in _lines(report):
             print(f"{name:<14} {value}")
-    return 1 if "error" in report["mxnet"] or "isa_error" in report else 0
+    return 2 if "error" in report["mxnet"] or "isa_error" in report else 0
 
 
 def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,79 +15,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
-from . import __version__, machine
-from ._kernels import CsvParser
+from . import machine
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
-from .backends import BACKENDS, WorkerDied, run_on_processes, run_on_threads
+from .backends import run_on_processes, run_on_threads
 from .devices import open_contexts, parse_device
-from .errors import ConfigError, InputError, OutputError
+from .errors import ConfigError, InputError, OutputError, WorkerDied
 from .executor import ROWS_PER_EXACT_GRAPH, Executor
 from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, CsvOptions, InputFile, Part, cut_file, find_inputs
-from .invariance import find_batch_size, is_invariant, remembered
+from .invariance import CANDIDATES, find_batch_size, is_invariant, remembered
 from .model import Model
+from .options import CPU_ISA_VARIABLE, Options, circumstances, numeric_environment, reading
 from .outputs import BUFFER_BYTES, REJECTS, OutputFolder
 from .plan import PART_BYTES, plan_shards
 from .worker import STAGES, Job, ShardReport
-
-ON_ERROR = ("stop", "quarantine")
-
-# The names that oneDNN 2, which MXNet 1.9 is built with, reads from DNNL_MAX_CPU_ISA.
-CPU_ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
-CPU_ISAS = ("SSE41", "AVX", "AVX2", "AVX512_MIC", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a run is done. The defaults are the command's.
-
-    Attributes:
-        exact: the container's bytes: each row computed as at batch size 1.
-        batch_size: rows of one forward pass; None: the probe chooses one that makes rows independent of their place.
-        workers: threads, each with its own bound graph; None: one a core, or one a GPU.
-        device: ``cpu``, ``gpu``, ``gpu:0,1``.
-        overwrite: make outputs anew that are there already.
-        comment: a character from which on the rest of a line is skipped.
-        missing: the value of an empty cell; without it an empty cell is an error.
-        skip_header: whether the first line of each file is passed over.
-        backend: ``threads``, or ``processes`` for isolation.
-        on_error: ``stop`` at the first bad record, or ``quarantine``: put bad records aside in ``_rejects.jsonl`` and go
-            on. With ``quarantine`` a line is a record, and ``null`` stands in a bad one's place.
-        max_errors: how many records may be put aside; None for any number.
-        memory_limit: bytes that this process may hold; a line too long for it is an error. None: 256 MiB a line.
-        durable: whether outputs are on the disk, not only in the system's memory, before they get their names.
-        cpu_isa: the instruction set that oneDNN may use at the most, such as ``AVX2``, so that machines of different
-            kinds give the same bytes; None: what the CPU has.
-    """
-
-    exact: bool = False
-    batch_size: int | None = None
-    workers: int | None = None
-    device: str = "cpu"
-    overwrite: bool = False
-    comment: str | None = None
-    missing: float | None = None
-    skip_header: bool = False
-    backend: str = "threads"
-    on_error: str = "stop"
-    max_errors: int | None = None
-    memory_limit: int | None = None
-    durable: bool = False
-    cpu_isa: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value}")
-        parse_device(self.device)
-        for name, choices in (("backend", BACKENDS), ("on_error", ON_ERROR), ("cpu_isa", (None, *CPU_ISAS))):
-            value = getattr(self, name)
-            if value not in choices:
-                listed = ", ".join(choice for choice in choices if choice)
-                raise ConfigError(f"{name} must be one of {listed}, found {value!r}")
-        if self.max_errors is not None and (self.max_errors < 0 or self.on_error != "quarantine"):
-            raise ConfigError("max_errors is a number of at least 0, and goes with on_error='quarantine'")
-        CsvParser(comment=self.comment)
 
 
 @dataclass
@@ -135,7 +75,7 @@ def transform(
     model: Model,
     source: str,
     output: str,
-    options: Options = Options(),
+    options: Options | None = None,
     *,
     progress: Callable[[ShardReport], None] | None = None,
     stop: threading.Event | None = None,
@@ -146,7 +86,7 @@ def transform(
         model: see :func:`fastinfer.model.load_model`.
         source: a folder, a file or a glob.
         output: the folder of the results; ``KEY.out`` for each input.
-        options: how.
+        options: how; None: the defaults.
         progress: called with each finished shard's report, from the calling thread.
         stop: set it from another thread to end the run early; finished outputs stay.
 
@@ -155,6 +95,7 @@ def transform(
         ModelError, OutputError, ConfigError: as their names say.
     """
     started = time.perf_counter()
+    options = options or Options()
     stop = stop or threading.Event()
     inputs = find_inputs(source)
     # The first input is asked for at once: a wrong path should fail before MXNet's import takes its seconds.
@@ -183,19 +124,11 @@ def transform(
     )
     record = {
         "depends_on": {
-            "fastinfer": __version__,
+            **circumstances(model, options),
+            **reading(options),
             "mxnet": mxnet.__version__,
-            "model": model.digest,
-            "mode": "exact" if options.exact else "default",
+            "environment": numeric_environment(),
             "batch_size": None if row_wise else batch_size,
-            "device": devices[0][0],
-            "cpu": machine.cpu_name(),
-            "cpu_features": machine.cpu_features(),
-            "cpu_isa": os.environ.get(CPU_ISA_VARIABLE),
-            "comment": options.comment,
-            "missing": None if options.missing is None else repr(options.missing),
-            "skip_header": options.skip_header,
-            "on_error": options.on_error,
         },
         "model_path": os.path.abspath(model.path),
         "source": os.path.abspath(source),
@@ -351,17 +284,13 @@ def _choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options)
         return options.batch_size or ROWS_PER_EXACT_GRAPH, True, True
     if options.batch_size is not None:
         return options.batch_size, False, is_invariant(bind(options.batch_size))
-    # All that the answer depends on.
-    circumstances = {
-        "fastinfer": __version__,
+    asked = {
+        **circumstances(model, options),
         "mxnet": mxnet.__version__,
-        "model": model.digest,
-        "device": str(context),
-        "cpu": machine.cpu_name(),
-        "cpu_features": machine.cpu_features(),
-        "cpu_isa": os.environ.get(CPU_ISA_VARIABLE),
+        "environment": numeric_environment(),
+        "candidates": CANDIDATES,
     }
-    batch_size = remembered(circumstances, lambda: find_batch_size(bind, model.row_values))
+    batch_size = remembered(asked, lambda: find_batch_size(bind, model.row_values))
     if batch_size is not None:
         return batch_size, False, True
     # Row by row, at the container's batch size, every model is invariant.

@@ -80,6 +80,12 @@ class ConfigError(FastinferError, ValueError):
     code = "bad_option"
 
 
+class WorkerDied(FastinferError):
+    """A worker process died on a shard, and died again when the shard was tried alone."""
+
+    code = "worker_died"
+
+
 def quote(found: bytes | str) -> str:
     """The found text as a message shows it: cut to 60 characters, unprintable bytes escaped."""
     text = found.decode("utf-8", "backslashreplace") if isinstance(found, bytes) else found

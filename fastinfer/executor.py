@@ -40,7 +40,6 @@ class Executor:
 
     def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
         self.batch_size = batch_size
-        self._mxnet = mxnet
         try:
             symbol = mxnet.sym.load_json(model.symbol)
             arguments, auxiliary = _split_params(mxnet.nd.load_frombuffer(model.params))
@@ -63,7 +62,8 @@ class Executor:
         else:
             self._device_data = None
         self._data = data  # keeps alive the memory that `input` shows
-        self.input = ndarray_memory(data).reshape(batch_size, model.row_values)
+        memory = np.frombuffer(ndarray_memory(data), dtype=np.float32)
+        self.input = memory.reshape(batch_size, model.row_values)
 
     def forward(self) -> NDArray[np.float32]:
         """Runs the batch that stands in ``input``.

@@ -51,7 +51,7 @@ def remembered(circumstances: dict[str, Any], find: Callable[[], int | None]) ->
     path = Path(base, "fastinfer", "batch-size", f"{name}.json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["circumstances"] == circumstances and kept["batch_size"] in (*CANDIDATES, None):
+        if kept["circumstances"] == json.loads(json.dumps(circumstances)) and kept["batch_size"] in (*CANDIDATES, None):
             batch_size: int | None = kept["batch_size"]
             return batch_size
     batch_size = find()

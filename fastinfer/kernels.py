@@ -14,7 +14,6 @@ what is refused stands in docs/kernels.md. The instruction set is chosen at impo
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +28,7 @@ from ._kernels import (
     format_json_rows,
 )
 from ._kernels import format_json as _format_json
+from ._mxnet import ndarray_memory
 from .errors import FOUND_LIMIT, InputError, quote
 
 if TYPE_CHECKING:
@@ -172,15 +172,7 @@ def float32_memory(array: Any) -> tuple[tuple[int, ...], Any]:
             return memoryview(array).shape or (), array
         except (TypeError, BufferError) as error:
             raise ValueError(f"expected a float32 array, not {type(array).__name__}") from error
-    if array.stype != "default" or array.context.device_type not in ("cpu", "cpu_pinned", "cpu_shared"):
-        raise ValueError(f"expected a dense NDArray on the CPU, not {array.stype} on {array.context}")
-    if array.dtype.__name__ != "float32":
-        raise ValueError(f"expected an NDArray of float32, not of {array.dtype.__name__}")
-    # Operators that were queued on it run to their end first; after that the memory is the caller's.
-    array.wait_to_read()
-    address = ctypes.c_void_p()
-    mxnet.base.check_call(mxnet.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
-    return tuple(array.shape), (ctypes.c_float * array.size).from_address(address.value or 0)
+    return tuple(array.shape), ndarray_memory(array)
 
 
 def csv_error(

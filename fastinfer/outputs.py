@@ -73,8 +73,9 @@ class OutputFolder:
         self.durable = durable
         self.resumes = False
         self._prefix = os.path.join(root, "")
-        self._folder: str | None = None
-        self._folder_has_outputs = False
+        self._holds_lock = False
+        # Folders cleared of what a killed run left, and whether they hold outputs to go on from.
+        self._swept: dict[str, bool] = {}
         self._part_folders: set[str] = set()
 
     @contextlib.contextmanager
@@ -105,6 +106,7 @@ class OutputFolder:
                     path=self.root,
                     hint="wait, or name another folder",
                 ) from error
+            self._holds_lock = True
             self.resumes = self._check_record(record, overwrite)
             self._keep_rejects()
             self.write_record(record)
@@ -112,9 +114,18 @@ class OutputFolder:
         finally:
             os.close(lock)
 
-    def look(self, *, overwrite: bool) -> None:
-        """Takes the outputs in the folder for this run's own, for a look at what is left to do. Nothing is written."""
-        self.resumes = not overwrite and os.path.exists(os.path.join(self.root, RUN_RECORD))
+    def look(self, depends_on: dict[str, Any], *, overwrite: bool) -> None:
+        """Prepares a look at what is left to do. Nothing is written or removed.
+
+        Args:
+            depends_on: what is known of what the bytes depend on.
+            overwrite: as for a run.
+
+        Raises:
+            ConfigError: ``other_run``, as a run would.
+        """
+        if os.path.isdir(self.root):
+            self.resumes = self._check_record({"depends_on": depends_on}, overwrite, partial=True)
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Puts ``record`` in the place of the run's ``_run.json``."""
@@ -125,10 +136,10 @@ class OutputFolder:
     def has(self, item: InputFile) -> bool:
         """Whether the output of ``item`` as it is now stands there."""
         folder = item.key.rpartition("/")[0]
-        if folder != self._folder:
-            # Inputs come folder by folder.
-            self._folder, self._folder_has_outputs = folder, self._sweep(folder)
-        return self._folder_has_outputs and self._is_current(self.path(item), item)
+        if folder not in self._swept:
+            # Once, and before this run writes there: what looks left over is.
+            self._swept[folder] = self._sweep(folder)
+        return self._swept[folder] and self._is_current(self.path(item), item)
 
     def has_part(self, part: Part) -> bool:
         """Whether an earlier run has finished that part of an output."""
@@ -190,8 +201,8 @@ class OutputFolder:
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def _check_record(self, record: dict[str, Any], overwrite: bool) -> bool:
-        """Whether outputs in the folder may be taken as this run's own."""
+    def _check_record(self, record: dict[str, Any], overwrite: bool, *, partial: bool = False) -> bool:
+        """Whether outputs in the folder may be taken as this run's own; ``partial``: as far as the record goes."""
         path = os.path.join(self.root, RUN_RECORD)
         if overwrite:
             return False
@@ -217,7 +228,7 @@ class OutputFolder:
         current = record["depends_on"]
         differing = [
             f"{key} was {earlier.get(key)!r}, is {current.get(key)!r}"
-            for key in {**current, **earlier}
+            for key in (current if partial else {**current, **earlier})
             if earlier.get(key) != current.get(key)
         ]
         if differing:
@@ -277,7 +288,7 @@ class OutputFolder:
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
-                    if entry.name.startswith(TEMPORARY_PREFIX):
+                    if self._holds_lock and _is_left_over(entry.name):
                         os.unlink(entry.path)
                     elif entry.name.startswith(PART_PREFIX):
                         self._part_folders.add(place)
@@ -468,6 +479,12 @@ class OutputWriter:
         times_ns = [finished.file.modified_ns for finished in ready]
         encoded = [os.fsencode(path) for path in paths]
         return write_files(encoded, texts, times_ns, os.fsencode(self._temporary), self._folder.durable)
+
+
+def _is_left_over(name: str) -> bool:
+    """Whether a file of that name is what a killed run was writing."""
+    # The second is how `replacing` calls the file that it makes of parts.
+    return name.startswith(TEMPORARY_PREFIX) or (name.startswith(".") and name.endswith(f"{OUTPUT_SUFFIX}.tmp"))
 
 
 def sync_folder(folder: str) -> None:

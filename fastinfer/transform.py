@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from ._command import run_command
 from .inputs import find_inputs
-from .model import find_model, load_model
+from .model import Model, find_model, load_model
+from .options import Options, circumstances, reading
 from .outputs import REJECTS, OutputFolder
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ bytes that SageMaker Batch Transform's MXNet container gives. Run again, it goes
 finished, of inputs that have not changed, are left alone.
 
 exit codes: 0 done; 1 an input is wrong (also where it was put aside); 2 an option is wrong, or the machine lacks
-something; 3 the model cannot be used; 4 an output cannot be written; 130 interrupted. Finished outputs stay in every case.
+something; 3 the model cannot be used; 4 an output cannot be written; 5 a worker process died twice on the same inputs;
+130 interrupted. Finished outputs stay in every case.
 """
 
 
@@ -127,16 +129,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _transform(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
-    if arguments.dry_run:
-        return _dry_run(arguments)
-    path, origin = find_model(arguments.model)
-    model = load_model(path)
-    if arguments.model is None and not arguments.quiet:
-        _say(f"model: {path} ({origin})")
-
-    # Imported late: --help and --dry-run should not wait for NumPy.
-    from .engine import Options, transform
-
     options = Options(
         exact=arguments.exact,
         batch_size=arguments.batch_size,
@@ -153,6 +145,16 @@ def _transform(argv: Sequence[str] | None) -> int:
         durable=arguments.durable,
         cpu_isa=arguments.cpu_isa,
     )
+    path, origin = find_model(arguments.model)
+    model = load_model(path)
+    if arguments.model is None and not arguments.quiet:
+        _say(f"model: {path} ({origin})")
+    if arguments.dry_run:
+        return _dry_run(arguments, model, options)
+
+    # Imported late: --help and --dry-run should not wait for NumPy.
+    from .engine import transform
+
     with _Progress(arguments) as progress:
         summary = transform(model, arguments.input, arguments.output, options, progress=progress.add)
     if not arguments.quiet:
@@ -188,12 +190,10 @@ def describe_stages(summary: Summary) -> str:
     return "\n".join(["stage      seconds  share", *rows])
 
 
-def _dry_run(arguments: argparse.Namespace) -> int:
+def _dry_run(arguments: argparse.Namespace, model: Model, options: Options) -> int:
     """Lists and counts; MXNet is not imported, nothing is written."""
-    path, origin = find_model(arguments.model)
-    load_model(path)
     folder = OutputFolder(arguments.output)
-    folder.look(overwrite=arguments.overwrite)
+    folder.look({**circumstances(model, options), **reading(options)}, overwrite=options.overwrite)
     todo = skipped = size = 0
     for item in find_inputs(arguments.input):
         if folder.has(item):
@@ -202,9 +202,8 @@ def _dry_run(arguments: argparse.Namespace) -> int:
             todo += 1
             size += item.size
     if arguments.json:
-        print(json.dumps({"inputs": todo, "skipped": skipped, "bytes": size, "model": os.fspath(path)}))
+        print(json.dumps({"inputs": todo, "skipped": skipped, "bytes": size, "model": model.path}))
     elif not arguments.quiet:
-        _say(f"model: {path} ({origin})")
         _say(f"would transform {todo:,} inputs ({size:,} bytes) into {arguments.output}; {skipped:,} finished before")
     return 0
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .engine import Options, transform
+from .engine import transform
 from .errors import ConfigError
 from .model import find_model, load_model
+from .options import Options
 
 if TYPE_CHECKING:
     from .engine import Summary
@@ -28,45 +29,20 @@ class Transformer:
     """Runs a model over files.
 
     Args:
-        model: folder or tar archive as SageMaker's training saved it; None: ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else
-            the MNIST model that fastinfer ships.
-        exact: give the container's own bytes (each row computed at batch size 1).
-        batch_size: rows of one forward pass; None: chosen so that a row's bytes do not depend on its batch.
-        workers: how many threads; None: one a core.
-        device: ``cpu``, ``gpu`` or ``gpu:0,1``.
-        overwrite: make outputs anew that an earlier run has finished.
-        comment: a character from which on the rest of a line is skipped.
-        missing: the value of an empty cell; without it an empty cell is an error.
-        skip_header: whether the first line of each file is passed over.
+        model: folder or tar archive as SageMaker's training saved it; None: ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the
+            MNIST model that fastinfer ships.
+        options: keywords of :class:`fastinfer.Options`: ``exact``, ``batch_size``, ``workers``, ``device``, …
 
     Raises:
         ModelError: the model cannot be used.
         ConfigError: an option cannot be.
     """
 
-    def __init__(
-        self,
-        model: str | os.PathLike[str] | None = None,
-        *,
-        exact: bool = False,
-        batch_size: int | None = None,
-        workers: int | None = None,
-        device: str = "cpu",
-        overwrite: bool = False,
-        comment: str | None = None,
-        missing: float | None = None,
-        skip_header: bool = False,
-    ) -> None:
-        self.options = Options(
-            exact=exact,
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            overwrite=overwrite,
-            comment=comment,
-            missing=missing,
-            skip_header=skip_header,
-        )
+    def __init__(self, model: str | os.PathLike[str] | None = None, **options: Any) -> None:
+        try:
+            self.options = Options(**options)
+        except TypeError as error:
+            raise ConfigError(f"{error}", hint="see fastinfer.Options") from None
         self.model = load_model(find_model(model)[0])
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None

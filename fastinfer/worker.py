@@ -31,7 +31,7 @@ OUTPUT_FULL, UNEQUAL_LINE = (
 )
 
 # What a worker's time goes into, in the order of the data.
-STAGES = ("read", "parse", "forward", "format", "write")
+STAGES: tuple[str, ...] = ("read", "parse", "forward", "format", "write")
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,7 @@ class _ShardRun:
         self.begin = 0  # where in the batch the values behind the last segment begin
         self.segments: list[_Segment | _Files] = []
         self.rejects: list[Reject] = []
+        self.counted: tuple[InputFile | None, int, int] = None, 0, 0  # of a file, up to a byte, so many lines
 
     def run(self) -> ShardReport:
         try:
@@ -324,8 +325,20 @@ class _ShardRun:
                 self.parser.position - chunk.start,
                 columns=self.parser.columns,
                 path=file.path,
-                first_line=1 + _count_lines_before(file, chunk.base),
+                first_line=1 + self._lines_before(file, chunk.base),
             )
+
+    def _lines_before(self, file: InputFile, base: int) -> int:
+        """Lines before byte ``base``, where a chunk begins; counted when an error asks, from where the last one did."""
+        counted, begin, lines = self.counted
+        if counted is not file or begin > base:
+            begin, lines = 0, 0
+        if begin < base:
+            buffer = bytearray(CHUNK_BYTES)
+            chunks = read_chunks(Part(file, begin, base, 0), buffer, self.job.line_bytes)
+            lines += sum(count_lines(buffer, 0, chunk.stop) for chunk in chunks)
+        self.counted = file, base, lines
+        return lines
 
     def _put_aside(self, output: OutputFile, chunk: Chunk, error: InputError) -> int:
         """Takes the line at fault out of the batch and leaves its place empty; returns where the next line begins."""
@@ -405,9 +418,3 @@ class _ShardRun:
             else:
                 report.parts.append(part)
                 report.bytes_read += part.stop - part.start
-
-
-def _count_lines_before(file: InputFile, end: int) -> int:
-    """Lines before byte ``end`` of a file, where a chunk begins; read again, since only an error asks."""
-    buffer = bytearray(CHUNK_BYTES)
-    return sum(count_lines(buffer, 0, chunk.stop) for chunk in read_chunks(Part(file, 0, end, 0), buffer)) if end else 0

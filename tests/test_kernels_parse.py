@@ -152,7 +152,9 @@ def test_a_byte_order_mark_counts_only_at_the_start() -> None:
 @given(
     before=st.binary(max_size=40) | st.text("0123456789.e-,", max_size=40).map(str.encode),
     behind=st.binary(max_size=40) | st.text("0123456789.e-,", max_size=40).map(str.encode),
-    cells=st.lists(st.sampled_from([b"0", b"7", b"25", b"255", b"1234", b"0.5", b"0.000000E+00", b"9.960785E-01"]), min_size=1),
+    cells=st.lists(
+        st.sampled_from([b"0", b"7", b"25", b"255", b"1234", b"0.5", b"0.000000E+00", b"9.960785E-01"]), min_size=1
+    ),
 )
 def test_what_stands_around_a_body_does_not_matter(isa: str, before: bytes, behind: bytes, cells: list[bytes]) -> None:
     body = b",".join(cells)
