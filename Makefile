@@ -10,6 +10,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fa
 
 .PHONY: all demo test bench lint clean fuzz sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
+.SECONDARY:
 
 all: .venv/built
 
@@ -17,14 +18,16 @@ all: .venv/built
 	@test -n "$(PYTHON)" || { echo "fastinfer needs Python 3.9 to 3.12 (mxnet 1.9.1 runs on no other): make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv || { echo "no virtual environment could be made: on Debian, apt-get install python3-venv" >&2; exit 2; }
 
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
 .venv/built: .venv/bin/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[report]'
+	$(PIP_INSTALL) '.[report]'
 	@touch $@
 
-# Each group of tools is installed once, and again when pyproject.toml changes.
-.venv/with-%: .venv/built pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
-	@touch $@
+# With a group of tools beside it, which builds the package as well: one build, not two.
+.venv/with-%: .venv/bin/python $(SOURCES)
+	$(PIP_INSTALL) '.[report,$*]'
+	@touch .venv/built $@
 
 # Train on the real MNIST, write the first 1,000 test images as SageMaker's sample set prints them, transform, look.
 demo: .venv/built

@@ -2,7 +2,7 @@
 
 Everything else about the package stands in pyproject.toml. Three switches of the environment, each "1" to turn on:
 
-FASTINFER_BUILD_DEBUG     -O0 -g and assertions
+FASTINFER_BUILD_DEBUG     -O0 -g
 FASTINFER_BUILD_SANITIZE  AddressSanitizer and UndefinedBehaviorSanitizer (preload libasan when running)
 FASTINFER_BUILD_COVERAGE  gcov counters in the kernels, line tracing in the Cython
 """
@@ -24,7 +24,7 @@ macros: "list[tuple[str, str | None]]" = []
 directives = {"language_level": 3, "boundscheck": False, "wraparound": False}
 
 if switch("DEBUG"):
-    compile_args += ["-O0", "-g", "-UNDEBUG"]
+    compile_args += ["-O0", "-g"]
 else:
     # No -march: the kernels choose their instruction set at run time, so one build serves every machine.
     compile_args += ["-O3", "-g0"]

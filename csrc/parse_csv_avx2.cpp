@@ -67,9 +67,6 @@ inline std::uint64_t load8(const char* p) noexcept {
 }
 inline unsigned mask_of(__m256i bytes) noexcept { return static_cast<unsigned>(_mm256_movemask_epi8(bytes)); }
 
-// --- the fixed form
-// ---------------------------------------------------------------------------------------------------
-
 // Reads eight cells at `p`, the last one without its terminator; `exponent_sign` is 'e' or 'E'. False if one of them is
 // of another form, or its exponent outside of -4 .. 3.
 inline bool read_fixed(const char* p, char exponent_sign, float* out) noexcept {
@@ -161,9 +158,6 @@ inline bool read_fixed_run(Reader& reader, const char* stop) noexcept {
   reader.take(static_cast<std::size_t>(out - reader.out));
   return any;
 }
-
-// --- integers
-// ---------------------------------------------------------------------------------------------------------
 
 // Writes those of eight 16-bit words that `mask` names, and zeros up to eight floats.
 inline void write_words(__m128i words, unsigned mask, float* out) noexcept {
@@ -257,9 +251,6 @@ inline bool read_integer_run(Reader& reader, const char* stop) noexcept {
   reader.p = begin_of_cell(p, begin);
   return reader.p != begin;
 }
-
-// --- decimals
-// ---------------------------------------------------------------------------------------------------------
 
 // The number that 16 bytes of value 0 to 9 spell.
 inline std::uint64_t sum_16_digits(__m128i digits) noexcept {
@@ -382,9 +373,6 @@ inline const char* read_decimal(const char* p, float& value) noexcept {
   if (negative) value = -value;
   return end;
 }
-
-// --- the loop
-// ---------------------------------------------------------------------------------------------------------
 
 void read_cells(Reader& reader, const char* first, const char* stop) noexcept {
   const __m256i decimal_zeros = _mm256_set1_epi32(',' << 24 | '0' << 16 | '.' << 8 | '0');

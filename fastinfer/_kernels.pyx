@@ -1,4 +1,4 @@
-# The door to csrc/: take a buffer, release the GIL, call, return. Words, errors and defaults are kernels.py's matter.
+# The door to csrc/: take buffers, let the GIL go, call, return. What errors of the data mean is kernels.py's matter.
 
 import os
 
@@ -32,9 +32,9 @@ cdef const Kernels* _find(isa) except NULL:
     cdef const Kernels* kernels = find_kernels(name)
     if kernels == NULL:
         raise ConfigError(
-            f"FASTINFER_ISA={isa!r} is not an instruction set that this build has and this CPU runs",
+            f"{isa!r} is not an instruction set that this build has and this CPU runs",
             code="unknown_isa",
-            hint=f"one of: {', '.join(available_isas())}",
+            hint=f"FASTINFER_ISA takes one of {', '.join(available_isas())}",
         )
     return kernels
 
@@ -338,9 +338,9 @@ def find_line_start(body, Py_ssize_t position, *, isa=None):
 
 
 # Files that one call reads or writes at the most: the arrays for them live on the stack.
-FILES_PER_CALL = 256
 cdef enum:
     MOST_FILES = 256
+FILES_PER_CALL = MOST_FILES
 
 
 cdef Py_ssize_t _take_paths(list paths, const char** out) except -1:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -26,12 +25,12 @@ from ._command import run_command
 from ._files import make_folder, replacing
 from .errors import ConfigError, InputError, quote
 from .idx import read_labels
+from .samples import SAMPLE_NAME
 
 GREY_RAMP = " .:-=+*#%@"
 HALF_BLOCKS = " ▀▄█"
 # Pixels from here on are drawn as ink by the half blocks.
 INK = 0.35
-_SAMPLE_NAME = re.compile(r"data-(0|[1-9][0-9]*)\.csv")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def sample_files(samples: Path) -> list[Path]:
     """
     if not samples.is_dir():
         raise InputError("no such folder", code="folder_missing", path=str(samples))
-    matches = (_SAMPLE_NAME.fullmatch(path.name) for path in samples.iterdir())
+    matches = (SAMPLE_NAME.fullmatch(path.name) for path in samples.iterdir())
     numbers = sorted(int(match[1]) for match in matches if match)
     if not numbers:
         raise InputError("no data-N.csv in this folder", code="file_missing", path=str(samples))

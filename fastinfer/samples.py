@@ -26,7 +26,7 @@ from .errors import ConfigError, OutputError
 from .idx import read_images
 
 FORMATS = ("sample", "integers", "repr")
-_OWN_NAME = re.compile(r"data-(0|[1-9][0-9]*)\.csv")
+SAMPLE_NAME = re.compile(r"data-(0|[1-9][0-9]*)\.csv")
 
 
 def cell_table(cell_format: str) -> list[bytes]:
@@ -81,7 +81,7 @@ def write_samples(
     files = -(-len(lines) // rows_per_file)
     folder = Path(out)
     make_folder(folder)
-    matches = (_OWN_NAME.fullmatch(path.name) for path in folder.iterdir())
+    matches = (SAMPLE_NAME.fullmatch(path.name) for path in folder.iterdir())
     left_over = sorted(int(match[1]) for match in matches if match and int(match[1]) >= files)
     if left_over:
         raise OutputError(

@@ -19,7 +19,6 @@ import math
 import os
 import pickle
 import re
-import resource
 import sys
 import tarfile
 import time
@@ -40,12 +39,13 @@ from .checkpoint import Checkpoint, checkpoint_epochs, network_signature, newest
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, ModelError, OutputError, quote
 from .idx import read_channel
+from .machine import peak_memory_bytes
+from .model import MODEL_FILES, PARAMS_NAME, SHAPES_NAME, SYMBOL_NAME
 
 CLASSES = 10
 HIDDEN = (128, 64)
 DEFAULT_SEED = 2
 SAGEMAKER_CHECKPOINTS = Path("/opt/ml/checkpoints")
-MODEL_FILES = ("model-symbol.json", "model-0000.params", "model-shapes.json")
 BATCHES_A_LINE = 100
 
 # benchmarks/bench_train.py found these; none changes a bit of the result. With them the parameters do not depend on the
@@ -425,7 +425,7 @@ def _save_model(mx: Any, module: Any, config: TrainConfig) -> None:
     folder = Path(config.model_dir)
     arguments, auxiliary = module.get_params()
     shapes = [{"name": data.name, "shape": list(data.shape)} for data in module.data_shapes]
-    symbol_path, params_path, shapes_path = (folder / name for name in MODEL_FILES)
+    symbol_path, params_path, shapes_path = folder / SYMBOL_NAME, folder / PARAMS_NAME, folder / SHAPES_NAME
     # All three are written before the first takes its name.
     with replacing(symbol_path) as symbol_file, replacing(params_path) as params_file, replacing(shapes_path) as file:
         _save_symbol(mx, str(symbol_file), module.symbol)
@@ -573,7 +573,7 @@ def _run(argv: Sequence[str] | None) -> None:
         print(json.dumps(asdict(report)))
     if not arguments.quiet:
         count = report.epochs - report.first_epoch + 1
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        memory = peak_memory_bytes() / (1 << 20)
         print(
             f"trained {count} epochs of {report.rows:,} images in {report.seconds:.1f} s ({report.images_per_s:,.0f} "
             f"images/s, {memory:,.0f} MiB at most), validation accuracy {report.validation_accuracy[-1]:.4f}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -106,10 +107,10 @@ def test_a_file_that_vanished_is_an_error(tmp_path: Path) -> None:
     size=st.integers(2, 40),
 )
 def test_chunks_are_the_file_cut_at_line_ends(content: bytes, size: int) -> None:
-    path = "/dev/shm/fastinfer-test-chunks" if os.path.isdir("/dev/shm") else "/tmp/fastinfer-test-chunks"
-    with open(path, "wb") as file:
+    with tempfile.NamedTemporaryFile() as file:
         file.write(content)
-    try:
+        file.flush()
+        path = file.name
         buffer = bytearray(size)
         read = b""
         for _, stop, base in read_chunks(next(find_inputs(path)), buffer):
@@ -119,8 +120,6 @@ def test_chunks_are_the_file_cut_at_line_ends(content: bytes, size: int) -> None
                 assert not (read.endswith(b"\r") and buffer[:1] == b"\n")
             read += buffer[:stop]
         assert read == content
-    finally:
-        os.unlink(path)
 
 
 def test_a_line_without_end_is_refused(tmp_path: Path) -> None:

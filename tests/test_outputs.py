@@ -82,6 +82,18 @@ def test_a_second_run_takes_what_the_first_finished(tmp_path: Path) -> None:
         assert not folder.has(item("a.csv"))
 
 
+def test_a_folder_that_inputs_come_back_to_is_not_swept_again(tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        assert not folder.has(item("a.csv"))
+        output = OutputWriter(folder, "w").open(item("a.csv"))
+        output.add_rows(b"x" * (BUFFER_BYTES + 1), 1)
+        assert not folder.has(item("b/x.csv"))
+        assert not folder.has(item("z.csv"))
+        output.take()
+        output.finish()
+    assert (tmp_path / "a.csv.out").exists()
+
+
 @pytest.mark.parametrize("change_ns", [-1, 1])
 def test_an_input_that_changed_since_is_not_finished(change_ns: int, tmp_path: Path) -> None:
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:

@@ -20,8 +20,6 @@ from fastinfer.outputs import TEMPORARY_PREFIX
 from fastinfer.transform import main
 from tests.conftest import csv, read_tree
 
-Run = "subprocess.CompletedProcess[str]"
-
 
 def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
@@ -84,6 +82,20 @@ def test_help_and_dry_run_do_not_import_the_heavy_parts(samples: Path, mlp: Path
         assert done.stderr == "[]\n"
     assert json.loads(done.stdout) == {"inputs": 30, "skipped": 0, "bytes": 30 * 10_192, "model": str(mlp)}
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_tells_what_is_left_and_touches_nothing(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    transform(load_model(mlp), str(samples), str(output))
+    (output / "a" / "data-1.csv.out").unlink()
+    (output / "a" / ".fastinfer-1-2").write_bytes(b"another run may be writing this")
+    before = {path: path.stat().st_ctime_ns for path in sorted(output.rglob("*"))}
+    done = command(samples, output, "--model", mlp, "--dry-run", "--json")
+    assert (done.returncode, json.loads(done.stdout)["inputs"], json.loads(done.stdout)["skipped"]) == (0, 1, 29)
+    refused = command(samples, output, "--model", mlp, "--dry-run", "--exact")
+    assert (refused.returncode, "mode was 'default', is 'exact'" in refused.stderr) == (2, True)
+    assert command(samples, output, "--dry-run", "--device", "tpu").returncode == 2
+    assert {path: path.stat().st_ctime_ns for path in sorted(output.rglob("*"))} == before
 
 
 def test_a_second_run_does_what_is_left(samples: Path, mlp: Path, tmp_path: Path) -> None:
@@ -152,13 +164,16 @@ def test_a_bad_record_is_named_and_what_is_finished_stays(
     assert list(read_tree(tmp_path / "out")) == ["a.csv.out", "b.csv.out", "c.csv.out"]
 
 
-def test_the_first_bad_file_in_order_is_named_whatever_worker_meets_it(linear: Path, tmp_path: Path) -> None:
+def test_the_first_bad_file_of_those_met_is_named(linear: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for number in range(8):
-        (source / f"{number}.csv").write_bytes(b"x\n")
-    with pytest.raises(InputError, match=r"/0\.csv"):
-        transform(load_model(linear), str(source), str(tmp_path / "out"), Options(workers=1))
+        (source / f"{number}.csv").write_bytes(b"1,2\n" if number < 3 else b"x\n")
+    for workers in (1, 4):
+        with pytest.raises(InputError) as caught:
+            transform(load_model(linear), str(source), str(tmp_path / f"out-{workers}"), Options(workers=workers))
+        # One worker meets the first; of four, each meets the first of its own share.
+        assert caught.value.path == str(source / "3.csv") if workers == 1 else caught.value.path is not None
 
 
 def test_what_is_refused_can_be_asked_for(linear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

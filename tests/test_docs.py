@@ -1,0 +1,84 @@
+"""What the documents show is run, on a folder with the inputs that they name."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastinfer.engine import transform
+from fastinfer.idx import read_labels
+from fastinfer.model import SHIPPED_MODEL, load_model
+from fastinfer.samples import write_samples
+from tests.conftest import MNIST, csv, read_tree
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def place(tmp_path: Path, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the README's reader stands: inputs in in/, a model.tar.gz."""
+    write_samples(digits[:10].reshape(-1, 28, 28), tmp_path / "in")
+    subprocess.run(["tar", "-czf", tmp_path / "model.tar.gz", "-C", SHIPPED_MODEL, "."], check=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_shell_examples_of_the_readme_run(place: Path) -> None:
+    commands = [line for block in blocks(README, "sh") for line in block.splitlines()]
+    assert any("fastinfer.transform" in command for command in commands)
+    for command in commands:
+        words = shlex.split(command)
+        assert words[0] == "python"
+        subprocess.run([sys.executable, *words[1:]], check=True, capture_output=True)
+    assert len(read_tree(place / "out")) == 10
+
+
+def test_the_python_examples_of_the_readme_run(place: Path) -> None:
+    (example,) = blocks(README, "python")
+    done = subprocess.run([sys.executable, "-c", example], check=True, capture_output=True, text=True)
+    assert done.stdout == "10 out/\n"
+    assert len(read_tree(place / "out")) == 10
+
+
+def test_the_error_of_the_readme_is_what_is_said(place: Path, digits: np.ndarray) -> None:
+    shown = re.search(r"^\$ (python -m fastinfer.transform in out)\n(error: .*)$", README, re.MULTILINE)
+    assert shown is not None
+    for path in (place / "in").iterdir():
+        path.unlink()
+    cells = csv(digits[7:8]).split(b",")
+    cells[97] = b"abc"
+    (place / "in" / "0007.csv").write_bytes(b",".join(cells))
+    words = shown[1].split()
+    done = subprocess.run([sys.executable, *words[1:], "--quiet"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, shown[2] + "\n")
+
+
+def test_every_option_of_the_transform_command_is_in_the_readme() -> None:
+    text = subprocess.run(
+        [sys.executable, "-m", "fastinfer.transform", "--help"], capture_output=True, text=True
+    ).stdout
+    options = set(re.findall(r"--[a-z][a-z-]+", text)) - {"--help"}
+    assert len(options) > 15
+    missing = {option for option in options if option not in README}
+    assert missing == set()
+
+
+def test_the_shipped_model_is_as_good_as_it_says(tmp_path: Path, digits: np.ndarray) -> None:
+    (tmp_path / "test.csv").write_bytes(csv(digits))
+    transform(load_model(SHIPPED_MODEL), str(tmp_path), str(tmp_path / "out"))
+    rows = np.array(json.loads((tmp_path / "out" / "test.csv.out").read_text()))
+    accuracy = (rows.argmax(axis=1) == read_labels(MNIST / "test")).mean()
+    assert accuracy >= 0.965
+    assert f"{accuracy:.3f}"[:5] in (SHIPPED_MODEL / "README.md").read_text()
