@@ -77,6 +77,7 @@ fuzz:
 # The kernels' tests with an extension built for the sanitizers, in a folder of its own. Leaks are not looked for: an
 # interpreter that ends keeps what it has.
 sanitize: .venv/with-test native
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.0,<4' 'setuptools<81'
 	rm -rf build/sanitize && mkdir -p build/sanitize
 	FASTINFER_BUILD_SANITIZE=1 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize/temp
 	cp -r fastinfer/*.py build/sanitize/fastinfer/

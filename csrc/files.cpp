@@ -50,7 +50,9 @@ int write_one(const char* path, const char* text, std::size_t size, std::int64_t
       error = errno;
     }
   }
-  const timespec time = {static_cast<time_t>(time_ns / 1'000'000'000), static_cast<long>(time_ns % 1'000'000'000)};
+  constexpr std::int64_t kSecond = 1'000'000'000;
+  const std::int64_t rest = (time_ns % kSecond + kSecond) % kSecond;  // also before 1970 the fraction counts forward
+  const timespec time = {static_cast<time_t>((time_ns - rest) / kSecond), static_cast<long>(rest)};
   const timespec times[2] = {time, time};
   if (error == 0 && ::futimens(file, times) != 0) error = errno;
   if (error == 0 && options.durable && ::fsync(file) != 0) error = errno;

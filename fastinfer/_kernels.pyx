@@ -39,17 +39,19 @@ cdef const Kernels* _find(isa) except NULL:
     return kernels
 
 
-# Chosen once, here; every call that names no other goes through it.
-cdef const Kernels* _active = _find(os.environ.get("FASTINFER_ISA") or available_isas()[0])
+# Chosen once, here; every call that names no other goes through it. NULL where FASTINFER_ISA names what is not there: that
+# is told at the first call, when there is someone to catch it.
+_wanted = os.environ.get("FASTINFER_ISA") or available_isas()[0]
+cdef const Kernels* _active = find_kernels(_wanted.encode("utf-8", "replace"))
 
 
 def active_isa():
     """The name of the instruction set in use: the best one, or what ``FASTINFER_ISA`` says."""
-    return _active.name.decode()
+    return _chosen(None).name.decode()
 
 
 cdef const Kernels* _chosen(isa) except NULL:
-    return _active if isa is None else _find(isa)
+    return _active if isa is None and _active != NULL else _find(_wanted if isa is None else isa)
 
 
 cdef int _take_floats(object owner, Py_buffer* view, int flags) except -1:
@@ -82,7 +84,7 @@ cdef class CsvParser:
         self.kernels = _chosen(isa)[0]
         if comment is not None:
             sign = comment.encode()
-            if len(sign) != 1 or sign in b"0123456789+-.,eE \t\r\n\0":
+            if len(sign) != 1 or sign.isalnum() or sign in b"+-., \t\r\n\0":
                 raise ConfigError(f"a comment sign is one ASCII character that no number holds, not {comment!r}")
             self.options.comment = sign[0]
         self.options.has_missing = missing is not None
@@ -275,6 +277,7 @@ def format_json_bodies(rows, list counts):
     cdef Py_buffer view
     cdef Py_ssize_t per_row, count, index, done = 0
     cdef size_t bound
+    cdef const Kernels* kernels = _chosen(None)
     cdef char* scratch = NULL
     cdef char* end
     cdef const float* values
@@ -293,7 +296,7 @@ def format_json_bodies(rows, list counts):
                 raise ValueError("counts are more than the rows")
             values = <const float*>view.buf + done * per_row
             scratch[0] = c"["
-            end = _active.format_json_rows(values, count, per_row, scratch + 1)
+            end = kernels.format_json_rows(values, count, per_row, scratch + 1)
             end[0] = c"]"
             texts.append(scratch[: end + 1 - scratch])
             done += count

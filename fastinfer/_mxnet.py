@@ -104,5 +104,7 @@ def ndarray_memory(array: Any) -> Any:
 
 def first_line(error: Exception) -> str:
     """What an error of MXNet says, without the C++ stack trace that its message ends in."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if line and not line.startswith("Traceback")), type(error).__name__)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Traceback")]
+    # Where it repeats the arguments first, what is wrong stands behind its own error's name.
+    named = (line.partition("MXNetError: ")[2] for line in lines if "MXNetError: " in line)
+    return next(named, lines[0] if lines else type(error).__name__)

@@ -21,7 +21,7 @@ from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .devices import count_gpus
 from .errors import ConfigError, FastinferError
 
-PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", "Pillow", "boto3")
+PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", "Pillow")
 
 
 def diagnose() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from . import machine
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .backends import run_on_processes, run_on_threads
 from .devices import open_contexts, parse_device
-from .errors import ConfigError, InputError, OutputError, WorkerDied
+from .errors import ConfigError, InputError, ModelError, OutputError, WorkerDied
 from .executor import ROWS_PER_EXACT_GRAPH, Executor
 from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, CsvOptions, InputFile, Part, cut_file, find_inputs
 from .invariance import CANDIDATES, find_batch_size, is_invariant, remembered
@@ -38,7 +38,7 @@ class Summary:
         inputs: files transformed now.
         skipped: files whose outputs an earlier run had finished.
         images: rows predicted.
-        rejected: records and whole files that were put aside.
+        rejected: records and whole files that were put aside, by this run or by earlier ones whose outputs stand.
         bytes_read: size of the inputs transformed.
         seconds: wall time of the run without the start of MXNet.
         startup_seconds: importing MXNet, and choosing the batch size.
@@ -121,6 +121,7 @@ def transform(
         output=folder,
         quarantine=quarantine,
         line_bytes=_line_bytes(options, model, workers, batch_size),
+        parent=os.getpid() if options.backend == "processes" else None,
     )
     record = {
         "depends_on": {
@@ -129,13 +130,14 @@ def transform(
             "mxnet": mxnet.__version__,
             "environment": numeric_environment(),
             "batch_size": None if row_wise else batch_size,
+            "source": os.path.abspath(source),
         },
         "model_path": os.path.abspath(model.path),
-        "source": os.path.abspath(source),
         "invariant": invariant,
     }
     with folder.open_run(record, overwrite=options.overwrite):
         run = _Run(job, options, Summary(batch_size=batch_size, invariant=invariant, workers=workers), stop)
+        run.summary.rejected = folder.rejected
         ready = time.perf_counter()
         run.summary.startup_seconds = ready - started
         shards = plan_shards(run.unfinished(itertools.chain([first], inputs)), workers)
@@ -218,6 +220,8 @@ class _Run:
             **self.seconds,
             "wait": max(0.0, seconds * summary.workers - sum(self.seconds.values())),
         }
+        if self.options.backend == "processes":
+            self.job.output.settle()
         if self.errors:
             raise min(self.errors, key=lambda error: error[:2])[2]
         if not self.stop.is_set():
@@ -226,9 +230,9 @@ class _Run:
 
     def _cut(self, file: InputFile) -> list[Part]:
         row_values = self.job.model.row_values
-        parts = cut_file(file, PART_BYTES, row_values, self.job.csv)
         # A line is a record where bad ones are put aside.
-        return [] if self.job.quarantine and parts and parts[0].columns != row_values else parts
+        columns = row_values if self.job.quarantine else 0
+        return cut_file(file, PART_BYTES, row_values, self.job.csv, self.job.line_bytes, columns)
 
     def _assemble(self, key: str) -> None:
         parts = self.parts[key]
@@ -283,7 +287,14 @@ def _choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options)
     if options.exact:
         return options.batch_size or ROWS_PER_EXACT_GRAPH, True, True
     if options.batch_size is not None:
-        return options.batch_size, False, is_invariant(bind(options.batch_size))
+        executor = bind(options.batch_size)
+        if not executor.gives_a_row_each:
+            raise ModelError(
+                f"at batch size {options.batch_size} it does not give a row for each record",
+                path=model.path,
+                hint="leave --batch-size out: records are computed one by one then",
+            )
+        return options.batch_size, False, is_invariant(executor)
     asked = {
         **circumstances(model, options),
         "mxnet": mxnet.__version__,

@@ -9,8 +9,10 @@ does it, at batch size 1, at a fraction of the cost of a loop.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import queue
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -36,6 +38,7 @@ class Executor:
         input: float32 array of shape (batch_size, row_values) over the memory that the graph reads (for a GPU: over
             the host memory that is copied there). Fill it, then call :meth:`forward`.
         output_shape: shape of one row's prediction, () for a scalar.
+        gives_a_row_each: whether the graph gives a row for each of the batch; else it cannot be run.
     """
 
     def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
@@ -53,7 +56,7 @@ class Executor:
         try:
             self._bound = symbol.simple_bind(ctx=context, grad_req="null", **{model.data_name: shape})
             self._bound.copy_params_from(arguments, auxiliary, allow_extra_params=True)
-        except mxnet.base.MXNetError as error:
+        except (mxnet.base.MXNetError, RuntimeError) as error:
             raise ModelError(f"MXNet cannot bind it at {shape}: {first_line(error)}", path=model.path) from error
 
         data = self._bound.arg_dict[model.data_name]
@@ -61,6 +64,8 @@ class Executor:
             self._device_data, data = data, mxnet.nd.zeros(shape, ctx=mxnet.cpu_pinned(context.device_id))
         else:
             self._device_data = None
+        # False for a network that mixes its batch: it has a meaning at batch size 1 alone.
+        self.gives_a_row_each = self._bound.outputs[0].shape == (batch_size, *self.output_shape)
         self._data = data  # keeps alive the memory that `input` shows
         memory = np.frombuffer(ndarray_memory(data), dtype=np.float32)
         self.input = memory.reshape(batch_size, model.row_values)
@@ -188,13 +193,24 @@ def _check(
     if absent:
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
     try:
-        argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(
-            **{model.data_name: (1, *model.row_shape)}
-        )
+        # It prints its arguments where it fails; the error says as much.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(
+                **{model.data_name: (1, *model.row_shape)}
+            )
+            argument_types, output_types, _ = symbol.infer_type(**{model.data_name: np.float32})
     except mxnet.base.MXNetError as error:
         raise ModelError(
-            f"the graph does not take an input of shape {model.row_shape}: {first_line(error)}", path=model.path
+            f"the graph does not take float32 input of shape {model.row_shape}: {first_line(error)}", path=model.path
         ) from error
+    if output_shapes is None or output_types is None:
+        raise ModelError("the graph does not tell the shapes and types of its parameters", path=model.path)
+    # The container prints what the model gives; of other types it would print other digits.
+    named_types = [*zip(symbol.list_arguments(), argument_types), ("the output", output_types[0])]
+    for name, found in named_types:
+        if name in (model.data_name, "the output") and found is not np.float32:
+            raise ModelError(f"{name} is {np.dtype(found).name}; float32 is served", path=model.path)
     needed = [*zip(symbol.list_arguments(), argument_shapes), *zip(symbol.list_auxiliary_states(), auxiliary_shapes)]
     saved = {**arguments, **auxiliary}
     for name, shape in needed:

@@ -17,6 +17,9 @@ from typing import NamedTuple
 from ._kernels import FILES_PER_CALL, CsvParser, find_line_start, read_files, stat_files
 from .errors import InputError
 
+# What some programs put before a UTF-8 text; it opens a file and means nothing.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 # What counts as an input in a folder. A file that is named, or matched by a glob, counts whatever it is called.
 CSV_SUFFIX = ".csv"
 
@@ -48,12 +51,14 @@ class InputFile(NamedTuple):
         key: its path below the place that was named, with ``/`` between folders.
         size: bytes, when it was listed.
         modified_ns: time of its last change in nanoseconds, when it was listed.
+        problem: why it cannot be an input, found when it was listed; raised when it is its turn.
     """
 
     path: str
     key: str
     size: int
     modified_ns: int
+    problem: InputError | None = None
 
 
 class Part(NamedTuple):
@@ -129,7 +134,7 @@ def read_groups(items: Sequence[InputFile | Part], buffer: bytearray) -> Iterato
         files: list[InputFile] = []
         held = 0
         for item in itertools.islice(items, place, place + FILES_PER_CALL):
-            if isinstance(item, Part) or item.size > SMALL_FILE_BYTES:
+            if isinstance(item, Part) or item.size > SMALL_FILE_BYTES or item.problem:
                 break
             held += item.size
             if held >= len(buffer):
@@ -197,28 +202,39 @@ def read_chunks(item: InputFile | Part, buffer: bytearray, line_bytes: int = LIN
         os.close(handle)
 
 
-def cut_file(file: InputFile, part_bytes: int, row_values: int, csv: CsvOptions) -> list[Part]:
-    """Divides a large file at line ends into parts of about ``part_bytes``; none where its lines are not whole records.
+def cut_file(
+    file: InputFile,
+    part_bytes: int,
+    row_values: int,
+    csv: CsvOptions,
+    line_bytes: int = LINE_BYTES_LIMIT,
+    columns: int = 0,
+) -> list[Part]:
+    """Divides a large file at line ends into parts of about ``part_bytes``.
+
+    None where its lines are not whole records, or where it cannot be read: whoever reads it all will say so.
 
     Args:
         file: what to divide.
         part_bytes: how large a part should be.
         row_values: cells of one record.
         csv: how the file is read.
-
-    Raises:
-        InputError: ``cannot_read``, ``input_missing``.
+        line_bytes: how long a line may be.
+        columns: cells of a line; 0: as the first record has them.
     """
     try:
         with open(file.path, "rb", buffering=0) as handle:
-            columns = _count_columns(handle.fileno(), csv)
+            columns = columns or _count_columns(handle.fileno(), csv, line_bytes)
             if columns == 0 or columns % row_values:
                 return []
             count = max(1, round(file.size / part_bytes))
-            starts = [_next_line(handle.fileno(), file.size * number // count) for number in range(1, count)]
-    except OSError as error:
-        raise unreadable(file.path, error) from error
-    bounds = sorted({0, *(start for start in starts if start < file.size), file.size})
+            offsets = (file.size * number // count for number in range(1, count))
+            starts = [_next_line(handle.fileno(), offset, line_bytes) for offset in offsets]
+    except OSError:
+        return []
+    if None in starts:
+        return []
+    bounds = sorted({0, *(start for start in starts if start is not None and start < file.size), file.size})
     return [Part(file, start, stop, columns) for start, stop in zip(bounds, bounds[1:])]
 
 
@@ -251,32 +267,34 @@ def _check_unchanged(handle: int, file: InputFile) -> None:
         )
 
 
-def _count_columns(handle: int, csv: CsvOptions) -> int:
+def _count_columns(handle: int, csv: CsvOptions, line_bytes: int) -> int:
     """Cells of a file's first record; 0 where there is none, or an error that whoever reads it all will name."""
-    start = _next_line(handle, 1) if csv.skip_header else 0
-    while True:
-        stop = _next_line(handle, start + 1)
-        line = os.pread(handle, stop - start, start)
+    start = _next_line(handle, 1, line_bytes) if csv.skip_header else 0
+    while start is not None:
+        stop = _next_line(handle, start + 1, line_bytes)
+        line = os.pread(handle, stop - start, start) if stop is not None else b""
         if not line:
-            return 0
-        parser = CsvParser(line, comment=csv.comment, missing=csv.missing)
+            break
+        parser = CsvParser(comment=csv.comment, missing=csv.missing)
+        parser.reset(line, len(BYTE_ORDER_MARK) if start == 0 and line.startswith(BYTE_ORDER_MARK) else 0)
         parser.parse(array("f", bytes(4 * (line.count(b",") + 1))))
         if parser.columns or not parser.done:
             return parser.columns
         start = stop  # a blank line, or a comment
+    return 0
 
 
-def _next_line(handle: int, position: int) -> int:
-    """The first byte at or behind ``position`` (above 0) that begins a line."""
+def _next_line(handle: int, position: int, line_bytes: int) -> int | None:
+    """The first byte at or behind ``position`` (above 0) that begins a line; None where a line is too long."""
     size = SMALL_FILE_BYTES
-    while True:
-        # One byte before, to see whether a line ends there.
-        block = os.pread(handle, size, position - 1)
+    # From one byte before, to see whether a line ends there.
+    for begin in range(position - 1, position + line_bytes, size - 1):
+        block = os.pread(handle, size, begin)
         found = find_line_start(block, 1) if len(block) > 1 else len(block)
-        # A line end at the very end of the block may be the first half of a CRLF.
+        # A line end at the very end of a block may be the first half of a CRLF: the next block begins with that byte.
         if found < len(block) or len(block) < size:
-            return position - 1 + found
-        size *= 2
+            return begin + found
+    return None
 
 
 def _last_line_end(buffer: bytearray, stop: int) -> int:
@@ -292,10 +310,13 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
         # Names alone, not entries: a million of them are held at once, to be sorted.
         names = sorted(os.listdir(folder))
     except OSError as error:
-        raise unreadable(folder, error) from error
+        yield _unusable(folder, prefix, unreadable(folder, error))
+        return
     here = (status.st_dev, status.st_ino)
     if here in above:
-        raise InputError("a symbolic link leads back to a folder that it lies in", code="link_loop", path=folder)
+        message = "a symbolic link leads back to a folder that it lies in"
+        yield _unusable(folder, prefix, InputError(message, code="link_loop", path=folder))
+        return
     place = os.fsencode(f"{folder}/")
     for first in range(0, len(names), FILES_PER_CALL):
         group = names[first : first + FILES_PER_CALL]
@@ -307,21 +328,31 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
                 yield from _walk(path, f"{prefix}{name}/", (*above, here))
             elif name.endswith(CSV_SUFFIX) or name.lower().endswith(CSV_SUFFIX):
                 if code:
-                    raise unreadable(path, OSError(code, os.strerror(code)))
-                if kind != FILE:
-                    raise _not_regular(path)
-                yield InputFile(path, prefix + name, size, modified_ns)
+                    yield _unusable(path, prefix + name, unreadable(path, OSError(code, os.strerror(code))))
+                elif kind != FILE:
+                    yield _unusable(path, prefix + name, _not_regular(path))
+                else:
+                    yield InputFile(path, prefix + name, size, modified_ns)
+
+
+def _unusable(path: str, key: str, problem: InputError) -> InputFile:
+    return InputFile(path, key.rstrip("/"), 0, 0, problem)
 
 
 def _glob(pattern: str) -> Iterator[InputFile]:
     """Files that match; keys are relative to the part of the pattern before its first sign, cut at the last ``/``."""
     first_sign = min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)
     base = pattern[: pattern.rfind("/", 0, first_sign) + 1]
-    paths = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
+    paths = sorted({path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)})
     if not paths:
         raise InputError("no file matches", code="input_missing", path=pattern)
-    for path in sorted(paths):
-        yield _stat(path, path[len(base) :])
+    for path in paths:
+        key = path[len(base) :]
+        if ".." in key.split("/"):
+            raise InputError(
+                "a pattern may not go up behind its first sign: outputs would lie outside of their folder", path=pattern
+            )
+        yield _stat(path, key)
 
 
 def _stat(path: str, key: str) -> InputFile:

@@ -30,12 +30,12 @@ from ._kernels import (
 from ._kernels import format_json as _format_json
 from ._mxnet import ndarray_memory
 from .errors import FOUND_LIMIT, InputError, quote
+from .inputs import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = [
-    "BYTE_ORDER_MARK",
     "CODES",
     "CsvParser",
     "active_isa",
@@ -54,10 +54,6 @@ __all__ = [
 
 
 LINE_PIECE_BYTES = 1 << 16
-
-
-# What some programs put before a UTF-8 text; it opens a file and means nothing.
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Code(NamedTuple):
@@ -120,7 +116,7 @@ def parse_csv(
     try:
         written = parser.parse(memory)
         if parser.code != 0:
-            raise csv_error(buffer, parser.code, parser.position, columns=parser.columns, path=path)
+            raise csv_error(buffer, parser.code, parser.position, columns=parser.columns, path=path, comment=comment)
     finally:
         parser.release()
     if written == 0:
@@ -183,6 +179,7 @@ def csv_error(
     columns: int = 0,
     path: str | None = None,
     first_line: int = 1,
+    comment: str | None = None,
 ) -> InputError:
     """The error that a kernel's status stands for, with its place in words.
 
@@ -193,11 +190,15 @@ def csv_error(
         columns: fields of a line as far as known; 0 inside the first line.
         path: what the message calls the input.
         first_line: the number of `body`'s first line, where it is a part of a file.
+        comment: the sign that ends a line's fields, if one does.
     """
     _, word, message, hint = CODES[code]
     with memoryview(body).cast("B") as view:
         line, line_start = _line_of(view, position)
         line_end = _line_end(view, position)
+        if comment is not None:
+            sign = bytes(view[line_start:line_end]).find(comment.encode())
+            line_end = line_start + sign if sign >= 0 else line_end
         fields = bytes(view[line_start:line_end]).count(b",") + 1
         # Four bytes a character at most, and one more character so that quote() can see that it cuts.
         found = bytes(view[position : min(line_end, position + 4 * FOUND_LIMIT + 4)]).split(b",")[0].strip(b" \t")

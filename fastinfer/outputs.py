@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,8 +27,12 @@ from .inputs import InputFile, Part, check_unchanged
 OUTPUT_SUFFIX = ".out"
 RUN_RECORD = "_run.json"
 REJECTS = "_rejects.jsonl"
+# Hidden names beside the outputs: a worker's file on its way (process and thread), and the finished part of a large output.
+# What a run clears away bears exactly such a name.
 TEMPORARY_PREFIX = ".fastinfer-"
+TEMPORARY_NAME = re.compile(r"\.fastinfer-(?:\d+-\d+|whole)")
 PART_PREFIX = ".part-"
+PART_NAME = re.compile(r"\.part-[0-9a-f]{16}\.\d+-\d+")
 
 # What an unfinished output holds in memory before it goes to its temporary file.
 BUFFER_BYTES = 1 << 20
@@ -42,6 +48,7 @@ class Reject(NamedTuple):
         code, message: what is wrong.
         record: the line as it stands there, bytes that are not UTF-8 as lone surrogates; None for a whole input.
         modified_ns: the input's time of last change.
+        part: the first byte of the part of a large input that the record is in, and the byte behind it.
     """
 
     path: str
@@ -52,12 +59,15 @@ class Reject(NamedTuple):
     message: str
     record: str | None
     modified_ns: int
+    part: tuple[int, int] | None
 
     @classmethod
-    def of(cls, file: InputFile, error: InputError, record: bytes | None) -> Reject:
+    def of(cls, file: InputFile, part: Part | None, error: InputError, record: bytes | None) -> Reject:
         text = None if record is None else record.decode("utf-8", "surrogateescape")
         line = None if record is None else error.line
-        return cls(file.path, file.key, line, error.column, error.code, error.message, text, file.modified_ns)
+        # The whole path: a later run may stand elsewhere.
+        path, bounds = os.path.abspath(file.path), (part.start, part.stop) if part else None
+        return cls(path, file.key, line, error.column, error.code, error.message, text, file.modified_ns, bounds)
 
 
 class OutputFolder:
@@ -72,6 +82,10 @@ class OutputFolder:
         self.root = root
         self.durable = durable
         self.resumes = False
+        # Outputs that were written earlier are of another run, whatever `_run.json` says: an overwriting run may have
+        # been stopped half-way. By the clock of the file system, in nanoseconds.
+        self.since_ns = 0
+        self.rejected = 0  # records that earlier runs put aside and that are not done again
         self._prefix = os.path.join(root, "")
         self._holds_lock = False
         # Folders cleared of what a killed run left, and whether they hold outputs to go on from.
@@ -108,8 +122,10 @@ class OutputFolder:
                 ) from error
             self._holds_lock = True
             self.resumes = self._check_record(record, overwrite)
-            self._keep_rejects()
+            if not self.resumes:
+                self.since_ns = self._now_ns()
             self.write_record(record)
+            self.rejected = self._keep_rejects()
             yield self
         finally:
             os.close(lock)
@@ -131,7 +147,7 @@ class OutputFolder:
         """Puts ``record`` in the place of the run's ``_run.json``."""
         path = Path(self.root, RUN_RECORD)
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps({**record, "since_ns": self.since_ns}, indent=2) + "\n", encoding="utf-8")
 
     def has(self, item: InputFile) -> bool:
         """Whether the output of ``item`` as it is now stands there."""
@@ -154,7 +170,9 @@ class OutputFolder:
     def part_path(self, part: Part) -> str:
         """Where the output of a part waits for the others."""
         folder, _, name = self.path(part.file).rpartition("/")
-        return f"{folder}/{PART_PREFIX}{name}.{part.start}-{part.stop}"
+        # Not the name itself: it may leave no room for more.
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+        return f"{folder}/{PART_PREFIX}{digest}.{part.start}-{part.stop}"
 
     def assemble(self, parts: Sequence[Part]) -> None:
         """Makes the output of a large input from the outputs of all its parts, in order, and removes those.
@@ -165,7 +183,8 @@ class OutputFolder:
         """
         item, paths = parts[0].file, [self.part_path(part) for part in parts]
         check_unchanged(item)
-        with replacing(Path(self.path(item))) as temporary:
+        target_path = Path(self.path(item))
+        with replacing(target_path, target_path.with_name(f"{TEMPORARY_PREFIX}whole")) as temporary:
             with open(temporary, "wb") as target:
                 separator = b"["
                 for path in paths:
@@ -195,7 +214,9 @@ class OutputFolder:
             # Appended in one call, so that workers do not write into each other's lines.
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             try:
-                os.write(handle, lines.encode())
+                content = lines.encode()
+                while content:
+                    content = content[os.write(handle, content) :]
             finally:
                 os.close(handle)
         except OSError as error:
@@ -208,7 +229,8 @@ class OutputFolder:
             return False
         try:
             with open(path, encoding="utf-8") as file:
-                earlier = json.load(file)["depends_on"]
+                kept = json.load(file)
+                earlier, since_ns = dict(kept["depends_on"]), int(kept["since_ns"])
         except FileNotFoundError:
             foreign = next((name for name in sorted(os.listdir(self.root)) if name.endswith(OUTPUT_SUFFIX)), None)
             if foreign is None:
@@ -231,6 +253,8 @@ class OutputFolder:
             for key in (current if partial else {**current, **earlier})
             if earlier.get(key) != current.get(key)
         ]
+        if differing and not self._holds_outputs():
+            return False
         if differing:
             raise ConfigError(
                 f"the outputs there are of another run: {'; '.join(differing)}",
@@ -238,44 +262,85 @@ class OutputFolder:
                 path=self.root,
                 hint="name another folder, or --overwrite",
             )
+        self.since_ns = since_ns
         return True
 
-    def _keep_rejects(self) -> None:
-        """Of an earlier run's rejects keeps those whose outputs stand; the other inputs are done again, and tell again."""
-        path = Path(self.root, REJECTS)
-        if not path.exists():
-            return
-        kept = []
+    def _holds_outputs(self) -> bool:
+        """Whether anything is finished there."""
+        return any(
+            name.endswith(OUTPUT_SUFFIX) or PART_NAME.fullmatch(name)
+            for _, _, names in os.walk(self.root)
+            for name in names
+        )
+
+    def _now_ns(self) -> int:
+        """The time by the file system's clock."""
+        path = os.path.join(self.root, f"{TEMPORARY_PREFIX}whole")
         try:
-            if self.resumes:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            try:
+                return os.fstat(handle).st_ctime_ns
+            finally:
+                os.close(handle)
+                os.unlink(path)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def _keep_rejects(self) -> int:
+        """Of an earlier run's rejects keeps those whose outputs, or parts, stand; returns how many.
+
+        The other inputs are done again, and tell again.
+        """
+        path = Path(self.root, REJECTS)
+        kept: dict[str, None] = {}
+        try:
+            if self.resumes and path.exists():
                 with open(path, encoding="utf-8") as file:
                     for line in file:
-                        with contextlib.suppress(ValueError, KeyError, TypeError):
-                            reject = json.loads(line)
-                            item = InputFile(reject["path"], reject["key"], 0, reject["modified_ns"])
-                            # Of the input as it is now, and of an output that stands.
-                            current = self._is_current(item.path, item) and self._is_current(self.path(item), item)
-                            if reject["line"] is not None and current:
-                                kept.append(line)
+                        with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+                            if self._stands(json.loads(line)):
+                                kept[line] = None
             if kept:
                 with replacing(path) as temporary:
                     temporary.write_text("".join(kept), encoding="utf-8")
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(str(path), error) from error
+        return len(kept)
+
+    def _stands(self, reject: dict[str, Any]) -> bool:
+        """Whether the output that lacks the rejected record is there, and its input is what it was."""
+        item = InputFile(reject["path"], reject["key"], 0, reject["modified_ns"])
+        if reject["line"] is None or os.stat(item.path).st_mtime_ns != item.modified_ns:
+            return False
+        start, stop = reject["part"] or (0, 0)
+        return self._is_current(self.path(item), item) or (
+            stop > 0 and self._is_current(self.part_path(Part(item, start, stop, 0)), item)
+        )
+
+    def settle(self) -> None:
+        """Clears away what workers that died have left, and what retried shards have told twice; when none runs."""
+        for folder in self._swept:
+            self._sweep(folder)
+        path = Path(self.root, REJECTS)
+        if path.exists():
+            lines = dict.fromkeys(path.read_text(encoding="utf-8").splitlines(keepends=True))
+            with replacing(path) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")
 
     def clear_parts(self) -> None:
         """Removes what is left of parts, once a run is done."""
         for folder in self._part_folders:
             with contextlib.suppress(OSError), os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(PART_PREFIX):
+                    if PART_NAME.fullmatch(entry.name):
                         os.unlink(entry.path)
 
     def _is_current(self, path: str, item: InputFile) -> bool:
         try:
-            return os.stat(path).st_mtime_ns == item.modified_ns
+            status = os.stat(path)
+            return status.st_mtime_ns == item.modified_ns and status.st_ctime_ns >= self.since_ns
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -288,9 +353,9 @@ class OutputFolder:
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
-                    if self._holds_lock and _is_left_over(entry.name):
+                    if self._holds_lock and TEMPORARY_NAME.fullmatch(entry.name):
                         os.unlink(entry.path)
-                    elif entry.name.startswith(PART_PREFIX):
+                    elif PART_NAME.fullmatch(entry.name):
                         self._part_folders.add(place)
                     found = found or entry.name.endswith(OUTPUT_SUFFIX)
         except FileNotFoundError:
@@ -479,12 +544,6 @@ class OutputWriter:
         times_ns = [finished.file.modified_ns for finished in ready]
         encoded = [os.fsencode(path) for path in paths]
         return write_files(encoded, texts, times_ns, os.fsencode(self._temporary), self._folder.durable)
-
-
-def _is_left_over(name: str) -> bool:
-    """Whether a file of that name is what a killed run was writing."""
-    # The second is how `replacing` calls the file that it makes of parts.
-    return name.startswith(TEMPORARY_PREFIX) or (name.startswith(".") and name.endswith(f"{OUTPUT_SUFFIX}.tmp"))
 
 
 def sync_folder(folder: str) -> None:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from .worker import ShardReport
 
 EPILOG = """\
-IN may be a folder (every .csv file below it), a file, or a quoted glob. IN/x/NAME.csv becomes OUT/x/NAME.csv.out, with the
-bytes that SageMaker Batch Transform's MXNet container gives. Run again, it goes on where it was stopped: outputs that are
-finished, of inputs that have not changed, are left alone.
+IN may be a folder (every .csv file below it), a file, or a quoted glob. IN/x/NAME.csv becomes OUT/x/NAME.csv.out, in
+the form that SageMaker Batch Transform's MXNet container gives, and with --exact in its very bytes. Run again, it goes
+on where it was stopped: outputs that are finished, of inputs that have not changed, are left alone.
 
 exit codes: 0 done; 1 an input is wrong (also where it was put aside); 2 an option is wrong, or the machine lacks
 something; 3 the model cannot be used; 4 an output cannot be written; 5 a worker process died twice on the same inputs;
@@ -193,7 +193,8 @@ def describe_stages(summary: Summary) -> str:
 def _dry_run(arguments: argparse.Namespace, model: Model, options: Options) -> int:
     """Lists and counts; MXNet is not imported, nothing is written."""
     folder = OutputFolder(arguments.output)
-    folder.look({**circumstances(model, options), **reading(options)}, overwrite=options.overwrite)
+    depends_on = {**circumstances(model, options), **reading(options), "source": os.path.abspath(arguments.input)}
+    folder.look(depends_on, overwrite=options.overwrite)
     todo = skipped = size = 0
     for item in find_inputs(arguments.input):
         if folder.has(item):

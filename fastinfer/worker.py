@@ -17,14 +17,28 @@ from typing import NamedTuple
 from .encode import encode_json, encode_json_bodies
 from .errors import InputError
 from .executor import Executor, ExecutorPool
-from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, Chunk, CsvOptions, Group, InputFile, Part, read_chunks, read_groups
-from .kernels import BYTE_ORDER_MARK, CODES, CsvParser, count_lines, csv_error, find_line_start
+from .inputs import (
+    BYTE_ORDER_MARK,
+    CHUNK_BYTES,
+    LINE_BYTES_LIMIT,
+    Chunk,
+    CsvOptions,
+    Group,
+    InputFile,
+    Part,
+    read_chunks,
+    read_groups,
+)
+from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
 from .model import Model
 from .outputs import Finished, OutputFile, OutputFolder, OutputWriter, Reject
 from .plan import Shard
 
 # What stands in the place of a record that was put aside.
 REJECTED_ROW = b"null"
+
+# A batch is run at the latest when it holds so many pieces: where nearly all records are put aside it would not fill.
+MOST_SEGMENTS = 4096
 
 OUTPUT_FULL, UNEQUAL_LINE = (
     next(code.number for code in CODES if code.word == word) for word in ("output_full", "unequal_line")
@@ -48,6 +62,7 @@ class Job:
         output: the folder of the results.
         quarantine: whether bad records are put aside instead of ending the shard; a line is a record then.
         line_bytes: how long a line may be.
+        parent: the process whose children run the shards, where they are to end with it; None for any other.
     """
 
     token: str
@@ -59,6 +74,7 @@ class Job:
     output: OutputFolder
     quarantine: bool = False
     line_bytes: int = LINE_BYTES_LIMIT
+    parent: int | None = None
 
 
 @dataclass
@@ -234,6 +250,8 @@ class _ShardRun:
         output = self.writer.open(item)
         self.begin = self.filled
         try:
+            if output.file.problem is not None:
+                raise output.file.problem
             self._parse(output, chunks)
         except BaseException as error:
             # None of it comes out, what is in the batch already included.
@@ -242,7 +260,7 @@ class _ShardRun:
             output.drop()
             if not (self.job.quarantine and isinstance(error, InputError)):
                 raise
-            self._reject(output.file, error, None)
+            self._reject(output, error, None)
         else:
             self._close_segment(output, last=True)
         self.report.failed_at += 1
@@ -318,26 +336,37 @@ class _ShardRun:
 
     def _error(self, file: InputFile, chunk: Chunk, code: int) -> InputError:
         """What a parser's code means, with its place in the file."""
-        with memoryview(self.buffer)[chunk.start : chunk.stop] as body:
-            return csv_error(
-                body,
-                code,
-                self.parser.position - chunk.start,
-                columns=self.parser.columns,
-                path=file.path,
-                first_line=1 + self._lines_before(file, chunk.base),
-            )
+        position = self.parser.position
+        line_start = 1 + max(
+            self.buffer.rfind(b"\n", chunk.start, position), self.buffer.rfind(b"\r", chunk.start, position)
+        )
+        line_start = max(line_start, chunk.start)
+        with memoryview(self.buffer)[line_start : chunk.stop] as lines:
+            stop = find_line_start(lines, min(position - line_start + 1, len(lines)))
+            with lines[:stop] as line:
+                return csv_error(
+                    line,
+                    code,
+                    position - line_start,
+                    columns=self.parser.columns,
+                    path=file.path,
+                    first_line=1 + self._lines_before(file, chunk, line_start),
+                    comment=self.job.csv.comment,
+                )
 
-    def _lines_before(self, file: InputFile, base: int) -> int:
-        """Lines before byte ``base``, where a chunk begins; counted when an error asks, from where the last one did."""
-        counted, begin, lines = self.counted
-        if counted is not file or begin > base:
-            begin, lines = 0, 0
-        if begin < base:
+    def _lines_before(self, file: InputFile, chunk: Chunk, line_start: int) -> int:
+        """Lines of a file before the one that begins at ``line_start`` in the buffer; counted only when an error asks, and
+        on from where the last one did."""
+        counted, end, lines = self.counted
+        if counted is not file or end > chunk.base + line_start - chunk.start:
+            end, lines = 0, 0
+        if end < chunk.base:
             buffer = bytearray(CHUNK_BYTES)
-            chunks = read_chunks(Part(file, begin, base, 0), buffer, self.job.line_bytes)
-            lines += sum(count_lines(buffer, 0, chunk.stop) for chunk in chunks)
-        self.counted = file, base, lines
+            chunks = read_chunks(Part(file, end, chunk.base, 0), buffer, self.job.line_bytes)
+            lines += sum(count_lines(buffer, 0, each.stop) for each in chunks)
+            end = chunk.base
+        lines += count_lines(self.buffer, chunk.start + end - chunk.base, line_start)
+        self.counted = file, chunk.base + line_start - chunk.start, lines
         return lines
 
     def _put_aside(self, output: OutputFile, chunk: Chunk, error: InputError) -> int:
@@ -349,12 +378,14 @@ class _ShardRun:
             next_line = chunk.start + find_line_start(body, position)
         self.filled -= self.parser.cells
         self._close_segment(output, rejected=True)
-        self._reject(output.file, error, bytes(self.buffer[line_start:next_line]).rstrip(b"\r\n"))
+        self._reject(output, error, bytes(self.buffer[line_start:next_line]).rstrip(b"\r\n"))
+        if len(self.segments) >= MOST_SEGMENTS:
+            self._run_batch()
         return next_line
 
-    def _reject(self, file: InputFile, error: InputError, record: bytes | None) -> None:
+    def _reject(self, output: OutputFile, error: InputError, record: bytes | None) -> None:
         self.report.rejected += 1
-        self.rejects.append(Reject.of(file, error, record))
+        self.rejects.append(Reject.of(output.file, output.part, error, record))
 
     def _close_segment(self, output: OutputFile, *, rejected: bool = False, last: bool = False) -> None:
         """Notes whose the values behind the last segment are."""
@@ -365,6 +396,7 @@ class _ShardRun:
     def _run_batch(self) -> None:
         """Runs the batch as far as it is filled, and hands its rows to their outputs."""
         segments, self.segments, self.filled, self.begin = self.segments, [], 0, 0
+        self._end_with_parent()
         if self.rejects:
             # Before an output with a gap gets its name, the reason for the gap stands in the file of rejects.
             self.job.output.reject(self.rejects)
@@ -403,7 +435,14 @@ class _ShardRun:
         self._count(self.writer.finish_files(files, texts, counts))
         self.seconds["write"] += perf_counter() - started
 
+    def _end_with_parent(self) -> None:
+        """Ends a process whose parent was killed: the next run may hold the folder already."""
+        parent = self.job.parent
+        if parent is not None and parent not in (os.getpid(), os.getppid()):
+            os._exit(1)
+
     def _write(self) -> None:
+        self._end_with_parent()
         started = perf_counter()
         self._count(self.writer.flush())
         self.seconds["write"] += perf_counter() - started

@@ -65,3 +65,10 @@ def save(network: Callable[[], tuple[Any, tuple[int, ...]]], folder: Path, *, da
     mx.nd.save(str(folder / "model-0000.params"), saved)
     (folder / "model-shapes.json").write_text(json.dumps([{"name": data_name, "shape": shape}]))
     return folder
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Changes a saved model's parameters."""
+    saved = mx.nd.load(str(folder / "model-0000.params"))
+    change(saved)
+    mx.nd.save(str(folder / "model-0000.params"), saved)

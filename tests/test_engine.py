@@ -271,6 +271,134 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
         Options(**options)
 
 
+def test_what_cannot_be_listed_is_put_aside_and_the_rest_goes_on(linear: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a", "c"):
+        (source / f"{name}.csv").write_bytes(b"1,2\n")
+    (source / "b.csv").symlink_to("nowhere")
+    os.mkfifo(source / "d.csv")
+    (source / "e").symlink_to(source)
+    results = run(linear, source, tmp_path / "out", on_error="quarantine")
+    assert sorted(results) == ["a.csv.out", "c.csv.out"]
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert [(reject["key"], reject["code"]) for reject in rejects] == [
+        ("b.csv", "input_missing"),
+        ("d.csv", "cannot_read"),
+        ("e", "link_loop"),
+    ]
+    with pytest.raises(InputError, match=r"b\.csv: cannot be read"):
+        run(linear, source, tmp_path / "stop", workers=1)
+    assert list(read_tree(tmp_path / "stop")) == ["a.csv.out"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_rejects_of_finished_parts_are_kept(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    lines = csv(digits[:700], "integers").splitlines()
+    for number in range(0, 700, 50):
+        lines[number] = b"x" + lines[number]
+    (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
+    output, stop = tmp_path / "out", threading.Event()
+    options = Options(workers=1, on_error="quarantine")
+    transform(load_model(mlp), str(tmp_path), str(output), options, stop=stop, progress=lambda _: stop.set())
+    assert left_over(output)
+    summary = transform(load_model(mlp), str(tmp_path), str(output), options)
+    rejects = [json.loads(line)["line"] for line in (output / "_rejects.jsonl").read_text().splitlines()]
+    assert sorted(rejects) == list(range(1, 701, 50))
+    assert summary.rejected == 14
+
+
+def test_rejects_are_kept_whatever_folder_the_command_runs_in(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_bytes(b"1,2\nx,2\n")
+    monkeypatch.chdir(tmp_path)
+    options = Options(on_error="quarantine")
+    assert transform(load_model(linear), "in", "out", options).rejected == 1
+    monkeypatch.chdir("/")
+    again = transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "out"), options)
+    assert (again.skipped, again.rejected) == (1, 1)
+    assert len((tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()) == 1
+
+
+# Runs after runs
+
+
+def test_an_overwriting_run_that_was_stopped_leaves_nothing_that_is_taken_for_its_own(
+    linear: Path, tmp_path: Path
+) -> None:
+    from tests import models
+
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for number in range(20):
+        (source / f"{number:02d}.csv").write_bytes(b"%d,2\n" % number)
+    run(linear, source, output)
+    other = models.save(models.linear, tmp_path / "other")
+    models.edit(other, lambda saved: [array.__imul__(-1) for array in saved.values()])
+    (source / "10.csv").write_bytes(b"bad,2\n")
+    with pytest.raises(InputError):
+        run(other, source, output, workers=1, overwrite=True)
+    (source / "10.csv").write_bytes(b"10,2\n")
+    assert run(other, source, output) == run(other, source, tmp_path / "fresh")
+
+
+def test_a_run_that_finished_nothing_does_not_stand_in_the_way(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(InputError):
+        run(linear, tmp_path, tmp_path / "out")
+    assert list(run(linear, tmp_path, tmp_path / "out", skip_header=True)) == ["x.csv.out"]
+
+
+def test_another_source_is_another_run(linear: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_bytes(f"{len(name)},{name == 'one':d}\n".encode())
+        os.utime(tmp_path / name / "a.csv", (10**9, 10**9))
+    run(linear, tmp_path / "one", tmp_path / "out")
+    with pytest.raises(ConfigError, match="source was"):
+        run(linear, tmp_path / "two", tmp_path / "out")
+
+
+def test_inputs_with_names_like_our_own_are_inputs(linear: Path, tmp_path: Path) -> None:
+    names = [".part-x.csv", ".fastinfer-y.csv", ".fastinfer-1-2.csv", "z.csv", ".a.csv"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"1,2\n")
+    for _ in range(3):
+        # The folder of the inputs is that of the outputs, too.
+        assert sorted(run(linear, tmp_path, tmp_path)) == sorted(f"{name}.out" for name in names)
+    assert all((tmp_path / name).read_bytes() == b"1,2\n" for name in names)
+
+
+def test_times_before_1970_are_times(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n")
+    os.utime(tmp_path / "x.csv", ns=(-1_500_000_001, -1_500_000_001))
+    run(linear, tmp_path, tmp_path / "out")
+    assert (tmp_path / "out" / "x.csv.out").stat().st_mtime_ns == -1_500_000_001
+
+
+def test_an_endless_line_is_refused_without_holding_it(linear: Path, tmp_path: Path) -> None:
+    with open(tmp_path / "x.csv", "wb") as file:
+        file.truncate(1 << 30)
+    arguments = [
+        sys.executable,
+        "-m",
+        "fastinfer.transform",
+        str(tmp_path),
+        str(tmp_path / "out"),
+        "--model",
+        str(linear),
+    ]
+    script = f"import resource, subprocess; print(subprocess.run({[*arguments, '--memory-limit', '300M']}).returncode, "
+    script += "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    code, peak_kib = map(int, done.stdout.split())
+    assert code == 1
+    assert "is longer than" in done.stderr
+    assert peak_kib < 400 << 10
+
+
 # Processes
 
 

@@ -98,6 +98,17 @@ def test_a_network_that_mixes_its_batch_has_no_invariant_size(tmp_path: Path) ->
     assert find_batch_size(lambda size: Executor(mx, model, mx.cpu(), size), model.row_values) is None
 
 
+def test_a_network_of_the_batchs_mean_is_told_and_served_row_by_row(tmp_path: Path) -> None:
+    def mean() -> tuple[models.Any, tuple[int, ...]]:
+        return mx.sym.mean(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0, keepdims=True), (4,)
+
+    model = load_model(models.save(mean, tmp_path))
+    assert find_batch_size(lambda size: Executor(mx, model, mx.cpu(), size), model.row_values) is None
+    rows = probe_rows(40, 4)
+    single = run(Executor(mx, model, mx.cpu(), 1), rows)
+    assert run(Executor(mx, model, mx.cpu(), 8, row_wise=True), rows).tobytes() == single.tobytes()
+
+
 def test_large_records_get_small_batches(tmp_path: Path) -> None:
     def wide() -> tuple[models.Any, tuple[int, ...]]:
         return mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=1), (300_000,)

@@ -174,14 +174,14 @@ def test_comments_can_be_skipped() -> None:
     assert read(b"# head\n1,2 # tail\n\n#\n3,4#", "scalar", comment="#")[:3] == ([1, 2, 3, 4], 0, 25)
 
 
-@pytest.mark.parametrize("sign", ["", "ab", "1", ",", "\n", "e", "é"])
+@pytest.mark.parametrize("sign", ["", "ab", "1", ",", "\n", "e", "é", "i", "N", "f"])
 def test_a_comment_sign_that_numbers_hold_is_refused(sign: str) -> None:
     with pytest.raises(ConfigError, match="comment sign"):
         kernels.CsvParser(b"", comment=sign)
 
 
 def test_an_unknown_instruction_set_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"one of: .*scalar"):
+    with pytest.raises(ConfigError, match=r"takes one of .*scalar"):
         kernels.CsvParser(b"", isa="mmx")
 
 
@@ -256,3 +256,10 @@ def test_the_memory_of_an_ndarray_is_written() -> None:
     # The buffer was taken before: it sees what was written, so no copy was made on the way.
     assert list(memory) == [1, 2, 3, 4, 5, 6]
     assert out.asnumpy().tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_what_stands_in_a_comment_is_no_field() -> None:
+    for body, found in ((b"1,2\n1,2,3 # a,b\n", "found 3"), (b"1,2\n1,q # a,b\n", "found 'q' (field 2 of 2)")):
+        with pytest.raises(InputError) as caught:
+            kernels.parse_csv(body, np.empty((3, 2), np.float32), comment="#")
+        assert found in str(caught.value)

@@ -15,6 +15,7 @@ from fastinfer import model as model_module
 from fastinfer.errors import ModelError
 from fastinfer.executor import Executor
 from fastinfer.model import MODEL_FILES, find_model, load_model
+from tests import models
 from tests.models import mx
 
 
@@ -141,14 +142,8 @@ def test_a_bad_graph_is_refused(symbol: bytes, folder: Path) -> None:
         load_model(folder)
 
 
-def edit_params(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
-    saved = mx.nd.load(str(folder / "model-0000.params"))
-    edit(saved)
-    mx.nd.save(str(folder / "model-0000.params"), saved)
-
-
 def test_a_missing_parameter_is_named(folder: Path) -> None:
-    edit_params(folder, lambda saved: saved.popitem())
+    models.edit(folder, lambda saved: saved.popitem())
     with pytest.raises(ModelError, match="the parameters lack") as caught:
         bind(folder)
     assert caught.value.code == "params_missing"
@@ -159,7 +154,7 @@ def test_a_parameter_of_another_shape_is_named(folder: Path) -> None:
         name = next(name for name in saved if name.endswith("weight"))
         saved[name] = mx.nd.zeros((1, 3))
 
-    edit_params(folder, widen)
+    models.edit(folder, widen)
     with pytest.raises(ModelError, match=r"weight is \(1, 3\), the graph needs \(1, 2\)"):
         bind(folder)
 
@@ -188,7 +183,7 @@ def test_an_operator_that_mxnet_lacks_is_refused(folder: Path) -> None:
 def test_an_input_that_does_not_fit_the_graph_is_refused(convolution: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(convolution, tmp_path / "model"))
     (folder / "model-shapes.json").write_text('[{"name": "data", "shape": [1, 3, 2, 2]}]')
-    with pytest.raises(ModelError, match="does not take an input of shape"):
+    with pytest.raises(ModelError, match="does not take float32 input of shape"):
         bind(folder)
 
 
@@ -221,5 +216,33 @@ def test_the_digest_tells_models_apart(linear: Path, convolution: Path, folder: 
     shapes[0]["shape"][0] = 99  # the batch of the training does not matter
     (folder / "model-shapes.json").write_text(json.dumps(shapes))
     assert load_model(folder).digest == before
-    edit_params(folder, lambda saved: [array.__iadd__(1) for array in saved.values()])
+    models.edit(folder, lambda saved: [array.__iadd__(1) for array in saved.values()])
     assert load_model(folder).digest != before
+
+
+def typed(dtype: str) -> Callable[[], tuple[Any, tuple[int, ...]]]:
+    return lambda: (mx.sym.cast(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=2), dtype=dtype), (2,))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32", "float16"])
+def test_a_model_whose_output_is_not_float32_is_refused(dtype: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"the output is {dtype}; float32 is served"):
+        bind(models.save(typed(dtype), tmp_path))
+
+
+def test_a_model_whose_input_is_not_float32_is_refused(folder: Path) -> None:
+    path = folder / "model-symbol.json"
+    graph = json.loads(path.read_text())
+    for node in graph["nodes"]:
+        if node["name"] == "data":
+            node["attrs"] = {"__dtype__": "2"}
+    path.write_text(json.dumps(graph))
+    with pytest.raises(ModelError, match="float32"):
+        bind(folder)
+
+
+def test_a_graph_that_does_not_tell_its_shapes_is_refused(folder: Path) -> None:
+    mx.sym.broadcast_add(mx.sym.var("data"), mx.sym.var("offset")).save(str(folder / "model-symbol.json"))
+    models.edit(folder, lambda saved: saved.__setitem__("arg:offset", mx.nd.zeros((1, 2))))
+    with pytest.raises(ModelError, match=r"does not tell|MXNet cannot"):
+        bind(folder)

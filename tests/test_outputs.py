@@ -71,7 +71,7 @@ def test_a_second_run_takes_what_the_first_finished(tmp_path: Path) -> None:
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
         make(folder, item("a.csv"))
         make(folder, item("s/b.csv"))
-        (tmp_path / "s" / f"{TEMPORARY_PREFIX}w").write_bytes(b"half")
+        (tmp_path / "s" / f"{TEMPORARY_PREFIX}12-34").write_bytes(b"half")
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
         assert folder.has(item("a.csv"))
         assert folder.has(item("s/b.csv"))
