@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 
 import inputs
@@ -161,3 +162,21 @@ def bench_format(benchmark: Any, printer: str) -> None:
     benchmark.group = "format"
     benchmark.pedantic(call, rounds=30, warmup_rounds=2)
     benchmark.extra_info["nanoseconds_per_value"] = benchmark.stats.stats.min / rows.size * 1e9
+
+
+def bench_fixed_beside_a_copy_of_the_text(benchmark: Any) -> None:
+    """Parsing and copying the same text in turns, so that both see the caches in the same state: the median ratio."""
+    body = inputs.text("fixed")
+    read = fastinfer_parser(kernels.active_isa())
+    target = bytearray(len(body))
+    assert np.array_equal(read(body), inputs.expected("fixed"))
+    ratios = []
+    for _ in range(400):
+        started = perf_counter()
+        read(body)
+        parsed = perf_counter()
+        target[:] = body
+        ratios.append((parsed - started) / (perf_counter() - parsed))
+    benchmark.extra_info["parse_to_copy"] = float(np.median(ratios))
+    print(f"parse to copy, median of {len(ratios)} in turns: {np.median(ratios):.2f}")
+    benchmark.pedantic(read, (body,), rounds=20)
