@@ -63,10 +63,17 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: by argparse itself, for ``--help`` (0) and for what it refuses (2).
     """
+    for standard in (0, 1, 2):
+        # Where one is closed, the next file opened would take its number, and words would be written into it.
+        try:
+            os.fstat(standard)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     try:
         code = command(argv)
         # What is still buffered must fail here, not in the interpreter's shutdown.
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except FastinferError as error:
         _say(f"error: {error}")
         return exit_code(error)
@@ -95,6 +102,8 @@ def _drop_stdout() -> None:
 
 
 def _say(text: str) -> None:
+    if sys.stderr is None:
+        return
     # stderr may be gone as well; the exit code still tells.
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)

@@ -7,10 +7,13 @@ three are dealt with here. Call :func:`load_mxnet` where the framework is needed
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from .errors import ConfigError
@@ -22,6 +25,9 @@ REMOVED_ALIASES = {"bool": bool, "int": int, "float": float, "complex": complex,
 #   OMP_NUM_THREADS      one thread an operator: the workers are the parallelism, more would oversubscribe the cores
 #   MXNET_ENGINE_TYPE    run an operator in the thread that calls it: no hand-over to a shared pool of threads
 INFERENCE_SETTINGS = {"OMP_NUM_THREADS": "1", "MXNET_ENGINE_TYPE": "NaiveEngine", "MXNET_SUBGRAPH_VERBOSE": "0"}
+
+
+ENGINE_LINE = b"MXNet start using engine"
 
 
 def load_mxnet(settings: dict[str, str] | None = None) -> Any:
@@ -45,12 +51,14 @@ def load_mxnet(settings: dict[str, str] | None = None) -> Any:
         if name not in np.__dict__:
             setattr(np, name, meaning)
     try:
-        with warnings.catch_warnings():
+        with _without_engine_line(), warnings.catch_warnings():
             # Its own sources use what NumPy and distutils deprecate; nobody who runs a model can act on that.
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
             warnings.filterwarnings("ignore", category=SyntaxWarning)
             import mxnet
+
+            mxnet.nd.waitall()  # starts the engine
     except ModuleNotFoundError as error:
         if error.name != "mxnet":
             raise ConfigError(
@@ -63,23 +71,33 @@ def load_mxnet(settings: dict[str, str] | None = None) -> Any:
         ) from error
     except (ImportError, OSError, AttributeError) as error:
         raise ConfigError(f"mxnet cannot be imported: {error}", code="mxnet_broken") from error
-    _start_engine(mxnet)
     return mxnet
 
 
-def _start_engine(mxnet: Any) -> None:
-    """Starts MXNet's engine without the line it prints when its type was chosen; errors are raised, not printed."""
-    if sys.stderr is None:  # closed by whoever started us: there is nothing to quiet
+@contextlib.contextmanager
+def _without_engine_line() -> Iterator[None]:
+    """Drops the line that MXNet prints where its engine was chosen by the environment.
+
+    Nothing but the descriptor can be taken away from C++: what the process prints on stderr meanwhile is held, and shown
+    when MXNet is there.
+    """
+    if sys.stderr is None:  # closed by whoever started us
+        yield
         return
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        mxnet.nd.waitall()
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if ENGINE_LINE not in line:
+                    os.write(2, line)
 
 
 def ndarray_memory(array: Any) -> Any:

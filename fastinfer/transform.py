@@ -213,7 +213,7 @@ class _Progress:
     """A bar on a terminal, nothing elsewhere."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
-        self._shown = sys.stderr.isatty() and not arguments.quiet
+        self._shown = sys.stderr is not None and sys.stderr.isatty() and not arguments.quiet
         self._source = arguments.input
 
     def __enter__(self) -> _Progress:
@@ -238,7 +238,8 @@ class _Progress:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    if sys.stderr is not None:  # closed by whoever started us
+        print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

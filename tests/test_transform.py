@@ -68,6 +68,14 @@ def test_quiet_says_nothing_and_json_goes_to_stdout(samples: Path, mlp: Path, tm
     assert summary["peak_memory_bytes"] > 1 << 20
 
 
+def test_closed_standard_streams_do_no_harm(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    script = 'exec "$0" -m fastinfer.transform "$@" <&- >&- 2>&-'
+    arguments = ["sh", "-c", script, sys.executable, str(samples), str(tmp_path / "out"), "--model", str(mlp)]
+    assert subprocess.run(arguments).returncode == 0
+    assert len(read_tree(tmp_path / "out")) == 30
+    assert all(text.startswith(b"[[0") for text in read_tree(tmp_path / "out").values())
+
+
 def test_help_and_dry_run_do_not_import_the_heavy_parts(samples: Path, mlp: Path, tmp_path: Path) -> None:
     for arguments in (["--help"], [samples, tmp_path / "out", "--model", mlp, "--dry-run", "--json"]):
         script = (
