@@ -8,6 +8,10 @@ DEMO ?= demo
 
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fastinfer/*.pyx fastinfer/*.pxd)
 
+# What the toolkits of SageMaker's container run on: NumPy 1.23, of which there are no wheels for Python 3.12.
+CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.10 python3.9; do \
+	$$python -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$python && break; done)
+
 .PHONY: all demo test bench lint clean fuzz sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -29,6 +33,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 	$(PIP_INSTALL) '.[report,$*]'
 	@touch .venv/built $@
 
+# SageMaker's own software in environments of its own, for the tests: its container's toolkits, and its SDK.
+.venv/container/ready .venv/sdk/ready: .venv/%/ready: tests/sagemaker/%.txt .venv/bin/python
+	@if test -n "$(CONTAINER_PYTHON)"; then set -e; $(CONTAINER_PYTHON) -m venv .venv/$*; \
+	  .venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<; \
+	else echo "no Python 3.9 to 3.11: tests that need SageMaker's $* are skipped"; mkdir -p .venv/$*; fi
+	@touch $@
+
 # Train on the real MNIST, write the first 1,000 test images as SageMaker's sample set prints them, transform, look.
 demo: .venv/built
 	$(BIN)/python -m fastinfer.train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
@@ -36,7 +47,7 @@ demo: .venv/built
 	$(BIN)/python -m fastinfer.transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
 	$(BIN)/python -m fastinfer.report $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
 
-test: .venv/with-test
+test: .venv/with-test .venv/container/ready .venv/sdk/ready
 	$(BIN)/python -m pytest
 
 bench: .venv/with-bench
