@@ -15,6 +15,7 @@ from .errors import ConfigError, FastinferError, InputError, ModelError, OutputE
 if TYPE_CHECKING:
     from .engine import Summary
     from .options import Options
+    from .predictor import Predictor
     from .transformer import Transformer
 
 __version__ = "0.1.0"
@@ -25,6 +26,7 @@ __all__ = [
     "ModelError",
     "Options",
     "OutputError",
+    "Predictor",
     "Summary",
     "Transformer",
     "WorkerDied",
@@ -33,7 +35,7 @@ __all__ = [
 
 # Where the names live that are imported when they are asked for: `python -m fastinfer.transform --help` should not wait
 # for NumPy.
-_LATE = {"Options": "options", "Summary": "engine", "Transformer": "transformer"}
+_LATE = {"Options": "options", "Predictor": "predictor", "Summary": "engine", "Transformer": "transformer"}
 
 
 def __getattr__(name: str) -> Any:
