@@ -41,8 +41,8 @@ CONTENT_TYPES = (JSON, CSV, NPY)
 # Shapes other than the model's own, of JSON and NPY bodies, that stay bound.
 OTHER_SHAPES_LIMIT = 8
 
-# MXNet 1.9 aborts the process where two threads bind at the same time.
-_binding = threading.Lock()
+# MXNet 1.9 aborts the process where two threads bind at the same time: whoever binds holds this.
+binding = threading.RLock()
 
 
 class Predictor:
@@ -81,7 +81,7 @@ class Predictor:
         mxnet = load_mxnet(INFERENCE_SETTINGS)
         self._contexts = open_contexts(parse_device(options.device))
         self._threads = threads
-        with _binding:
+        with binding:
             self.batch_size, self._row_wise, self._invariant = _choose_batch_size(
                 mxnet, self.model, self._contexts[0], options
             )
@@ -167,7 +167,7 @@ class Predictor:
         return self._flattens and len(row_shape) > 0 and values == self.model.row_values
 
     def _bind(self, model: Model) -> _Graphs:
-        with _binding:
+        with binding:
             return _Graphs(model, self._contexts, self._threads, self.batch_size, row_wise=self._row_wise)
 
     def _other(self, row_shape: tuple[int, ...]) -> _Graphs:
@@ -232,11 +232,16 @@ class _Graphs:
         return predictions.reshape(count, *self.output_shape)
 
 
-def decode_rows(body: bytes | str, content_type: str, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """See :meth:`Predictor.decode`; CSV takes the shape (rows, *row_shape)."""
-    if content_type not in CONTENT_TYPES:
+def decode_rows(
+    body: bytes | str,
+    content_type: str,
+    row_shape: tuple[int, ...],
+    content_types: Sequence[str] = CONTENT_TYPES,
+) -> NDArray[np.float32]:
+    """See :meth:`Predictor.decode`; CSV takes the shape (rows, *row_shape), and only some content types may be read."""
+    if content_type not in content_types:
         raise InputError(
-            f"the content type {quote(content_type or '')} is not read; {', '.join(CONTENT_TYPES)} are",
+            f"the content type {quote(content_type or '')} is not read; {', '.join(content_types)} are",
             code="unsupported_content_type",
         )
     content = body.encode() if isinstance(body, str) else body
@@ -269,7 +274,7 @@ def encode_predictions(predictions: NDArray[np.float32], content_type: str) -> b
     return format_csv(flat)
 
 
-def choose_accepted(accept: str | None) -> str:
+def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
     """The first of the types in an Accept header that can be given; JSON where anything may be.
 
     Raises:
@@ -278,9 +283,9 @@ def choose_accepted(accept: str | None) -> str:
     if not accept or accept == "*/*":
         return JSON
     for item in accept.replace(" ", "").split(","):
-        if item in CONTENT_TYPES:
+        if item in content_types:
             return item
-    raise InputError(f"none of {quote(accept)} can be given; {', '.join(CONTENT_TYPES)} can", code="unsupported_accept")
+    raise InputError(f"none of {quote(accept)} can be given; {', '.join(content_types)} can", code="unsupported_accept")
 
 
 def _decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
