@@ -19,6 +19,7 @@ from fastinfer import backends, engine, inputs, plan
 from fastinfer.backends import WorkerDied, run_on_processes
 from fastinfer.engine import Options, transform
 from fastinfer.errors import ConfigError, InputError, OutputError
+from fastinfer.executor import Executor
 from fastinfer.inputs import CsvOptions, InputFile, cut_file, find_inputs
 from fastinfer.model import load_model
 from fastinfer.outputs import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
@@ -542,3 +543,40 @@ def test_memory_does_not_grow_with_the_input(shape: str, mlp: Path, digits: np.n
         done = subprocess.run([*arguments, "--json", "--quiet", "--model", str(mlp)], capture_output=True, check=True)
         peaks.append(json.loads(done.stdout)["peak_memory_bytes"])
     assert peaks[1] - peaks[0] < 24 << 20, peaks
+
+
+def test_files_are_read_while_the_model_runs(linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(inputs.FILES_PER_CALL + 1):
+        (tmp_path / "in" / f"{number:03d}.csv").write_bytes(b"1,2\n")
+    second_group_read = threading.Event()
+    calls: list[int] = []
+    read_files, forward = inputs.read_files, Executor.forward
+
+    def read(paths: list[bytes], buffer: bytearray) -> list[tuple[int, int]]:
+        calls.append(len(paths))
+        if len(calls) == 2:
+            second_group_read.set()
+        return read_files(paths, buffer)
+
+    def run_model(executor: Executor) -> Any:
+        # The first batch is run only when the second group has been asked for: without a reader this waits in vain.
+        assert second_group_read.wait(10)
+        return forward(executor)
+
+    monkeypatch.setattr(inputs, "read_files", read)
+    options = Options(workers=1, exact=True)  # nothing is probed
+    transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "expected"), options)
+    calls.clear()
+    second_group_read.clear()
+    monkeypatch.setattr(Executor, "forward", run_model)
+    transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "out"), options)
+    assert calls == [inputs.FILES_PER_CALL, 1]
+    assert read_tree(tmp_path / "out") == read_tree(tmp_path / "expected")
+
+
+def test_the_stages_of_a_large_file_are_timed(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n" * 500_000)
+    summary = transform(load_model(linear), str(tmp_path), str(tmp_path / "out"), Options(workers=1))
+    assert all(seconds > 0 for seconds in summary.stage_seconds.values())
+    assert sum(summary.stage_seconds.values()) == pytest.approx(summary.seconds, rel=0.01)
