@@ -13,10 +13,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .encode import encode_json, encode_json_bodies
-from .errors import InputError
+from .errors import FastinferError, InputError
 from .executor import Executor, ExecutorPool
 from .inputs import (
     BYTE_ORDER_MARK,
@@ -33,6 +34,7 @@ from .inputs import (
 )
 from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
 from .model import Model
+from .options import check_machine
 from .outputs import Finished, OutputFile, OutputFolder, OutputWriter, Reject
 from .plan import Shard
 
@@ -66,6 +68,8 @@ class Job:
         output: the folder of the results.
         quarantine: whether bad records are put aside instead of ending the shard; a line is a record then.
         line_bytes: how long a line may be.
+        settings: MXNet's, for the processes that run shards.
+        depends_on: what the run's record says that its bytes depend on.
         parent: the process whose children run the shards, where they are to end with it; None for any other.
     """
 
@@ -78,6 +82,8 @@ class Job:
     output: OutputFolder
     quarantine: bool = False
     line_bytes: int = LINE_BYTES_LIMIT
+    settings: dict[str, str] = field(default_factory=lambda: dict(INFERENCE_SETTINGS))
+    depends_on: dict[str, Any] | None = None
     parent: int | None = None
 
 
@@ -121,6 +127,9 @@ class Runtime:
     """
 
     def __init__(self, job: Job, workers: int) -> None:
+        mxnet = load_mxnet(job.settings)
+        if job.depends_on is not None:
+            check_machine(job.depends_on, mxnet.__version__)
         self.executors = ExecutorPool(job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise)
         self.stop = threading.Event()
 
@@ -147,7 +156,10 @@ def release(job: Job) -> None:
 
 def run_shard(shard: Shard, job: Job) -> ShardReport:
     """Transforms the files of a shard and reports; an error is returned, not raised, so that what was done is known."""
-    runtime = prepare(job)
+    try:
+        runtime = prepare(job)
+    except FastinferError as error:
+        return ShardReport(shard.number, error=error)
     with runtime.executors.lend() as executor:
         return _ShardRun(shard, job, executor, runtime.stop).run()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastinfer import backends, engine, inputs, plan
-from fastinfer.backends import WorkerDied, run_on_processes
+from fastinfer import engine, inputs, plan
+from fastinfer._mxnet import INFERENCE_SETTINGS
 from fastinfer.engine import Options, transform
 from fastinfer.errors import ConfigError, InputError, OutputError
 from fastinfer.executor import Executor
-from fastinfer.inputs import CsvOptions, InputFile, cut_file, find_inputs
+from fastinfer.inputs import CsvOptions, cut_file, find_inputs
 from fastinfer.model import load_model
 from fastinfer.outputs import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
 from fastinfer.plan import Shard
-from fastinfer.worker import Job, ShardReport, release, run_shard
+from fastinfer.worker import Job, release, run_shard
 from tests.conftest import csv, read_tree, skip
 
 
@@ -400,48 +399,36 @@ def test_an_endless_line_is_refused_without_holding_it(linear: Path, tmp_path: P
     assert peak_kib < 400 << 10
 
 
-# Processes
-
-
-def test_processes_give_the_bytes_of_threads(samples: Path, mlp: Path, tmp_path: Path) -> None:
-    threads = run(mlp, samples, tmp_path / "threads")
-    assert run(mlp, samples, tmp_path / "processes", backend="processes", workers=2) == threads
-
-
-def kill_on(shard: Shard, job: Job) -> ShardReport:
-    """run_shard, but a file of that name kills the process: always, or the first time."""
-    for item in shard.items:
-        assert isinstance(item, InputFile)
-        once = Path(item.path).with_name("killed-once")
-        if item.key == "always.csv" or (item.key == "once.csv" and not once.exists()):
-            once.write_bytes(b"")
-            os.kill(os.getpid(), signal.SIGKILL)
-    return run_shard(shard, job)
-
-
-def test_a_worker_that_dies_is_replaced_and_what_kills_twice_is_set_aside(
-    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, output = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    for name in ("a", "always", "b", "c", "once", "z"):
-        (source / f"{name}.csv").write_bytes(b"1,2\n")
-    # What a killed worker runs is all that is replaced here: joblib, loky and the processes are real.
-    monkeypatch.setattr(backends, "run_shard", kill_on)
-    folder = OutputFolder(str(output))
-    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder)
-    shards = [Shard(number, [item]) for number, item in enumerate(find_inputs(str(source)))]
-    with folder.open_run({"depends_on": {}}, overwrite=False):
-        reports = list(run_on_processes(shards, job, 2, threading.Event()))
-    assert sorted(report.number for report in reports) == list(range(6))
-    errors = {report.number: report.error for report in reports if report.error}
-    assert list(errors) == [1]
-    assert isinstance(errors[1], WorkerDied)
-    assert str(source / "always.csv") in str(errors[1])
-    assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
-
-
 # The machine
+
+IMPORTED_BEFORE = """
+import sys, warnings
+from fastinfer._mxnet import load_mxnet
+load_mxnet()  # as a program imports mxnet that knows nothing of fastinfer
+import fastinfer
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", RuntimeWarning)
+    fastinfer.Transformer(sys.argv[1], workers=2).transform(sys.argv[2], sys.argv[3]).wait()
+print([str(warning.message) for warning in caught if "mxnet was imported before" in str(warning.message)])
+"""
+
+
+@pytest.mark.parametrize("preset", [False, True])
+def test_a_program_that_has_imported_mxnet_before_is_told_what_it_costs(
+    preset: bool, samples: Path, mlp: Path, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in INFERENCE_SETTINGS}
+    if preset:
+        environment.update(INFERENCE_SETTINGS)
+    arguments = [str(mlp), str(samples), str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_BEFORE, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+    if preset:
+        assert done.stdout == "[]\n"
+    else:
+        assert "before OMP_NUM_THREADS=1 and MXNET_ENGINE_TYPE=NaiveEngine could be set" in done.stdout
+    assert read_tree(tmp_path / "out") == run(mlp, samples, tmp_path / "expected")
 
 
 @pytest.fixture
