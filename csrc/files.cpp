@@ -1,5 +1,5 @@
 // Plain system calls, one file after another. Every call that a file does not need was left out: strace -c on
-// benchmarks/bench_small_files.py counts open, read, close and open, write, utimensat, link (or rename), close.
+// benchmarks/bench_engine.py counts open, read, close and open, write, utimensat, link (or rename), close.
 #include "files.h"
 
 #include <cerrno>
@@ -50,7 +50,7 @@ bool tells_at_write(int folder) noexcept {
   }
 }
 
-// How a file gets its name, best first; benchmarks/bench_small_files.py compares them.
+// How a file gets its name, best first; benchmarks/bench_engine.py times what comes of it.
 enum class Naming {
   link,          // a file without a name, then linkat(2) by its descriptor: the folder is locked once, nothing is left behind
   link_by_proc,  // the same for a process that may not link by descriptor (before Linux 6.10: all but root)
