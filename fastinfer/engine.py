@@ -26,7 +26,8 @@ from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, CsvOptions, InputFile, Part, 
 from .invariance import CANDIDATES, find_batch_size, is_invariant, remembered
 from .model import Model
 from .options import CPU_ISA_VARIABLE, Options, circumstances, numeric_environment, reading
-from .outputs import BUFFER_BYTES, REJECTS, OutputFolder
+from .output_folder import REJECTS, OutputFolder
+from .outputs import BUFFER_BYTES
 from .plan import PART_BYTES, plan_shards
 from .worker import STAGES, Job, ShardReport
 
@@ -283,8 +284,9 @@ def _line_bytes(options: Options, model: Model, workers: int, batch_size: int) -
     """How long a line may be for the run to stay within its memory."""
     if options.memory_limit is None:
         return LINE_BYTES_LIMIT
-    # A worker's batch, and its outputs on the way; a line's buffer is copied once where it grows.
-    fixed = machine.resident_bytes() + workers * (2 * 4 * batch_size * model.row_values + 4 * BUFFER_BYTES)
+    # A worker's batch, what is read ahead, and its outputs on the way; a line's buffer is copied once where it grows.
+    held = 2 * 4 * batch_size * model.row_values + CHUNK_BYTES + 4 * BUFFER_BYTES
+    fixed = machine.resident_bytes() + workers * held
     line_bytes = (options.memory_limit - fixed) // workers // 3
     if line_bytes < CHUNK_BYTES:
         needed = fixed + 3 * workers * CHUNK_BYTES

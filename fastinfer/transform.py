@@ -16,7 +16,7 @@ from ._command import run_command
 from .inputs import find_inputs
 from .model import Model, find_model, load_model
 from .options import Options, circumstances, reading
-from .outputs import REJECTS, OutputFolder
+from .output_folder import REJECTS, OutputFolder
 
 if TYPE_CHECKING:
     from .engine import Summary

@@ -35,7 +35,8 @@ from .inputs import (
 from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
 from .model import Model
 from .options import check_machine
-from .outputs import Finished, OutputFile, OutputFolder, OutputWriter, Reject
+from .output_folder import OutputFolder, Reject
+from .outputs import Finished, OutputFile, OutputWriter
 from .plan import Shard
 
 T = TypeVar("T")

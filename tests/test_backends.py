@@ -20,7 +20,7 @@ from fastinfer.errors import ConfigError, WorkerDied
 from fastinfer.inputs import CsvOptions, InputFile, find_inputs
 from fastinfer.model import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
-from fastinfer.outputs import OutputFolder
+from fastinfer.output_folder import OutputFolder
 from fastinfer.plan import Shard
 from fastinfer.worker import Job, ShardReport, run_shard
 from tests.conftest import csv, read_tree

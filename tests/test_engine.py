@@ -21,7 +21,7 @@ from fastinfer.errors import ConfigError, InputError, OutputError
 from fastinfer.executor import Executor
 from fastinfer.inputs import CsvOptions, cut_file, find_inputs
 from fastinfer.model import load_model
-from fastinfer.outputs import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
+from fastinfer.output_folder import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
 from fastinfer.plan import Shard
 from fastinfer.worker import Job, release, run_shard
 from tests.conftest import csv, read_tree, skip

@@ -14,7 +14,8 @@ import pytest
 from fastinfer._kernels import write_files
 from fastinfer.errors import ConfigError, OutputError
 from fastinfer.inputs import InputFile
-from fastinfer.outputs import BUFFER_BYTES, RUN_RECORD, TEMPORARY_PREFIX, OutputFolder, OutputWriter
+from fastinfer.output_folder import RUN_RECORD, TEMPORARY_PREFIX, OutputFolder
+from fastinfer.outputs import BUFFER_BYTES, OutputWriter
 
 RECORD = {"depends_on": {"model": "abc", "batch_size": 480}}
 
