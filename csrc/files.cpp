@@ -1,5 +1,5 @@
-// Plain POSIX calls, one file after another. Every call that a file does not need was left out: strace -c on
-// benchmarks/bench_transform.py counts open, read, close and open, write, utimensat, close, rename.
+// Plain system calls, one file after another. Every call that a file does not need was left out: strace -c on
+// benchmarks/bench_engine.py counts open, read, close and open, write, utimensat, link (or rename), close.
 #include "files.h"
 
 #include <cerrno>
@@ -8,7 +8,9 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 namespace fastinfer {
@@ -31,36 +33,123 @@ ssize_t read_all(int file, char* buffer, std::size_t capacity) noexcept {
   return static_cast<ssize_t>(held);
 }
 
-int write_one(const char* path, const char* text, std::size_t size, std::int64_t time_ns,
-              const WriteOptions& options) noexcept {
-  char temporary[PATH_MAX];
-  const char* slash = std::strrchr(path, '/');
-  const int folder = slash == nullptr ? 0 : static_cast<int>(slash - path) + 1;
-  const int length = std::snprintf(temporary, sizeof temporary, "%.*s%s", folder, path, options.temporary_name);
-  if (length < 0 || static_cast<std::size_t>(length) >= sizeof temporary) return ENAMETOOLONG;
+// Whether what could not be written there is told by write() itself, so that nothing needs to be known of close() before a
+// file gets its name. Not so where a server is behind it (NFS, FUSE).
+bool tells_at_write(int folder) noexcept {
+  struct statfs status;
+  if (::fstatfs(folder, &status) != 0) return false;
+  switch (static_cast<unsigned long>(status.f_type)) {
+    case TMPFS_MAGIC:
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case OVERLAYFS_SUPER_MAGIC:
+      return true;
+    default:
+      return false;
+  }
+}
 
-  const int file = ::open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (file < 0) return errno;
-  int error = 0;
-  for (std::size_t written = 0; written < size && error == 0;) {
+// How a file gets its name, best first; benchmarks/bench_engine.py times what comes of it.
+enum class Naming {
+  link,          // a file without a name, then linkat(2) by its descriptor: the folder is locked once, nothing is left behind
+  link_by_proc,  // the same for a process that may not link by descriptor (before Linux 6.10: all but root)
+  rename,        // a temporary name, then rename(2): everywhere
+};
+
+// The folder that files go into, held open while they go into the same.
+struct Folder {
+  int handle = -1;
+  const char* path = nullptr;  // not owned: of the file that it was opened for
+  std::size_t length = 0;
+  Naming naming = Naming::rename;
+};
+
+int enter(Folder& folder, const char* path, std::size_t length, const WriteOptions& options) noexcept {
+  if (folder.handle >= 0 && folder.length == length && std::memcmp(folder.path, path, length) == 0) return 0;
+  if (folder.handle >= 0) ::close(folder.handle);
+  char place[PATH_MAX];
+  if (length >= sizeof place) return folder.handle = -1, ENAMETOOLONG;
+  std::memcpy(place, path, length);
+  place[length] = '\0';
+  folder.handle = ::open(length == 0 ? "." : place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder.handle < 0) return errno;
+  folder.path = path;
+  folder.length = length;
+  // Of a file that is to be on the disk under its name, the order of a rename is what file systems care for.
+  folder.naming = !options.durable && tells_at_write(folder.handle) ? Naming::link : Naming::rename;
+  return 0;
+}
+
+// Writes all of a text to an open file and sets its time of modification.
+int fill(int file, const char* text, std::size_t size, std::int64_t time_ns) noexcept {
+  for (std::size_t written = 0; written < size;) {
     const ssize_t count = ::write(file, text + written, size - written);
     if (count >= 0) {
       written += static_cast<std::size_t>(count);
     } else if (errno != EINTR) {
-      error = errno;
+      return errno;
     }
   }
   constexpr std::int64_t kSecond = 1'000'000'000;
   const std::int64_t rest = (time_ns % kSecond + kSecond) % kSecond;  // also before 1970 the fraction counts forward
   const timespec time = {static_cast<time_t>((time_ns - rest) / kSecond), static_cast<long>(rest)};
   const timespec times[2] = {time, time};
-  if (error == 0 && ::futimens(file, times) != 0) error = errno;
+  return ::futimens(file, times) == 0 ? 0 : errno;
+}
+
+// Gives an open file without a name one.
+int link_file(int file, Folder& folder, const char* name) noexcept {
+  if (folder.naming == Naming::link) {
+    if (::linkat(file, "", folder.handle, name, AT_EMPTY_PATH) == 0) return 0;
+    if (errno != ENOENT && errno != EPERM) return errno;
+    folder.naming = Naming::link_by_proc;
+  }
+  char entry[32];
+  std::snprintf(entry, sizeof entry, "/proc/self/fd/%d", file);
+  return ::linkat(AT_FDCWD, entry, folder.handle, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
+}
+
+// Writes a file that has no name until it is whole. EOPNOTSUPP where that cannot be done.
+int write_and_link(Folder& folder, const char* name, const char* text, std::size_t size, std::int64_t time_ns) noexcept {
+  const int file = ::openat(folder.handle, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+  if (file < 0) return errno == EISDIR || errno == EINVAL || errno == ENOENT ? EOPNOTSUPP : errno;
+  int error = fill(file, text, size, time_ns);
+  if (error == 0) {
+    error = link_file(file, folder, name);
+    // The name is taken, which a link does not replace; or there is no /proc.
+    if (error == EEXIST || error == ENOENT || error == EPERM) error = EOPNOTSUPP;
+  }
+  ::close(file);
+  return error;
+}
+
+int write_and_rename(const Folder& folder, const char* name, const char* text, std::size_t size, std::int64_t time_ns,
+                     const WriteOptions& options) noexcept {
+  const int file = ::openat(folder.handle, options.temporary_name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (file < 0) return errno;
+  int error = fill(file, text, size, time_ns);
   if (error == 0 && options.durable && ::fsync(file) != 0) error = errno;
   // Some file systems report at close what could not be written.
   if (::close(file) != 0 && error == 0) error = errno;
-  if (error == 0 && ::rename(temporary, path) != 0) error = errno;
-  if (error != 0) ::unlink(temporary);
+  if (error == 0 && ::renameat(folder.handle, options.temporary_name, folder.handle, name) != 0) error = errno;
+  if (error != 0) ::unlinkat(folder.handle, options.temporary_name, 0);
   return error;
+}
+
+int write_one(Folder& folder, const char* path, const char* text, std::size_t size, std::int64_t time_ns,
+              const WriteOptions& options) noexcept {
+  const char* slash = std::strrchr(path, '/');
+  const std::size_t length = slash == nullptr ? 0 : static_cast<std::size_t>(slash - path) + 1;
+  const int error = enter(folder, path, length, options);
+  if (error != 0) return error;
+  const char* name = path + length;
+  if (folder.naming != Naming::rename) {
+    const int linked = write_and_link(folder, name, text, size, time_ns);
+    if (linked != EOPNOTSUPP) return linked;
+    folder.naming = Naming::rename;
+  }
+  return write_and_rename(folder, name, text, size, time_ns, options);
 }
 
 }  // namespace
@@ -103,9 +192,11 @@ std::size_t read_files(const char* const* paths, std::size_t count, char* buffer
 
 void write_files(const char* const* paths, std::size_t count, const char* text, const std::size_t* ends,
                  const std::int64_t* times_ns, const WriteOptions& options, int* errors) noexcept {
+  Folder folder;
   for (std::size_t index = 0, first = 0; index < count; first = ends[index], ++index) {
-    errors[index] = write_one(paths[index], text + first, ends[index] - first, times_ns[index], options);
+    errors[index] = write_one(folder, paths[index], text + first, ends[index] - first, times_ns[index], options);
   }
+  if (folder.handle >= 0) ::close(folder.handle);
 }
 
 }  // namespace fastinfer

@@ -31,9 +31,9 @@ struct WriteOptions {
   bool durable;                // whether a file is on the disk before it gets its name
 };
 
-// Writes text[ends[i-1] .. ends[i]) (from 0 for the first) to each path: under the temporary name in the same folder, then
-// renamed, with modification time times_ns[i]. Sets errors[i] to errno, 0 where the file stands. No file bears its name
-// unless it is whole. Goes on after an error.
+// Writes text[ends[i-1] .. ends[i]) (from 0 for the first) to each path, with modification time times_ns[i]: without a name
+// and then linked where the file system can do that, else under the temporary name in the same folder and then renamed.
+// Sets errors[i] to errno, 0 where the file stands. No file bears its name unless it is whole. Goes on after an error.
 void write_files(const char* const* paths, std::size_t count, const char* text, const std::size_t* ends,
                  const std::int64_t* times_ns, const WriteOptions& options, int* errors) noexcept;
 

@@ -45,3 +45,20 @@ def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
         if isinstance(error, OSError) and not isinstance(error, OutputError):
             raise OutputError(f"cannot be written: {error.strerror or error}", path=str(path)) from error
         raise
+
+
+def sync_folder(folder: str) -> None:
+    """Puts the names in a folder on the disk. Raises OutputError."""
+    try:
+        handle = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(path: str, error: OSError) -> OutputError:
+    """The error for a place that the system does not let us write."""
+    return OutputError(f"cannot be written: {error.strerror}", path=path)

@@ -22,9 +22,17 @@ from .errors import ConfigError
 REMOVED_ALIASES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str}
 
 # mxnet looks at these once. A value that the user has set is left alone.
-#   OMP_NUM_THREADS      one thread an operator: the workers are the parallelism, more would oversubscribe the cores
+#   OMP_NUM_THREADS, OPENBLAS_NUM_THREADS
+#                        one thread an operator: the workers are the parallelism, more would oversubscribe the cores
 #   MXNET_ENGINE_TYPE    run an operator in the thread that calls it: no hand-over to a shared pool of threads
-INFERENCE_SETTINGS = {"OMP_NUM_THREADS": "1", "MXNET_ENGINE_TYPE": "NaiveEngine", "MXNET_SUBGRAPH_VERBOSE": "0"}
+# Of these, what a run is slow without.
+SPEED_SETTINGS = ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE")
+INFERENCE_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MXNET_ENGINE_TYPE": "NaiveEngine",
+    "MXNET_SUBGRAPH_VERBOSE": "0",
+}
 
 
 ENGINE_LINE = b"MXNet start using engine"

@@ -11,13 +11,14 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable
 
 from . import machine
-from ._mxnet import INFERENCE_SETTINGS, load_mxnet
-from .backends import run_on_processes, run_on_threads
+from ._mxnet import INFERENCE_SETTINGS, SPEED_SETTINGS, load_mxnet
+from .backends import CARRIERS
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, ModelError, OutputError, WorkerDied
 from .executor import ROWS_PER_EXACT_GRAPH, Executor
@@ -25,7 +26,8 @@ from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, CsvOptions, InputFile, Part, 
 from .invariance import CANDIDATES, find_batch_size, is_invariant, remembered
 from .model import Model
 from .options import CPU_ISA_VARIABLE, Options, circumstances, numeric_environment, reading
-from .outputs import BUFFER_BYTES, REJECTS, OutputFolder
+from .output_folder import REJECTS, OutputFolder
+from .outputs import BUFFER_BYTES
 from .plan import PART_BYTES, plan_shards
 from .worker import STAGES, Job, ShardReport
 
@@ -111,19 +113,7 @@ def transform(
     folder = OutputFolder(output, durable=options.durable)
     csv = CsvOptions(options.comment, options.missing, options.skip_header)
     quarantine = options.on_error == "quarantine"
-    job = Job(
-        token=uuid.uuid4().hex,
-        model=model,
-        devices=tuple(devices),
-        batch_size=batch_size,
-        row_wise=row_wise,
-        csv=csv,
-        output=folder,
-        quarantine=quarantine,
-        line_bytes=_line_bytes(options, model, workers, batch_size),
-        parent=os.getpid() if options.backend == "processes" else None,
-    )
-    record = {
+    record: dict[str, Any] = {
         "depends_on": {
             **circumstances(model, options),
             **reading(options),
@@ -135,14 +125,28 @@ def transform(
         "model_path": os.path.abspath(model.path),
         "invariant": invariant,
     }
+    job = Job(
+        token=uuid.uuid4().hex,
+        model=model,
+        devices=tuple(devices),
+        batch_size=batch_size,
+        row_wise=row_wise,
+        csv=csv,
+        output=folder,
+        quarantine=quarantine,
+        line_bytes=_line_bytes(options, model, workers, batch_size),
+        settings=_settings(options),
+        depends_on=record["depends_on"],
+        parent=os.getpid() if options.backend == "processes" else None,
+    )
     with folder.open_run(record, overwrite=options.overwrite):
         run = _Run(job, options, Summary(batch_size=batch_size, invariant=invariant, workers=workers), stop)
         run.summary.rejected = folder.rejected
         ready = time.perf_counter()
         run.summary.startup_seconds = ready - started
         shards = plan_shards(run.unfinished(itertools.chain([first], inputs)), workers)
-        backend = run_on_processes if options.backend == "processes" else run_on_threads
-        for report in backend(shards, job, workers, stop):
+        carry = CARRIERS[options.backend]
+        for report in carry(shards, job, options.workers if options.address else workers, stop, options.address):
             run.gather(report)
             if progress is not None:
                 progress(report)
@@ -220,7 +224,7 @@ class _Run:
             **self.seconds,
             "wait": max(0.0, seconds * summary.workers - sum(self.seconds.values())),
         }
-        if self.options.backend == "processes":
+        if self.options.backend != "threads":
             self.job.output.settle()
         if self.errors:
             raise min(self.errors, key=lambda error: error[:2])[2]
@@ -247,9 +251,25 @@ class _Run:
             del self.parts[key]
 
 
+def _settings(options: Options) -> dict[str, str]:
+    """The environment that MXNet is started with, where the user has not set it."""
+    pinned = {} if options.cpu_isa is None else {CPU_ISA_VARIABLE: options.cpu_isa}
+    return {**INFERENCE_SETTINGS, **pinned}
+
+
 def _load(options: Options) -> Any:
     """Imports MXNet with the settings of an inference, or takes it as the caller's program has imported it."""
-    settings = dict(INFERENCE_SETTINGS)
+    settings = _settings(options)
+    if "mxnet" in sys.modules:
+        unset = [f"{name}={settings[name]}" for name in SPEED_SETTINGS if name not in os.environ]
+        if unset:
+            warnings.warn(
+                f"mxnet was imported before {' and '.join(unset)} could be set: the outputs are right, but a run was "
+                "seen to take up to 1.6 times as long; set them before the program starts, or import fastinfer's "
+                "Transformer and run it first",
+                RuntimeWarning,
+                stacklevel=3,
+            )
     if options.cpu_isa is not None:
         found = os.environ.get(CPU_ISA_VARIABLE, options.cpu_isa if "mxnet" not in sys.modules else None)
         if found != options.cpu_isa:
@@ -257,7 +277,6 @@ def _load(options: Options) -> Any:
                 f"the instruction set cannot be {options.cpu_isa}: MXNet was started with {found or 'what the CPU has'}",
                 hint=f"set {CPU_ISA_VARIABLE}={options.cpu_isa} before the program starts",
             )
-        settings[CPU_ISA_VARIABLE] = options.cpu_isa
     return load_mxnet(settings)
 
 
@@ -265,8 +284,9 @@ def _line_bytes(options: Options, model: Model, workers: int, batch_size: int) -
     """How long a line may be for the run to stay within its memory."""
     if options.memory_limit is None:
         return LINE_BYTES_LIMIT
-    # A worker's batch, and its outputs on the way; a line's buffer is copied once where it grows.
-    fixed = machine.resident_bytes() + workers * (2 * 4 * batch_size * model.row_values + 4 * BUFFER_BYTES)
+    # A worker's batch, what is read ahead, and its outputs on the way; a line's buffer is copied once where it grows.
+    held = 2 * 4 * batch_size * model.row_values + CHUNK_BYTES + 4 * BUFFER_BYTES
+    fixed = machine.resident_bytes() + workers * held
     line_bytes = (options.memory_limit - fixed) // workers // 3
     if line_bytes < CHUNK_BYTES:
         needed = fixed + 3 * workers * CHUNK_BYTES

@@ -11,11 +11,14 @@ import itertools
 import os
 import stat
 from array import array
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 from ._kernels import FILES_PER_CALL, CsvParser, find_line_start, read_files, stat_files
 from .errors import InputError
+
+T = TypeVar("T")
 
 # What some programs put before a UTF-8 text; it opens a file and means nothing.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -104,10 +107,12 @@ class Group(NamedTuple):
     """Small files that were read in one call, one behind another into the buffer.
 
     Attributes:
+        buffer: where they are.
         files: which.
         bounds: (where its bytes end, errno or 0) of each; they begin where those of the file before end.
     """
 
+    buffer: bytearray
     files: list[InputFile]
     bounds: list[tuple[int, int]]
 
@@ -119,17 +124,18 @@ class Group(NamedTuple):
         yield Chunk(self.bounds[place - 1][0] if place else 0, stop, 0)
 
 
-def read_groups(items: Sequence[InputFile | Part], buffer: bytearray) -> Iterator[Group | InputFile | Part]:
-    """Reads small files in groups through one buffer.
+def read_groups(items: Sequence[InputFile | Part], buffers: Sequence[bytearray]) -> Iterator[Group | InputFile | Part]:
+    """Reads small files in groups.
 
     Args:
         items: what to read, in order.
-        buffer: at least CHUNK_BYTES long.
+        buffers: of the same length; the groups go to them in turn.
 
     Yields:
-        A group, to be used up before the next is asked for; or an item that is not small, unread.
+        A group, to be used up before its buffer's turn comes again; or an item that is not small, unread.
     """
-    place = 0
+    place, turns = 0, itertools.cycle(buffers)
+    buffer = next(turns)
     while place < len(items):
         files: list[InputFile] = []
         held = 0
@@ -142,12 +148,22 @@ def read_groups(items: Sequence[InputFile | Part], buffer: bytearray) -> Iterato
             files.append(item)
         bounds = read_files([os.fsencode(file.path) for file in files], buffer) if files else []
         if bounds:
-            yield Group(files[: len(bounds)], bounds)
+            yield Group(buffer, files[: len(bounds)], bounds)
+            buffer = next(turns)
             place += len(bounds)
         else:
             # Large, or grown since it was listed.
             yield items[place]
             place += 1
+
+
+def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
+    """The same items, each made ready by a thread while the one before it is used."""
+    with ThreadPoolExecutor(1, "fastinfer-read") as reader:
+        ahead = reader.submit(next, items, None)
+        while (item := ahead.result()) is not None:
+            ahead = reader.submit(next, items, None)
+            yield item
 
 
 def read_chunks(item: InputFile | Part, buffer: bytearray, line_bytes: int = LINE_BYTES_LIMIT) -> Iterator[Chunk]:

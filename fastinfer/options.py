@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from .devices import parse_device
 from .errors import ConfigError
 from .model import Model
 
-BACKENDS = ("threads", "processes")
+BACKENDS = ("threads", "processes", "dask", "ray")
 ON_ERROR = ("stop", "quarantine")
 
 # The names that oneDNN 2, which MXNet 1.9 is built with, reads from DNNL_MAX_CPU_ISA.
@@ -36,7 +37,9 @@ class Options:
         comment: a character from which on the rest of a line is skipped.
         missing: the value of an empty cell; without it an empty cell is an error.
         skip_header: whether the first line of each file is passed over.
-        backend: ``threads``, or ``processes`` for isolation.
+        backend: ``threads``; ``processes`` for isolation; ``dask`` or ``ray`` for other machines, which must see inputs and
+            outputs under the same paths.
+        address: of the dask scheduler or the ray cluster; None: one that is started on this machine for the run.
         on_error: ``stop`` at the first bad record, or ``quarantine``: put bad records aside in ``_rejects.jsonl`` and go
             on. With ``quarantine`` a line is a record, and ``null`` stands in a bad one's place.
         max_errors: how many records may be put aside; None for any number.
@@ -58,6 +61,7 @@ class Options:
     missing: float | None = None
     skip_header: bool = False
     backend: str = "threads"
+    address: str | None = None
     on_error: str = "stop"
     max_errors: int | None = None
     memory_limit: int | None = None
@@ -76,6 +80,8 @@ class Options:
                 raise ConfigError(f"{name} must be one of {listed}, found {value!r}")
         if self.max_errors is not None and (self.max_errors < 0 or self.on_error != "quarantine"):
             raise ConfigError("max_errors is a number of at least 0, and goes with on_error='quarantine'")
+        if self.address is not None and self.backend not in ("dask", "ray"):
+            raise ConfigError(f"address goes with backend='dask' or 'ray', not {self.backend!r}")
         parse_device(self.device)
         CsvParser(comment=self.comment)  # refuses a sign that a number may hold
 
@@ -101,6 +107,29 @@ def reading(options: Options) -> dict[str, Any]:
         "skip_header": options.skip_header,
         "on_error": options.on_error,
     }
+
+
+def check_machine(expected: dict[str, Any], mxnet_version: str) -> None:
+    """Refuses to work for a run whose record would not be true here, on another machine than the one that began it.
+
+    Args:
+        expected: the run's record of what its bytes depend on.
+        mxnet_version: of this process.
+
+    Raises:
+        ConfigError: ``other_machine``.
+    """
+    here = {"fastinfer": __version__, "mxnet": mxnet_version, "environment": numeric_environment()}
+    if expected["cpu_isa"] is None:
+        # Where the instruction set is pinned, that is what was asked for: one text from CPUs of different kinds.
+        here.update(cpu=machine.cpu_name(), cpu_features=machine.cpu_features())
+    for name, value in here.items():
+        if value != expected[name]:
+            raise ConfigError(
+                f"{platform.node()} would give other bytes: {name} is {value!r} there, {expected[name]!r} where the run began",
+                code="other_machine",
+                hint="the same versions and environment on all machines, and --cpu-isa for different CPUs",
+            )
 
 
 def numeric_environment() -> dict[str, str]:

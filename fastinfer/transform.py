@@ -16,7 +16,7 @@ from ._command import run_command
 from .inputs import find_inputs
 from .model import Model, find_model, load_model
 from .options import Options, circumstances, reading
-from .outputs import REJECTS, OutputFolder
+from .output_folder import REJECTS, OutputFolder
 
 if TYPE_CHECKING:
     from .engine import Summary
@@ -104,9 +104,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-errors", type=_whole_number, metavar="N", help="stop when more records are put aside")
     parser.add_argument(
         "--backend",
-        choices=["threads", "processes"],
+        choices=["threads", "processes", "dask", "ray"],
         default="threads",
-        help="how workers run (default threads; processes for isolation: one that dies is replaced)",
+        help="what workers are: threads (default); processes, for isolation: one that dies is replaced; or tasks of dask "
+        "or ray, on all machines that see IN and OUT under the same paths",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="WHERE",
+        help="the dask scheduler (tcp://HOST:8786) or ray cluster (HOST:6379, auto); default: one on this machine for the run",
     )
     parser.add_argument(
         "--memory-limit",
@@ -139,6 +145,7 @@ def _transform(argv: Sequence[str] | None) -> int:
         missing=arguments.missing,
         skip_header=arguments.header == "skip",
         backend=arguments.backend,
+        address=arguments.address,
         on_error=arguments.on_error,
         max_errors=arguments.max_errors,
         memory_limit=arguments.memory_limit,

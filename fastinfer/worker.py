@@ -7,15 +7,17 @@ from. Outputs are finished in the order of the inputs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .encode import encode_json, encode_json_bodies
-from .errors import InputError
+from .errors import FastinferError, InputError
 from .executor import Executor, ExecutorPool
 from .inputs import (
     BYTE_ORDER_MARK,
@@ -26,13 +28,18 @@ from .inputs import (
     Group,
     InputFile,
     Part,
+    read_ahead,
     read_chunks,
     read_groups,
 )
 from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
 from .model import Model
-from .outputs import Finished, OutputFile, OutputFolder, OutputWriter, Reject
+from .options import check_machine
+from .output_folder import OutputFolder, Reject
+from .outputs import Finished, OutputFile, OutputWriter
 from .plan import Shard
+
+T = TypeVar("T")
 
 # What stands in the place of a record that was put aside.
 REJECTED_ROW = b"null"
@@ -62,6 +69,8 @@ class Job:
         output: the folder of the results.
         quarantine: whether bad records are put aside instead of ending the shard; a line is a record then.
         line_bytes: how long a line may be.
+        settings: MXNet's, for the processes that run shards.
+        depends_on: what the run's record says that its bytes depend on.
         parent: the process whose children run the shards, where they are to end with it; None for any other.
     """
 
@@ -74,6 +83,8 @@ class Job:
     output: OutputFolder
     quarantine: bool = False
     line_bytes: int = LINE_BYTES_LIMIT
+    settings: dict[str, str] = field(default_factory=lambda: dict(INFERENCE_SETTINGS))
+    depends_on: dict[str, Any] | None = None
     parent: int | None = None
 
 
@@ -117,6 +128,9 @@ class Runtime:
     """
 
     def __init__(self, job: Job, workers: int) -> None:
+        mxnet = load_mxnet(job.settings)
+        if job.depends_on is not None:
+            check_machine(job.depends_on, mxnet.__version__)
         self.executors = ExecutorPool(job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise)
         self.stop = threading.Event()
 
@@ -143,7 +157,10 @@ def release(job: Job) -> None:
 
 def run_shard(shard: Shard, job: Job) -> ShardReport:
     """Transforms the files of a shard and reports; an error is returned, not raised, so that what was done is known."""
-    runtime = prepare(job)
+    try:
+        runtime = prepare(job)
+    except FastinferError as error:
+        return ShardReport(shard.number, error=error)
     with runtime.executors.lend() as executor:
         return _ShardRun(shard, job, executor, runtime.stop).run()
 
@@ -175,7 +192,9 @@ class _ShardRun:
         self.report = ShardReport(shard.number)
         self.seconds = self.report.seconds
         self.writer = OutputWriter(job.output, f"{os.getpid()}-{threading.get_ident()}")
-        self.buffer = bytearray(CHUNK_BYTES)
+        # One is read into while the other is used.
+        self.buffers = bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES)
+        self.buffer = self.buffers[1]
         self.parser = CsvParser(comment=job.csv.comment, missing=job.csv.missing)
         self.row_values = executor.input.shape[1]
         self.flat = executor.input.reshape(-1)
@@ -187,13 +206,15 @@ class _ShardRun:
 
     def run(self) -> ShardReport:
         try:
-            for item in self._read():
-                if self.stop.is_set():
-                    break
-                if isinstance(item, Group):
-                    self._transform_group(item)
-                else:
-                    self._transform(item, read_chunks(item, self.buffer, self.job.line_bytes))
+            with contextlib.closing(read_ahead(read_groups(self.shard.items, self.buffers))) as items:
+                for item in self._on_clock("read", items):
+                    if self.stop.is_set():
+                        break
+                    if isinstance(item, Group):
+                        self._transform_group(item)
+                    else:
+                        chunks = read_chunks(item, self.buffer, self.job.line_bytes)
+                        self._transform(item, self._on_clock("read", chunks))
         except Stopped:
             pass
         except Exception as error:
@@ -207,20 +228,19 @@ class _ShardRun:
             self.report.error = self.report.error or error
         return self.report
 
-    def _read(self) -> Iterator[Group | InputFile | Part]:
-        """The shard's items, on the clock of the stage."""
-        groups = read_groups(self.shard.items, self.buffer)
+    def _on_clock(self, stage: str, items: Iterator[T]) -> Iterator[T]:
+        """The items; the time until each is there is the stage's."""
         while True:
             started = perf_counter()
-            item = next(groups, None)
-            self.seconds["read"] += perf_counter() - started
+            item = next(items, None)
+            self.seconds[stage] += perf_counter() - started
             if item is None:
                 return
             yield item
 
     def _transform_group(self, group: Group) -> None:
         """Parses small files into the batch in one call, as far as they are plain; the others one by one."""
-        first = 0
+        first, self.buffer = 0, group.buffer
         while first < len(group.files) and not self.stop.is_set():
             started = perf_counter()
             counts = self._parse_plain(group, first)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,15 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastinfer import backends, engine, inputs, plan
-from fastinfer.backends import WorkerDied, run_on_processes
+from fastinfer import engine, inputs, plan
+from fastinfer._mxnet import INFERENCE_SETTINGS
 from fastinfer.engine import Options, transform
 from fastinfer.errors import ConfigError, InputError, OutputError
-from fastinfer.inputs import CsvOptions, InputFile, cut_file, find_inputs
+from fastinfer.executor import Executor
+from fastinfer.inputs import CsvOptions, cut_file, find_inputs
 from fastinfer.model import load_model
-from fastinfer.outputs import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
+from fastinfer.output_folder import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
 from fastinfer.plan import Shard
-from fastinfer.worker import Job, ShardReport, release, run_shard
+from fastinfer.worker import Job, release, run_shard
 from tests.conftest import csv, read_tree, skip
 
 
@@ -399,48 +399,36 @@ def test_an_endless_line_is_refused_without_holding_it(linear: Path, tmp_path: P
     assert peak_kib < 400 << 10
 
 
-# Processes
-
-
-def test_processes_give_the_bytes_of_threads(samples: Path, mlp: Path, tmp_path: Path) -> None:
-    threads = run(mlp, samples, tmp_path / "threads")
-    assert run(mlp, samples, tmp_path / "processes", backend="processes", workers=2) == threads
-
-
-def kill_on(shard: Shard, job: Job) -> ShardReport:
-    """run_shard, but a file of that name kills the process: always, or the first time."""
-    for item in shard.items:
-        assert isinstance(item, InputFile)
-        once = Path(item.path).with_name("killed-once")
-        if item.key == "always.csv" or (item.key == "once.csv" and not once.exists()):
-            once.write_bytes(b"")
-            os.kill(os.getpid(), signal.SIGKILL)
-    return run_shard(shard, job)
-
-
-def test_a_worker_that_dies_is_replaced_and_what_kills_twice_is_set_aside(
-    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, output = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    for name in ("a", "always", "b", "c", "once", "z"):
-        (source / f"{name}.csv").write_bytes(b"1,2\n")
-    # What a killed worker runs is all that is replaced here: joblib, loky and the processes are real.
-    monkeypatch.setattr(backends, "run_shard", kill_on)
-    folder = OutputFolder(str(output))
-    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder)
-    shards = [Shard(number, [item]) for number, item in enumerate(find_inputs(str(source)))]
-    with folder.open_run({"depends_on": {}}, overwrite=False):
-        reports = list(run_on_processes(shards, job, 2, threading.Event()))
-    assert sorted(report.number for report in reports) == list(range(6))
-    errors = {report.number: report.error for report in reports if report.error}
-    assert list(errors) == [1]
-    assert isinstance(errors[1], WorkerDied)
-    assert str(source / "always.csv") in str(errors[1])
-    assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
-
-
 # The machine
+
+IMPORTED_BEFORE = """
+import sys, warnings
+from fastinfer._mxnet import load_mxnet
+load_mxnet()  # as a program imports mxnet that knows nothing of fastinfer
+import fastinfer
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", RuntimeWarning)
+    fastinfer.Transformer(sys.argv[1], workers=2).transform(sys.argv[2], sys.argv[3]).wait()
+print([str(warning.message) for warning in caught if "mxnet was imported before" in str(warning.message)])
+"""
+
+
+@pytest.mark.parametrize("preset", [False, True])
+def test_a_program_that_has_imported_mxnet_before_is_told_what_it_costs(
+    preset: bool, samples: Path, mlp: Path, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in INFERENCE_SETTINGS}
+    if preset:
+        environment.update(INFERENCE_SETTINGS)
+    arguments = [str(mlp), str(samples), str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_BEFORE, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+    if preset:
+        assert done.stdout == "[]\n"
+    else:
+        assert "before OMP_NUM_THREADS=1 and MXNET_ENGINE_TYPE=NaiveEngine could be set" in done.stdout
+    assert read_tree(tmp_path / "out") == run(mlp, samples, tmp_path / "expected")
 
 
 @pytest.fixture
@@ -542,3 +530,40 @@ def test_memory_does_not_grow_with_the_input(shape: str, mlp: Path, digits: np.n
         done = subprocess.run([*arguments, "--json", "--quiet", "--model", str(mlp)], capture_output=True, check=True)
         peaks.append(json.loads(done.stdout)["peak_memory_bytes"])
     assert peaks[1] - peaks[0] < 24 << 20, peaks
+
+
+def test_files_are_read_while_the_model_runs(linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(inputs.FILES_PER_CALL + 1):
+        (tmp_path / "in" / f"{number:03d}.csv").write_bytes(b"1,2\n")
+    second_group_read = threading.Event()
+    calls: list[int] = []
+    read_files, forward = inputs.read_files, Executor.forward
+
+    def read(paths: list[bytes], buffer: bytearray) -> list[tuple[int, int]]:
+        calls.append(len(paths))
+        if len(calls) == 2:
+            second_group_read.set()
+        return read_files(paths, buffer)
+
+    def run_model(executor: Executor) -> Any:
+        # The first batch is run only when the second group has been asked for: without a reader this waits in vain.
+        assert second_group_read.wait(10)
+        return forward(executor)
+
+    monkeypatch.setattr(inputs, "read_files", read)
+    options = Options(workers=1, exact=True)  # nothing is probed
+    transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "expected"), options)
+    calls.clear()
+    second_group_read.clear()
+    monkeypatch.setattr(Executor, "forward", run_model)
+    transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "out"), options)
+    assert calls == [inputs.FILES_PER_CALL, 1]
+    assert read_tree(tmp_path / "out") == read_tree(tmp_path / "expected")
+
+
+def test_the_stages_of_a_large_file_are_timed(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n" * 500_000)
+    summary = transform(load_model(linear), str(tmp_path), str(tmp_path / "out"), Options(workers=1))
+    assert all(seconds > 0 for seconds in summary.stage_seconds.values())
+    assert sum(summary.stage_seconds.values()) == pytest.approx(summary.seconds, rel=0.01)

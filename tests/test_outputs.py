@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from fastinfer._kernels import write_files
 from fastinfer.errors import ConfigError, OutputError
 from fastinfer.inputs import InputFile
-from fastinfer.outputs import BUFFER_BYTES, RUN_RECORD, TEMPORARY_PREFIX, OutputFolder, OutputWriter
+from fastinfer.output_folder import RUN_RECORD, TEMPORARY_PREFIX, OutputFolder
+from fastinfer.outputs import BUFFER_BYTES, OutputWriter
 
 RECORD = {"depends_on": {"model": "abc", "batch_size": 480}}
 
@@ -152,3 +158,53 @@ def test_a_folder_in_the_place_of_an_output_is_an_error_and_leaves_nothing_half(
         make(OutputFolder(str(tmp_path)), item("a.csv"), item("b.csv"), item("c.csv"), text=b"x" * size)
     # Of a group, the others are written all the same.
     assert sorted(os.listdir(tmp_path)) == ["a.csv.out", "b.csv.out", "c.csv.out"][: 3 if size == 1 else 2]
+
+
+# How small files get their names: by descriptor, by /proc for whoever may not do that, by renaming elsewhere.
+
+WRITE = """
+import os, sys
+from fastinfer._kernels import write_files
+if sys.argv[2] == "without privilege" and os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+folder = os.fsencode(sys.argv[1])
+names = [b"a.out", b"sub/b.out", b"sub/c.out", b"d.out"]
+paths = [folder + b"/" + name for name in names]
+texts = [b"text of " + name for name in names]
+print(write_files(paths, texts, [-1, 10**18 + 5, 7, 2 * 10**9], b".fastinfer-1-1", sys.argv[2] == "durable"))
+"""
+
+
+@pytest.mark.parametrize("way", ["as is", "without privilege", "durable"])
+def test_small_files_get_names_and_times_whoever_writes_them(way: str) -> None:
+    # Not below pytest's own folder, which other users may not enter.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "sub").mkdir()
+        for place in (folder, folder / "sub"):
+            place.chmod(0o777)
+        (folder / "sub" / "b.out").write_bytes(b"of an earlier run, and longer than what comes now")
+        (folder / "sub" / "b.out").chmod(0o666)
+        done = subprocess.run([sys.executable, "-c", WRITE, name, way], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("[0, 0, 0, 0]\n", "")
+        found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+        assert {key: path.read_bytes() for key, path in found.items()} == {
+            key: f"text of {key}".encode() for key in ("a.out", "sub/b.out", "sub/c.out", "d.out")
+        }
+        assert [found[key].stat().st_mtime_ns for key in ("a.out", "sub/b.out", "sub/c.out", "d.out")] == [
+            -1,
+            10**18 + 5,
+            7,
+            2 * 10**9,
+        ]
+
+
+def test_files_that_cannot_be_written_are_told_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "folder.out").mkdir()
+    names = ["a.out", "missing/b.out", "folder.out", "x" * 250 + ".out", "y" * 256, "c.out"]
+    paths = [os.fsencode(tmp_path / name) for name in names]
+    codes = write_files(paths, [b"text"] * len(names), [1] * len(names), b".fastinfer-1-1", False)
+    assert codes == [0, errno.ENOENT, errno.EISDIR, 0, errno.ENAMETOOLONG, 0]
+    assert sorted(os.listdir(tmp_path)) == sorted(["a.out", "folder.out", "x" * 250 + ".out", "c.out"])

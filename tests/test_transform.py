@@ -16,7 +16,7 @@ import pytest
 from fastinfer.engine import Options, transform
 from fastinfer.errors import ConfigError, InputError
 from fastinfer.model import SHIPPED_MODEL, load_model
-from fastinfer.outputs import TEMPORARY_PREFIX
+from fastinfer.output_folder import TEMPORARY_PREFIX
 from fastinfer.transform import main
 from tests.conftest import csv, read_tree
 

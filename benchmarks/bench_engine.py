@@ -1,0 +1,214 @@
+"""Whole runs beside what bounds them: the parts of a run alone, a copy of the same files, an import of MXNet, one core.
+
+Each figure is a ratio of medians of runs in turns, so that both sides meet the same machine. Files lie on the memory file
+system where there is one. What is timed is checked first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+
+from fastinfer import machine
+from fastinfer._mxnet import INFERENCE_SETTINGS, load_mxnet
+from fastinfer.encode import encode_json
+from fastinfer.executor import Executor
+from fastinfer.idx import read_images
+from fastinfer.kernels import CsvParser
+from fastinfer.model import SHIPPED_MODEL, load_model
+from fastinfer.samples import format_rows
+
+MNIST = Path(__file__).parent.parent / "examples" / "mnist"
+MEMORY = Path("/dev/shm")
+TURNS = 3
+CHUNK = 1 << 20
+BATCH = 240  # what the probe finds for the shipped model
+FILES = 100_000
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = (MEMORY if MEMORY.is_dir() else tmp_path_factory.getbasetemp()) / f"fastinfer-bench-{os.getpid()}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def small_files(place: Path) -> Path:
+    """100,000 one-image files as the sample set prints them: 1 GB."""
+    folder = place / "small"
+    folder.mkdir()
+    lines = format_rows(read_images(MNIST / "test"))
+    for number in range(FILES):
+        (folder / f"data-{number}.csv").write_bytes(lines[number % len(lines)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def large_file(place: Path) -> Path:
+    """200,000 images as lines of integers, in one file."""
+    path = place / "large.csv"
+    body = b"".join(format_rows(read_images(MNIST / "test"), "integers"))
+    with open(path, "wb") as file:
+        for _ in range(20):
+            file.write(body)
+    return path
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    def print_it(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{text}", end="")
+
+    return print_it
+
+
+def run(source: Path, output: Path, *options: object, cores: int | None = None) -> dict[str, Any]:
+    """A run in a process of its own, its summary; on so many cores."""
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "fastinfer.transform", str(source), str(output), "--json", "--quiet"]
+    allowed = sorted(os.sched_getaffinity(0))
+    done = subprocess.run(
+        [*command, *map(str, options)],
+        check=True,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: os.sched_setaffinity(0, allowed[:cores]),
+    )
+    return dict(json.loads(done.stdout))
+
+
+def timed(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def parts_alone(path: Path, rows: int, output: Path, executor: Executor) -> dict[str, float]:
+    """Seconds that each part of a run over ``path`` takes by itself, on one core."""
+    predictions = executor.forward()
+    buffer = bytearray(CHUNK)
+
+    def read() -> None:
+        with open(path, "rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+    with open(path, "rb") as file:
+        head = file.read(CHUNK)
+    head = head[: head.rfind(b"\n") + 1]
+    parser, values = CsvParser(), np.empty((head.count(b"\n"), executor.input.shape[1]), np.float32)
+    flat = values.reshape(-1)
+
+    def parse() -> None:
+        for _ in range(-(-os.path.getsize(path) // len(head))):
+            parser.reset(head)
+            for first in range(0, flat.size, executor.input.size):
+                parser.parse(flat, first, min(flat.size, first + executor.input.size))
+
+    batches = -(-rows // executor.batch_size)
+
+    def forward() -> None:
+        for _ in range(batches):
+            executor.forward()
+
+    def make_text() -> None:
+        for _ in range(batches):
+            encode_json(predictions, executor.output_shape)
+
+    text = encode_json(predictions, executor.output_shape)
+
+    def write() -> None:
+        with open(output, "wb", buffering=0) as file:
+            for _ in range(batches):
+                file.write(text)
+        output.unlink()
+
+    stages = {"read": read, "parse": parse, "forward": forward, "format": make_text, "write": write}
+    return {stage: min(timed(call) for _ in range(3)) for stage, call in stages.items()}
+
+
+def bench_a_large_file(large_file: Path, place: Path, say: Callable[[str], None]) -> None:
+    mxnet = load_mxnet(INFERENCE_SETTINGS)
+    executor = Executor(mxnet, load_model(SHIPPED_MODEL), mxnet.cpu(), BATCH)
+    images, cores = 200_000, machine.cores()
+    over_parts, of_forward = [], []
+    for _ in range(TURNS):
+        parts = parts_alone(large_file, images, place / "text", executor)
+        summary = run(large_file, place / "out")
+        assert (summary["images"], summary["batch_size"]) == (images, BATCH)
+        over_parts.append(summary["seconds"] / (sum(parts.values()) / cores))
+        of_forward.append(parts["forward"] / cores / summary["seconds"])
+    with open(place / "out" / "large.csv.out", "rb") as file:
+        assert file.read().count(b"[") == images + 1
+    shares = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in parts.items())
+    say(f"one file of {images:,} images: {summary['images_per_second']:,.0f} images/s on {cores} cores")
+    say(f"  wall time / (its parts alone / cores): {spread(over_parts)}   ({shares} s)")
+    say(f"  images/s / (cores x the bare executor's): {spread(of_forward)}")
+
+
+def bench_small_files_beside_a_copy(small_files: Path, place: Path, say: Callable[[str], None]) -> None:
+    ratios, rates = [], []
+    for _ in range(TURNS):
+        shutil.rmtree(place / "copy", ignore_errors=True)
+        copy = timed(lambda: subprocess.run(["cp", "-r", small_files, place / "copy"], check=True))
+        shutil.rmtree(place / "copy")
+        summary = run(small_files, place / "out")
+        assert (summary["inputs"], summary["images"]) == (FILES, FILES)
+        ratios.append(summary["seconds"] / copy)
+        rates.append(summary["images_per_second"])
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in summary["stage_seconds"].items())
+    say(f"{FILES:,} one-image files: {statistics.median(rates):,.0f} images/s; workers' seconds: {stages}")
+    say(f"  wall time, start-up apart / cp -r of the folder: {spread(ratios)}")
+
+
+@pytest.mark.parametrize("shape", ["small-files", "large-file", "large-file-exact"])
+def bench_one_and_two_cores(
+    shape: str, small_files: Path, large_file: Path, place: Path, say: Callable[[str], None]
+) -> None:
+    source = small_files if shape == "small-files" else large_file
+    mode = ["--exact"] if shape == "large-file-exact" else []
+    workers, cores = [], []
+    for _ in range(TURNS):
+        two = run(source, place / "out", "--workers", 2, *mode, cores=2)["seconds"]
+        workers.append(run(source, place / "out", "--workers", 1, *mode, cores=2)["seconds"] / two)
+        cores.append(run(source, place / "out", "--workers", 1, *mode, cores=1)["seconds"] / two)
+    say(f"{shape}: one worker on one core / two on two: {spread(cores)}; one on two cores / two: {spread(workers)}")
+
+
+def bench_a_cold_command(small_files: Path, place: Path, say: Callable[[str], None]) -> None:
+    source = place / "thousand"
+    source.mkdir()
+    for number in range(1000):
+        shutil.copy(small_files / f"data-{number}.csv", source)
+    command = [sys.executable, "-m", "fastinfer.transform", str(source), str(place / "out"), "--quiet"]
+    # NumPy's aliases are put back first where mxnet could not be imported without.
+    bare = [sys.executable, "-c", "import numpy; numpy.bool = bool; import mxnet"]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    run(source, place / "out")
+    ratios, helps, plans = [], [], []
+    for _ in range(TURNS):
+        shutil.rmtree(place / "out", ignore_errors=True)
+        whole = timed(lambda: subprocess.run(command, **silent))
+        assert len(list((place / "out").glob("*.out"))) == 1000
+        ratios.append(whole / timed(lambda: subprocess.run(bare, **silent)))
+        helps.append(timed(lambda: subprocess.run([*command, "--help"], **silent)))
+        plans.append(timed(lambda: subprocess.run([*command, "--dry-run"], **silent)))
+    say(f"1,000 one-image files, the whole command / import mxnet: {spread(ratios)}")
+    say(f"  --help {statistics.median(helps):.2f} s, --dry-run {statistics.median(plans):.2f} s")
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
