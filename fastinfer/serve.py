@@ -192,7 +192,7 @@ class Workers:
         thread.start()
 
     def _load(self) -> None:
-        from .hooks import load_handler
+        from .hooks import load_handler  # and with it NumPy
 
         settings = self._settings
         try:
@@ -266,10 +266,14 @@ class Workers:
 
     def _answer(self, handler: Handler, predictor: Predictor, requests: list[Pending]) -> None:
         """Answers requests out of one batch; what is wrong with one of them is its own."""
+        import numpy as np
+
+        from .predictor import choose_accepted
+
         decoded: list[tuple[Pending, str, NDArray[Any]]] = []
         for request in requests:
             try:
-                accept = handler.accepted(request.accept)
+                accept = choose_accepted(handler.accepted(request.accept))
                 rows = predictor.decode(request.body, request.content_type or "")
                 if predictor.takes(rows.shape[1:]):
                     decoded.append((request, accept, rows.reshape(len(rows), -1)))
@@ -279,8 +283,6 @@ class Workers:
                 request.reply = _reply_to(error)
         if not decoded:
             return
-        import numpy as np
-
         parts = [rows for _, _, rows in decoded]
         together = parts[0] if len(parts) == 1 else np.concatenate(parts)
         try:
@@ -411,6 +413,7 @@ class Server:
     async def _say_goodbye(self, _: web.Request, response: web.StreamResponse) -> None:
         if self._ending:
             response.force_close()
+            response.headers["Connection"] = "close"  # force_close() comes too late to say it
 
     async def _ping(self, _: web.Request) -> web.Response:
         from aiohttp import web
@@ -450,6 +453,8 @@ class Server:
                 body = await (reading if request.content.is_eof() else asyncio.wait_for(reading, BODY_TIMEOUT_S))
             except asyncio.TimeoutError:
                 return _text(408, f"the body did not come within {BODY_TIMEOUT_S:.0f} s")
+            except ConnectionError:
+                return _text(400, "the connection was lost")  # no one hears it
             except Exception as error:
                 if getattr(error, "status", None) != 413:
                     raise
@@ -495,7 +500,8 @@ async def _serve(settings: Settings) -> int:
     server = Server(settings, workers)
     runner = web.AppRunner(
         server.application(),
-        access_log=_access_logger() if settings.access_log else None,
+        logger=_logger("fastinfer.serve"),
+        access_log=_logger("fastinfer.access") if settings.access_log else None,
         access_log_format="%a %r %s %b %Dus",
         auto_decompress=False,
         shutdown_timeout=1.0,
@@ -582,15 +588,23 @@ def _describe(settings: Settings, handler: Handler, listening: socket.socket, se
     return f"serving {settings.model} ({settings.origin}) on http://{address}, {how}, ready in {seconds:.1f} s"
 
 
-def _access_logger() -> logging.Logger:
-    logger = logging.getLogger("fastinfer.access")
+def _logger(name: str) -> logging.Logger:
+    """A logger that prints on stderr, but not what senders do wrong in HTTP: they are told, and it is no one else's."""
+    logger = logging.getLogger(name)
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        handler.addFilter(_is_no_bad_request)
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     return logger
+
+
+def _is_no_bad_request(record: logging.LogRecord) -> bool:
+    from aiohttp.http_exceptions import HttpProcessingError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def find_served_model(model: str | None) -> tuple[Path, str]:
