@@ -305,8 +305,9 @@ def _decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float3
     try:
         count = parse_csv(content, out)
     except InputError as error:
-        # The hints are about options of the command.
-        error.hint = None
+        error.hint = None  # about options of the command
+        if error.code == "partial_row":
+            error.line = None  # of a body by its total, no line is at fault
         raise
     return out[:count].reshape(count, *row_shape)
 
