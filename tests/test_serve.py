@@ -29,6 +29,7 @@ from fastinfer.errors import ConfigError
 from fastinfer.serve import find_served_model, main, parse_settings
 from tests.conftest import csv
 
+ROOT = Path(__file__).parent.parent
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
 LIMIT = 6_553_500
 
@@ -512,3 +513,24 @@ def test_help_is_instant() -> None:
         "import sys, fastinfer.serve; print([n for n in ('numpy', 'aiohttp', 'mxnet', 'joblib') if n in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_images_entry_point_serves_what_it_copies(hooked: Path, tmp_path: Path) -> None:
+    """There may be no docker engine here: what its file says is run without one."""
+    lines = (ROOT / "examples" / "serving" / "Dockerfile").read_text().splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    assert copied
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    ignored = (ROOT / "examples" / "serving" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert sorted(line[1:] for line in ignored if line.startswith("!")) == sorted(copied)
+    entry, command = (
+        json.loads(line.partition(" ")[2]) for line in lines if line.startswith(("ENTRYPOINT [", "CMD ["))
+    )
+    assert entry[:3] == ["python", "-m", "fastinfer.serve"]
+    assert entry[-2:] == ["--host", "0.0.0.0"]
+    (tmp_path / "ml").mkdir()
+    hooked.rename(tmp_path / "ml" / "model")
+    environment = {"SAGEMAKER_PROGRAM": "mine.py", "SAGEMAKER_BASE_DIR": str(tmp_path / "ml")}
+    # Not to all the world, in a test.
+    with serving(*entry[3:-1], "127.0.0.1", *command, **environment) as server:
+        assert server.post(b"x").body == b'"Module x"'
