@@ -1,0 +1,149 @@
+"""SageMaker's serving container as software: multi-model-server with the MXNet toolkit, started on loopback.
+
+Its own command `serve` writes its settings to /etc; here it is told another place, and nothing else is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+SERVE = """
+import sys
+from sagemaker_inference import model_server
+model_server.MMS_CONFIG_FILE = sys.argv[1]
+from sagemaker_mxnet_serving_container import serving
+serving.main()
+"""
+START_TIMEOUT_S = 120
+
+
+class Reply(NamedTuple):
+    """What an HTTP server answered."""
+
+    status: int
+    content_type: str | None
+    body: bytes
+
+
+class ModelServer(NamedTuple):
+    """A server that answers /ping and /invocations."""
+
+    port: int
+
+    def ping(self) -> int:
+        return self._ask("GET", "/ping", None, {}).status
+
+    def invoke(self, body: bytes, content_type: str = "text/csv", accept: str | None = None) -> Reply:
+        headers = {"Content-Type": content_type, **({} if accept is None else {"Accept": accept})}
+        return self._ask("POST", "/invocations", body, headers)
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, dict(headers))
+            response = connection.getresponse()
+            return Reply(response.status, response.getheader("Content-Type"), response.read())
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nobody listens on; below 32768, as the model server takes no others."""
+    ports: list[int] = []
+    for port in random.sample(range(20_000, 32_768), 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise RuntimeError(f"of 1,000 ports not {count} are free")
+
+
+@contextlib.contextmanager
+def model_server(
+    python: Path,
+    model: Path,
+    folder: Path,
+    *,
+    ready: bytes,
+    code: Path | None = None,
+    workers: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[ModelServer]:
+    """Serves a model with the container's software, until the block ends; nothing of it runs on then.
+
+    Args:
+        python: the interpreter of an environment with the toolkits.
+        model: the folder of the saved model.
+        folder: a new folder for what the server writes.
+        ready: a text/csv body that the model takes; the server is up when it is answered.
+        code: the user's module; None: the container's defaults (it wants a module all the same, an empty one).
+        workers: processes that run the model; None: the server decides.
+        environment: further variables.
+
+    Raises:
+        RuntimeError: it did not come up; with the end of its log.
+    """
+    base = folder / "ml"
+    shutil.copytree(model, base / "model")
+    (base / "model" / "code").mkdir(exist_ok=True)
+    program = "inference.py" if code is None else code.name
+    if code is None:
+        (base / "model" / "code" / program).write_text("")
+    else:
+        shutil.copy(code, base / "model" / "code")
+    port, management_port = free_ports(2)
+    variables = {
+        **os.environ,
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SAGEMAKER_PROGRAM": program,
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "MMS_INFERENCE_ADDRESS": f"http://127.0.0.1:{port}",
+        "MMS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{management_port}",
+        **({} if workers is None else {"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)}),
+        **(environment or {}),
+    }
+    # What was set for this process's own MXNet is not the container's.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MXNET_ENGINE_TYPE", "PYTHONPATH"):
+        if not environment or name not in environment:
+            variables.pop(name, None)
+    log = folder / "server.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            [str(python), "-c", SERVE, str(folder / "mms.properties")],
+            cwd=folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        server = ModelServer(port)
+        _wait_until_ready(process, server, ready, log)
+        yield server
+    finally:
+        # The whole group: Java and its workers do not end with the process that started them.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], server: ModelServer, body: bytes, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if server.ping() == 200 and server.invoke(body).status == 200:
+                return
+        time.sleep(0.3)
+    raise RuntimeError("the model server did not come up:\n" + log.read_text(errors="replace")[-3000:])
