@@ -104,16 +104,16 @@ class Handler:
             Exception: whatever a hook raises; UnicodeDecodeError where a text type is not UTF-8; TypeError where a hook
                 gives what is neither text, bytes nor JSON.
         """
-        accept = self.accepted(accept)
+        wanted = self.accepted(accept)
         if self.predictor is not None:
-            return self.predictor.answer(body, content_type or "", accept)
+            return self.predictor.answer(body, content_type or "", wanted)
         assert self._transform is not None
         data = body.decode("utf-8") if content_type in TEXT_TYPES else bytearray(body)
         with _on_path(self._code):
-            result = self._transform(data, content_type, accept)
+            result = self._transform(data, content_type, wanted)
         if isinstance(result, tuple):
-            result, accept = result[0], result[1]
-        return _as_bytes(result), accept
+            result, wanted = result[0], result[1]
+        return _as_bytes(result), wanted
 
     def accepted(self, accept: str | None) -> str:
         """What a request's Accept header stands for."""
@@ -328,15 +328,14 @@ def _transform_of(
     _call(hooks.get("pre_model_fn"), "pre_model_fn", file, str(model_dir))
     model_fn = hooks.get("model_fn")
     model = _call(model_fn, "model_fn", file, str(model_dir)) if model_fn else _load_module(model_dir)
-    if "transform_fn" not in hooks:
-        kind = _kind(model, file)
+    # A transform_fn takes a model of any kind.
+    is_module = "transform_fn" not in hooks and _kind(model, file) == "module"
     _call(hooks.get("model_warmup_fn"), "model_warmup_fn", file, str(model_dir), model)
 
     if "transform_fn" in hooks:
         transform_fn = hooks["transform_fn"]
         return lambda data, content_type, accept: transform_fn(model, data, content_type, accept)
 
-    is_module = kind == "module"
     input_fn = hooks.get("input_fn", _default_module_input if is_module else _default_block_input)
     predict_fn = hooks.get("predict_fn", _default_module_predict if is_module else _default_block_predict)
     output_fn = hooks.get("output_fn", _default_output if is_module else _default_block_output)

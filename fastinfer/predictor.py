@@ -192,7 +192,7 @@ class _Graphs:
     """A model's bound graphs, each lent to one thread at a time. To be made under the lock of all binding.
 
     Where each row is computed as at batch size 1, a graph of one row stands beside the larger one: up to half a batch,
-    going through the rows one by one costs less (benchmarks/bench_serve.py, one image a request over one connection).
+    going through the rows one by one costs less (benchmarks/bench_forward.py: 0.03 ms for one, 0.16 ms for eight).
     """
 
     def __init__(self, model: Model, contexts: Sequence[Any], count: int, batch_size: int, *, row_wise: bool) -> None:
