@@ -191,8 +191,8 @@ class Predictor:
 class _Graphs:
     """A model's bound graphs, each lent to one thread at a time. To be made under the lock of all binding.
 
-    Where each row is computed as at batch size 1, a graph of one row stands beside the larger one: up to half a batch,
-    going through the rows one by one costs less (benchmarks/bench_forward.py: 0.03 ms for one, 0.16 ms for eight).
+    Where each row is computed as at batch size 1, a graph of one row stands beside the larger one: it takes 1.8 times as
+    long for a row as the graph of eight, when that is full (benchmarks/bench_forward.py), so up to half a batch it is faster.
     """
 
     def __init__(self, model: Model, contexts: Sequence[Any], count: int, batch_size: int, *, row_wise: bool) -> None:
@@ -218,7 +218,8 @@ class _Graphs:
     def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[np.float32]:
         """Predictions of rows, (rows, values) to (rows, *output_shape).
 
-        They are copied into the graph's memory: 3 in 100 of what reading them from CSV takes, and decoding needs no graph.
+        They are copied into the graph's memory, at about a tenth of the time that reading them from CSV took; so decoding
+        needs no graph, and requests are decoded apart.
 
         Args:
             rows: what to predict.
