@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.sagemaker.environment import container_environment
+
 SERVE = """
 import sys
 from sagemaker_inference import model_server
@@ -103,8 +105,7 @@ def model_server(
         shutil.copy(code, base / "model" / "code")
     port, management_port = free_ports(2)
     variables = {
-        **os.environ,
-        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
+        **container_environment(python),
         "SAGEMAKER_BASE_DIR": str(base),
         "SAGEMAKER_PROGRAM": program,
         "SAGEMAKER_BIND_TO_PORT": str(port),
@@ -113,10 +114,6 @@ def model_server(
         **({} if workers is None else {"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)}),
         **(environment or {}),
     }
-    # What was set for this process's own MXNet is not the container's.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MXNET_ENGINE_TYPE", "PYTHONPATH"):
-        if not environment or name not in environment:
-            variables.pop(name, None)
     log = folder / "server.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(
