@@ -1,0 +1,46 @@
+"""A training's channel with more said about it than its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TrainingInput:
+    """A channel, as SageMaker's SDK describes it.
+
+    Args:
+        s3_data: its place.
+        distribution: ``FullyReplicated`` (default) or ``ShardedByS3Key``.
+        compression: ``None`` or ``Gzip``.
+        content_type: MIME type of its objects.
+        record_wrapping: ``None`` or ``RecordIO``.
+        s3_data_type: ``S3Prefix``, ``ManifestFile`` or ``AugmentedManifestFile``.
+        input_mode: ``File``, ``Pipe`` or ``FastFile``; None: the training's.
+    """
+
+    def __init__(
+        self,
+        s3_data: str,
+        distribution: str | None = None,
+        compression: str | None = None,
+        content_type: str | None = None,
+        record_wrapping: str | None = None,
+        s3_data_type: str = "S3Prefix",
+        input_mode: str | None = None,
+    ) -> None:
+        self.config: dict[str, Any] = {
+            "DataSource": {
+                "S3DataSource": {
+                    "S3DataType": s3_data_type,
+                    "S3Uri": s3_data,
+                    "S3DataDistributionType": distribution or "FullyReplicated",
+                }
+            }
+        }
+        optional = {
+            "CompressionType": compression,
+            "ContentType": content_type,
+            "RecordWrapperType": record_wrapping,
+            "InputMode": input_mode,
+        }
+        self.config.update({name: value for name, value in optional.items() if value is not None})

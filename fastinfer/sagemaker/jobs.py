@@ -1,0 +1,231 @@
+"""Jobs under way: what they are called, waiting for them, their logs as they come, and why they failed.
+
+boto3's own waiter looks every two minutes and says nothing meanwhile; this one looks every few seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import ConfigError, FastinferError
+from .aws import ServiceError, scrub, told
+
+if TYPE_CHECKING:
+    from .session import Session
+
+# Looks in a row that may fail while the job itself goes on.
+LOST_LOOKS = 20
+# SageMaker's limit for a name.
+NAME_CHARACTERS = 63
+
+
+class JobFailed(FastinferError):
+    """A job ended without its result.
+
+    Attributes:
+        code: ``job_failed``, or ``job_stopped``.
+        path: the job's name.
+    """
+
+    code = "job_failed"
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """What the API calls things for one kind of job."""
+
+    word: str
+    log_group: str
+    describe: str
+    stop: str
+    name: str
+    status: str
+
+
+TRAINING = JobKind(
+    "training job",
+    "/aws/sagemaker/TrainingJobs",
+    "describe_training_job",
+    "stop_training_job",
+    "TrainingJobName",
+    "TrainingJobStatus",
+)
+TRANSFORM = JobKind(
+    "transform job",
+    "/aws/sagemaker/TransformJobs",
+    "describe_transform_job",
+    "stop_transform_job",
+    "TransformJobName",
+    "TransformJobStatus",
+)
+KINDS = (TRAINING, TRANSFORM)
+
+
+class Logs(Protocol):
+    """The logs of one job."""
+
+    def lines(self) -> Iterator[str]:
+        """What has come since the last call."""
+
+
+class CloudWatchLogs:
+    """Logs as CloudWatch keeps them: a stream for each host."""
+
+    def __init__(self, client: Any, group: str, job: str) -> None:
+        self._client = client
+        self._group = group
+        self._job = job
+        self._tokens: dict[str, str] = {}
+
+    def lines(self) -> Iterator[str]:
+        streams = self._streams()
+        for stream in streams:
+            # With several hosts each line says whose it is, as SageMaker's consoles show it.
+            host = stream.partition("/")[2].split("/")[0].rsplit("-", 1)[0]
+            for text in self._events(stream):
+                yield f"{host} | {text}" if len(streams) > 1 else text
+
+    def _streams(self) -> list[str]:
+        names: list[str] = []
+        try:
+            with told(f"the logs of {self._job}"):
+                pages = self._client.get_paginator("describe_log_streams").paginate(
+                    logGroupName=self._group, logStreamNamePrefix=f"{self._job}/"
+                )
+                for page in pages:
+                    names += [stream["logStreamName"] for stream in page.get("logStreams", ())]
+        except ServiceError as error:
+            # There is none before the first line is.
+            if error.code != "aws_missing":
+                raise
+        return sorted(names)
+
+    def _events(self, stream: str) -> Iterator[str]:
+        while True:
+            token = self._tokens.get(stream)
+            more = {} if token is None else {"nextToken": token}
+            with told(f"the logs of {self._job}"):
+                answer = self._client.get_log_events(
+                    logGroupName=self._group, logStreamName=stream, startFromHead=True, **more
+                )
+            for event in answer["events"]:
+                yield str(event["message"])
+            self._tokens[stream] = str(answer["nextForwardToken"])
+            # The same token again: the end, for now.
+            if not answer["events"] or answer["nextForwardToken"] == token:
+                return
+
+
+def make_name(base: str) -> str:
+    """A name for a job or model that no other has: `base`, cut to fit, and the time."""
+    from .session import timestamp
+
+    stamp = timestamp()
+    return f"{base[: NAME_CHARACTERS - len(stamp) - 1].rstrip('-')}-{stamp}"
+
+
+def describe(session: Session, kind: JobKind, name: str) -> dict[str, Any]:
+    """What the service says of a job.
+
+    Raises:
+        ServiceError: ``aws_missing`` where there is none of that name.
+    """
+    call = getattr(session.sagemaker_client, kind.describe)
+    with told(f"the {kind.word} {name}"):
+        return dict(call(**{kind.name: name}))
+
+
+def find(session: Session, name: str) -> tuple[JobKind, dict[str, Any]]:
+    """A job of either kind, by its name.
+
+    Raises:
+        ConfigError: ``no_such_job``.
+    """
+    for kind in KINDS:
+        try:
+            return kind, describe(session, kind, name)
+        except ServiceError as error:
+            if error.code != "aws_missing" and error.service_code != "ValidationException":
+                raise
+    raise ConfigError(f"there is no training or transform job {name}", code="no_such_job")
+
+
+def stop(session: Session, kind: JobKind, name: str) -> None:
+    """Asks the service to end a job."""
+    call = getattr(session.sagemaker_client, kind.stop)
+    with told(f"stopping the {kind.word} {name}"):
+        call(**{kind.name: name})
+
+
+def wait(session: Session, kind: JobKind, name: str, *, logs: bool = True) -> dict[str, Any]:
+    """Waits for a job to end, printing what it does.
+
+    Args:
+        session: whose job; ``session.poll_seconds`` lie between two looks.
+        kind: of the job.
+        name: the job's.
+        logs: whether its logs are printed as they come.
+
+    Returns:
+        What the service says of the job that has ended.
+
+    Raises:
+        JobFailed: with the service's reason.
+        KeyboardInterrupt: the job goes on, unless the session stops jobs then.
+    """
+    source = session.logs(kind, name) if logs else None
+    said, lost = "", 0
+    try:
+        while True:
+            try:
+                facts = describe(session, kind, name)
+                lost = 0
+            except ServiceError as error:
+                lost += 1
+                if not error.transient or lost >= LOST_LOOKS:
+                    raise
+                time.sleep(session.poll_seconds)
+                continue
+            status = str(facts[kind.status])
+            word = str(facts.get("SecondaryStatus") or status)
+            if word != said:
+                session.say(f"{kind.word} {name}: {word}")
+                said = word
+            ended = status in ("Completed", "Failed", "Stopped")
+            if source is not None:
+                # After the end once more: the last lines come late.
+                _print_logs(session, source)
+            if ended:
+                return _result(kind, name, status, facts)
+            time.sleep(session.poll_seconds)
+    except KeyboardInterrupt:
+        if session.stop_on_interrupt:
+            stop(session, kind, name)
+            session.say(f"{kind.word} {name}: asked to stop")
+        else:
+            session.say(
+                f"{kind.word} {name} goes on; python -m fastinfer.sagemaker status {name} --wait waits for it again"
+            )
+        raise
+
+
+def _print_logs(session: Session, source: Logs) -> None:
+    try:
+        for line in source.lines():
+            session.say(scrub(line.rstrip("\n")))
+    except ServiceError as error:
+        # Logs are for the reader; the job does not depend on them.
+        if not error.transient:
+            session.say(f"its logs cannot be read: {error}")
+
+
+def _result(kind: JobKind, name: str, status: str, facts: dict[str, Any]) -> dict[str, Any]:
+    if status == "Completed":
+        return facts
+    reason = scrub(str(facts.get("FailureReason") or "no reason is told"))
+    if status == "Stopped":
+        raise JobFailed(f"the {kind.word} was stopped", code="job_stopped", path=name)
+    raise JobFailed(f"the {kind.word} failed: {reason}", path=name)

@@ -1,0 +1,217 @@
+"""The Transformer as SageMaker's SDK knows it: a model over the objects of a place, as a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConfigError
+from . import jobs
+from .aws import told
+from .images import base_name
+from .places import is_s3
+from .requests import Tags, transform_request
+from .session import Session
+
+LOCAL_TYPES = ("local", "local_gpu")
+
+
+def run_locally(instance_type: str) -> bool:
+    """Whether jobs of that instance type run on this machine."""
+    return instance_type in LOCAL_TYPES
+
+
+def choose_session(session: Session | None, instance_type: str) -> Session:
+    """The session for jobs of an instance type: a local one where they run on this machine.
+
+    Raises:
+        ConfigError: ``bad_instance_type`` for a local session with an instance of AWS.
+    """
+    from .local import LocalSession
+
+    if run_locally(instance_type):
+        return session if isinstance(session, LocalSession) else LocalSession(session)
+    if isinstance(session, LocalSession) and instance_type:
+        raise ConfigError(
+            f"a local session runs jobs here, not on {instance_type}",
+            code="bad_instance_type",
+            hint="instance_type='local', or Session()",
+        )
+    return session or Session()
+
+
+class Transformer:
+    """Transform jobs with one model.
+
+    Args:
+        model_name: the model's, as CreateModel made it.
+        instance_count, instance_type: ``local`` runs the jobs on this machine.
+        strategy: ``MultiRecord`` or ``SingleRecord``.
+        assemble_with: None, or ``Line``.
+        output_path: where results go; None: a place named like the job in the default bucket.
+        output_kms_key, volume_kms_key: their encryption.
+        accept: the content type of the results; None: JSON.
+        max_concurrent_transforms, max_payload: requests at a time, and MB of one.
+        tags: a list of ``{"Key": …, "Value": …}``, or a plain dict.
+        env: further variables for the container.
+        base_transform_job_name: what job names begin with.
+        sagemaker_session: whose account; None: a new session.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        instance_count: int = 1,
+        instance_type: str = "ml.m4.xlarge",
+        strategy: str | None = None,
+        assemble_with: str | None = None,
+        output_path: str | None = None,
+        output_kms_key: str | None = None,
+        accept: str | None = None,
+        max_concurrent_transforms: int | None = None,
+        max_payload: int | None = None,
+        tags: Tags = None,
+        env: Mapping[str, str] | None = None,
+        base_transform_job_name: str | None = None,
+        sagemaker_session: Session | None = None,
+        volume_kms_key: str | None = None,
+    ) -> None:
+        self.model_name = model_name
+        self.instance_count = instance_count
+        self.instance_type = instance_type
+        self.strategy = strategy
+        self.assemble_with = assemble_with
+        self.output_path = output_path
+        self.output_kms_key = output_kms_key
+        self.accept = accept
+        self.max_concurrent_transforms = max_concurrent_transforms
+        self.max_payload = max_payload
+        self.tags = tags
+        self.env = dict(env or {})
+        self.base_transform_job_name = base_transform_job_name
+        self.volume_kms_key = volume_kms_key
+        self.sagemaker_session = choose_session(sagemaker_session, instance_type)
+        self.latest_transform_job: str | None = None
+        self._made_output_path = output_path is None
+
+    def transform(
+        self,
+        data: str,
+        data_type: str = "S3Prefix",
+        content_type: str | None = None,
+        compression_type: str | None = None,
+        split_type: str | None = None,
+        job_name: str | None = None,
+        input_filter: str | None = None,
+        output_filter: str | None = None,
+        join_source: str | None = None,
+        experiment_config: Mapping[str, str] | None = None,
+        model_client_config: Mapping[str, int] | None = None,
+        wait: bool = True,
+        logs: bool = True,
+    ) -> None:
+        """Starts a transform job.
+
+        Args:
+            data: a place: in S3 every key that begins with it; for a local job also a folder or file here.
+            data_type: ``S3Prefix`` or ``ManifestFile``.
+            content_type: of the objects, such as ``text/csv``.
+            compression_type: None or ``Gzip``.
+            split_type: None: an object is a request; ``Line``: a line is a record.
+            job_name: None: made of the base name and the time.
+            input_filter, output_filter, join_source: as the API has them.
+            experiment_config, model_client_config: as the API has them.
+            wait: whether to wait for its end.
+            logs: whether its logs are printed meanwhile.
+
+        Raises:
+            ConfigError: an option that cannot be, or what AWS refuses.
+            jobs.JobFailed: with the job's reason.
+        """
+        session, local = self.sagemaker_session, run_locally(self.instance_type)
+        if not (local or is_s3(data)):
+            raise ConfigError(
+                f"{data} is not in S3", code="bad_place", hint="only instance_type='local' takes places on this machine"
+            )
+        name = job_name or jobs.make_name(self.base_transform_job_name or self._base_name())
+        if self._made_output_path:
+            self.output_path = session.default_place(name)
+        assert self.output_path is not None
+        request = transform_request(
+            name,
+            self.model_name,
+            data,
+            self.output_path,
+            instance_count=self.instance_count,
+            instance_type=self.instance_type,
+            data_type=data_type,
+            content_type=content_type,
+            compression_type=compression_type,
+            split_type=split_type,
+            strategy=self.strategy,
+            assemble_with=self.assemble_with,
+            accept=self.accept,
+            output_kms_key=self.output_kms_key,
+            volume_kms_key=self.volume_kms_key,
+            max_concurrent_transforms=self.max_concurrent_transforms,
+            max_payload=self.max_payload,
+            environment=self.env,
+            tags=self.tags,
+            input_filter=input_filter,
+            output_filter=output_filter,
+            join_source=join_source,
+            experiment_config=experiment_config,
+            model_client_config=model_client_config,
+        )
+        with told(f"starting the transform job {name}"):
+            session.sagemaker_client.create_transform_job(**request)
+        self.latest_transform_job = name
+        session.say(f"transform job {name}: started")
+        if wait:
+            self.wait(logs=logs)
+
+    def wait(self, logs: bool = True) -> None:
+        """Waits for the last job. Raises jobs.JobFailed with its reason."""
+        jobs.wait(self.sagemaker_session, jobs.TRANSFORM, self._latest(), logs=logs)
+
+    def stop_transform_job(self, wait: bool = True) -> None:
+        """Ends the last job; what it has finished may be there or not."""
+        jobs.stop(self.sagemaker_session, jobs.TRANSFORM, self._latest())
+        if wait:
+            try:
+                self.wait(logs=False)
+            except jobs.JobFailed as error:
+                if error.code != "job_stopped":
+                    raise
+
+    @classmethod
+    def attach(
+        cls, transform_job_name: str, sagemaker_session: Session | None = None, *, local: bool = False
+    ) -> Transformer:
+        """The Transformer of a job that was started before, whose end can be waited for."""
+        session = choose_session(sagemaker_session, "local" if local else "")
+        facts = jobs.describe(session, jobs.TRANSFORM, transform_job_name)
+        output, resources = facts["TransformOutput"], facts["TransformResources"]
+        transformer = cls(
+            facts["ModelName"],
+            resources["InstanceCount"],
+            resources["InstanceType"],
+            strategy=facts.get("BatchStrategy"),
+            assemble_with=output.get("AssembleWith"),
+            output_path=output["S3OutputPath"],
+            accept=output.get("Accept"),
+            env=facts.get("Environment"),
+            sagemaker_session=session,
+        )
+        transformer.latest_transform_job = transform_job_name
+        return transformer
+
+    def _latest(self) -> str:
+        if self.latest_transform_job is None:
+            raise ConfigError("nothing was started", code="not_started", hint="call transform() first")
+        return self.latest_transform_job
+
+    def _base_name(self) -> str:
+        with told(f"the model {self.model_name}"):
+            facts: dict[str, Any] = self.sagemaker_session.sagemaker_client.describe_model(ModelName=self.model_name)
+        return base_name(facts["PrimaryContainer"]["Image"])
