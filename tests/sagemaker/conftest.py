@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fastinfer.idx import read_idx
 from tests.conftest import MNIST, skip
+from tests.sagemaker.cloud import Cloud, running_cloud
 
 ROOT = Path(__file__).parent.parent.parent
 ENTRY_POINT = ROOT / "examples" / "mnist" / "mnist.py"
@@ -56,3 +59,31 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             with gzip.open(folders[name] / f"{kind}.gz", "wb", compresslevel=1) as file:
                 file.write(header + values.tobytes())
     return folders
+
+
+@pytest.fixture(scope="module")
+def cloud(container_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """AWS over loopback; its jobs run."""
+    with running_cloud(container_python, tmp_path_factory.mktemp("cloud")) as running:
+        yield running
+
+
+@pytest.fixture
+def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """The same, with this process's boto3 led there."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name, value in cloud.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    return cloud
+
+
+@pytest.fixture
+def local_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where local jobs and their bucket are."""
+    monkeypatch.setenv("FASTINFER_LOCAL_ROOT", str(tmp_path / "local"))
+    return tmp_path / "local"
