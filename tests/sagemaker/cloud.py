@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Cloud:
     region: str
     role: str
     credentials: dict[str, str]
+    _session: Any = None
+    _clients: dict[tuple[str, bool], Any] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -63,16 +65,16 @@ class Cloud:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, service: str) -> Any:
-        """A plain client that does not retry."""
-        session = boto3.Session(
-            aws_access_key_id=self.credentials["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.credentials["AWS_SECRET_ACCESS_KEY"],
-            aws_session_token=self.credentials["AWS_SESSION_TOKEN"],
-            region_name=self.region,
-        )
-        config = Config(retries={"total_max_attempts": 1})
-        return session.client(service, endpoint_url=self.endpoint, config=config)
+    def client(self, service: str, *, checked: bool = True) -> Any:
+        """A plain client that does not retry; unchecked it sends whatever it is given."""
+        if (service, checked) not in self._clients:
+            # Models of services are large, and a session reads each only once.
+            if self._session is None:
+                names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+                self._session = boto3.Session(*(self.credentials[name] for name in names), region_name=self.region)
+            config = Config(retries={"total_max_attempts": 1}, parameter_validation=checked)
+            self._clients[service, checked] = self._session.client(service, endpoint_url=self.endpoint, config=config)
+        return self._clients[service, checked]
 
     def make_bucket(self, name: str) -> str:
         """A bucket; one that is there already is taken."""

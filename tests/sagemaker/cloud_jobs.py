@@ -8,6 +8,7 @@ toolkits are told where it is, and a path that the user's script writes itself s
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -113,7 +114,7 @@ class Job:
         self.stop_asked = threading.Event()
         self.interrupt_asked = threading.Event()
         self.lock = threading.Lock()
-        self._log_token = threading.Lock()
+        self._printed: list[tuple[str, str]] = []
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def stop(self) -> None:
@@ -182,6 +183,7 @@ class Job:
                     self._terminate(running)
                     raise Stopped("MaxRuntimeExceeded")
                 if time.monotonic() > next_sync:
+                    self._flush()
                     every()
                     next_sync = time.monotonic() + SYNC_SECONDS
             return max(abs(process.returncode) for process in running)
@@ -189,6 +191,7 @@ class Job:
             self._terminate(running, signal.SIGKILL)
             for pump in pumps:
                 pump.join()
+            self._flush()
             every()
 
     def _terminate(self, running: Sequence[subprocess.Popen[str]], number: int = signal.SIGTERM) -> None:
@@ -207,15 +210,17 @@ class Job:
 
     def _pump(self, process: subprocess.Popen[str], stream: str) -> None:
         assert process.stdout is not None
-        lines: list[str] = []
-        sent = time.monotonic()
         with process.stdout as output:
             for line in output:
-                lines.append(line.rstrip("\n"))
-                if time.monotonic() - sent > 0.2 or len(lines) >= 500:
-                    self._log(stream, lines)
-                    lines, sent = [], time.monotonic()
-        self._log(stream, lines)
+                with self.lock:
+                    self._printed.append((stream, line.rstrip("\n")))
+
+    def _flush(self) -> None:
+        """Sends on what the processes have printed since the last call."""
+        with self.lock:
+            printed, self._printed = self._printed, []
+        for stream, lines in itertools.groupby(printed, key=lambda item: item[0]):
+            self._log(stream, [line for _, line in lines])
 
     def _log(self, stream: str, lines: Sequence[str]) -> None:
         # CloudWatch takes no empty messages.
@@ -224,14 +229,10 @@ class Job:
         logs, group = self.services.logs, self.group
         if not events:
             return
-        with self._log_token:
-            for make, place in (
-                (logs.create_log_group, {}),
-                (logs.create_log_stream, {"logStreamName": stream}),
-            ):
-                with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
-                    make(logGroupName=group, **place)
-            logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+        for make, place in ((logs.create_log_group, {}), (logs.create_log_stream, {"logStreamName": stream})):
+            with contextlib.suppress(logs.exceptions.ResourceAlreadyExistsException):
+                make(logGroupName=group, **place)
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
 
     def _fetch(self, place: str, target: Path) -> None:
         bucket, _, key = place.partition("/")
@@ -373,6 +374,7 @@ class TrainingJob(Job):
             for place, name in found:
                 self._fetch(place, folder / name)
                 self._check()
+        (base / "output" / "data").mkdir(parents=True)
         return lay_out(base, None, channels, self.request.get("HyperParameters", {}), hosts=hosts, host=hosts[index])
 
     def _why(self, bases: Sequence[Path], code: int) -> str:

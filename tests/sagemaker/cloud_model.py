@@ -93,11 +93,12 @@ def _string(shape: Shape, value: str, place: str) -> Iterator[str]:
     if allowed and value not in allowed:
         yield _failed(place, value, f"Member must satisfy enum value set: [{', '.join(allowed)}]")
     pattern = shape.metadata.get("pattern")
-    if pattern and not _matches(pattern, value):
+    if pattern and not matches(pattern, value):
         yield _failed(place, value, f"Member must satisfy regular expression pattern: {pattern}")
 
 
-def _matches(pattern: str, value: str) -> bool:
+def matches(pattern: str, value: str) -> bool:
+    """Whether the whole of a value is what a pattern of the model allows."""
     return _compiled(pattern).fullmatch(value) is not None
 
 
@@ -106,6 +107,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     if r"\p{L}" in pattern:
         # A letter, as Python can say it: a word character that is neither digit nor underscore.
         pattern = re.sub(r"\[((?:\\.|[^\]\\])*)\]", lambda match: f"(?:[{_without(match[1])}]|[^\\W\\d_])", pattern)
+    pattern = pattern.replace(r"\p{Alnum}", "A-Za-z0-9")
     if r"\p{" in pattern:
         raise NotImplementedError(f"a pattern of Java that is not translated: {pattern}")
     return re.compile(pattern)

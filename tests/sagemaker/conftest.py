@@ -61,7 +61,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return folders
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cloud(container_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """AWS over loopback; its jobs run."""
     with running_cloud(container_python, tmp_path_factory.mktemp("cloud")) as running:
@@ -69,17 +69,16 @@ def cloud(container_python: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.fixture
-def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    """The same, with this process's boto3 led there."""
+def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """The same, with this process's boto3 led there; no request may break the service's model."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
     for name, value in cloud.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    return cloud
+    cloud.reset()
+    yield cloud
+    assert cloud.violations() == []
 
 
 @pytest.fixture
