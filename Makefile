@@ -12,7 +12,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fa
 CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.10 python3.9; do \
 	$$python -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: all demo test bench lint clean fuzz sanitize native native-neon exhaust instructions
+.PHONY: all demo notebook test bench lint clean fuzz sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -46,6 +46,15 @@ demo: .venv/built
 	$(BIN)/python -m fastinfer.samples examples/mnist/test $(DEMO)/in --count 1000
 	$(BIN)/python -m fastinfer.transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
 	$(BIN)/python -m fastinfer.report $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
+
+# The notebook's story, executed on this machine, with what it shows: demo/notebook.ipynb.
+notebook: .venv/with-notebook
+	@mkdir -p $(DEMO)
+	cp examples/mnist/notebook.ipynb examples/mnist/mnist.py $(DEMO)
+	ln -sfn $(CURDIR)/examples/mnist/train $(DEMO)/train && ln -sfn $(CURDIR)/examples/mnist/test $(DEMO)/test
+	FASTINFER_LOCAL_ROOT=$(abspath $(DEMO))/sagemaker PATH="$(CURDIR)/$(BIN):$$PATH" \
+	  $(BIN)/jupyter-execute --inplace --kernel_name=python3 $(DEMO)/notebook.ipynb
+	@echo "executed: $(DEMO)/notebook.ipynb"
 
 test: .venv/with-test .venv/container/ready .venv/sdk/ready
 	$(BIN)/python -m pytest

@@ -111,6 +111,8 @@ def told(what: str) -> Iterator[None]:
     except (raised.HTTPClientError, raised.ConnectionError) as error:
         raise _service_error(what, str(error), "aws_unreachable") from None
     except (raised.BotoCoreError, Boto3Error) as error:
+        if isinstance(error.__context__, raised.ClientError):
+            raise _refused(what, error.__context__) from None
         raise _service_error(what, str(error), "aws_refused") from None
 
 

@@ -47,18 +47,21 @@ def java() -> str:
     return found
 
 
+def write_channel(folder: Path, name: str, count: int) -> Path:
+    """Writes the first images and labels of MNIST's ``train`` or ``test`` into a folder, as a channel has them."""
+    for kind, rank in (("images", 3), ("labels", 1)):
+        values = read_idx(MNIST / name / f"{kind}.gz", rank=rank)[:count]
+        header = struct.pack(f">HBB{rank}I", 0, 8, rank, *values.shape)
+        with gzip.open(folder / f"{kind}.gz", "wb", compresslevel=1) as file:
+            file.write(header + values.tobytes())
+    return folder
+
+
 @pytest.fixture(scope="session")
 def channels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The folders of a training job's channels: the first 6,000 training images of MNIST and 1,000 test images."""
-    folders = {}
-    for name, count in (("train", 6000), ("test", 1000)):
-        folders[name] = tmp_path_factory.mktemp(name)
-        for kind, rank in (("images", 3), ("labels", 1)):
-            values = read_idx(MNIST / name / f"{kind}.gz", rank=rank)[:count]
-            header = struct.pack(f">HBB{rank}I", 0, 8, rank, *values.shape)
-            with gzip.open(folders[name] / f"{kind}.gz", "wb", compresslevel=1) as file:
-                file.write(header + values.tobytes())
-    return folders
+    counts = {"train": 6000, "test": 1000}
+    return {name: write_channel(tmp_path_factory.mktemp(name), name, count) for name, count in counts.items()}
 
 
 @pytest.fixture(scope="session")
