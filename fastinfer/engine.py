@@ -21,7 +21,7 @@ from ._mxnet import INFERENCE_SETTINGS, SPEED_SETTINGS, load_mxnet
 from .backends import CARRIERS
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, ModelError, OutputError, WorkerDied
-from .executor import ROWS_PER_EXACT_GRAPH, Executor
+from .executor import ROWS_PER_EXACT_GRAPH, Executor, binding
 from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, CsvOptions, InputFile, Part, cut_file, find_inputs
 from .invariance import CANDIDATES, find_batch_size, is_invariant, remembered
 from .model import Model
@@ -108,7 +108,8 @@ def transform(
     mxnet = _load(options)
     devices = parse_device(options.device)
     contexts = open_contexts(devices)
-    batch_size, row_wise, invariant = _choose_batch_size(mxnet, model, contexts[0], options)
+    with binding:
+        batch_size, row_wise, invariant = choose_batch_size(mxnet, model, contexts[0], options)
     workers = options.workers or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     folder = OutputFolder(output, durable=options.durable)
     csv = CsvOptions(options.comment, options.missing, options.skip_header)
@@ -298,8 +299,11 @@ def _line_bytes(options: Options, model: Model, workers: int, batch_size: int) -
     return min(line_bytes, LINE_BYTES_LIMIT)
 
 
-def _choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options) -> tuple[int, bool, bool]:
-    """The batch size, whether the graph is row-wise, and whether a row's bits depend on the row alone."""
+def choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options) -> tuple[int, bool, bool]:
+    """The batch size, whether the graph is row-wise, and whether a row's bits depend on the row alone.
+
+    It binds graphs: to be called under :data:`fastinfer.executor.binding`.
+    """
 
     def bind(batch_size: int) -> Executor:
         return Executor(mxnet, model, context, batch_size)

@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import queue
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,6 +24,9 @@ from ._mxnet import INFERENCE_SETTINGS, first_line, load_mxnet, ndarray_memory
 from .devices import open_contexts
 from .errors import ModelError
 from .model import Model
+
+# MXNet 1.9 aborts the process where two threads bind at the same time: whoever binds holds this.
+binding = threading.RLock()
 
 # Copies of the network in one row-wise graph; benchmarks/bench_forward.py found little gain beyond.
 ROWS_PER_EXACT_GRAPH = 8
@@ -103,9 +107,10 @@ class ExecutorPool:
         mxnet = load_mxnet(INFERENCE_SETTINGS)
         contexts = open_contexts(devices)
         self._idle: queue.SimpleQueue[Executor] = queue.SimpleQueue()
-        for number in range(count):
-            context = contexts[number % len(contexts)]
-            self._idle.put(Executor(mxnet, model, context, batch_size, row_wise=row_wise))
+        with binding:
+            for number in range(count):
+                context = contexts[number % len(contexts)]
+                self._idle.put(Executor(mxnet, model, context, batch_size, row_wise=row_wise))
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Executor]:

@@ -37,8 +37,9 @@ import numpy as np
 
 from ._mxnet import INFERENCE_SETTINGS, first_line, load_mxnet
 from .errors import ModelError, quote
+from .executor import binding
 from .model import MODEL_FILES, SHAPES_NAME, TAR_BYTES_LIMIT, TAR_MEMBERS_LIMIT, find_model
-from .predictor import CSV, JSON, NPY, Predictor, binding, choose_accepted, decode_rows, encode_predictions
+from .predictor import CSV, JSON, NPY, Predictor, choose_accepted, decode_rows, encode_predictions
 
 PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .devices import open_contexts, parse_device
 from .encode import encode_json
-from .engine import _choose_batch_size
+from .engine import choose_batch_size
 from .errors import InputError, ModelError, quote
-from .executor import Executor
+from .executor import Executor, binding
 from .kernels import format_csv, parse_csv
 from .model import Model, find_model, load_model
 from .options import Options
@@ -40,9 +40,6 @@ CONTENT_TYPES = (JSON, CSV, NPY)
 
 # Shapes other than the model's own, of JSON and NPY bodies, that stay bound.
 OTHER_SHAPES_LIMIT = 8
-
-# MXNet 1.9 aborts the process where two threads bind at the same time: whoever binds holds this.
-binding = threading.RLock()
 
 
 class Predictor:
@@ -82,7 +79,7 @@ class Predictor:
         self._contexts = open_contexts(parse_device(options.device))
         self._threads = threads
         with binding:
-            self.batch_size, self._row_wise, self._invariant = _choose_batch_size(
+            self.batch_size, self._row_wise, self._invariant = choose_batch_size(
                 mxnet, self.model, self._contexts[0], options
             )
         self._graphs = self._bind(self.model)

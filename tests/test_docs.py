@@ -82,3 +82,16 @@ def test_the_shipped_model_is_as_good_as_it_says(tmp_path: Path, digits: np.ndar
     accuracy = (rows.argmax(axis=1) == read_labels(MNIST / "test")).mean()
     assert accuracy >= 0.965
     assert f"{accuracy:.3f}"[:5] in (SHIPPED_MODEL / "README.md").read_text()
+
+
+def test_the_shell_examples_of_the_sagemaker_page_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTINFER_LOCAL_ROOT", str(place / "local"))
+    (place / "examples").symlink_to(ROOT / "examples")
+    commands = [
+        line for block in blocks((ROOT / "docs" / "sagemaker.md").read_text(), "sh") for line in block.splitlines()
+    ]
+    assert len(commands) == 2
+    for command in commands:
+        subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True, capture_output=True)
+    assert len(list((place / "models").rglob("model.tar.gz"))) > 0
+    assert len(read_tree(place / "results")) == 10

@@ -69,6 +69,7 @@ class Logs(Protocol):
 
     def lines(self) -> Iterator[str]:
         """What has come since the last call."""
+        ...
 
 
 class CloudWatchLogs:
