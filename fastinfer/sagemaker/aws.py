@@ -19,6 +19,8 @@ ATTEMPTS = 8
 
 THROTTLED = {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 MISSING = {"NoSuchKey", "NoSuchBucket", "404", "ResourceNotFound", "ResourceNotFoundException", "NoSuchEntity"}
+# SageMaker says so in words: "Requested resource not found.", "Could not find model ...".
+MISSING_WORDS = re.compile(r"could not (?:be found|find)|not found", re.I)
 DENIED = {
     "AccessDenied",
     "AccessDeniedException",
@@ -138,7 +140,7 @@ def _refused(what: str, error: Any) -> ServiceError:
         )
     elif word in THROTTLED:
         code = "aws_throttled"
-    elif word in MISSING or (word == "ValidationException" and "could not be found" in message.lower()):
+    elif word in MISSING or (word == "ValidationException" and MISSING_WORDS.search(message)):
         code = "aws_missing"
     elif word in DENIED:
         code, hint = "aws_denied", "the credentials, their role's policies, or the region"

@@ -120,6 +120,46 @@ class CloudWatchLogs:
                 return
 
 
+class JobName(str):
+    """A job's name that is the job as well: SageMaker's SDK has an object here, with these attributes.
+
+    Args:
+        name: the job's.
+        session: whose job.
+        kind: :data:`TRAINING` or :data:`TRANSFORM`.
+    """
+
+    _session: Session
+    _kind: JobKind
+
+    def __new__(cls, name: str, session: Session, kind: JobKind) -> JobName:
+        job = super().__new__(cls, name)
+        job._session, job._kind = session, kind
+        return job
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return str(self)
+
+    @property
+    def job_name(self) -> str:
+        """The name."""
+        return str(self)
+
+    def describe(self) -> dict[str, Any]:
+        """What the service says of the job."""
+        return describe(self._session, self._kind, str(self))
+
+    def wait(self, logs: bool = True) -> None:
+        """Waits for the job's end; see :func:`wait`."""
+        wait(self._session, self._kind, str(self), logs=logs)
+
+    def stop(self) -> None:
+        """Asks for the job's end."""
+        stop(self._session, self._kind, str(self))
+
+
 def make_name(base: str) -> str:
     """A name for a job or model that no other has: `base`, cut to fit, and the time."""
     from .session import timestamp

@@ -5,7 +5,9 @@ Nothing here imports the framework of that name: it runs where the job does.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +17,9 @@ from ..errors import ConfigError
 from . import jobs
 from .aws import told
 from .images import INFERENCE, TRAINING, base_name, image_uri
-from .packing import MODEL_ARCHIVE, SOURCE_ARCHIVE, pack, repack_model, source_files
-from .places import join
+from .inputs import TrainingInput
+from .packing import MODEL_ARCHIVE, SOURCE_ARCHIVE, Files, dependency_files, pack, repack_model, source_files
+from .places import is_s3, join, split_s3
 from .requests import (
     Channels,
     Request,
@@ -47,6 +50,14 @@ OLD_NAMES = {
 DAY_S = 24 * 3600
 LOG_LEVEL = 20
 SERVED_CODE = "/opt/ml/model/code"
+# The channel by which the code comes to a job that has no network.
+CODE_CHANNEL, CHANNEL_CODE = "code", "/opt/ml/input/data/code/sourcedir.tar.gz"
+MODEL_CONTENT_TYPE = "application/x-sagemaker-model"
+# From these versions on the model's archive holds the code that serves it, and the images measure themselves.
+FIRST_REPACKED, FIRST_MEASURED = (1, 4), (1, 6)
+OFFICIAL_IMAGE = re.compile(
+    r"\.dkr\.ecr\..+/(?:sagemaker-)?mxnet(?:-training)?:([\d.]+)-(?:cpu|gpu)-(py[\d]+)(?:-.*)?$"
+)
 # No images, but names of the same form; jobs are named after them.
 LOCAL_TRAINING, LOCAL_INFERENCE = "local/mxnet-training", "local/mxnet-inference"
 
@@ -77,6 +88,8 @@ class MXNet:
         environment: further variables for the script.
         distribution: ``{"parameter_server": {"enabled": True}}`` for several instances.
         input_mode: ``File``.
+        model_uri, model_channel_name: a model to go on from, and the channel by which the script gets it.
+        enable_sagemaker_metrics: whether metrics are kept as series; None: from MXNet 1.6 on.
         container_log_level: of Python's logging.
         debugger_hook_config, disable_profiler: as in the SDK.
         max_code_bytes: the most that the code may have; None: 256 MiB.
@@ -119,6 +132,9 @@ class MXNet:
         environment: Mapping[str, str] | None = None,
         distribution: Mapping[str, Any] | None = None,
         input_mode: str = "File",
+        model_uri: str | None = None,
+        model_channel_name: str = "model",
+        enable_sagemaker_metrics: bool | None = None,
         container_log_level: int = LOG_LEVEL,
         debugger_hook_config: Mapping[str, Any] | bool | None = None,
         disable_profiler: bool = False,
@@ -135,7 +151,7 @@ class MXNet:
         self.instance_count = int(given["instance_count"] or 1)
         self.instance_type = str(given["instance_type"] or "ml.m4.xlarge")
         self.sagemaker_session = choose_session(sagemaker_session, self.instance_type)
-        self.latest_training_job: str | None = None
+        self.latest_training_job: jobs.JobName | None = None
         self.model_data: str | None = None
         # Asked early: a version that is not there should fail before anything is uploaded.
         self._image = self._training_image() if not run_locally(self.instance_type) else LOCAL_TRAINING
@@ -162,11 +178,11 @@ class MXNet:
             JobFailed: with the job's reason.
         """
         session = self.sagemaker_session
-        name = job_name or jobs.make_name(self.base_job_name or base_name(self._image))
+        name = job_name or self._make_name()
         request = self._training_request(name, inputs, experiment_config)
         with told(f"starting the training job {name}"):
             session.sagemaker_client.create_training_job(**request)
-        self.latest_training_job = name
+        self.latest_training_job = jobs.JobName(name, session, jobs.TRAINING)
         session.say(f"training job {name}: started")
         self.model_data = join(request["OutputDataConfig"]["S3OutputPath"], name, "output", MODEL_ARCHIVE)
         if wait:
@@ -194,21 +210,43 @@ class MXNet:
         """
         session = choose_session(sagemaker_session, "local" if local else "")
         facts = jobs.describe(session, jobs.TRAINING, training_job_name)
-        hyperparameters = facts.get("HyperParameters", {})
-        code = _decoded(hyperparameters.get("sagemaker_submit_directory"))
+        values = {name: json.loads(text) for name, text in facts.get("HyperParameters", {}).items()}
+        channel = {each["ChannelName"]: each for each in facts.get("InputDataConfig") or ()}.get(CODE_CHANNEL)
+        code = values.get("sagemaker_submit_directory", "")
+        if code == CHANNEL_CODE and channel:
+            code = channel["DataSource"]["S3DataSource"]["S3Uri"]
+        resources, output, vpc = facts["ResourceConfig"], facts["OutputDataConfig"], facts.get("VpcConfig") or {}
+        image = facts["AlgorithmSpecification"]["TrainingImage"]
+        official = OFFICIAL_IMAGE.search(image)
+        stamped = re.match(r"^(.+)-\d{4}(?:-\d\d){5}-\d{3}$", training_job_name)
         estimator = cls(
-            entry_point=_decoded(hyperparameters.get("sagemaker_program")),
+            entry_point=values.get("sagemaker_program", ""),
             source_dir=code,
             role=facts["RoleArn"],
-            output_path=facts["OutputDataConfig"]["S3OutputPath"],
-            instance_count=facts["ResourceConfig"]["InstanceCount"],
-            instance_type=facts["ResourceConfig"]["InstanceType"],
-            image_uri=facts["AlgorithmSpecification"]["TrainingImage"],
-            output_kms_key=facts["OutputDataConfig"].get("KmsKeyId") or None,
+            output_path=output["S3OutputPath"],
+            output_kms_key=output.get("KmsKeyId") or None,
+            instance_count=resources["InstanceCount"],
+            instance_type=resources["InstanceType"],
+            volume_size=resources["VolumeSizeInGB"],
+            volume_kms_key=resources.get("VolumeKmsKeyId") or None,
+            max_run=facts["StoppingCondition"]["MaxRuntimeInSeconds"],
+            max_wait=facts["StoppingCondition"].get("MaxWaitTimeInSeconds"),
+            # The image for training is not the one that serves.
+            framework_version=official[1] if official else None,
+            py_version=official[2] if official else None,
+            image_uri=None if official or session.local_mode else image,
+            hyperparameters={name: value for name, value in values.items() if not name.startswith("sagemaker_")},
+            base_job_name=stamped[1] if stamped else training_job_name,
+            subnets=vpc.get("Subnets"),
+            security_group_ids=vpc.get("SecurityGroupIds"),
+            enable_network_isolation=bool(facts.get("EnableNetworkIsolation")),
+            encrypt_inter_container_traffic=bool(facts.get("EnableInterContainerTrafficEncryption")),
+            use_spot_instances=bool(facts.get("EnableManagedSpotTraining")),
+            container_log_level=values.get("sagemaker_container_log_level", LOG_LEVEL),
             sagemaker_session=session,
         )
-        estimator.latest_training_job = training_job_name
-        estimator._code = code
+        estimator.latest_training_job = jobs.JobName(training_job_name, session, jobs.TRAINING)
+        estimator._code = code or None
         estimator.wait()
         return estimator
 
@@ -251,10 +289,12 @@ class MXNet:
         session = choose_session(self.sagemaker_session, instance_type)
         local = run_locally(instance_type)
         image = LOCAL_INFERENCE if local else self._inference_image(instance_type)
-        name = model_name or jobs.make_name(self.base_job_name or base_name(image))
+        name = model_name or self._make_name()
+        repacked = local or _version(self.framework_version, FIRST_REPACKED) >= FIRST_REPACKED
         environment = {
             "SAGEMAKER_PROGRAM": os.path.basename(entry_point or self.entry_point),
-            "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE,
+            # Where the code is not in the model's archive, the container fetches it.
+            "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE if repacked else str(self._code),
             "SAGEMAKER_CONTAINER_LOG_LEVEL": str(self.container_log_level),
             "SAGEMAKER_REGION": "local" if local else session.boto_region_name,
         }
@@ -265,7 +305,7 @@ class MXNet:
             name,
             self._role(role or self.role, local),
             image,
-            self._upload_model(name, entry_point),
+            self._upload_model(name, entry_point) if repacked else self.model_data,
             environment,
             tags=tags if tags is not None else self.tags,
             vpc=vpc_config(self.subnets, self.security_group_ids),
@@ -287,7 +327,7 @@ class MXNet:
             max_payload=max_payload,
             tags=tags if tags is not None else self.tags,
             env=env,
-            base_transform_job_name=self.base_job_name,
+            base_transform_job_name=self._base_name(),
             sagemaker_session=session,
             volume_kms_key=volume_kms_key,
         )
@@ -323,10 +363,20 @@ class MXNet:
     environment: Mapping[str, str] | None
     distribution: Mapping[str, Any] | None
     input_mode: str
+    model_uri: str | None
+    model_channel_name: str
+    enable_sagemaker_metrics: bool | None
     container_log_level: int
     debugger_hook_config: Mapping[str, Any] | bool | None
     disable_profiler: bool
     max_code_bytes: int | None
+
+    def _base_name(self) -> str:
+        """What the names of jobs and models begin with; all are named after the training, as in the SDK."""
+        return self.base_job_name or base_name(self._image)
+
+    def _make_name(self) -> str:
+        return jobs.make_name(self._base_name())
 
     def _training_image(self) -> str:
         return self.image_uri or image_uri(
@@ -358,15 +408,22 @@ class MXNet:
         session, local = self.sagemaker_session, run_locally(self.instance_type)
         output_path = self._output_path()
         role = self._role(self.role, local)
-        data = channels(inputs, local=local)
+        data = channels(self._with_model(inputs), local=local)
         vpc = vpc_config(self.subnets, self.security_group_ids)
         region = "local" if local else session.boto_region_name
         self._code = self._upload_code(name, output_path)
+        code = self._code
+        if self.enable_network_isolation:
+            data = [*(data or ()), *(channels({CODE_CHANNEL: code}, local=local) or ())]
+            code = CHANNEL_CODE
+        measured = self.enable_sagemaker_metrics
+        if measured is None and _version(self.framework_version, (0,)) >= FIRST_MEASURED:
+            measured = True
         program = self.entry_point if self.source_dir else os.path.basename(self.entry_point)
         values = {
             **(self.hyperparameters or {}),
             **self._distribution(),
-            "sagemaker_submit_directory": self._code,
+            "sagemaker_submit_directory": code,
             "sagemaker_program": program,
             "sagemaker_container_log_level": self.container_log_level,
             "sagemaker_job_name": name,
@@ -395,6 +452,7 @@ class MXNet:
                 TrainingInputMode=self.input_mode,
                 TrainingImage=self._image,
                 MetricDefinitions=None if self.metric_definitions is None else list(map(dict, self.metric_definitions)),
+                EnableSageMakerMetricsTimeSeries=None if local else measured,
             ),
             RoleArn=role,
             InputDataConfig=data,
@@ -425,25 +483,42 @@ class MXNet:
             raise ConfigError(f"distribution takes parameter_server, not {', '.join(distribution)}", code="bad_option")
         return {"sagemaker_parameter_server_enabled": bool(server.get("enabled"))} if server else {}
 
+    def _with_model(self, inputs: Channels) -> Channels:
+        """The channels, with that of a model to go on from."""
+        if self.model_uri is None:
+            return inputs
+        if inputs is None or isinstance(inputs, (str, TrainingInput)):
+            inputs = {} if inputs is None else {"training": inputs}
+        if self.model_channel_name in inputs:
+            raise ConfigError(f"there are two channels {self.model_channel_name!r}", code="bad_channel")
+        model = TrainingInput(self.model_uri, content_type=MODEL_CONTENT_TYPE, input_mode="File")
+        return {**inputs, self.model_channel_name: model}
+
     def _upload_code(self, name: str, output_path: str) -> str:
-        if self.source_dir and self.source_dir.lower().startswith("s3://"):
+        # Of a training that was attached to, or the user's own archive.
+        if self.source_dir and self.source_dir.endswith(".tar.gz"):
             return self.source_dir
         limits = {} if self.max_code_bytes is None else {"limit_bytes": self.max_code_bytes}
         files = source_files(self.entry_point, self.source_dir, self.dependencies, **limits)
         session = self.sagemaker_session
         place = join(self.code_location or _bucket_of(output_path), name, "source", SOURCE_ARCHIVE)
+        # The key is of the results' bucket; another one may be somebody else's, who cannot use it.
+        alike = is_s3(place) and is_s3(output_path) and split_s3(place)[0] == split_s3(output_path)[0]
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder, SOURCE_ARCHIVE)
             pack(files, archive)
-            session.say(f"code: {files.describe()} ({archive.stat().st_size:,} packed) to {place}")
-            session.put(archive, place, kms_key=self.output_kms_key, encrypt=True)
+            session.say(f"uploading the code: {files.describe()} ({archive.stat().st_size:,} packed) to {place}")
+            session.put(archive, place, kms_key=self.output_kms_key if alike else None, encrypt=True)
         return place
 
     def _upload_model(self, name: str, entry_point: str | None) -> str:
         """Puts the model's archive with the code in it where the model will be taken from."""
         session = self.sagemaker_session
         assert self.model_data is not None
-        place = join(self.code_location or _bucket_of(self._output_path()), name, MODEL_ARCHIVE)
+        if self.code_location or not is_s3(self._output_path()):
+            place = join(self.code_location or self._output_path(), name, MODEL_ARCHIVE)
+        else:
+            place = session.default_place(name, MODEL_ARCHIVE)
         with tempfile.TemporaryDirectory() as folder:
             model, archive = Path(folder, "trained.tar.gz"), Path(folder, MODEL_ARCHIVE)
             session.fetch(self.model_data, model)
@@ -452,20 +527,18 @@ class MXNet:
                 code = Path(folder, SOURCE_ARCHIVE)
                 session.fetch(self._code, code)
             script = Path(entry_point) if entry_point else None
-            size = repack_model(model, archive, code=code, keep_code=False, script=script)
-            session.say(f"model: {size:,} bytes to {place}")
+            libraries = Files(dict(dependency_files(self.dependencies)))
+            size = repack_model(model, archive, code=code, keep_code=False, script=script, libraries=libraries)
+            session.say(f"uploading the model and its code: {size:,} bytes to {place}")
             session.put(archive, place, kms_key=self.output_kms_key, encrypt=True)
         return place
 
 
 def _bucket_of(place: str) -> str:
     """Where the code goes when nothing is said of it: the bucket of the results, by the SDK; here their folder."""
-    if place.lower().startswith("s3://"):
-        return "s3://" + place[len("s3://") :].split("/")[0]
-    return place
+    return f"s3://{split_s3(place)[0]}" if is_s3(place) else place
 
 
-def _decoded(text: str | None) -> str:
-    import json
-
-    return str(json.loads(text)) if text else ""
+def _version(text: str | None, otherwise: tuple[int, ...]) -> tuple[int, ...]:
+    """The first two numbers of a version; of an image of the user's own it is not known."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2]) if text else otherwise

@@ -91,7 +91,7 @@ class Transformer:
         self.base_transform_job_name = base_transform_job_name
         self.volume_kms_key = volume_kms_key
         self.sagemaker_session = choose_session(sagemaker_session, instance_type)
-        self.latest_transform_job: str | None = None
+        self.latest_transform_job: jobs.JobName | None = None
         self._made_output_path = output_path is None
 
     def transform(
@@ -165,7 +165,7 @@ class Transformer:
         )
         with told(f"starting the transform job {name}"):
             session.sagemaker_client.create_transform_job(**request)
-        self.latest_transform_job = name
+        self.latest_transform_job = jobs.JobName(name, session, jobs.TRANSFORM)
         session.say(f"transform job {name}: started")
         if wait:
             self.wait(logs=logs)
@@ -203,7 +203,7 @@ class Transformer:
             env=facts.get("Environment"),
             sagemaker_session=session,
         )
-        transformer.latest_transform_job = transform_job_name
+        transformer.latest_transform_job = jobs.JobName(transform_job_name, session, jobs.TRANSFORM)
         return transformer
 
     def _latest(self) -> str:
