@@ -157,7 +157,11 @@ class Cloud:
 
     def requests(self, operation: str) -> list[dict[str, Any]]:
         """The bodies of an operation's calls since the last reset, also of those that were refused."""
-        return [call["request"] for call in self._steer("requests") if call["operation"] == operation]
+        return [request for called, request in self.calls() if called == operation]
+
+    def calls(self) -> list[tuple[str, dict[str, Any]]]:
+        """All calls since the last reset, as (operation, request)."""
+        return [(call["operation"], call["request"]) for call in self._steer("requests")]
 
     def violations(self) -> list[str]:
         """How requests since the last reset have broken the service's model."""

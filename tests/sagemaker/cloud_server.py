@@ -25,6 +25,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
 from tests.sagemaker import cloud_model
@@ -41,6 +42,7 @@ IMAGE = re.compile(
     r"/mxnet-(?P<scope>training|inference):(1\.4\.1-(cpu|gpu)-py3|1\.6(\.0)?-(cpu|gpu)-py3|1\.7(\.0)?-(cpu|gpu)-py3"
     r"|1\.8(\.0)?-(cpu|gpu)-py37|1\.9(\.0)?-(cpu|gpu)-py38)"
 )
+OWN_IMAGE = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[a-z0-9/_-]+:[\w.-]+")
 # For what this cloud cannot do: no word of the service's, and none that a client tries again.
 OWN_FAULT = "TestCloudFault"
 OWN_CREDENTIALS = {"aws_access_key_id": "AKIAIOSFODNN7CLOUD01", "aws_secret_access_key": "cloud"}
@@ -227,6 +229,8 @@ class SageMaker:
             )
 
     def _image(self, image: str, scope: str) -> None:
+        if self.pretended_model and OWN_IMAGE.fullmatch(image):
+            return  # nothing of it is run
         match = IMAGE.fullmatch(image)
         if match is None or match["scope"] != scope or match["region"] != self.region:
             raise Refused("ValidationException", f"Requested image {image} not found.")
@@ -343,6 +347,11 @@ class Application:
         if path.startswith("/_cloud/"):
             answer = self.sagemaker.steer(path[len("/_cloud/") :], json.loads(_body(environ) or b"{}"))
             return _respond(start_response, 200, answer, "application/json")
+        expected = environ.get("HTTP_X_AMZ_EXPECTED_BUCKET_OWNER")
+        if expected and _bucket_owner(path.split("/")[1]) not in (None, expected):
+            # moto does not look at whose a bucket is.
+            start_response("403 Forbidden", [("Content-Type", "application/xml")])
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [b"<Error><Code>AccessDenied</Code></Error>"]
         return self.moto(environ, start_response)
 
     def _service(self, operation: str, body: bytes, start_response: Any) -> Iterable[bytes]:
@@ -351,6 +360,11 @@ class Application:
         except Refused as refused:
             answer = {"__type": refused.code, "message": str(refused)}
             return _respond(start_response, refused.status, answer, JSON_TYPE)
+
+
+def _bucket_owner(name: str) -> str | None:
+    owners = [account for account, partitions in s3_backends.items() if name in partitions["aws"].buckets]
+    return owners[0] if owners else None
 
 
 def _body(environ: dict[str, Any]) -> bytes:

@@ -152,11 +152,11 @@ def test_the_notebook_runs_with_its_imports_changed(notebook: Notebook, cloud: C
     predictions = notebook.defined["predictions"]
     assert sum(found == label for found, label in zip(predictions, LABELS)) >= 9
     place = notebook.defined["transformer"].output_path
-    assert re.fullmatch(rf"s3://sagemaker-{REGION}-123456789012/mxnet-inference-[\d-]+", place)
+    assert re.fullmatch(rf"s3://sagemaker-{REGION}-123456789012/mxnet-training-[\d-]+", place)
     assert sorted(outputs(place)) == sorted(f"data-{number}.csv.out" for number in range(SAMPLES))
     shown = without_secrets(cloud, notebook.shown)
     # The job's states, and what the script has printed in the container.
-    for line in ("Starting", "Training", "Completed"):
+    for line in ("Training", "Completed"):
         assert re.search(rf"^training job mxnet-training-[\d-]+: {line}$", shown, re.M)
     assert "Epoch[9] Validation-accuracy=0.9" in shown
     assert f"\n{place}\n" in shown
