@@ -52,18 +52,19 @@ def build_network():
     return mx.sym.SoftmaxOutput(mx.sym.FullyConnected(layer, num_hidden=10), name="softmax")
 
 
-def find_checkpoint(folder):
+def find_checkpoint(folder, with_states):
     """The last epoch whose files are whole, 0 without any. A job that was stopped may have left the last ones half."""
-    epochs = [re.match(PREFIX + r"-(\d{4,})\.states$", name) for name in os.listdir(folder)]
+    epochs = [re.match(PREFIX + r"-(\d{4,})\.params$", name) for name in os.listdir(folder)]
     for epoch in sorted((int(match.group(1)) for match in epochs if match), reverse=True):
         path = os.path.join(folder, f"{PREFIX}-{epoch:04d}")
         try:
             mx.nd.load(path + ".params")
-            with open(path + ".states", "rb") as file:
-                pickle.load(file)
+            if with_states:
+                with open(path + ".states", "rb") as file:
+                    pickle.load(file)
             return epoch
         except (mx.MXNetError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            logging.warning("the checkpoint of epoch %d is passed over: %s", epoch, str(error).splitlines()[0])
+            logging.warning("the checkpoint of epoch %d is passed over: %s", epoch, str(error).partition("\n")[0])
     return 0
 
 
@@ -83,21 +84,24 @@ def train(arguments):
     saves = arguments.current_host == hosts[0]
 
     contexts = [mx.gpu(index) for index in range(arguments.gpus)] or [mx.cpu()]
+    network = build_network()
+    module = mx.mod.Module(network, context=contexts)
+    parameters = auxiliary = None
     checkpoints = arguments.checkpoint_dir if os.path.isdir(arguments.checkpoint_dir) else None
-    done = find_checkpoint(checkpoints) if checkpoints else 0
+    # A store on several hosts keeps the optimizer's states to itself; plain sgd has none.
+    states = len(hosts) == 1
+    done = find_checkpoint(checkpoints, states) if checkpoints else 0
     if done:
         logging.info("going on behind epoch %d", done)
         prefix = os.path.join(checkpoints, PREFIX)
-        # A store on several hosts keeps states of its own; plain sgd has none.
-        module = mx.mod.Module.load(prefix, done, load_optimizer_states=len(hosts) == 1, context=contexts)
+        # All epochs share this file, and it may have been left half as well.
+        network.save(prefix + "-symbol.json")
+        module = mx.mod.Module.load(prefix, done, load_optimizer_states=states, context=contexts)
         _, parameters, auxiliary = mx.model.load_checkpoint(prefix, done)
-    else:
-        module = mx.mod.Module(build_network(), context=contexts)
-        parameters = auxiliary = None
     after_epoch = None
     if checkpoints and saves:
         after_epoch = mx.callback.module_checkpoint(
-            module, os.path.join(checkpoints, PREFIX), period=1, save_optimizer_states=len(hosts) == 1
+            module, os.path.join(checkpoints, PREFIX), period=1, save_optimizer_states=states
         )
     module.fit(
         batches,
@@ -170,27 +174,29 @@ def transform_fn(model, data, content_type, accept):
     """One request's body to its answer and the answer's content type."""
     if not isinstance(model, mx.mod.BaseModule):
         return model.answer(data, content_type, accept)
-    rows = decode(data, content_type)
     # Row by row: in a larger batch the last digits would differ.
-    outputs = [model.predict(mx.io.NDArrayIter(rows[index : index + 1])) for index in range(len(rows))]
-    return encode(mx.nd.concat(*outputs, dim=0).asnumpy(), accept)
+    rows = mx.io.NDArrayIter(decode(data, content_type), batch_size=1)
+    return encode(model.predict(rows).asnumpy(), accept)
 
 
 def decode(data, content_type):
     if content_type == "text/csv":
         values = np.genfromtxt(io.StringIO(data), dtype=None, delimiter=",")
-    elif content_type == "application/json":
+        # Of CSV the total counts: lines need not be rows.
+        return mx.nd.array(values).reshape((-1, *ROW_SHAPE))
+    if content_type == "application/json":
         values = np.array(json.loads(data))
     elif content_type == "application/x-npy":
         values = np.load(io.BytesIO(data))
     else:
         raise ValueError(f"expected text/csv, application/json or application/x-npy, found {content_type}")
-    return mx.nd.array(values).reshape((-1, *ROW_SHAPE))
+    # Rows of another size would leave the module bound to them, and no later request would be answered.
+    return mx.nd.array(values).reshape((len(values), *ROW_SHAPE))
 
 
 def encode(predictions, accept):
-    for wanted in (accept or "*/*").replace(" ", "").split(","):
-        if wanted in ("*/*", "application/json"):
+    for wanted in accept.replace(" ", "").split(","):
+        if wanted == "application/json":
             return json.dumps(predictions.tolist()), "application/json"
         if wanted == "text/csv":
             return "".join(",".join(map(repr, row)) + "\n" for row in predictions.tolist()), wanted

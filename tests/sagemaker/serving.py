@@ -1,6 +1,8 @@
 """SageMaker's serving container as software: multi-model-server with the MXNet toolkit, started on loopback.
 
-Its own command `serve` writes its settings to /etc; here it is told another place, and nothing else is changed.
+Its own command `serve` takes the machine for its own: it writes its settings to /etc, its process id and sockets to the
+system's folder of temporary files, and waits for whichever model server it finds running. Here each server has folders of
+its own and sees its own session, so that several run side by side; nothing else is changed.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,13 +24,16 @@ from typing import NamedTuple
 from tests.sagemaker.environment import container_environment
 
 SERVE = """
-import sys
+import os, sys, psutil
+everyone = psutil.process_iter
+psutil.process_iter = lambda: (process for process in everyone() if os.getsid(process.pid) == os.getpid())
 from sagemaker_inference import model_server
 model_server.MMS_CONFIG_FILE = sys.argv[1]
 from sagemaker_mxnet_serving_container import serving
 serving.main()
 """
 START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 30
 
 
 class Reply(NamedTuple):
@@ -42,6 +48,7 @@ class ModelServer(NamedTuple):
     """A server that answers /ping and /invocations."""
 
     port: int
+    group: int  # of its processes
 
     def ping(self) -> int:
         return self._ask("GET", "/ping", None, {}).status
@@ -104,18 +111,22 @@ def model_server(
     else:
         shutil.copy(code, base / "model" / "code")
     port, management_port = free_ports(2)
-    variables = {
-        **container_environment(python),
-        "SAGEMAKER_BASE_DIR": str(base),
-        "SAGEMAKER_PROGRAM": program,
-        "SAGEMAKER_BIND_TO_PORT": str(port),
-        "MMS_INFERENCE_ADDRESS": f"http://127.0.0.1:{port}",
-        "MMS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{management_port}",
-        **({} if workers is None else {"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)}),
-        **(environment or {}),
-    }
     log = folder / "server.log"
-    with open(log, "wb") as output:
+    # A short name: sockets lie in it, and a socket's path is limited to 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="mms-") as temporary, open(log, "wb") as output:
+        variables = {
+            **container_environment(python),
+            "SAGEMAKER_BASE_DIR": str(base),
+            "SAGEMAKER_PROGRAM": program,
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+            "MMS_INFERENCE_ADDRESS": f"http://127.0.0.1:{port}",
+            "MMS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{management_port}",
+            "TMPDIR": temporary,  # Python's name for it
+            "TEMP": temporary,  # and the model server's, for Java
+            "JAVA_TOOL_OPTIONS": "-XX:-UsePerfData",  # which would leave a file in /tmp all the same
+            **({} if workers is None else {"SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)}),
+            **(environment or {}),
+        }
         process = subprocess.Popen(
             [str(python), "-c", SERVE, str(folder / "mms.properties")],
             cwd=folder,
@@ -125,15 +136,35 @@ def model_server(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        server = ModelServer(port)
-        _wait_until_ready(process, server, ready, log)
-        yield server
-    finally:
-        # The whole group: Java and its workers do not end with the process that started them.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        try:
+            server = ModelServer(port, process.pid)
+            _wait_until_ready(process, server, ready, log)
+            yield server
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Ends the whole group: Java and its workers do not end with the process that started them."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while running := running_processes(process.pid):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"of the model server these processes did not end: {running}")
+        time.sleep(0.05)
+
+
+def running_processes(group: int) -> list[int]:
+    """The processes of a group that have not ended (whether or not anybody has asked how they did)."""
+    running = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                running.append(int(path.parent.name))
+    return running
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], server: ModelServer, body: bytes, log: Path) -> None:
@@ -143,4 +174,6 @@ def _wait_until_ready(process: subprocess.Popen[bytes], server: ModelServer, bod
             if server.ping() == 200 and server.invoke(body).status == 200:
                 return
         time.sleep(0.3)
-    raise RuntimeError("the model server did not come up:\n" + log.read_text(errors="replace")[-3000:])
+    # A worker that fails is started again, and says the same again: each line once, without its time.
+    lines = [line.partition(" - ")[2] or line for line in log.read_text(errors="replace").splitlines()]
+    raise RuntimeError("\n".join(["the model server did not come up:", *list(dict.fromkeys(lines))[-60:]]))

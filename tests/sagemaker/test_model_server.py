@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +16,24 @@ import numpy as np
 import pytest
 
 from fastinfer.engine import transform
-from fastinfer.model import SHIPPED_MODEL, load_model
+from fastinfer.model import load_model
 from fastinfer.options import Options
 from tests.conftest import csv, skip
+from tests.sagemaker import serving
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT
-from tests.sagemaker.serving import ModelServer, model_server
+from tests.sagemaker.serving import ModelServer, model_server, running_processes
+from tests.sagemaker.training import lay_out, train
+
+
+@pytest.fixture(scope="module")
+def model(container_python: Path, channels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the example's script saves in the training toolkit."""
+    base = tmp_path_factory.mktemp("trained")
+    values = {"sagemaker_program": '"mnist.py"', "sagemaker_submit_directory": json.dumps(str(base / "code"))}
+    values.update({"epochs": 2, "batch-size": 10})
+    done = train(container_python, lay_out(base, ENTRY_POINT, channels, values))
+    assert done.returncode == 0, done.stdout
+    return base / "model"
 
 
 @pytest.fixture(scope="module", params=["defaults", "hooks", "hooks-with-fastinfer"])
@@ -25,10 +41,11 @@ def server(
     request: pytest.FixtureRequest,
     container_python: Path,
     java: str,  # noqa: ARG001
+    model: Path,
     digits: np.ndarray,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ModelServer]:
-    """multi-model-server on the shipped model: the toolkit's own defaults, or the example's hooks."""
+    """multi-model-server on that model: the toolkit's own defaults, or the example's hooks."""
     environment = {}
     if request.param == "hooks-with-fastinfer":
         # The package as it lies here, compiled for this interpreter, where the container's is the same.
@@ -37,7 +54,7 @@ def server(
         environment["PYTHONPATH"] = str(ROOT)
     with model_server(
         container_python,
-        SHIPPED_MODEL,
+        model,
         tmp_path_factory.mktemp("server"),
         ready=csv(digits[:1]),
         code=None if request.param == "defaults" else ENTRY_POINT,
@@ -52,46 +69,120 @@ def same_python(python: Path) -> bool:
     return subprocess.run(ask, capture_output=True, text=True, check=True).stdout == f"{sys.version_info[:2]}\n"
 
 
-def exact(folder: Path, body: bytes) -> bytes:
+def exact(model: Path, folder: Path, body: bytes) -> bytes:
     (folder / "x.csv").write_bytes(body)
-    transform(load_model(SHIPPED_MODEL), str(folder / "x.csv"), str(folder / "out"), Options(exact=True))
+    transform(load_model(model), str(folder / "x.csv"), str(folder / "out"), Options(exact=True))
     return (folder / "out" / "x.csv.out").read_bytes()
 
 
 @pytest.mark.parametrize(("form", "rows"), [("sample", 1), ("sample", 40), ("integers", 3), ("repr", 2)])
 def test_the_answers_are_the_bytes_of_exact(
-    form: str, rows: int, server: ModelServer, digits: np.ndarray, tmp_path: Path
+    form: str, rows: int, server: ModelServer, model: Path, digits: np.ndarray, tmp_path: Path
 ) -> None:
     body = csv(digits[200 : 200 + rows], form)
     reply = server.invoke(body)
     assert (reply.status, reply.content_type) == (200, "application/json")
-    assert reply.body == exact(tmp_path, body)
+    assert reply.body == exact(model, tmp_path, body)
 
 
-def test_other_content_types_carry_the_same_values(server: ModelServer, digits: np.ndarray, tmp_path: Path) -> None:
+def test_other_content_types_carry_the_same_bytes(
+    server: ModelServer, model: Path, digits: np.ndarray, tmp_path: Path
+) -> None:
     pixels = digits[:3].astype(np.float32)
-    expected = json.loads(exact(tmp_path, csv(digits[:3], "integers")))
-    as_json = json.dumps(pixels.reshape(3, 1, 28, 28).tolist()).encode()
-    assert json.loads(server.invoke(as_json, "application/json").body) == expected
+    csv_body = csv(digits[:3], "integers")
+    expected = exact(model, tmp_path, csv_body)
+    for shape in ((3, 1, 28, 28), (3, 28, 28), (3, 784)):
+        as_json = json.dumps(pixels.reshape(shape).tolist()).encode()
+        assert server.invoke(as_json, "application/json").body == expected
+        as_npy = io.BytesIO()
+        np.save(as_npy, pixels.reshape(shape))
+        assert server.invoke(as_npy.getvalue(), "application/x-npy").body == expected
+    values = json.loads(expected)
+    text = server.invoke(csv_body, accept="text/csv")
+    assert text.content_type == "text/csv"
+    assert text.body.decode() == "".join(",".join(map(repr, row)) + "\n" for row in values)
+    assert server.invoke(csv_body, accept="text/html, text/csv, application/json").body == text.body
+    assert server.invoke(csv_body, accept="*/*").body == expected
+    array = server.invoke(csv_body, accept="application/x-npy")
+    assert array.content_type == "application/x-npy"
     as_npy = io.BytesIO()
-    np.save(as_npy, pixels.reshape(3, 1, 28, 28))
-    assert json.loads(server.invoke(as_npy.getvalue(), "application/x-npy").body) == expected
-    text = server.invoke(csv(digits[:3], "integers"), accept="text/csv")
-    assert text.body.decode() == "".join(",".join(map(repr, row)) + "\n" for row in expected)
-    array = server.invoke(csv(digits[:3], "integers"), accept="application/x-npy")
-    assert np.load(io.BytesIO(array.body)).tolist() == expected
+    np.save(as_npy, np.array(values))
+    assert array.body == as_npy.getvalue()
 
 
 def test_the_server_answers_ping_and_tells_errors(
     server: ModelServer, digits: np.ndarray, request: pytest.FixtureRequest
 ) -> None:
     assert server.ping() == 200
-    bad = server.invoke(csv(digits[:1]).replace(b",", b",x", 1))
+    good = csv(digits[:1])
+    answer = server.invoke(good)
+    assert answer.status == 200
+    bad = server.invoke(good.replace(b",", b",x", 1))
     assert bad.status == 500
     # Whose error it is tells who answers.
-    by_fastinfer = request.node.callspec.params["server"] == "hooks-with-fastinfer"
-    assert (b"expected a number, found" in bad.body) == by_fastinfer
-    assert server.invoke(csv(digits[:1]), "text/plain").status == 500
-    assert server.invoke(b"1,2,3\n").status == 500
-    # It goes on.
-    assert server.invoke(csv(digits[:1])).status == 200
+    who = request.node.callspec.params["server"]
+    assert (b"expected a number, found" in bad.body) == (who == "hooks-with-fastinfer")
+    for body, content_type, accept in (
+        (good, "text/plain", None),
+        (good, "text/csv; charset=utf-8", None),
+        (good, "text/csv", "text/html"),
+        (b"1,2,3\n", "text/csv", None),
+        (b"\n", "text/csv", None),
+        (b"[[1, 2", "application/json", None),
+        (b"[]", "application/json", None),
+        (b"5", "application/json", None),
+        (json.dumps([0] * 784).encode(), "application/json", None),
+        (json.dumps([[0] * 1568]).encode(), "application/json", None),
+    ):
+        assert server.invoke(body, content_type, accept).status == 500, (body[:20], content_type, accept)
+        # It goes on. (The toolkit's own handler stays bound to rows of a wrong size, and answers nothing any more.)
+        wrong_size = len(body) > 1000 and content_type == "application/json"
+        if who == "defaults" and wrong_size:
+            assert server.invoke(good).status == 500
+        else:
+            assert server.invoke(good) == answer
+
+
+def test_servers_run_side_by_side_and_leave_nothing_behind(
+    container_python: Path,
+    java: str,  # noqa: ARG001
+    model: Path,
+    digits: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body = csv(digits[:1])
+    with tempfile.TemporaryDirectory(prefix="both-") as temporary, contextlib.ExitStack() as stack:
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
+        servers = []
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            server = model_server(container_python, model, tmp_path / name, ready=body, workers=1)
+            servers.append(stack.enter_context(server))
+        first, second = (server.invoke(body) for server in servers)
+        assert first == second
+        assert all(running_processes(server.group) for server in servers)
+        stack.close()
+        assert not any(running_processes(server.group) for server in servers)
+        assert os.listdir(temporary) == []
+    with pytest.raises(OSError, match="refused"):
+        servers[0].ping()
+
+
+def test_a_server_that_does_not_come_up_says_why(
+    container_python: Path,
+    java: str,  # noqa: ARG001
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "START_TIMEOUT_S", 8)
+    (tmp_path / "broken.py").write_text("raise ValueError('no such day')\n")
+    (tmp_path / "server").mkdir()
+    with (
+        pytest.raises(RuntimeError, match="no such day"),
+        model_server(
+            container_python, model, tmp_path / "server", ready=b"0\n", code=tmp_path / "broken.py", workers=1
+        ),
+    ):
+        pass

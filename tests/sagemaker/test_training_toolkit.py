@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,15 +15,23 @@ from fastinfer.model import load_model
 from fastinfer.predictor import Predictor
 from tests.conftest import csv, skip
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT
-from tests.sagemaker.training import lay_out, train, train_command
+from tests.sagemaker.training import lay_out, parameter_server_port, train, train_command
 
-HYPERPARAMETERS = {"sagemaker_program": "mnist.py", "epochs": 2, "learning-rate": 0.1, "seed": 2}
+# So many steps that the network has left the plateau on which its small first parameters start.
+HYPERPARAMETERS = {"sagemaker_program": "mnist.py", "epochs": 2, "learning-rate": 0.1, "batch-size": 10, "seed": 2}
 
 
 def hyperparameters(base: Path, **more: object) -> dict[str, object]:
     # Where the toolkit looks for the code: a folder here, an archive in S3 in the service. Each value is JSON.
     values = {**HYPERPARAMETERS, "sagemaker_submit_directory": str(base / "code"), **more}
     return {name: f'"{value}"' if isinstance(value, str) else value for name, value in values.items()}
+
+
+def accuracy(output: str, epoch: int) -> float:
+    """What a training printed of an epoch's validation."""
+    match = re.search(rf"Epoch\[{epoch}\] Validation-accuracy=([\d.]+)", output)
+    assert match is not None, output
+    return float(match[1])
 
 
 def test_the_script_trains_in_the_toolkit(
@@ -33,15 +42,16 @@ def test_the_script_trains_in_the_toolkit(
     assert done.returncode == 0, done.stdout
     assert (base / "output" / "success").exists()
     assert not (base / "output" / "failure").exists()
-    assert "--epochs 2 --learning-rate 0.1" in done.stdout
-    assert "Epoch[1] Validation-accuracy=" in done.stdout
+    assert "--batch-size 10 --epochs 2 --learning-rate 0.1" in done.stdout
+    assert accuracy(done.stdout, epoch=1) > 0.7
     assert sorted(path.name for path in (base / "model").iterdir()) == [
         "model-0000.params",
         "model-shapes.json",
         "model-symbol.json",
     ]
     # The same seed gives the same model here.
-    command = [sys.executable, str(ENTRY_POINT), "--epochs", "2", "--model-dir", str(tmp_path / "here")]
+    command = [sys.executable, str(ENTRY_POINT), "--batch-size", "10", "--epochs", "2"]
+    command += ["--model-dir", str(tmp_path / "here")]
     for name, folder in channels.items():
         command += [f"--{name}", str(folder)]
     subprocess.run(command, check=True, capture_output=True)
@@ -54,7 +64,7 @@ def test_checkpoints_are_kept_and_a_restarted_job_goes_on(
 ) -> None:
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
-    more = {"checkpoint-dir": str(checkpoints)}
+    more = {"checkpoint-dir": str(checkpoints), "batch-size": 100}
     first = lay_out(tmp_path / "first", ENTRY_POINT, channels, hyperparameters(tmp_path / "first", **more, epochs=1))
     assert train(container_python, first).returncode == 0
     assert (checkpoints / "mnist-0001.states").exists()
@@ -65,28 +75,53 @@ def test_checkpoints_are_kept_and_a_restarted_job_goes_on(
     assert "Epoch[1] Validation-accuracy=" in done.stdout
 
 
-def test_two_hosts_share_a_parameter_server_and_the_first_saves(
-    container_python: Path, channels: dict[str, Path], tmp_path: Path
-) -> None:
-    hosts = ["localhost", "127.0.0.1"]
+def train_on_two_hosts(
+    python: Path, channels: dict[str, Path], folder: Path, checkpoints: dict[str, Path], epochs: int
+) -> dict[str, str]:
+    """Runs the toolkit of each host at the same time; what each printed."""
+    hosts = list(checkpoints)
     outputs: dict[str, str] = {}
 
     def run(host: str) -> None:
-        base = tmp_path / host
-        values = hyperparameters(base, sagemaker_parameter_server_enabled=True)
-        lay_out(base, ENTRY_POINT, channels, values, hosts=hosts, host=host)
-        outputs[host] = train(container_python, base).stdout
+        base = folder / host
+        more = {"epochs": epochs, "learning-rate": 0.8, "batch-size": 20, "checkpoint-dir": str(checkpoints[host])}
+        more["sagemaker_parameter_server_enabled"] = True
+        lay_out(base, ENTRY_POINT, channels, hyperparameters(base, **more), hosts=hosts, host=host)
+        outputs[host] = train(python, base).stdout
 
     threads = [threading.Thread(target=run, args=(host,)) for host in hosts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with parameter_server_port():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     for host in hosts:
-        assert (tmp_path / host / "output" / "success").exists(), outputs[host]
-        assert "Epoch[1] Validation-accuracy=" in outputs[host]
-    assert load_model(tmp_path / hosts[0] / "model").row_values == 784
-    assert list((tmp_path / hosts[1] / "model").iterdir()) == []
+        assert (folder / host / "output" / "success").exists(), outputs[host]
+    return outputs
+
+
+def test_two_hosts_share_a_parameter_server_and_the_first_saves(
+    container_python: Path, channels: dict[str, Path], tmp_path: Path
+) -> None:
+    checkpoints = {host: tmp_path / f"checkpoints-{host}" for host in ("localhost", "127.0.0.1")}
+    for folder in checkpoints.values():
+        folder.mkdir()
+    kept, not_kept = checkpoints.values()
+    outputs = train_on_two_hosts(container_python, channels, tmp_path / "first", checkpoints, epochs=1)
+    for output in outputs.values():
+        # 3,000 of the 6,000 rows each.
+        assert accuracy(output, epoch=0) > 0.3
+    assert load_model(tmp_path / "first" / "localhost" / "model").row_values == 784
+    assert list((tmp_path / "first" / "127.0.0.1" / "model").iterdir()) == []
+    assert sorted(path.name for path in kept.iterdir()) == ["mnist-0001.params", "mnist-symbol.json"]
+    assert list(not_kept.iterdir()) == []
+    # A restarted job finds on each host what is in S3, and goes on.
+    shutil.copytree(kept, not_kept, dirs_exist_ok=True)
+    again = train_on_two_hosts(container_python, channels, tmp_path / "second", checkpoints, epochs=2)
+    for host, output in again.items():
+        assert "going on behind epoch 1" in output
+        assert "Epoch[0]" not in output
+        assert accuracy(output, epoch=1) > accuracy(outputs[host], epoch=0)
 
 
 def test_a_failing_script_leaves_the_failure_file(

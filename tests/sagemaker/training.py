@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.sagemaker.environment import container_environment
 
 TRAINING_MODULE = "sagemaker_mxnet_container.training:main"
+TIMEOUT_S = 240
 
 
 def lay_out(
@@ -61,8 +67,29 @@ def train_command(
 
 
 def train(python: Path, base: Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs the toolkit to its end; what it printed is in ``stdout``."""
+    """Runs the toolkit to its end; what it printed is in ``stdout``. Nothing of it runs on, whatever happens."""
     command, variables = train_command(python, base, environment)
-    return subprocess.run(
-        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=base, timeout=300
-    )
+    with subprocess.Popen(
+        command,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=base,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            # The group: the script, and the servers that several hosts share, do not end with the toolkit.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, output)
+
+
+@contextlib.contextmanager
+def parameter_server_port() -> Iterator[None]:
+    """Holds the port, 8000, at which the toolkit's parameter servers meet: two such jobs on one machine hang both."""
+    with open(Path(tempfile.gettempdir()) / f"fastinfer-{os.getuid()}-port-8000.lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
