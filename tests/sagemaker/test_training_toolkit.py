@@ -10,12 +10,14 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fastinfer.model import load_model
 from fastinfer.predictor import Predictor
-from tests.conftest import csv, skip
+from tests.conftest import csv
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT
-from tests.sagemaker.training import lay_out, parameter_server_port, train, train_command
+from tests.sagemaker.serving import model_server
+from tests.sagemaker.training import lay_out, parameter_server_port, train
 
 # So many steps that the network has left the plateau on which its small first parameters start.
 HYPERPARAMETERS = {"sagemaker_program": "mnist.py", "epochs": 2, "learning-rate": 0.1, "batch-size": 10, "seed": 2}
@@ -137,45 +139,57 @@ def test_a_failing_script_leaves_the_failure_file(
     assert not (base / "output" / "success").exists()
 
 
-def test_a_wheel_in_the_code_archive_is_installed_and_used(
-    container_python: Path, channels: dict[str, Path], tmp_path: Path
-) -> None:
-    # An environment that the toolkit may install into, with all that the container's has.
+@pytest.fixture
+def own_environment(container_python: Path, tmp_path: Path) -> Path:
+    """The interpreter of an environment that the toolkits may install into, with all that the container's has."""
     own = tmp_path / "environment"
     subprocess.run([container_python, "-m", "venv", own], check=True)
     (site,) = own.glob("lib/python*/site-packages")
     (theirs,) = container_python.parent.parent.glob("lib/python*/site-packages")
     (site / "container.pth").write_text(f"{theirs}\n")
-    for name in ("train", "serve"):
+    for name in ("train", "serve", "multi-model-server", "model-archiver"):
         text = (container_python.parent / name).read_text().partition("\n")[2]
         (own / "bin" / name).write_text(f"#!{own / 'bin' / 'python'}\n{text}")
         (own / "bin" / name).chmod(0o755)
-    python = own / "bin" / "python"
+    return own / "bin" / "python"
 
+
+def build_wheel(python: Path, folder: Path) -> Path:
+    """A wheel of this package for an interpreter, made from a copy of the sources."""
+    source = folder / "source"
+    for name in ("fastinfer", "csrc"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "wheel", source]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = (folder / "wheel").glob("fastinfer-*.whl")
+    return wheel
+
+
+def test_a_wheel_in_the_code_archive_is_installed_and_used(
+    own_environment: Path,
+    java: str,  # noqa: ARG001
+    channels: dict[str, Path],
+    digits: np.ndarray,
+    tmp_path: Path,
+) -> None:
+    wheel = build_wheel(own_environment, tmp_path)
     code = tmp_path / "code"
     code.mkdir()
     shutil.copy(ENTRY_POINT, code)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(code), str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = code.glob("fastinfer-*.whl")
-    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    running = subprocess.run(
-        [python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"], capture_output=True, text=True
-    )
-    if running.stdout.strip() != tag:
-        skip(f"a wheel of {tag} is not for the container's {running.stdout.strip()}")
+    shutil.copy(wheel, code)
     (code / "requirements.txt").write_text(f"./{wheel.name}\n")
-
-    base = lay_out(tmp_path / "ml", code, channels, hyperparameters(tmp_path / "ml"))
-    done = train(python, base)
+    values = hyperparameters(tmp_path / "ml", **{"batch-size": 100})
+    base = lay_out(tmp_path / "ml", code, channels, values)
+    done = train(own_environment, base)
     assert done.returncode == 0, done.stdout
-    assert "Successfully installed" in done.stdout
-    _, variables = train_command(python, base)
-    kind = subprocess.run(
-        [python, "-c", "import mnist, sys; print(type(mnist.model_fn(sys.argv[1])).__module__)", base / "model"],
-        env={**variables, "PYTHONPATH": str(code)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert kind.stdout == "fastinfer.predictor\n"
+    assert re.search(r"Successfully installed .*\bfastinfer-", done.stdout)
+    body = csv(digits[:2])
+    (tmp_path / "server").mkdir()
+    with model_server(
+        own_environment, base / "model", tmp_path / "server", ready=body, code=ENTRY_POINT, workers=1
+    ) as server:
+        assert server.invoke(body).body == Predictor(base / "model").answer(body)[0]
+        # The words are fastinfer's.
+        assert b"1:1: expected a number, found 'x'" in server.invoke(b"x," + body).body
