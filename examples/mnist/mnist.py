@@ -86,7 +86,6 @@ def train(arguments):
     contexts = [mx.gpu(index) for index in range(arguments.gpus)] or [mx.cpu()]
     network = build_network()
     module = mx.mod.Module(network, context=contexts)
-    parameters = auxiliary = None
     checkpoints = arguments.checkpoint_dir if os.path.isdir(arguments.checkpoint_dir) else None
     # A store on several hosts keeps the optimizer's states to itself; plain sgd has none.
     states = len(hosts) == 1
@@ -97,7 +96,6 @@ def train(arguments):
         # All epochs share this file, and it may have been left half as well.
         network.save(prefix + "-symbol.json")
         module = mx.mod.Module.load(prefix, done, load_optimizer_states=states, context=contexts)
-        _, parameters, auxiliary = mx.model.load_checkpoint(prefix, done)
     after_epoch = None
     if checkpoints and saves:
         after_epoch = mx.callback.module_checkpoint(
@@ -111,14 +109,9 @@ def train(arguments):
         optimizer_params={"learning_rate": arguments.learning_rate},
         batch_end_callback=mx.callback.Speedometer(arguments.batch_size, 100),
         epoch_end_callback=after_epoch,
-        arg_params=parameters,
-        aux_params=auxiliary,
         begin_epoch=done,
         num_epoch=arguments.epochs,
     )
-    if not module.params_initialized:  # no epoch was left to do
-        module.bind(batches.provide_data, batches.provide_label)
-        module.init_params(arg_params=parameters, aux_params=auxiliary)
     if saves:
         save(arguments.model_dir, module, arguments.batch_size)
 
