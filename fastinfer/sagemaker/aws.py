@@ -36,7 +36,7 @@ DENIED = {
 SECRETS = (
     (re.compile(r"\b(?:A[KS]IA|AIDA|AROA)[A-Z0-9]{12,}\b"), "(access key)"),
     (re.compile(r"(X-Amz-(?:Signature|Security-Token|Credential)=)[^&\s\"'>]+", re.I), r"\1(hidden)"),
-    (re.compile(r"((?:Signature|Credential|Authorization|aws_secret_access_key|aws_session_token)\s*[=:]\s*)[^,&\s]+", re.I),
+    (re.compile(r"((?:Signature|Credential|Authorization|aws_secret_access_key|aws_session_token)\s*[=:]\s*)[^,&\s\"']+", re.I),
      r"\1(hidden)"),
     (re.compile(r"(\w+://)[^/\s@]+@"), r"\1(hidden)@"),
 )  # fmt: skip

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Looks in a row that may fail while the job itself goes on.
 LOST_LOOKS = 20
+# The first looks come sooner, for jobs that are short: after this, and each time so many times later.
+FIRST_LOOK_S, LATER = 0.5, 1.5
 # SageMaker's limit for a name.
 NAME_CHARACTERS = 63
 
@@ -205,7 +207,7 @@ def wait(session: Session, kind: JobKind, name: str, *, logs: bool = True) -> di
     """Waits for a job to end, printing what it does.
 
     Args:
-        session: whose job; ``session.poll_seconds`` lie between two looks.
+        session: whose job; at most ``session.poll_seconds`` lie between two looks.
         kind: of the job.
         name: the job's.
         logs: whether its logs are printed as they come.
@@ -218,7 +220,7 @@ def wait(session: Session, kind: JobKind, name: str, *, logs: bool = True) -> di
         KeyboardInterrupt: the job goes on, unless the session stops jobs then.
     """
     source = session.logs(kind, name) if logs else None
-    said, lost = "", 0
+    said, lost, pause = "", 0, min(FIRST_LOOK_S, session.poll_seconds)
     try:
         while True:
             try:
@@ -231,17 +233,21 @@ def wait(session: Session, kind: JobKind, name: str, *, logs: bool = True) -> di
                 time.sleep(session.poll_seconds)
                 continue
             status = str(facts[kind.status])
+            ended = status in ("Completed", "Failed", "Stopped")
+            if source is not None and ended and session.late_logs:
+                # The last lines reach CloudWatch after the job's end.
+                _print_logs(session, source)
+                time.sleep(session.poll_seconds)
+            if source is not None:
+                _print_logs(session, source)
             word = str(facts.get("SecondaryStatus") or status)
             if word != said:
                 session.say(f"{kind.word} {name}: {word}")
                 said = word
-            ended = status in ("Completed", "Failed", "Stopped")
-            if source is not None:
-                # After the end once more: the last lines come late.
-                _print_logs(session, source)
             if ended:
                 return _result(kind, name, status, facts)
-            time.sleep(session.poll_seconds)
+            time.sleep(pause)
+            pause = min(pause * LATER, session.poll_seconds)
     except KeyboardInterrupt:
         if session.stop_on_interrupt:
             stop(session, kind, name)
@@ -268,5 +274,6 @@ def _result(kind: JobKind, name: str, status: str, facts: dict[str, Any]) -> dic
         return facts
     reason = scrub(str(facts.get("FailureReason") or "no reason is told"))
     if status == "Stopped":
-        raise JobFailed(f"the {kind.word} was stopped", code="job_stopped", path=name)
+        why = f": {reason}" if facts.get("FailureReason") else ""
+        raise JobFailed(f"the {kind.word} was stopped{why}", code="job_stopped", path=name)
     raise JobFailed(f"the {kind.word} failed: {reason}", path=name)

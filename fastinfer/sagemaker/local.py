@@ -30,8 +30,14 @@ POLL_S = 0.2
 REQUEST, STATUS, LOG, PROCESS = "request.json", "status.json", "log.txt", "process"
 
 # What a request may say that has no meaning here, and what would change the result if it were passed over.
-REFUSED_OF_TRAINING = ("CheckpointConfig", "EnableManagedSpotTraining")
-REFUSED_OF_TRANSFORM = ("DataProcessing",)
+REFUSED_OF_TRAINING = (
+    "CheckpointConfig",
+    "EnableManagedSpotTraining",
+    # Promises about where data can go, which nobody keeps here.
+    "EnableNetworkIsolation",
+    "VpcConfig",
+)
+REFUSED_OF_TRANSFORM = ("DataProcessing", "ModelClientConfig")
 
 
 class LocalSession(Session):
@@ -45,6 +51,7 @@ class LocalSession(Session):
     """
 
     local_mode = True
+    late_logs = False
 
     def __init__(self, remote: Session | None = None, *, stream: IO[str] | None = None) -> None:
         remote = remote or Session()
@@ -56,6 +63,7 @@ class LocalSession(Session):
             stop_on_interrupt=remote.stop_on_interrupt,
             stream=stream or remote.stream,
         )
+        self._given_boto_session = remote._given_boto_session
         self._clients.update(remote._clients)
         self._clients["sagemaker"] = LocalClient(self)
 
@@ -108,6 +116,7 @@ class LocalClient:
         return {}
 
     def create_model(self, **request: Any) -> dict[str, Any]:
+        _refuse(request, ("EnableNetworkIsolation", "VpcConfig"), "the model")
         folder = local_root() / "models"
         make_folder(folder)
         with replacing(folder / f"{request['ModelName']}.json") as temporary:
@@ -121,7 +130,9 @@ class LocalClient:
             raise _missing(f"there is no local model {ModelName}") from None
 
     def create_transform_job(self, **request: Any) -> dict[str, Any]:
-        _refuse(request, REFUSED_OF_TRANSFORM, "the transform: filters and joins")
+        _refuse(request, REFUSED_OF_TRANSFORM, "the transform: filters, joins and the client's patience")
+        if request["TransformResources"]["InstanceCount"] != 1:
+            raise ConfigError("instance_type='local' is one machine: instance_count must be 1", code="bad_option")
         transform_input = request["TransformInput"]
         if transform_input["DataSource"]["S3DataSource"]["S3DataType"] != "S3Prefix":
             _refuse({"S3DataType": True}, ("S3DataType",), "the transform")
@@ -157,6 +168,7 @@ class LocalClient:
         with open(folder / LOG, "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "fastinfer.sagemaker.local_job", kind.word.split()[0], str(folder)],
+                env=self._session.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +26,15 @@ from .s3 import fetch_below
 from .session import Item
 
 HOST = "algo-1"
+RESOURCES: dict[str, Any] = {"current_host": HOST, "hosts": [HOST], "network_interface_name": "lo"}
+# Hyperparameters that are the toolkit's own; others of the prefix are the framework's.
+OWN_HYPERPARAMETERS = {
+    "sagemaker_submit_directory",
+    "sagemaker_program",
+    "sagemaker_container_log_level",
+    "sagemaker_job_name",
+    "sagemaker_region",
+}
 REASON_CHARACTERS = 1024
 LAST_LINES = 20
 # Batch Transform's own, where a request says nothing.
@@ -36,6 +47,10 @@ class ScriptFailed(FastinferError):
     """The user's script ended with another code than 0."""
 
     code = "script_failed"
+
+
+class Overran(FastinferError):
+    """A job was ended as it took too long; on AWS it counts as stopped."""
 
 
 class Training:
@@ -53,18 +68,18 @@ class Training:
         write_status(self.folder, status="InProgress", secondary="Downloading")
         for name in ("input/config", "input/data", "model", "output/data", "code"):
             make_folder(self.base / name)
-        channels = [channel["ChannelName"] for channel in self.request.get("InputDataConfig") or ()]
         self._write_config()
         for channel in self.request.get("InputDataConfig") or ():
             place = channel["DataSource"]["S3DataSource"]["S3Uri"]
             for item in self.session.items(place):
                 fetch_below(self.session, item.place, item.name, self.base / "input" / "data" / channel["ChannelName"])
         archive = self.folder / SOURCE_ARCHIVE
-        self.session.fetch(self.hyperparameters["sagemaker_submit_directory"], archive)
+        code = self.hyperparameters["sagemaker_submit_directory"]
+        self.session.fetch(code, archive)
         unpack(archive, self.base / "code")
 
         write_status(self.folder, status="InProgress", secondary="Training")
-        self._run_script(channels)
+        self._run_script()
 
         write_status(self.folder, status="InProgress", secondary="Uploading")
         output = self.request["OutputDataConfig"]
@@ -75,72 +90,122 @@ class Training:
                 self.session.put(self.folder / name, join(place, name), kms_key=output.get("KmsKeyId"))
         return join(place, MODEL_ARCHIVE)
 
+    @property
+    def _channels(self) -> dict[str, dict[str, str]]:
+        channels = {}
+        for channel in self.request.get("InputDataConfig") or ():
+            source = channel["DataSource"]["S3DataSource"]
+            facts = {"ContentType": channel.get("ContentType"), "TrainingInputMode": "File"}
+            facts["S3DistributionType"] = source.get("S3DataDistributionType", "FullyReplicated")
+            channels[channel["ChannelName"]] = {name: value for name, value in facts.items() if value is not None}
+        return channels
+
     def _write_config(self) -> None:
-        channels = {
-            channel["ChannelName"]: {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
-            for channel in self.request.get("InputDataConfig") or ()
-        }
-        resources = {"current_host": HOST, "hosts": [HOST], "network_interface_name": "lo"}
         for name, value in (
             ("hyperparameters", self.request["HyperParameters"]),
-            ("inputdataconfig", channels),
-            ("resourceconfig", resources),
+            ("inputdataconfig", self._channels),
+            ("resourceconfig", RESOURCES),
         ):
             (self.base / "input" / "config" / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
 
-    def _run_script(self, channels: list[str]) -> None:
+    def _run_script(self) -> None:
         options = {name: value for name, value in self.hyperparameters.items() if not name.startswith("sagemaker_")}
         program = self.hyperparameters["sagemaker_program"]
         command = [sys.executable, "-u", program, *_command_line(options)]
-        print(f"running {' '.join(['python', *command[2:]])}", flush=True)
+        print(f"running {shlex.join(['python', *command[2:]])}", flush=True)
+        if (self.base / "code" / "requirements.txt").exists():
+            print("requirements.txt is not installed here: the script runs with what this interpreter has", flush=True)
         process = subprocess.Popen(
             command,
             cwd=self.base / "code",
-            env=self._environment(options, channels, program),
+            env=self._environment(options, program),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
         )
         last: deque[str] = deque(maxlen=LAST_LINES)
+        limit_s = self.request["StoppingCondition"]["MaxRuntimeInSeconds"]
+        overran = threading.Event()
+
+        def end() -> None:
+            overran.set()
+            process.kill()
+
+        timer = threading.Timer(limit_s, end)
+        timer.daemon = True
+        timer.start()
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
             last.append(line.rstrip("\n"))
         code = process.wait()
+        timer.cancel()
+        if overran.is_set():
+            raise Overran(f"the script ran for more than max_run allows, {limit_s} s", code="max_run")
         if code != 0:
             reason = f"{ERROR_WORD}: {program} ended with code {code}:\n" + "\n".join(last)
             (self.base / "output" / "failure").write_text(reason, encoding="utf-8")
             raise ScriptFailed(reason)
         (self.base / "output" / "success").touch()
 
-    def _environment(self, options: dict[str, Any], channels: list[str], program: str) -> dict[str, str]:
+    def _environment(self, options: dict[str, Any], program: str) -> dict[str, str]:
         """The variables that the training toolkit gives to a script."""
-        base = self.base
-        config = {name: {"TrainingInputMode": "File"} for name in channels}
-        variables = {
-            "SM_MODEL_DIR": str(base / "model"),
-            "SM_INPUT_DIR": str(base / "input"),
-            "SM_INPUT_CONFIG_DIR": str(base / "input" / "config"),
-            "SM_OUTPUT_DIR": str(base / "output"),
-            "SM_OUTPUT_DATA_DIR": str(base / "output" / "data"),
-            "SM_MODULE_DIR": self.hyperparameters["sagemaker_submit_directory"],
-            "SM_MODULE_NAME": Path(program).stem,
-            "SM_USER_ENTRY_POINT": program,
-            "SM_HOSTS": json.dumps([HOST]),
-            "SM_CURRENT_HOST": HOST,
-            "SM_NETWORK_INTERFACE_NAME": "lo",
-            "SM_NUM_GPUS": "0" if self.request["ResourceConfig"]["InstanceType"] == "local" else str(_count_gpus()),
-            "SM_NUM_CPUS": str(os.cpu_count() or 1),
-            "SM_LOG_LEVEL": str(self.hyperparameters.get("sagemaker_container_log_level", 20)),
-            "SM_CHANNELS": json.dumps(sorted(channels)),
-            "SM_INPUT_DATA_CONFIG": json.dumps(config),
-            "SM_HPS": json.dumps(options),
-            "SM_USER_ARGS": json.dumps(_command_line(options)),
-            "TRAINING_JOB_NAME": self.request["TrainingJobName"],
+        base, level = self.base, self.hyperparameters.get("sagemaker_container_log_level", 20)
+        channels = {name: str(base / "input" / "data" / name) for name in self._channels}
+        others = {
+            name: value
+            for name, value in self.hyperparameters.items()
+            if name.startswith("sagemaker_") and name not in OWN_HYPERPARAMETERS
         }
-        variables.update({f"SM_CHANNEL_{name.upper()}": str(base / "input" / "data" / name) for name in channels})
-        variables.update({f"SM_HP_{name.upper()}": str(value) for name, value in options.items()})
+        facts: dict[str, Any] = {
+            "input_dir": str(base / "input"),
+            "input_config_dir": str(base / "input" / "config"),
+            "input_data_config": self._channels,
+            "output_dir": str(base / "output"),
+            "output_data_dir": str(base / "output" / "data"),
+            "output_intermediate_dir": str(base / "output" / "intermediate"),
+            "model_dir": str(base / "model"),
+            "module_dir": self.hyperparameters["sagemaker_submit_directory"],
+            "module_name": Path(program).stem,
+            "user_entry_point": program,
+            "framework_module": "",
+            "hosts": [HOST],
+            "current_host": HOST,
+            "network_interface_name": RESOURCES["network_interface_name"],
+            "resource_config": RESOURCES,
+            "current_instance_type": "local",
+            "current_instance_group": "homogeneousCluster",
+            "current_instance_group_hosts": [],
+            "distribution_instance_groups": [],
+            "instance_groups": [],
+            "instance_groups_dict": {},
+            "is_hetero": False,
+            "num_cpus": os.cpu_count() or 1,
+            "num_gpus": 0 if self.request["ResourceConfig"]["InstanceType"] == "local" else _count_gpus(),
+            "num_neurons": 0,
+            "log_level": level,
+        }
+        training = {
+            **{name: value for name, value in facts.items() if name != "framework_module"},
+            "channel_input_dirs": channels,
+            "hyperparameters": options,
+            "additional_framework_parameters": others,
+            "job_name": self.request["TrainingJobName"],
+            "is_master": True,
+            "master_hostname": HOST,
+        }
+        facts.update(
+            channels=sorted(channels),
+            hps=options,
+            framework_params=others,
+            user_args=_command_line(options),
+            training_env=training,
+            **{f"channel_{name}": path for name, path in channels.items()},
+            **{f"hp_{name}": value for name, value in options.items()},
+        )
+        variables = {f"SM_{name.upper()}": _variable(value) for name, value in facts.items()}
+        variables["TRAINING_JOB_NAME"] = self.request["TrainingJobName"]
         code = os.pathsep.join(filter(None, [str(base / "code"), os.environ.get("PYTHONPATH")]))
         return {**os.environ, **variables, **(self.request.get("Environment") or {}), "PYTHONPATH": code}
 
@@ -183,9 +248,15 @@ class Transform:
         for item in items:
             try:
                 body = self.session.read(item.place)
-                answers = [
-                    handler.answer(payload, self.content_type, self.accept)[0] for payload in self._payloads(item, body)
-                ]
+                answers = []
+                for lines_before, payload in self._payloads(item, body):
+                    try:
+                        answers.append(handler.answer(payload, self.content_type, self.accept)[0])
+                    except InputError as error:
+                        # The place is said in the object, not in the request.
+                        if error.line is not None:
+                            error.line += lines_before
+                        raise
                 # Replies are put one behind another, as they are or each on lines of its own.
                 content = b"".join(answer + b"\n" for answer in answers) if self.assembles else b"".join(answers)
                 self._put(item, content)
@@ -199,23 +270,24 @@ class Transform:
         if problems:
             raise InputError(f"{len(problems)} objects failed; the first: {problems[0]}", code="bad_input")
 
-    def _payloads(self, item: Item, body: bytes) -> Iterator[bytes]:
-        """What of an object goes into a request each."""
+    def _payloads(self, item: Item, body: bytes) -> Iterator[tuple[int, bytes]]:
+        """What of an object goes into a request each, and how many lines lie before it."""
         if not self.splits:
             _check_payload(len(body), self.payload_bytes, item)
-            yield body
+            yield 0, body
             return
         held: list[bytes] = []
-        size = 0
+        size = sent = 0
         for line in body.splitlines(keepends=True):
             _check_payload(len(line), self.payload_bytes, item)
             if held and (self.single or size + len(line) > self.payload_bytes):
-                yield b"".join(held)
+                yield sent, b"".join(held)
+                sent += len(held)
                 held, size = [], 0
             held.append(line)
             size += len(line)
         if held:
-            yield b"".join(held)
+            yield sent, b"".join(held)
 
     def _run_engine(self, model: Path, items: list[Item]) -> list[Item]:
         """Transforms all objects at once; returns those that are left, from the first that has an error on."""
@@ -263,6 +335,10 @@ def main(argv: list[str]) -> int:
             artifacts = Training(folder, request, LocalSession()).run()
         else:
             Transform(folder, request, LocalSession()).run()
+    except Overran as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        write_status(folder, status="Stopped", secondary="MaxRuntimeExceeded", reason=str(error))
+        return 1
     except FastinferError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         write_status(folder, status="Failed", secondary="Failed", reason=str(error)[:REASON_CHARACTERS])
@@ -280,12 +356,21 @@ def _command_line(options: dict[str, Any]) -> list[str]:
     """Hyperparameters as the toolkit hands them to a script: ``--name value``."""
     words: list[str] = []
     for name, value in sorted(options.items()):
-        words += [f"-{name}" if len(name) == 1 else f"--{name}", value if isinstance(value, str) else _word(value)]
+        words += [f"-{name}" if len(name) == 1 else f"--{name}", _word(value)]
     return words
 
 
 def _word(value: Any) -> str:
-    return str(value) if isinstance(value, (bool, int, float)) or value is None else json.dumps(value)
+    if isinstance(value, dict):
+        return ",".join(f"{name}={each}" for name, each in sorted(value.items()))
+    return "" if value is None else str(value)
+
+
+def _variable(value: Any) -> str:
+    """A value as the toolkit spells it in a variable."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _check_payload(size: int, limit: int, item: Item) -> None:

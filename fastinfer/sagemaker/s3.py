@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import InputError
 from .places import is_s3, join, split_s3
-from .session import Session
+from .session import Session, default_session
 
 
 class S3Downloader:
@@ -31,7 +31,7 @@ class S3Downloader:
             OutputError: ``cannot_write``.
         """
         del kms_key
-        session = sagemaker_session or Session()
+        session = sagemaker_session or default_session()
         paths = []
         for item in session.items(s3_uri):
             fetch_below(session, item.place, item.name, Path(local_path))
@@ -58,12 +58,12 @@ class S3Downloader:
         Raises:
             InputError: ``no_such_place``, ``unreadable``.
         """
-        return (sagemaker_session or Session()).read(s3_uri)
+        return (sagemaker_session or default_session()).read(s3_uri)
 
     @staticmethod
     def list(s3_uri: str, sagemaker_session: Session | None = None) -> list[str]:
         """The places of all objects of a place."""
-        return [item.place for item in (sagemaker_session or Session()).items(s3_uri)]
+        return [item.place for item in (sagemaker_session or default_session()).items(s3_uri)]
 
 
 class S3Uploader:
@@ -84,7 +84,7 @@ class S3Uploader:
             OutputError: ``cannot_write``.
         """
         del callback
-        session = sagemaker_session or Session()
+        session = sagemaker_session or default_session()
         for item in session.items(local_path):
             session.put(Path(item.place), join(desired_s3_uri, item.name), kms_key=kms_key)
         return join(desired_s3_uri, Path(local_path).name) if Path(local_path).is_file() else desired_s3_uri
@@ -94,7 +94,7 @@ class S3Uploader:
         body: str, desired_s3_uri: str, kms_key: str | None = None, sagemaker_session: Session | None = None
     ) -> str:
         """Writes text, as UTF-8, as one object."""
-        return (sagemaker_session or Session()).put(body.encode(), desired_s3_uri, kms_key=kms_key)
+        return (sagemaker_session or default_session()).put(body.encode(), desired_s3_uri, kms_key=kms_key)
 
     @staticmethod
     def upload_bytes(
@@ -102,7 +102,7 @@ class S3Uploader:
     ) -> str:
         """Writes bytes as one object."""
         content = b.getvalue() if isinstance(b, io.BytesIO) else b
-        return (sagemaker_session or Session()).put(content, s3_uri, kms_key=kms_key)
+        return (sagemaker_session or default_session()).put(content, s3_uri, kms_key=kms_key)
 
 
 def s3_path_join(*parts: str) -> str:

@@ -37,6 +37,8 @@ LOCAL_ROLE = "arn:aws:iam::000000000000:role/local"
 POLL_S = 5.0
 COPY_BYTES = 1 << 20
 
+_default_sessions: dict[tuple[tuple[str, str], ...], Session] = {}
+
 
 @dataclass(frozen=True)
 class Item:
@@ -63,6 +65,8 @@ class Session:
     """
 
     local_mode = False
+    # Whether the last lines of a job's log come after its end.
+    late_logs = True
 
     def __init__(
         self,
@@ -125,6 +129,29 @@ class Session:
                 hint="$AWS_DEFAULT_REGION, aws configure, or Session(region=...)",
             )
         return str(region)
+
+    def environment(self) -> dict[str, str]:
+        """This process's variables, with those by which another process has the same credentials and region."""
+        variables = dict(os.environ)
+        if self.profile:
+            variables["AWS_PROFILE"] = self.profile
+        if self.region:
+            variables["AWS_DEFAULT_REGION"] = self.region
+        if self._given_boto_session:
+            region, credentials = self._boto_session.region_name, self._boto_session.get_credentials()
+            if region:
+                variables["AWS_DEFAULT_REGION"] = region
+            if credentials is not None:
+                frozen = credentials.get_frozen_credentials()
+                variables.pop("AWS_PROFILE", None)
+                variables.pop("AWS_SESSION_TOKEN", None)
+                variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"] = (
+                    frozen.access_key,
+                    frozen.secret_key,
+                )
+                if frozen.token:
+                    variables["AWS_SESSION_TOKEN"] = frozen.token
+        return variables
 
     def client(self, service: str) -> Any:
         """boto3's client for a service."""
@@ -380,6 +407,15 @@ class Session:
         from .jobs import CloudWatchLogs
 
         return CloudWatchLogs(self.client("logs"), kind.log_group, name)
+
+
+def default_session() -> Session:
+    """The session of calls that are given none: one for each set of AWS's variables, as making clients takes a while."""
+    seen = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    if seen not in _default_sessions:
+        _default_sessions.clear()
+        _default_sessions[seen] = Session()
+    return _default_sessions[seen]
 
 
 def get_execution_role(sagemaker_session: Session | None = None, use_default: bool = False) -> str:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pytest
 
@@ -18,10 +19,11 @@ from fastinfer.engine import transform
 from fastinfer.errors import ConfigError
 from fastinfer.model import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
-from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Transformer, jobs
+from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, jobs
 from fastinfer.sagemaker.packing import pack_folder
 from fastinfer.sagemaker.places import join, local_path, relative_key
 from tests.conftest import csv, read_tree
+from tests.sagemaker.cloud import Cloud
 from tests.sagemaker.conftest import ENTRY_POINT
 
 pytestmark = pytest.mark.usefixtures("local_root")
@@ -107,6 +109,98 @@ def test_a_script_sees_what_sagemakers_toolkit_gives_it(tmp_path: Path, channels
     )
 
 
+OPTIONS = {
+    "learning-rate": 0.1,
+    "name": "a b",
+    "flag": True,
+    "list": [1, "x"],
+    "none": None,
+    "d": {"a": 1},
+    "epochs": 3,
+}
+
+
+def test_variables_and_arguments_are_the_toolkits(
+    tmp_path: Path, channels: dict[str, Path], local_root: Path, container_python: Path
+) -> None:
+    text = (
+        "import json, os, sys\n"
+        "facts = {name: value for name, value in os.environ.items() if name.startswith('SM_')}\n"
+        "facts['argv'] = sys.argv[1:]\n"
+        "json.dump(facts, open(os.path.join(os.environ['SM_OUTPUT_DATA_DIR'], 'facts.json'), 'w'))\n"
+    )
+    estimator = MXNet(script(tmp_path, text), instance_type="local", hyperparameters=OPTIONS)
+    estimator.fit({name: str(folder) for name, folder in channels.items()}, job_name="job")
+    base = local_root / "training-jobs" / "job" / "ml"
+    ours = json.loads((base / "output" / "data" / "facts.json").read_text())
+    ask = (
+        "import json; from sagemaker_training.environment import Environment\n"
+        "environment = Environment()\n"
+        "print(json.dumps({**environment.to_env_vars(), 'argv': environment.to_cmd_args()}))"
+    )
+    answer = subprocess.run(
+        [container_python, "-c", ask],
+        env={**os.environ, "SAGEMAKER_BASE_DIR": str(base), "TRAINING_JOB_NAME": "job"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    theirs = json.loads(answer.stdout.splitlines()[-1])
+    training = [json.loads(facts.pop("SM_TRAINING_ENV")) for facts in (ours, theirs)]
+    assert ours == theirs
+    # What only says which of SageMaker's libraries are installed is left out.
+    assert {name: training[1].get(name) for name in training[0]} == training[0]
+
+
+def test_a_script_that_runs_too_long_is_ended(tmp_path: Path) -> None:
+    estimator = MXNet(script(tmp_path, "import time; time.sleep(60)"), instance_type="local", max_run=1)
+    before = time.monotonic()
+    with pytest.raises(JobFailed, match="max_run allows, 1 s") as caught:
+        estimator.fit()
+    assert caught.value.code == "job_stopped"
+    assert time.monotonic() - before < 30
+
+
+def test_requirements_are_not_installed_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "code"
+    folder.mkdir()
+    script(folder, "import helper")
+    (folder / "helper.py").write_text("print('helped')")
+    (folder / "requirements.txt").write_text("no-such-package-at-all")
+    MXNet("script.py", source_dir=str(folder), instance_type="local").fit()
+    shown = capsys.readouterr().out
+    assert "requirements.txt is not installed here" in shown
+    assert "helped" in shown
+
+
+def test_a_line_of_a_later_request_is_told_by_its_place_in_the_object(tmp_path: Path, digits: np.ndarray) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    lines = csv(digits[:5]).splitlines(keepends=True)
+    (folder / "x.csv").write_bytes(b"".join([*lines[:3], b"0,oops\n", lines[4]]))
+    with pytest.raises(JobFailed, match=r"x\.csv: 4:3: expected a number, found 'oops'"):
+        run(make_model(tmp_path), folder, tmp_path / "out", split_type="Line", strategy="SingleRecord")
+    assert read_tree(tmp_path / "out") == {}
+
+
+def test_places_in_s3_are_reached_with_the_given_session(
+    aws: Cloud, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = aws.make_bucket("local-tests")
+    for path in source.rglob("*.csv"):
+        aws.client("s3").upload_file(str(path), bucket, f"in/{path.relative_to(source)}")
+    # Credentials that only the session knows reach the job's own process.
+    given = boto3.Session(os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"], region_name="us-west-2")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    model, session = make_model(tmp_path), Session(given)
+    transformer = Transformer(model, 1, "local", output_path=f"s3://{bucket}/out", sagemaker_session=session)
+    transformer.transform(f"s3://{bucket}/in", content_type="text/csv")
+    expected = run(model, source, tmp_path / "out")
+    found = {item.name: session.read(item.place) for item in session.items(f"s3://{bucket}/out/")}
+    assert found == expected
+
+
 def test_a_failing_script_is_told_with_its_last_words(tmp_path: Path, local_root: Path) -> None:
     estimator = MXNet(script(tmp_path, "print('first'); raise ValueError('no such luck')"), instance_type="local")
     with pytest.raises(JobFailed) as caught:
@@ -175,9 +269,24 @@ def test_what_local_jobs_do_not_do_is_refused_by_name(source: Path, tmp_path: Pa
     for options, word in (
         ({"instance_count": 2}, "instance_count must be 1"),
         ({"checkpoint_s3_uri": "s3://a/b"}, "does not do CheckpointConfig"),
+        ({"enable_network_isolation": True}, "does not do EnableNetworkIsolation"),
+        ({"subnets": ["s"], "security_group_ids": ["g"]}, "does not do VpcConfig"),
+        ({"use_spot_instances": True}, "does not do EnableManagedSpotTraining"),
     ):
         with pytest.raises(ConfigError, match=word):
             MXNet(str(ENTRY_POINT), instance_type="local", **options).fit({"train": str(source)})
+    for options, word in (
+        ({"compression_type": "Gzip"}, "CompressionType"),
+        ({"split_type": "RecordIO"}, "SplitType"),
+        ({"data_type": "ManifestFile"}, "S3DataType"),
+        ({"input_filter": "$[1:]"}, "DataProcessing"),
+        ({"output_filter": "$[0]"}, "DataProcessing"),
+        ({"model_client_config": {"InvocationsMaxRetries": 1}}, "ModelClientConfig"),
+    ):
+        with pytest.raises(ConfigError, match=f"does not do {word}"):
+            Transformer(model, 1, "local").transform(str(source), content_type="text/csv", **options)
+    with pytest.raises(ConfigError, match="instance_count must be 1"):
+        Transformer(model, 2, "local").transform(str(source))
     with pytest.raises(ConfigError, match="only instance_type='local' takes places on this machine"):
         Transformer(model, 1, "ml.m4.xlarge", output_path="s3://a/b").transform(str(source))
 
