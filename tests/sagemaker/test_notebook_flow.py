@@ -138,7 +138,10 @@ def notebook(cloud: Cloud, sample_bucket: str) -> Notebook:
 
 
 def outputs(place: str) -> dict[str, bytes]:
-    return {each.rpartition("/")[2]: S3Downloader.read_bytes(each) for each in S3Downloader.list(place)}
+    session = Session()
+    return {
+        each.rpartition("/")[2]: S3Downloader.read_bytes(each, session) for each in S3Downloader.list(place, session)
+    }
 
 
 def without_secrets(cloud: Cloud, shown: str) -> str:
@@ -158,7 +161,7 @@ def test_the_notebook_runs_with_its_imports_changed(notebook: Notebook, cloud: C
     # The job's states, and what the script has printed in the container.
     for line in ("Training", "Completed"):
         assert re.search(rf"^training job mxnet-training-[\d-]+: {line}$", shown, re.M)
-    assert "Epoch[9] Validation-accuracy=0.9" in shown
+    assert float(re.findall(r"Epoch\[9\] Validation-accuracy=([\d.]+)", shown)[0]) > 0.7
     assert f"\n{place}\n" in shown
 
 
@@ -285,7 +288,7 @@ def test_secrets_that_a_script_prints_are_not_shown(
 DAWDLING = """
 import os, time
 print("begun", flush=True)
-time.sleep(3)
+time.sleep(1.5)
 open(os.environ["SM_MODEL_DIR"] + "/x", "w").close()
 print("done now")
 """
@@ -518,8 +521,9 @@ def test_the_command_line_transforms_with_a_model_of_the_cloud(
     place = f"s3://{aws.make_bucket('flow-tests')}/command-{os.getpid()}"
     model = notebook.defined["transformer"].model_name
     source = f"s3://{sample_bucket}/batch-transform/mnist-1000-samples/data-1"
-    _, error = command(aws, "transform", source, "--model", model, "--output", place)
+    started, error = command(aws, "transform", source, "--model", model, "--output", place, "--no-wait", "--json")
     assert f"output: {place}" in error
+    assert aws.wait("transform", json.loads(started)["TransformJobName"])["TransformJobStatus"] == "Completed"
     theirs = outputs(notebook.defined["transformer"].output_path)
     # Every key that begins with data-1.
     expected = {name: body for name, body in theirs.items() if name.startswith("data-1")}
