@@ -112,10 +112,12 @@ def run_on_dask(
     Raises:
         ConfigError: dask is not installed, or the scheduler does not answer.
     """
-    distributed = _import("distributed", "dask")
+    distributed, config = _import("distributed", "dask"), _import("dask.config", "dask")
     here = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
     try:
-        client = distributed.Client(address, timeout=CONNECT_TIMEOUT_S) if address else distributed.Client(**here)
+        # Of a cluster of our own a task may kill two workers, not four as dask would have it: each death costs an import.
+        with config.set({"distributed.scheduler.allowed-failures": 1}):
+            client = distributed.Client(address, timeout=CONNECT_TIMEOUT_S) if address else distributed.Client(**here)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no dask scheduler at {address}: {error}", code="no_cluster") from error
     with client:
