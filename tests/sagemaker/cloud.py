@@ -209,6 +209,8 @@ def running_cloud(container_python: Path, folder: Path) -> Iterator[Cloud]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+    if "Traceback" in log.read_text():
+        raise RuntimeError("the cloud has defects:\n" + log.read_text()[-3000:])
 
 
 def _with_role(endpoint: str) -> Cloud:
