@@ -33,8 +33,9 @@ MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")
 TURNS = 3
 CHUNK = 1 << 20
-BATCH = 240  # what the probe finds for the shipped model
+BATCH = 480  # what the probe finds for the shipped model
 FILES = 100_000
+LARGE = 1_000_000  # images in one file
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +58,18 @@ def small_files(place: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def large_file(place: Path) -> Path:
-    """200,000 images as lines of integers, in one file."""
+def test_set() -> bytes:
+    """The 10,000 images of the test set as lines of integers."""
+    return b"".join(format_rows(read_images(MNIST / "test"), "integers"))
+
+
+@pytest.fixture(scope="module")
+def large_file(place: Path, test_set: bytes) -> Path:
+    """A million images in one file: 1.8 GB."""
     path = place / "large.csv"
-    body = b"".join(format_rows(read_images(MNIST / "test"), "integers"))
     with open(path, "wb") as file:
-        for _ in range(20):
-            file.write(body)
+        for _ in range(LARGE // 10_000):
+            file.write(test_set)
     return path
 
 

@@ -1,16 +1,19 @@
 """Who carries the shards: threads of this process or processes, through joblib; or tasks of dask or ray, on many machines.
 
-Each backend is a generator: shards go in as workers become free, reports come out as shards end. All call the one
-:func:`fastinfer.worker.run_shard`. joblib has doors to dask and ray of its own, which are not used: through them a killed
-worker hangs or fails the whole run (distributed 2026.8, ray 2.60), while tasks of both are retried.
+Each backend is a context: entered, it is ready (graphs are bound, a cluster has answered) and gives a generator function;
+shards go in as workers become free, reports come out as shards end. All call the one :func:`fastinfer.worker.run_shard`.
+joblib has doors to dask and ray of its own, which are not used: through them a killed worker hangs or fails the whole run
+(distributed 2026.8, ray 2.60), while tasks of both are retried.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Callable, Optional
 
 from . import worker
@@ -25,18 +28,17 @@ STOP_TIMEOUT_S = 1.5
 SHARDS_A_WORKER = 2
 CONNECT_TIMEOUT_S = 10
 
-Carrier = Callable[[Iterable[Shard], Job, Optional[int], threading.Event, Optional[str]], Iterator[ShardReport]]
+Reports = Generator[ShardReport, None, None]
+Carry = Callable[[Iterable[Shard]], Reports]
+Carrier = Callable[[Job, Optional[int], threading.Event, Optional[str]], AbstractContextManager[Carry]]
 
 
-def run_on_threads(
-    shards: Iterable[Shard], job: Job, workers: int | None, stop: threading.Event, _: str | None = None
-) -> Iterator[ShardReport]:
+@contextlib.contextmanager
+def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[Carry]:
     """Runs shards on threads: one import of MXNet serves all, and the interpreter's lock is free in the heavy parts."""
     from joblib import Parallel, delayed
 
     workers = workers or 1
-    runtime = worker.prepare(job, workers)
-    runtime.stop = stop
     idle = threading.Condition()
     running = 0
 
@@ -51,23 +53,28 @@ def run_on_threads(
                 running -= 1
                 idle.notify()
 
+    def carry(shards: Iterable[Shard]) -> Reports:
+        try:
+            tasks = (delayed(run)(shard) for shard in _until(stop, shards))
+            parallel: Any = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
+            yield from parallel(tasks)
+        except BaseException:
+            # Ctrl-C: workers leave off at their next batch; what they have finished stays, what they have not is cleared
+            # away.
+            stop.set()
+            with idle:
+                idle.wait_for(lambda: running == 0, timeout=STOP_TIMEOUT_S)
+            raise
+
+    worker.prepare(job, workers).stop = stop
     try:
-        tasks = (delayed(run)(shard) for shard in _until(stop, shards))
-        parallel: Any = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
-        yield from parallel(tasks)
-    except BaseException:
-        # Ctrl-C: workers leave off at their next batch; what they have finished stays, what they have not is cleared away.
-        stop.set()
-        with idle:
-            idle.wait_for(lambda: running == 0, timeout=STOP_TIMEOUT_S)
-        raise
+        yield carry
     finally:
         worker.release(job)
 
 
-def run_on_processes(
-    shards: Iterable[Shard], job: Job, workers: int | None, stop: threading.Event, _: str | None = None
-) -> Iterator[ShardReport]:
+@contextlib.contextmanager
+def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[Carry]:
     """Runs shards on processes (loky: fresh ones, never forks of this one), for isolation.
 
     A process that dies takes its shard's unfinished files with it, nothing else: the shards that were under way are tried
@@ -75,35 +82,36 @@ def run_on_processes(
     """
     from joblib.externals.loky import get_reusable_executor
 
-    stream = iter(_until(stop, shards))
-    under_way: dict[int, Shard] = {}
-    try:
-        while True:
-            try:
-                yield from _pass(stream, under_way, job, workers or 1)
-                return
-            except _died():
-                suspects, under_way = list(under_way.values()), {}
-            for shard in suspects:
-                if stop.is_set():
-                    return
+    def carry(shards: Iterable[Shard]) -> Reports:
+        stream = iter(_until(stop, shards))
+        under_way: dict[int, Shard] = {}
+        try:
+            while True:
                 try:
-                    yield from _pass([shard], {}, job, workers or 1)
+                    yield from _pass(stream, under_way, job, workers or 1)
+                    return
                 except _died():
-                    yield _report_death(shard)
-    except BaseException:
-        stop.set()
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
-        raise
+                    suspects, under_way = list(under_way.values()), {}
+                for shard in suspects:
+                    if stop.is_set():
+                        return
+                    try:
+                        yield from _pass([shard], {}, job, workers or 1)
+                    except _died():
+                        yield _report_death(shard)
+        except BaseException:
+            stop.set()
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            raise
+
+    yield carry
 
 
-def run_on_dask(
-    shards: Iterable[Shard], job: Job, workers: int | None, stop: threading.Event, address: str | None
-) -> Iterator[ShardReport]:
+@contextlib.contextmanager
+def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str | None) -> Iterator[Carry]:
     """Runs shards as tasks of a dask cluster.
 
     Args:
-        shards: what to run.
         job: the job; it travels once, not with each shard.
         workers: how many shards run at a time; None: as many as the cluster has threads.
         stop: ends the handing out.
@@ -124,43 +132,45 @@ def run_on_dask(
         slots = SHARDS_A_WORKER * (workers or sum(client.nthreads().values()) or 1)
         # The result of a task: unlike scattered data it is made again where the workers that held it have died.
         shared = client.submit(_same, job, key=f"fastinfer-{job.token}", pure=False)
-        under_way: dict[Any, Shard] = {}
-        done = distributed.as_completed()
-        suspects: list[Shard] = []
 
-        def submit(shard: Shard, attempt: int) -> Any:
-            # A key of its own, as the same name would be the same result.
-            key = f"fastinfer-{job.token}-{shard.number}-{attempt}"
-            return client.submit(run_shard, shard, shared, key=key, pure=False)
+        def carry(shards: Iterable[Shard]) -> Reports:
+            under_way: dict[Any, Shard] = {}
+            done = distributed.as_completed()
+            suspects: list[Shard] = []
 
-        for shard in _fill(_until(stop, shards), slots, under_way):
-            if shard is not None:
-                future = submit(shard, 1)
-                under_way[future] = shard
-                done.add(future)
-                continue
-            future = next(done)
-            shard = under_way.pop(future)
-            try:
-                yield future.result()
-            except distributed.scheduler.KilledWorker:
-                # dask tries again what a worker that died had before it, and gives all of that up together after some
-                # deaths: whose fault they were shows when each is tried alone.
-                suspects.append(shard)
-        for shard in _until(stop, suspects):
-            try:
-                yield submit(shard, 2).result()
-            except distributed.scheduler.KilledWorker:
-                yield _report_death(shard)
+            def submit(shard: Shard, attempt: int) -> Any:
+                # A key of its own, as the same name would be the same result.
+                key = f"fastinfer-{job.token}-{shard.number}-{attempt}"
+                return client.submit(run_shard, shard, shared, key=key, pure=False)
+
+            for shard in _fill(_until(stop, shards), slots, under_way):
+                if shard is not None:
+                    future = submit(shard, 1)
+                    under_way[future] = shard
+                    done.add(future)
+                    continue
+                future = next(done)
+                shard = under_way.pop(future)
+                try:
+                    yield future.result()
+                except distributed.scheduler.KilledWorker:
+                    # dask tries again what a worker that died had before it, and gives all of that up together after some
+                    # deaths: whose fault they were shows when each is tried alone.
+                    suspects.append(shard)
+            for shard in _until(stop, suspects):
+                try:
+                    yield submit(shard, 2).result()
+                except distributed.scheduler.KilledWorker:
+                    yield _report_death(shard)
+
+        yield carry
 
 
-def run_on_ray(
-    shards: Iterable[Shard], job: Job, workers: int | None, stop: threading.Event, address: str | None
-) -> Iterator[ShardReport]:
+@contextlib.contextmanager
+def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | None) -> Iterator[Carry]:
     """Runs shards as tasks of a ray cluster.
 
     Args:
-        shards: what to run.
         job: the job; it travels once, not with each shard.
         workers: how many shards run at a time; None: as many as the cluster has CPUs.
         stop: ends the handing out.
@@ -186,27 +196,31 @@ def run_on_ray(
         shared = ray.put(job)
         # One retry where the process that ran it died.
         task: Any = ray.remote(num_cpus=1, max_retries=1)(run_shard)
-        under_way: dict[Any, Shard] = {}
-        for shard in _fill(_until(stop, shards), slots, under_way):
-            if shard is not None:
-                under_way[task.remote(shard, shared)] = shard
-                continue
-            (done, *_), _rest = ray.wait(list(under_way), num_returns=1)
-            shard = under_way.pop(done)
-            try:
-                yield ray.get(done)
-            except ray.exceptions.WorkerCrashedError:
-                yield _report_death(shard)
+
+        def carry(shards: Iterable[Shard]) -> Reports:
+            under_way: dict[Any, Shard] = {}
+            for shard in _fill(_until(stop, shards), slots, under_way):
+                if shard is not None:
+                    under_way[task.remote(shard, shared)] = shard
+                    continue
+                (done, *_), _rest = ray.wait(list(under_way), num_returns=1)
+                shard = under_way.pop(done)
+                try:
+                    yield ray.get(done)
+                except ray.exceptions.WorkerCrashedError:
+                    yield _report_death(shard)
+
+        yield carry
     finally:
         if ours:
             ray.shutdown()
 
 
 CARRIERS: dict[str, Carrier] = {
-    "threads": run_on_threads,
-    "processes": run_on_processes,
-    "dask": run_on_dask,
-    "ray": run_on_ray,
+    "threads": on_threads,
+    "processes": on_processes,
+    "dask": on_dask,
+    "ray": on_ray,
 }
 
 

@@ -5,6 +5,7 @@ Nothing here touches a record; that is :mod:`fastinfer.worker`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -18,6 +19,7 @@ from typing import Any, Callable
 
 from . import machine
 from ._mxnet import INFERENCE_SETTINGS, SPEED_SETTINGS, load_mxnet
+from .assembly import Assembly
 from .backends import CARRIERS
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, ModelError, OutputError, WorkerDied
@@ -42,8 +44,8 @@ class Summary:
         images: rows predicted.
         rejected: records and whole files that were put aside, by this run or by earlier ones whose outputs stand.
         bytes_read: size of the inputs transformed.
-        seconds: wall time of the run without the start of MXNet.
-        startup_seconds: importing MXNet, and choosing the batch size.
+        seconds: wall time of the run without the start.
+        startup_seconds: importing MXNet, choosing the batch size, getting the workers ready.
         peak_memory_bytes: largest resident size of this process so far.
         batch_size: rows of one forward pass.
         invariant: whether a row's bytes are a function of the row alone.
@@ -140,18 +142,23 @@ def transform(
         depends_on=record["depends_on"],
         parent=os.getpid() if options.backend == "processes" else None,
     )
-    with folder.open_run(record, overwrite=options.overwrite):
-        run = _Run(job, options, Summary(batch_size=batch_size, invariant=invariant, workers=workers), stop)
-        run.summary.rejected = folder.rejected
+    start_backend = CARRIERS[options.backend]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.open_run(record, overwrite=options.overwrite))
+        carry = stack.enter_context(
+            start_backend(job, options.workers if options.address else workers, stop, options.address)
+        )
+        summary = Summary(rejected=folder.rejected, batch_size=batch_size, invariant=invariant, workers=workers)
+        run = stack.enter_context(contextlib.closing(_Run(job, options, summary, stop)))
         ready = time.perf_counter()
-        run.summary.startup_seconds = ready - started
+        summary.startup_seconds = ready - started
         shards = plan_shards(run.unfinished(itertools.chain([first], inputs)), workers)
-        carry = CARRIERS[options.backend]
-        for report in carry(shards, job, options.workers if options.address else workers, stop, options.address):
-            run.gather(report)
-            if progress is not None:
-                progress(report)
-        summary = run.finish(time.perf_counter() - ready)
+        with contextlib.closing(carry(shards)) as reports:
+            for report in reports:
+                run.gather(report)
+                if progress is not None:
+                    progress(report)
+        run.finish(time.perf_counter() - ready)
         folder.write_record({**record, "summary": summary.as_dict()})
     return summary
 
@@ -165,10 +172,10 @@ class _Run:
         self.summary = summary
         self.stop = stop
         self.seconds = dict.fromkeys(STAGES, 0.0)
-        # Of large inputs under way: all parts, and which are not yet done.
-        self.parts: dict[str, list[Part]] = {}
-        self.waiting: dict[str, set[Part]] = {}
+        self.assemblies: dict[str, Assembly] = {}  # of large inputs under way, by key
         self.errors: list[tuple[int, int, Exception]] = []
+        # Parts are found done by whichever thread asks for the next shard.
+        self.lock = threading.Lock()
 
     def unfinished(self, inputs: Iterable[InputFile]) -> Iterator[InputFile | list[Part]]:
         """Inputs whose outputs are not there, large ones as the parts that are not."""
@@ -181,27 +188,28 @@ class _Run:
             if len(parts) < 2:
                 yield file
                 continue
-            waiting = [part for part in parts if not folder.has_part(part)]
-            self.parts[file.key], self.waiting[file.key] = parts, set(waiting)
+            self.assemblies[file.key] = Assembly(folder, parts)
+            waiting = []
+            for part in parts:
+                if folder.has_part(part):
+                    self._add(part)
+                else:
+                    waiting.append(part)
             if waiting:
                 yield waiting
-            else:
-                self._assemble(file.key)
 
     def gather(self, report: ShardReport) -> None:
         """Adds a report to the summary; ends the run where it must end."""
         summary = self.summary
-        summary.inputs += report.files
+        with self.lock:
+            summary.inputs += report.files
         summary.images += report.images
         summary.rejected += report.rejected
         summary.bytes_read += report.bytes_read
         for stage, seconds in report.seconds.items():
             self.seconds[stage] += seconds
         for part in report.parts:
-            waiting = self.waiting[part.file.key]
-            waiting.discard(part)
-            if not waiting:
-                self._assemble(part.file.key)
+            self._add(part)
         error = report.error
         if error is None and self.options.max_errors is not None and summary.rejected > self.options.max_errors:
             error = InputError(
@@ -216,8 +224,8 @@ class _Run:
             if not isinstance(error, WorkerDied):
                 self.stop.set()
 
-    def finish(self, seconds: float) -> Summary:
-        """The summary of a run that has ended; raises what stopped it."""
+    def finish(self, seconds: float) -> None:
+        """Completes the summary of a run that has ended; raises what stopped it."""
         summary = self.summary
         summary.seconds = seconds
         summary.peak_memory_bytes = machine.peak_memory_bytes()
@@ -231,7 +239,11 @@ class _Run:
             raise min(self.errors, key=lambda error: error[:2])[2]
         if not self.stop.is_set():
             self.job.output.clear_parts()
-        return summary
+
+    def close(self) -> None:
+        """Leaves no large output half put together: its parts stand for a later run."""
+        for assembly in self.assemblies.values():
+            assembly.drop()
 
     def _cut(self, file: InputFile) -> list[Part]:
         row_values = self.job.model.row_values
@@ -239,17 +251,17 @@ class _Run:
         columns = row_values if self.job.quarantine else 0
         return cut_file(file, PART_BYTES, row_values, self.job.csv, self.job.line_bytes, columns)
 
-    def _assemble(self, key: str) -> None:
-        parts = self.parts[key]
+    def _add(self, part: Part) -> None:
+        """Adds a finished part to the output of its input."""
+        key = part.file.key
         try:
-            self.job.output.assemble(parts)
+            with self.lock:
+                if self.assemblies[key].add(part):
+                    self.summary.inputs += 1
+                    del self.assemblies[key]
         except (InputError, OutputError) as error:
             self.errors.append((0, 0, error))
             self.stop.set()
-        else:
-            self.summary.inputs += 1
-            # The parts' files are gone; the list is kept no longer.
-            del self.parts[key]
 
 
 def _settings(options: Options) -> dict[str, str]:

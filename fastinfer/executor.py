@@ -9,24 +9,26 @@ does it, at batch size 1, at a fraction of the cost of a loop.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import json
-import queue
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._mxnet import INFERENCE_SETTINGS, first_line, load_mxnet, ndarray_memory
+from ._mxnet import first_line, ndarray_memory
 from .devices import open_contexts
 from .errors import ModelError
 from .model import Model
 
 # MXNet 1.9 aborts the process where two threads bind at the same time: whoever binds holds this.
 binding = threading.RLock()
+
+NOT_TRAINING = ctypes.c_int(0)
 
 # Copies of the network in one row-wise graph; benchmarks/bench_forward.py found little gain beyond.
 ROWS_PER_EXACT_GRAPH = 8
@@ -68,8 +70,11 @@ class Executor:
             self._device_data, data = data, mxnet.nd.zeros(shape, ctx=mxnet.cpu_pinned(context.device_id))
         else:
             self._device_data = None
+        self._library, self._check_call = mxnet.base._LIB, mxnet.base.check_call
+        self._output = self._bound.outputs[0]
+        self._predictions_shape = (batch_size, self._output.size // batch_size)
         # False for a network that mixes its batch: it has a meaning at batch size 1 alone.
-        self.gives_a_row_each = self._bound.outputs[0].shape == (batch_size, *self.output_shape)
+        self.gives_a_row_each = self._output.shape == (batch_size, *self.output_shape)
         self._data = data  # keeps alive the memory that `input` shows
         memory = np.frombuffer(ndarray_memory(data), dtype=np.float32)
         self.input = memory.reshape(batch_size, model.row_values)
@@ -82,44 +87,37 @@ class Executor:
         """
         if self._device_data is not None:
             self._data.copyto(self._device_data)
-        self._bound.forward(is_train=False)
-        output: NDArray[np.float32] = self._bound.outputs[0].asnumpy()
-        return output.reshape(self.batch_size, -1)
+        predictions = np.empty(self._predictions_shape, np.float32)
+        # What mxnet's Executor.forward() and NDArray.asnumpy() come to, less 20 us of Python that the interpreter's lock is
+        # held for: of that, the workers of sixteen cores would wait for each other.
+        self._check_call(self._library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
+        self._check_call(
+            self._library.MXNDArraySyncCopyToCPU(
+                self._output.handle, ctypes.c_void_p(predictions.ctypes.data), ctypes.c_size_t(predictions.size)
+            )
+        )
+        return predictions
 
 
-class ExecutorPool:
-    """The bound graphs of a run, each lent to one worker at a time.
-
-    MXNet 1.9 aborts the process where two threads bind at the same time, so all are bound here, one after the other and
-    before any of them runs.
+def bind_executors(
+    mxnet: Any, model: Model, devices: Sequence[tuple[str, int]], count: int, batch_size: int, *, row_wise: bool
+) -> list[Executor]:
+    """The bound graphs of a run: all of them, one after the other and before any of them runs.
 
     Args:
+        mxnet: the module.
         model: what to bind.
         devices: (kind, index) of each device; the graphs go to them in turn.
         count: how many graphs.
         batch_size: rows of one forward pass.
         row_wise: whether each row is computed as at batch size 1.
     """
-
-    def __init__(
-        self, model: Model, devices: Sequence[tuple[str, int]], count: int, batch_size: int, *, row_wise: bool
-    ) -> None:
-        mxnet = load_mxnet(INFERENCE_SETTINGS)
-        contexts = open_contexts(devices)
-        self._idle: queue.SimpleQueue[Executor] = queue.SimpleQueue()
-        with binding:
-            for number in range(count):
-                context = contexts[number % len(contexts)]
-                self._idle.put(Executor(mxnet, model, context, batch_size, row_wise=row_wise))
-
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Executor]:
-        """An executor that no one else uses meanwhile; waits for one."""
-        executor = self._idle.get()
-        try:
-            yield executor
-        finally:
-            self._idle.put(executor)
+    contexts = open_contexts(devices)
+    with binding:
+        return [
+            Executor(mxnet, model, contexts[number % len(contexts)], batch_size, row_wise=row_wise)
+            for number in range(count)
+        ]
 
 
 def repeat_rows(symbol: str, data_name: str, copies: int) -> str:

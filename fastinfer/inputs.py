@@ -124,7 +124,9 @@ class Group(NamedTuple):
         yield Chunk(self.bounds[place - 1][0] if place else 0, stop, 0)
 
 
-def read_groups(items: Sequence[InputFile | Part], buffers: Sequence[bytearray]) -> Iterator[Group | InputFile | Part]:
+def read_groups(
+    items: Sequence[InputFile | Part], buffers: Sequence[bytearray]
+) -> Generator[Group | InputFile | Part, None, None]:
     """Reads small files in groups.
 
     Args:

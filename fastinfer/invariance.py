@@ -22,9 +22,9 @@ from ._files import make_folder, replacing
 from .errors import OutputError
 from .executor import Executor
 
-# Tried in this order: sizes that were seen invariant on AVX2, the cheapest per row of benchmarks/bench_forward.py first (a
-# batch of 240 MNIST images is near the size of a core's cache), smaller ones for models whose records are large.
-CANDIDATES = (240, 144, 400, 480, 96, 48, 16)
+# Tried in this order: sizes that were seen invariant on AVX2 and AVX-512, the cheapest per row of benchmarks/bench_forward.py
+# first, smaller ones for models whose records are large.
+CANDIDATES = (480, 240, 144, 400, 96, 48, 16)
 
 # A batch's input should stay near the caches and must not fill the memory of a model with large records.
 INPUT_BYTES_LIMIT = 8 << 20

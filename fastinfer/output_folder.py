@@ -12,26 +12,23 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ._files import replacing, sync_folder, unwritable
+from ._files import replacing, unwritable
 from .errors import ConfigError, InputError
-from .inputs import InputFile, Part, check_unchanged
+from .inputs import InputFile, Part
 
 OUTPUT_SUFFIX = ".out"
 RUN_RECORD = "_run.json"
 REJECTS = "_rejects.jsonl"
-# Hidden names beside the outputs: a worker's file on its way (process and thread), and the finished part of a large output.
-# What a run clears away bears exactly such a name.
+# Hidden names beside the outputs: a worker's file on its way (process and thread), a large output that grows from its parts,
+# and a finished part. What a run clears away bears exactly such a name.
 TEMPORARY_PREFIX = ".fastinfer-"
-TEMPORARY_NAME = re.compile(r"\.fastinfer-(?:\d+-\d+|whole)")
+TEMPORARY_NAME = re.compile(r"\.fastinfer-(?:\d+-\d+|[0-9a-f]{16})")
 PART_PREFIX = ".part-"
 PART_NAME = re.compile(r"\.part-[0-9a-f]{16}\.\d+-\d+")
-
-COPY_BYTES = 1 << 20
 
 
 class Reject(NamedTuple):
@@ -165,42 +162,13 @@ class OutputFolder:
 
     def part_path(self, part: Part) -> str:
         """Where the output of a part waits for the others."""
-        folder, _, name = self.path(part.file).rpartition("/")
-        # Not the name itself: it may leave no room for more.
-        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+        folder, digest = self._digest(part.file)
         return f"{folder}/{PART_PREFIX}{digest}.{part.start}-{part.stop}"
 
-    def assemble(self, parts: Sequence[Part]) -> None:
-        """Makes the output of a large input from the outputs of all its parts, in order, and removes those.
-
-        Raises:
-            InputError: ``input_changed`` since it was listed.
-            OutputError: it cannot be written.
-        """
-        item, paths = parts[0].file, [self.part_path(part) for part in parts]
-        check_unchanged(item)
-        target_path = Path(self.path(item))
-        with replacing(target_path, target_path.with_name(f"{TEMPORARY_PREFIX}whole")) as temporary:
-            with open(temporary, "wb") as target:
-                separator = b"["
-                for path in paths:
-                    with open(path, "rb") as source:
-                        if os.fstat(source.fileno()).st_size:
-                            target.write(separator)
-                            shutil.copyfileobj(source, target, COPY_BYTES)
-                            separator = b", "
-                if separator == b"[":
-                    raise InputError("there is no value in it", code="empty_input", path=item.path)
-                target.write(b"]")
-                if self.durable:
-                    target.flush()
-                    os.fsync(target.fileno())
-            os.utime(temporary, ns=(item.modified_ns, item.modified_ns))
-        if self.durable:
-            sync_folder(os.path.dirname(self.path(item)))
-        for path in paths:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+    def whole_path(self, item: InputFile) -> str:
+        """Where the parts of an output are put together."""
+        folder, digest = self._digest(item)
+        return f"{folder}/{TEMPORARY_PREFIX}{digest}"
 
     def reject(self, rejects: Sequence[Reject]) -> None:
         """Adds to ``_rejects.jsonl``. Raises OutputError."""
@@ -217,6 +185,11 @@ class OutputFolder:
                 os.close(handle)
         except OSError as error:
             raise unwritable(path, error) from error
+
+    def _digest(self, item: InputFile) -> tuple[str, str]:
+        """The folder of an output, and a word for its name there: the name itself may leave no room for more."""
+        folder, _, name = self.path(item).rpartition("/")
+        return folder, hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
     def _check_record(self, record: dict[str, Any], overwrite: bool, *, partial: bool = False) -> bool:
         """Whether outputs in the folder may be taken as this run's own; ``partial``: as far as the record goes."""
@@ -271,7 +244,7 @@ class OutputFolder:
 
     def _now_ns(self) -> int:
         """The time by the file system's clock."""
-        path = os.path.join(self.root, f"{TEMPORARY_PREFIX}whole")
+        path = os.path.join(self.root, f"{TEMPORARY_PREFIX}{os.getpid()}-0")
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
             try:

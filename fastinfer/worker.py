@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .encode import encode_json, encode_json_bodies
 from .errors import FastinferError, InputError
-from .executor import Executor, ExecutorPool
+from .executor import Executor, bind_executors
 from .inputs import (
     BYTE_ORDER_MARK,
     CHUNK_BYTES,
@@ -119,8 +120,20 @@ class Stopped(Exception):
     """The run is to end early; the file at hand is left for the next one."""
 
 
+class Desk(NamedTuple):
+    """What one worker needs for itself, shard after shard.
+
+    Attributes:
+        executor: a bound graph.
+        buffers: what is read lies there; one is read into while the other is used.
+    """
+
+    executor: Executor
+    buffers: tuple[bytearray, bytearray]
+
+
 class Runtime:
-    """What the workers of one process share: bound graphs, and the word to stop.
+    """What the workers of one process share: desks, and the word to stop.
 
     Args:
         job: the job.
@@ -131,8 +144,21 @@ class Runtime:
         mxnet = load_mxnet(job.settings)
         if job.depends_on is not None:
             check_machine(job.depends_on, mxnet.__version__)
-        self.executors = ExecutorPool(job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise)
+        self._desks: queue.SimpleQueue[Desk] = queue.SimpleQueue()
+        for executor in bind_executors(mxnet, job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise):
+            self._desks.put(Desk(executor, (bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES))))
         self.stop = threading.Event()
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Desk]:
+        """A desk that no one else uses meanwhile; waits for one."""
+        desk = self._desks.get()
+        try:
+            yield desk
+        finally:
+            for buffer in desk.buffers:
+                del buffer[CHUNK_BYTES:]  # what a long line has made it grow
+            self._desks.put(desk)
 
 
 # The runtime of the one job that this process works on, by the job's token.
@@ -161,8 +187,8 @@ def run_shard(shard: Shard, job: Job) -> ShardReport:
         runtime = prepare(job)
     except FastinferError as error:
         return ShardReport(shard.number, error=error)
-    with runtime.executors.lend() as executor:
-        return _ShardRun(shard, job, executor, runtime.stop).run()
+    with runtime.lend() as desk:
+        return _ShardRun(shard, job, desk, runtime.stop).run()
 
 
 class _Segment(NamedTuple):
@@ -184,20 +210,18 @@ class _Files(NamedTuple):
 
 
 class _ShardRun:
-    def __init__(self, shard: Shard, job: Job, executor: Executor, stop: threading.Event) -> None:
+    def __init__(self, shard: Shard, job: Job, desk: Desk, stop: threading.Event) -> None:
         self.shard = shard
         self.job = job
-        self.executor = executor
+        self.executor, self.buffers = desk
         self.stop = stop
         self.report = ShardReport(shard.number)
         self.seconds = self.report.seconds
         self.writer = OutputWriter(job.output, f"{os.getpid()}-{threading.get_ident()}")
-        # One is read into while the other is used.
-        self.buffers = bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES)
         self.buffer = self.buffers[1]
         self.parser = CsvParser(comment=job.csv.comment, missing=job.csv.missing)
-        self.row_values = executor.input.shape[1]
-        self.flat = executor.input.reshape(-1)
+        self.row_values = self.executor.input.shape[1]
+        self.flat = self.executor.input.reshape(-1)
         self.filled = 0  # values in the batch
         self.begin = 0  # where in the batch the values behind the last segment begin
         self.segments: list[_Segment | _Files] = []
@@ -206,7 +230,9 @@ class _ShardRun:
 
     def run(self) -> ShardReport:
         try:
-            with contextlib.closing(read_ahead(read_groups(self.shard.items, self.buffers))) as items:
+            groups = read_groups(self.shard.items, self.buffers)
+            # Of a single item there is nothing to be read ahead.
+            with contextlib.closing(read_ahead(groups) if len(self.shard.items) > 1 else groups) as items:
                 for item in self._on_clock("read", items):
                     if self.stop.is_set():
                         break

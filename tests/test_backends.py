@@ -133,8 +133,9 @@ def test_a_worker_that_dies_is_replaced_and_what_kills_again_is_set_aside(
     folder = OutputFolder(str(output))
     job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder)
     shards = [Shard(number, [item]) for number, item in enumerate(find_inputs(str(source)))]
-    with folder.open_run({"depends_on": {}}, overwrite=False):
-        reports = list(backends.CARRIERS[backend](shards, job, 2, threading.Event(), None))
+    start = backends.CARRIERS[backend]
+    with folder.open_run({"depends_on": {}}, overwrite=False), start(job, 2, threading.Event(), None) as carry:
+        reports = list(carry(shards))
     assert sorted(report.number for report in reports) == list(range(6))
     errors = {report.number: report.error for report in reports if report.error}
     assert list(errors) == [1]

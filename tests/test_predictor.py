@@ -225,7 +225,7 @@ def test_text_and_bytes_and_all_ways_to_ask_for_anything_are_the_same(digits: np
 
 
 def test_the_default_mode_answers_as_a_transform_does(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
-    bodies = {f"{rows}.csv": csv(digits[:rows]) for rows in (1, 2, 239, 240, 241, 600)}
+    bodies = {f"{rows}.csv": csv(digits[:rows]) for rows in (1, 2, 239, 240, 241, 479, 480, 481, 600)}
     (tmp_path / "in").mkdir()
     for name, body in bodies.items():
         (tmp_path / "in" / name).write_bytes(body)

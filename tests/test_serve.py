@@ -131,7 +131,7 @@ def request_bodies(digits: np.ndarray) -> list[tuple[bytes, str]]:
     """Bodies of all types and many sizes."""
     random = np.random.RandomState(11)
     bodies = []
-    for rows in (*([1] * 40), 2, 3, 7, 8, 9, 100, 239, 240, 241, 600):
+    for rows in (*([1] * 40), 2, 3, 7, 8, 9, 100, 240, 241, 480, 481, 600):
         part = digits[random.randint(0, len(digits), rows)]
         bodies.append((csv(part, "integers"), CSV))
     few = digits[:5].reshape(-1, 1, 28, 28)
