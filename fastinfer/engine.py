@@ -30,7 +30,7 @@ from .model import Model
 from .options import CPU_ISA_VARIABLE, Options, circumstances, numeric_environment, reading
 from .output_folder import REJECTS, OutputFolder
 from .outputs import BUFFER_BYTES
-from .plan import PART_BYTES, plan_shards
+from .plan import LARGE_FILE_BYTES, part_bytes, plan_shards
 from .worker import STAGES, Job, ShardReport
 
 
@@ -184,7 +184,7 @@ class _Run:
             if folder.has(file):
                 self.summary.skipped += 1
                 continue
-            parts = self._cut(file) if file.size >= 1.5 * PART_BYTES else []
+            parts = self._cut(file) if file.size >= LARGE_FILE_BYTES else []
             if len(parts) < 2:
                 yield file
                 continue
@@ -249,7 +249,7 @@ class _Run:
         row_values = self.job.model.row_values
         # A line is a record where bad ones are put aside.
         columns = row_values if self.job.quarantine else 0
-        return cut_file(file, PART_BYTES, row_values, self.job.csv, self.job.line_bytes, columns)
+        return cut_file(file, part_bytes(file.size), row_values, self.job.csv, self.job.line_bytes, columns)
 
     def _add(self, part: Part) -> None:
         """Adds a finished part to the output of its input."""

@@ -19,6 +19,8 @@ from .output_folder import TEMPORARY_PREFIX, OutputFolder
 
 # What an unfinished output holds in memory before it goes to its temporary file.
 BUFFER_BYTES = 1 << 20
+# Finished outputs wait for others until they are so large together; one that is larger is written as it is, uncopied.
+GROUP_BYTES = 256 << 10
 
 
 class OutputFile:
@@ -194,7 +196,7 @@ class OutputWriter:
         self._paths.append(path)
         self._texts.append(text)
         self._held += len(text)
-        return self.flush() if len(self._ready) == FILES_PER_CALL or self._held >= BUFFER_BYTES else []
+        return self.flush() if len(self._ready) == FILES_PER_CALL or self._held >= GROUP_BYTES else []
 
     def _write(self, ready: list[Finished], paths: list[str], texts: list[bytes]) -> list[int]:
         times_ns = [finished.file.modified_ns for finished in ready]

@@ -2,7 +2,7 @@
 
 Shards are cut from the stream of inputs as it comes, so that work starts before a long listing ends. While the listing is
 short enough to be seen whole, it is divided so that all workers get about the same number of bytes. A large file comes as
-parts, each a shard of its own.
+parts, a few of which make a shard.
 """
 
 from __future__ import annotations
@@ -16,16 +16,25 @@ from .inputs import InputFile, Part
 # A shard should be large against a batch, whose last, partly filled run it pays for, and small against the whole run.
 SHARD_FILES = 4096
 SHARD_BYTES = 64 << 20
-# The size of a large file's parts; a file half as large again is cut in two.
-PART_BYTES = 16 << 20
+# A file of this size or more is cut into parts: so many, that workers come to its end together, but none so small that what
+# it costs beside its rows (a file of its own) would be felt, nor so large that a killed run would do much again.
+LARGE_FILE_BYTES = 16 << 20
+PARTS = 64
+PART_BYTES = 2 << 20, 16 << 20
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A piece of work: whole files, or one part of a large file; numbered in the order of the inputs."""
+    """A piece of work: whole files, or parts of a large file; numbered in the order of the inputs."""
 
     number: int
     items: Sequence[InputFile] | Sequence[Part]
+
+
+def part_bytes(file_bytes: int) -> int:
+    """How large the parts of a large file are: a function of its size alone, so that a later run cuts it alike."""
+    least, most = PART_BYTES
+    return min(max(file_bytes // PARTS, least), most)
 
 
 def plan_shards(inputs: Iterable[InputFile | list[Part]], workers: int) -> Iterator[Shard]:
@@ -51,7 +60,13 @@ def plan_shards(inputs: Iterable[InputFile | list[Part]], workers: int) -> Itera
             yield Shard(next(numbers), files)
             files, held = [], 0
         if not isinstance(item, InputFile):
-            for part in item:
-                yield Shard(next(numbers), [part])
+            first = 0
+            while first < len(item):
+                # Several at a time, as a shard's last batch is partly filled; fewer towards the end, so that all workers
+                # come to it together.
+                bytes_each = max(1, item[first].stop - item[first].start)
+                count = max(1, min(SHARD_BYTES // bytes_each, -(-(len(item) - first) // (2 * workers))))
+                yield Shard(next(numbers), item[first : first + count])
+                first += count
     if files:
         yield Shard(next(numbers), files)

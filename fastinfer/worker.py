@@ -231,8 +231,9 @@ class _ShardRun:
     def run(self) -> ShardReport:
         try:
             groups = read_groups(self.shard.items, self.buffers)
-            # Of a single item there is nothing to be read ahead.
-            with contextlib.closing(read_ahead(groups) if len(self.shard.items) > 1 else groups) as items:
+            # Parts of a large file, and a file alone, are read by those who parse them.
+            ahead = len(self.shard.items) > 1 and not isinstance(self.shard.items[0], Part)
+            with contextlib.closing(read_ahead(groups) if ahead else groups) as items:
                 for item in self._on_clock("read", items):
                     if self.stop.is_set():
                         break

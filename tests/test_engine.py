@@ -42,7 +42,8 @@ def left_over(folder: Path) -> list[str]:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of 64 KiB, read in chunks of 4 KiB, so that small files are large ones."""
-    monkeypatch.setattr(engine, "PART_BYTES", 64 << 10)
+    monkeypatch.setattr(engine, "LARGE_FILE_BYTES", 96 << 10)
+    monkeypatch.setattr(plan, "PART_BYTES", (64 << 10, 64 << 10))
     monkeypatch.setattr("fastinfer.worker.CHUNK_BYTES", 4 << 10)
 
 

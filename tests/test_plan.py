@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastinfer.inputs import InputFile
-from fastinfer.plan import SHARD_BYTES, SHARD_FILES, plan_shards
+from fastinfer.inputs import InputFile, Part
+from fastinfer.plan import PART_BYTES, SHARD_BYTES, SHARD_FILES, part_bytes, plan_shards
+
+BYTES = PART_BYTES[1]
 
 
 def items(sizes: list[int]) -> list[InputFile]:
@@ -32,6 +35,24 @@ def test_equal_files_are_divided_equally(count: int, workers: int) -> None:
     assert max(sizes) <= -(-count // workers)
 
 
+@given(counts=st.lists(st.integers(2, 200), min_size=1, max_size=4), workers=st.integers(1, 9))
+def test_parts_of_a_file_are_in_order_and_fewer_to_a_shard_towards_its_end(counts: list[int], workers: int) -> None:
+    files = [InputFile("/in/a", "a", BYTES * count, 0) for count in counts]
+    parts = [
+        [Part(file, BYTES * number, BYTES * (number + 1), 784) for number in range(count)]
+        for file, count in zip(files, counts)
+    ]
+    shards = list(plan_shards(parts, workers))
+    assert list(itertools.chain.from_iterable(shard.items for shard in shards)) == [
+        *itertools.chain.from_iterable(parts)
+    ]
+    for file in files:
+        sizes = [len(shard.items) for shard in shards if shard.items[0].file is file]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] <= SHARD_BYTES // BYTES
+        assert sizes[-workers:] == [1] * min(workers, len(sizes))
+
+
 def test_work_starts_before_a_long_listing_ends() -> None:
     listed = 0
 
@@ -44,3 +65,11 @@ def test_work_starts_before_a_long_listing_ends() -> None:
     shards = plan_shards(listing(), 2)
     assert len(next(shards).items) == SHARD_FILES
     assert listed <= 2 * SHARD_FILES + 1
+
+
+@pytest.mark.parametrize(
+    ("size", "part"),
+    [(16 << 20, 2 << 20), (128 << 20, 2 << 20), (256 << 20, 4 << 20), (2 << 30, 16 << 20), (1 << 40, 16 << 20)],
+)
+def test_parts_grow_with_their_file_between_bounds(size: int, part: int) -> None:
+    assert part_bytes(size) == part
