@@ -275,34 +275,45 @@ def format_csv_rows(rows, *, isa=None):
 def format_json_bodies(rows, list counts):
     """One JSON text, `[[a, b], [c, d]]`, for each of `counts`: that many of the 2-D float32 rows, in order."""
     cdef Py_buffer view
-    cdef Py_ssize_t per_row, count, index, done = 0
-    cdef size_t bound
+    cdef Py_ssize_t per_row, index, bodies = len(counts), total = 0
     cdef const Kernels* kernels = _chosen(None)
-    cdef char* scratch = NULL
+    cdef size_t* rows_of = NULL  # of each body; then where its text ends
+    cdef char* texts = NULL
     cdef char* end
     cdef const float* values
-    texts = []
     _take_floats(rows, &view, 0)
     try:
         if view.ndim != 2:
             raise ValueError(f"expected rows of values, not an array of {view.ndim} dimensions")
         per_row = view.shape[1]
-        bound = (max(counts) if counts else 0) * (per_row * kValueBound + 8) + 2
-        scratch = <char*>malloc(bound)
-        if scratch == NULL:
+        for index in range(bodies):
+            if counts[index] < 0:
+                raise ValueError("a count is negative")
+            total += counts[index]
+        if total > view.shape[0]:
+            raise ValueError("counts are more than the rows")
+        rows_of = <size_t*>malloc((bodies + 1) * sizeof(size_t))
+        texts = <char*>malloc(total * (per_row * kValueBound + 8) + 2 * bodies + 1)
+        if rows_of == NULL or texts == NULL:
             raise MemoryError()
-        for count in counts:
-            if count < 0 or done + count > view.shape[0]:
-                raise ValueError("counts are more than the rows")
-            values = <const float*>view.buf + done * per_row
-            scratch[0] = c"["
-            end = kernels.format_json_rows(values, count, per_row, scratch + 1)
-            end[0] = c"]"
-            texts.append(scratch[: end + 1 - scratch])
-            done += count
-        return texts
+        for index in range(bodies):
+            rows_of[index] = counts[index]
+        values = <const float*>view.buf
+        end = texts
+        with nogil:
+            for index in range(bodies):
+                end[0] = c"["
+                end = kernels.format_json_rows(values, rows_of[index], per_row, end + 1)
+                end[0] = c"]"
+                end += 1
+                values += rows_of[index] * per_row
+                rows_of[index] = end - texts
+        return [
+            texts[rows_of[index - 1] if index else 0 : rows_of[index]] for index in range(bodies)
+        ]
     finally:
-        free(scratch)
+        free(rows_of)
+        free(texts)
         PyBuffer_Release(&view)
 
 

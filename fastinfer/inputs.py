@@ -141,7 +141,7 @@ def read_groups(
     while place < len(items):
         files: list[InputFile] = []
         held = 0
-        for item in itertools.islice(items, place, place + FILES_PER_CALL):
+        for item in items[place : place + FILES_PER_CALL]:
             if isinstance(item, Part) or item.size > SMALL_FILE_BYTES or item.problem:
                 break
             held += item.size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -152,11 +153,11 @@ class OutputWriter:
 
     def finish_files(self, files: Sequence[InputFile], texts: Sequence[bytes], rows: Sequence[int]) -> list[Finished]:
         """Takes the whole outputs of small files; returns what got its name just now. Raises OutputError."""
-        named = []
-        path = self._folder.path
-        for file, text, count in zip(files, texts, rows):
-            named += self._add(Finished(file, None, count), path(file), text)
-        return named
+        self._ready += map(Finished._make, zip(files, itertools.repeat(None), rows))
+        self._paths += map(self._folder.path, files)
+        self._texts += texts
+        self._held += sum(map(len, texts))
+        return self._flush_when_full()
 
     def flush(self) -> list[Finished]:
         """Names what is ready, as far as it goes; returns what was named.
@@ -169,8 +170,8 @@ class OutputWriter:
         if not ready:
             return []
         errors = self._write(ready, paths, texts)
-        missing = [index for index, error in enumerate(errors) if error == errno.ENOENT]
-        if missing:
+        if errno.ENOENT in errors:
+            missing = [index for index, error in enumerate(errors) if error == errno.ENOENT]
             for folder in {os.path.dirname(paths[index]) for index in missing}:
                 try:
                     os.makedirs(folder, exist_ok=True)
@@ -186,9 +187,9 @@ class OutputWriter:
         if self._folder.durable:
             for folder in {os.path.dirname(path) for path in paths}:
                 sync_folder(folder)
-        for path, code in zip(paths, errors):
-            if code:
-                raise unwritable(path, OSError(code, os.strerror(code)))
+        if any(errors):
+            path, code = next((path, code) for path, code in zip(paths, errors) if code)
+            raise unwritable(path, OSError(code, os.strerror(code)))
         return ready
 
     def _add(self, finished: Finished, path: str, text: bytes) -> list[Finished]:
@@ -196,12 +197,19 @@ class OutputWriter:
         self._paths.append(path)
         self._texts.append(text)
         self._held += len(text)
-        return self.flush() if len(self._ready) == FILES_PER_CALL or self._held >= GROUP_BYTES else []
+        return self._flush_when_full()
+
+    def _flush_when_full(self) -> list[Finished]:
+        return self.flush() if len(self._ready) >= FILES_PER_CALL or self._held >= GROUP_BYTES else []
 
     def _write(self, ready: list[Finished], paths: list[str], texts: list[bytes]) -> list[int]:
-        times_ns = [finished.file.modified_ns for finished in ready]
         encoded = [os.fsencode(path) for path in paths]
-        return write_files(encoded, texts, times_ns, os.fsencode(self._temporary), self._folder.durable)
+        times_ns = [file.modified_ns for file, _, _ in ready]
+        temporary, errors = os.fsencode(self._temporary), []
+        for first in range(0, len(ready), FILES_PER_CALL):
+            group = slice(first, first + FILES_PER_CALL)
+            errors += write_files(encoded[group], texts[group], times_ns[group], temporary, self._folder.durable)
+        return errors
 
 
 def _create(path: str) -> int:
