@@ -80,15 +80,6 @@ def medium_file(place: Path, test_set: bytes) -> Path:
     return path
 
 
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    def print_it(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n{text}", end="")
-
-    return print_it
-
-
 def run(source: Path, output: Path, *options: object, cores: int | None = None) -> dict[str, Any]:
     """A run in a process of its own, its summary; on so many cores."""
     shutil.rmtree(output, ignore_errors=True)

@@ -1,0 +1,81 @@
+"""Peak memory of whole runs, each in a process of its own, over inputs that grow a hundredfold: up to 20 GB, to a million files.
+
+The file lies on the disk, where its bytes do not count as memory; the small files on the memory file system where there is one,
+as a disk takes minutes to make a million. What there is no room for is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from fastinfer.idx import read_images
+from fastinfer.samples import format_rows
+
+MNIST = Path(__file__).parent.parent / "examples" / "mnist"
+MEMORY = Path("/dev/shm")
+LARGE_BYTES = 20_000_000_000
+MANY_FILES = 1_000_000
+STEPS = (100, 10, 1)  # what the largest input is divided by
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder with so much room, by itself."""
+    where, room = request.param
+    folder = tmp_path if where is None or not where.is_dir() else Path(where, f"fastinfer-{tmp_path.name}")
+    folder.mkdir(exist_ok=True)
+    if shutil.disk_usage(folder).free < room:
+        folder.rmdir()
+        pytest.skip(f"{folder} has not {room / 1e9:,.0f} GB of room")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def run(source: Path, output: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "fastinfer.transform", str(source), str(output), "--json", "--quiet"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return dict(json.loads(done.stdout))
+
+
+def tell(say: Callable[[str], None], what: str, summary: dict[str, Any]) -> None:
+    peak, rate = summary["peak_memory_bytes"] >> 20, summary["images_per_second"]
+    say(f"{what}: peak {peak:,} MiB, {summary['images']:,} images in {summary['seconds']:,.1f} s ({rate:,.0f}/s)")
+
+
+@pytest.mark.parametrize("place", [(None, 1.1 * LARGE_BYTES)], indirect=True, ids=["disk"])
+def bench_one_file(place: Path, say: Callable[[str], None]) -> None:
+    body = b"".join(format_rows(read_images(MNIST / "test"), "integers"))
+    path = place / "large.csv"
+    peaks = []
+    for step in STEPS:
+        with open(path, "ab") as file:
+            while file.tell() < LARGE_BYTES // step:
+                file.write(body)
+        summary = run(path, place / f"out-{step}")
+        assert summary["images"] == path.stat().st_size // len(body) * 10_000
+        tell(say, f"one file of {path.stat().st_size / 1e9:,.1f} GB", summary)
+        peaks.append(summary["peak_memory_bytes"])
+    assert max(peaks) < 1.5 * min(peaks)
+
+
+@pytest.mark.parametrize("place", [(MEMORY, 12_000 * MANY_FILES)], indirect=True, ids=["memory"])
+def bench_many_files(place: Path, say: Callable[[str], None]) -> None:
+    lines = format_rows(read_images(MNIST / "test"), "integers")
+    source, made = place / "in", 0
+    source.mkdir()
+    for step in STEPS:
+        for number in range(made, MANY_FILES // step):
+            (source / f"data-{number}.csv").write_bytes(lines[number % len(lines)])
+        made = MANY_FILES // step
+        summary = run(source, place / "out")
+        assert summary["inputs"] + summary["skipped"] == made
+        tell(say, f"{made:,} files", summary)
+        shutil.rmtree(place / "out")
