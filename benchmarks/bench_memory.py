@@ -1,7 +1,7 @@
-"""Peak memory of whole runs, each in a process of its own, over inputs that grow a hundredfold: up to 20 GB, to a million files.
+"""Peak memory of whole runs, each in a process of its own, over inputs that grow a hundredfold: to 20 GB, to a million files.
 
-The file lies on the disk, where its bytes do not count as memory; the small files on the memory file system where there is one,
-as a disk takes minutes to make a million. What there is no room for is skipped.
+The file lies on the disk, where its bytes do not count as memory; the small files on the memory file system where there is
+one, as a disk takes minutes to make a million. What there is no room for is skipped.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ import json
 import os
 import shutil
 import sys
-import tarfile
 import tempfile
 import traceback
 import weakref
@@ -36,9 +35,10 @@ from typing import Any, Callable
 import numpy as np
 
 from ._mxnet import INFERENCE_SETTINGS, first_line, load_mxnet
-from .errors import ModelError, quote
+from .archive import read_members, unpack
+from .errors import ModelError
 from .executor import binding
-from .model import MODEL_FILES, SHAPES_NAME, TAR_BYTES_LIMIT, TAR_MEMBERS_LIMIT, find_model
+from .model import MODEL_FILES, SHAPES_NAME, find_model
 from .predictor import CSV, JSON, NPY, Predictor, choose_accepted, decode_rows, encode_predictions
 
 PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
@@ -198,46 +198,10 @@ def find_program(model_dir: Path, program: str | None = None) -> Path | None:
     return file
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks a model's archive, files and folders alone.
-
-    Raises:
-        ModelError: ``unsafe_archive``: a member would leave the folder, is a link or a device, or there is too much;
-            ``bad_model`` where it cannot be read.
-    """
-    total = 0
-    try:
-        with tarfile.open(archive, "r|*") as tar:
-            for count, member in enumerate(tar, start=1):
-                total += member.size
-                target = folder / member.name
-                inside = not member.name.startswith("/") and ".." not in Path(member.name).parts
-                if not inside or not (member.isfile() or member.isdir()):
-                    raise ModelError(
-                        f"the member {quote(member.name)} is no plain file below the folder",
-                        code="unsafe_archive",
-                        path=str(archive),
-                    )
-                if total > TAR_BYTES_LIMIT or count > TAR_MEMBERS_LIMIT:
-                    raise ModelError("it unpacks to too much", code="unsafe_archive", path=str(archive))
-                if member.isdir():
-                    target.mkdir(parents=True, exist_ok=True)
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                content = tar.extractfile(member)
-                assert content is not None  # a regular file has content
-                with open(target, "wb") as file:
-                    while piece := content.read(1 << 20):
-                        file.write(piece)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ModelError(f"cannot be unpacked: {error}", path=str(archive)) from error
-
-
 def _archive_has_code(archive: Path) -> bool:
     try:
-        with tarfile.open(archive, "r|*") as tar:
-            return any(Path(member.name).parts[:1] == (CODE,) for member in tar)
-    except (tarfile.TarError, EOFError, OSError):
+        return any(member.name.startswith(f"{CODE}/") for member in read_members(archive))
+    except ModelError:
         return False  # whoever loads it says what is wrong
 
 

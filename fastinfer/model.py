@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .archive import read_members
 from .errors import ModelError, quote
 
 SYMBOL_NAME = "model-symbol.json"
@@ -23,10 +23,6 @@ MODEL_FILES = (SYMBOL_NAME, PARAMS_NAME, SHAPES_NAME)
 
 # The model that the package ships: the notebook's network, trained on MNIST.
 SHIPPED_MODEL = Path(__file__).parent / "models" / "mnist"
-
-# An archive is read from a stranger: what it unpacks to, and how many members it lists, is bounded.
-TAR_BYTES_LIMIT = 8 << 30
-TAR_MEMBERS_LIMIT = 10_000
 
 # The operators whose second input is a label: training feeds it, inference leaves it zero.
 LOSS_OPERATORS = {
@@ -137,36 +133,8 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _read_archive(archive: Path) -> dict[str, bytes]:
-    """Takes the model's three files out of an archive, in memory: nothing is unpacked to the disk."""
-    files: dict[str, bytes] = {}
-    total = 0
-    try:
-        # A stream: headers come one by one, so that the limits hold before anything is unpacked.
-        with tarfile.open(archive, "r|*") as tar:
-            for count, member in enumerate(tar, start=1):
-                total += member.size
-                if not (member.isfile() or member.isdir()):
-                    raise _unsafe(archive, member.name, "is a link, a device or another special file")
-                if member.name.startswith("/") or ".." in Path(member.name).parts:
-                    raise _unsafe(archive, member.name, "would leave the folder it is unpacked to")
-                if total > TAR_BYTES_LIMIT or count > TAR_MEMBERS_LIMIT:
-                    limits = f"{TAR_BYTES_LIMIT >> 30} GiB in {TAR_MEMBERS_LIMIT:,} members"
-                    raise _unsafe(archive, member.name, f"takes the archive past {limits}")
-                # "./model-symbol.json" and "model-symbol.json" are the same file.
-                name = str(Path(member.name))
-                if name in MODEL_FILES and member.isfile():
-                    content = tar.extractfile(member)
-                    assert content is not None  # a regular file has content
-                    files[name] = content.read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ModelError(
-            f"is not a readable tar archive: {error}", path=str(archive), hint="name a folder or a model.tar.gz"
-        ) from error
-    return files
-
-
-def _unsafe(archive: Path, member: str, why: str) -> ModelError:
-    return ModelError(f"the member {quote(member)} {why}", code="unsafe_archive", path=str(archive))
+    """Takes the model's three files out of an archive, in memory."""
+    return {member.name: member.content.read() for member in read_members(archive) if member.name in MODEL_FILES}
 
 
 def _decode(content: bytes, path: str) -> str:

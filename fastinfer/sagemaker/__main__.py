@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from .._command import run_command
+from ..archive import read_members
 from ..errors import ConfigError
 from . import jobs
 from .aws import scrub, told
 from .images import INFERENCE, base_name, image_uri
 from .local import LocalSession
 from .mxnet import DAY_S, LOCAL_INFERENCE, SERVED_CODE, MXNet
-from .packing import CODE, MODEL_ARCHIVE, members_of, repack_model
+from .packing import CODE, MODEL_ARCHIVE, repack_model
 from .requests import model_request
 from .session import Session, get_execution_role
 from .transformer import Transformer, run_locally
@@ -269,7 +270,7 @@ def _servable(arguments: argparse.Namespace, session: Session, name: str) -> tup
     with tempfile.TemporaryDirectory() as folder:
         model, empty, archive = (Path(folder, each) for each in (MODEL_ARCHIVE, DEFAULT_PROGRAM, "new.tar.gz"))
         session.fetch(arguments.model, model)
-        code = [member for member, *_ in members_of(model) if member.startswith(f"{CODE}/")]
+        code = [member.name for member in read_members(model) if member.name.startswith(f"{CODE}/")]
         if f"{CODE}/{DEFAULT_PROGRAM}" in code:
             return arguments.model, DEFAULT_PROGRAM
         if any(member.endswith(".py") for member in code):

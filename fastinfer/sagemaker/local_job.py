@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from .._files import make_folder
+from ..archive import unpack
 from ..errors import ConfigError, FastinferError, InputError
 from .local import REQUEST, LocalSession, write_status
-from .packing import MODEL_ARCHIVE, SOURCE_ARCHIVE, pack_folder, unpack
+from .packing import MODEL_ARCHIVE, SOURCE_ARCHIVE, pack_folder
 from .places import join
 from .s3 import fetch_below
 from .session import Item

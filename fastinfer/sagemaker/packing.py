@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._files import make_folder, replacing
-from ..errors import ConfigError, ModelError, OutputError, quote
+from ..archive import read_members
+from ..errors import ConfigError, OutputError, quote
 
 SOURCE_ARCHIVE = "sourcedir.tar.gz"
 MODEL_ARCHIVE = "model.tar.gz"
@@ -24,9 +25,6 @@ LIBRARIES = "code/lib"
 
 # Code, not data: what a job needs of data comes by its channels.
 SIZE_LIMIT_BYTES = 256 << 20
-# An archive that comes back is read from a stranger.
-UNPACKED_LIMIT_BYTES = 64 << 30
-MEMBERS_LIMIT = 100_000
 
 SECRET_NAMES = frozenset(
     {".ssh", ".aws", ".env", ".netrc", ".pgpass", ".pypirc", ".git-credentials", ".gnupg", ".docker", ".kube", ".azure"}
@@ -161,11 +159,11 @@ def repack_model(
                 _add_file(tar, f"{LIBRARIES}/{name}", path)
                 written.add(f"{LIBRARIES}/{name}")
             if code is not None:
-                for name, mode, content, size in members_of(code):
+                for name, mode, content, size in read_members(code):
                     if f"{CODE}/{name}" not in written:
                         _add(tar, f"{CODE}/{name}", content, size, mode)
                         written.add(f"{CODE}/{name}")
-            for name, mode, content, size in members_of(model):
+            for name, mode, content, size in read_members(model):
                 if name in written or (name.startswith(f"{CODE}/") and not keep_code):
                     continue
                 _add(tar, name, content, size, mode)
@@ -181,59 +179,6 @@ def pack_folder(folder: Path, archive: Path) -> None:
     make_folder(archive.parent)
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     pack(Files({path.relative_to(folder).as_posix(): path for path in found}), archive)
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks an archive's files below a folder.
-
-    Raises:
-        ModelError: ``unsafe_archive``, ``bad_model``.
-        OutputError: ``cannot_write``.
-    """
-    make_folder(folder)
-    for name, mode, content, _ in members_of(archive):
-        target = folder / name
-        make_folder(target.parent)
-        try:
-            with open(target, "wb") as file:
-                while piece := content.read(COPY_BYTES):
-                    file.write(piece)
-            target.chmod(mode)
-        except OSError as error:
-            raise OutputError(f"cannot be written: {error.strerror}", path=str(target)) from error
-
-
-def members_of(archive: Path) -> Iterator[tuple[str, int, io.BufferedIOBase, int]]:
-    """Name, mode, content and size of an archive's files, in its order, each to be read before the next.
-
-    Raises:
-        ModelError: ``unsafe_archive`` where one is no plain file, or would leave the folder, or there is too much;
-            ``bad_model`` where it cannot be read.
-    """
-    total = 0
-    try:
-        with tarfile.open(archive, "r|*") as tar:
-            for count, member in enumerate(tar, start=1):
-                total += member.size
-                # SageMaker's SDK packs with a leading slash or dot, and names the folder itself.
-                name = os.path.normpath("/" + member.name).lstrip("/")
-                if member.isdir():
-                    continue
-                if not member.isfile() or ".." in Path(member.name).parts or not name:
-                    raise ModelError(
-                        f"the member {quote(member.name)} is no plain file below the folder",
-                        code="unsafe_archive",
-                        path=str(archive),
-                    )
-                if total > UNPACKED_LIMIT_BYTES or count > MEMBERS_LIMIT:
-                    raise ModelError("it unpacks to too much", code="unsafe_archive", path=str(archive))
-                content = tar.extractfile(member)
-                assert content is not None  # a regular file has content
-                yield name, 0o755 if member.mode & 0o100 else 0o644, content, member.size  # type: ignore[misc]
-    except (tarfile.TarError, EOFError, OSError) as error:
-        if isinstance(error, OutputError):
-            raise
-        raise ModelError(f"is not a readable tar archive: {error}", path=str(archive)) from error
 
 
 def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:

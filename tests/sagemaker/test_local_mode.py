@@ -94,7 +94,7 @@ def test_a_script_sees_what_sagemakers_toolkit_gives_it(tmp_path: Path, channels
     estimator.fit({"train": f"file://{channels['train']}", "test": str(channels["test"])})
     name = estimator.latest_training_job
     assert estimator.model_data == str(tmp_path / "models" / str(name) / "output" / "model.tar.gz")
-    from fastinfer.sagemaker.packing import unpack
+    from fastinfer.archive import unpack
 
     unpack(Path(estimator.model_data), tmp_path / "unpacked")
     facts = json.loads((tmp_path / "unpacked" / "facts.json").read_text())

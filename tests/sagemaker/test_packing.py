@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fastinfer.archive import unpack
 from fastinfer.errors import ConfigError, ModelError
-from fastinfer.sagemaker.packing import pack, pack_folder, repack_model, source_files, unpack
+from fastinfer.sagemaker.packing import pack, pack_folder, repack_model, source_files
 
 
 @pytest.fixture
