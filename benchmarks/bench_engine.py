@@ -6,6 +6,7 @@ system where there is one. What is timed is checked first.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,8 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import numpy as np
 import pytest
 
+from benchmarks.bench_serve import Client, container_server, post
 from fastinfer import machine
 from fastinfer._mxnet import INFERENCE_SETTINGS, load_mxnet
 from fastinfer.encode import encode_json
@@ -26,7 +29,7 @@ from fastinfer.executor import Executor
 from fastinfer.idx import read_images
 from fastinfer.kernels import CsvParser
 from fastinfer.model import SHIPPED_MODEL, load_model
-from fastinfer.samples import format_rows
+from fastinfer.samples import format_rows, write_samples
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")
@@ -222,5 +225,36 @@ def bench_a_cold_command(small_files: Path, place: Path, say: Callable[[str], No
     say(f"  --help {statistics.median(helps):.2f} s, --dry-run {statistics.median(plans):.2f} s")
 
 
-def spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+@pytest.mark.parametrize(("rows", "requests"), [(1, 96), (500, 16)])
+def bench_files_beside_the_container(
+    rows: int, requests: int, place: Path, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    """A folder of files beside a client that sends the same bodies to the container's server, as Batch Transform does."""
+    images = np.resize(read_images(MNIST / "test"), (20_000, 28, 28))
+    source = place / f"bodies-{rows}"
+    write_samples(images, source, rows_per_file=rows)
+    (tmp_path / "bodies").mkdir()
+    for path in sorted(source.iterdir())[:40]:
+        shutil.copy(path, tmp_path / "bodies")
+    over, over_exact, over_whole = [], [], []
+    with container_server(tmp_path) as url, contextlib.closing(Client()) as client:
+        for _ in range(TURNS):
+            # As many at a time as the server has workers for.
+            seconds = client.ask(url, tmp_path / "bodies", requests, machine.cores())
+            rate = requests * rows / seconds
+            exact = run(source, place / "out", "--exact")
+            for path in (tmp_path / "bodies").iterdir():
+                assert (place / "out" / f"{path.name}.out").read_bytes() == post(url, path.read_bytes())
+            over_exact.append(exact["images_per_second"] / rate)
+            started = time.perf_counter()
+            summary = run(source, place / "out")
+            over_whole.append(len(images) / (time.perf_counter() - started) / rate)
+            over.append(summary["images_per_second"] / rate)
+    say(
+        f"{len(images):,} images, {rows} a file, beside multi-model-server ({rate:,.0f} images/s): {spread(over, 0)} times"
+    )
+    say(f"  --exact {spread(over_exact, 0)} times; the whole command, start-up included, {spread(over_whole, 0)} times")
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
