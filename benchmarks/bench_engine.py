@@ -174,18 +174,26 @@ def forward_rate(executor: Executor) -> float:
     return batches * executor.batch_size / seconds
 
 
-def bench_small_files_beside_a_copy(small_files: Path, place: Path, say: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def bench_small_files_beside_a_copy(
+    where: str, small_files: Path, place: Path, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    source, folder, turns = small_files, place, TURNS
+    if where == "disk":
+        # One turn takes minutes there; what was deleted a moment ago would slow it down further.
+        source, folder, turns = tmp_path / "in", tmp_path, 1
+        shutil.copytree(small_files, source)
     ratios, rates = [], []
-    for _ in range(TURNS):
-        shutil.rmtree(place / "copy", ignore_errors=True)
-        copy = timed(lambda: subprocess.run(["cp", "-r", small_files, place / "copy"], check=True))
-        shutil.rmtree(place / "copy")
-        summary = run(small_files, place / "out")
+    for turn in range(turns):
+        copy = timed(lambda turn=turn: subprocess.run(["cp", "-r", source, folder / f"copy-{turn}"], check=True))
+        if where == "memory":
+            shutil.rmtree(folder / f"copy-{turn}")
+        summary = run(source, folder / "out")
         assert (summary["inputs"], summary["images"]) == (FILES, FILES)
         ratios.append(summary["seconds"] / copy)
         rates.append(summary["images_per_second"])
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in summary["stage_seconds"].items())
-    say(f"{FILES:,} one-image files: {statistics.median(rates):,.0f} images/s; workers' seconds: {stages}")
+    say(f"{FILES:,} one-image files, {where}: {statistics.median(rates):,.0f} images/s; workers' seconds: {stages}")
     say(f"  wall time, start-up apart / cp -r of the folder: {spread(ratios)}")
 
 

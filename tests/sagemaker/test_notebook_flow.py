@@ -25,6 +25,7 @@ from fastinfer.samples import write_samples
 from tests.conftest import csv
 from tests.sagemaker.cloud import REGION, USER_CREDENTIALS, Cloud
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT, write_channel
+from tests.sagemaker.training import parameter_server_port
 
 LABELS = [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 # So many of MNIST's images make ten epochs take seconds, and nine of the ten digits come out right.
@@ -384,7 +385,8 @@ def test_two_instances_train_with_a_parameter_server(
         hyperparameters={"epochs": 1},
         distribution={"parameter_server": {"enabled": True}},
     )
-    estimator.fit({name: f"s3://{sample_bucket}/mxnet/mnist/{name}" for name in ("train", "test")})
+    with parameter_server_port():
+        estimator.fit({name: f"s3://{sample_bucket}/mxnet/mnist/{name}" for name in ("train", "test")})
     shown = capsys.readouterr().out
     assert re.search(r"^algo-1 \| .*Epoch\[0\] Validation-accuracy=", shown, re.M)
     assert re.search(r"^algo-2 \| .*Epoch\[0\] Validation-accuracy=", shown, re.M)
