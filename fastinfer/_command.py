@@ -20,6 +20,7 @@ Any other exception is a defect of fastinfer and keeps its traceback.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import os
@@ -75,10 +76,10 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except FastinferError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return exit_code(error)
     except KeyboardInterrupt:
-        _say("interrupted")
+        say("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _drop_stdout()
@@ -88,9 +89,25 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
             raise
         # print() names no file: it is stdout that cannot take more.
         _drop_stdout()
-        _say(f"error: standard output cannot be written: {error.strerror}")
+        say(f"error: standard output cannot be written: {error.strerror}")
         return EXIT_CODES[OutputError]
     return EXIT_OK if code is None else code
+
+
+def count_or_auto(text: str) -> int | None:
+    """An option's type: ``auto``, which is None, or a number of at least 1."""
+    if text == "auto":
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected auto or a number of at least 1, found {text!r}")
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    """An option's type: digits."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
+    return int(text)
 
 
 def _drop_stdout() -> None:
@@ -101,7 +118,8 @@ def _drop_stdout() -> None:
         os.close(nowhere)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Prints words for people: on stderr, where that is there."""
     if sys.stderr is None:
         return
     # stderr may be gone as well; the exit code still tells.

@@ -43,7 +43,7 @@ def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and not isinstance(error, OutputError):
-            raise OutputError(f"cannot be written: {error.strerror or error}", path=str(path)) from error
+            raise unwritable(str(path), error) from error
         raise
 
 
@@ -61,4 +61,6 @@ def sync_folder(folder: str) -> None:
 
 def unwritable(path: str, error: OSError) -> OutputError:
     """The error for a place that the system does not let us write."""
-    return OutputError(f"cannot be written: {error.strerror}", path=path)
+    if isinstance(error, OutputError):
+        return error  # it tells the place already
+    return OutputError(f"cannot be written: {error.strerror or error}", path=path)

@@ -227,6 +227,11 @@ cdef class CsvParser:
         return [rows[index] for index in range(count)]
 
 
+cdef Py_ssize_t _text_bound(Py_ssize_t rows, Py_ssize_t per_row) noexcept nogil:
+    """The most bytes that rows are printed in. Of an array that fits in memory it does not overflow 64 bits."""
+    return rows * (per_row * <Py_ssize_t>kValueBound + 8)
+
+
 cdef object _format(FormatRows format_rows, object rows, Py_ssize_t brackets):
     """The text of `rows`, within `[` and `]` where brackets is 1."""
     cdef Py_buffer view
@@ -239,10 +244,7 @@ cdef object _format(FormatRows format_rows, object rows, Py_ssize_t brackets):
         if view.ndim != 2:
             raise ValueError(f"expected rows of values, not an array of {view.ndim} dimensions")
         count, per_row = view.shape[0], view.shape[1]
-        # Of an array that fits in memory, eight times the size does not overflow 64 bits.
-        text = PyBytes_FromStringAndSize(
-            NULL, view.len // <Py_ssize_t>sizeof(float) * <Py_ssize_t>kValueBound + count * 8 + 2 * brackets
-        )
+        text = PyBytes_FromStringAndSize(NULL, _text_bound(count, per_row) + 2 * brackets)
         out = PyBytes_AS_STRING(text)
         with nogil:
             if brackets:
@@ -277,7 +279,8 @@ def format_json_bodies(rows, list counts):
     cdef Py_buffer view
     cdef Py_ssize_t per_row, index, bodies = len(counts), total = 0
     cdef const Kernels* kernels = _chosen(None)
-    cdef size_t* rows_of = NULL  # of each body; then where its text ends
+    cdef size_t* rows_of = NULL  # of each body
+    cdef size_t* ends = NULL  # of each text
     cdef char* texts = NULL
     cdef char* end
     cdef const float* values
@@ -293,8 +296,9 @@ def format_json_bodies(rows, list counts):
         if total > view.shape[0]:
             raise ValueError("counts are more than the rows")
         rows_of = <size_t*>malloc((bodies + 1) * sizeof(size_t))
-        texts = <char*>malloc(total * (per_row * kValueBound + 8) + 2 * bodies + 1)
-        if rows_of == NULL or texts == NULL:
+        ends = <size_t*>malloc((bodies + 1) * sizeof(size_t))
+        texts = <char*>malloc(_text_bound(total, per_row) + 2 * bodies + 1)
+        if rows_of == NULL or ends == NULL or texts == NULL:
             raise MemoryError()
         for index in range(bodies):
             rows_of[index] = counts[index]
@@ -307,12 +311,11 @@ def format_json_bodies(rows, list counts):
                 end[0] = c"]"
                 end += 1
                 values += rows_of[index] * per_row
-                rows_of[index] = end - texts
-        return [
-            texts[rows_of[index - 1] if index else 0 : rows_of[index]] for index in range(bodies)
-        ]
+                ends[index] = end - texts
+        return [texts[ends[index - 1] if index else 0 : ends[index]] for index in range(bodies)]
     finally:
         free(rows_of)
+        free(ends)
         free(texts)
         PyBuffer_Release(&view)
 

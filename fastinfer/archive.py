@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ._files import make_folder
-from .errors import ModelError, OutputError, quote
+from ._files import make_folder, unwritable
+from .errors import ModelError, quote
 
 BYTES_LIMIT = 8 << 30
 MEMBERS_LIMIT = 100_000
@@ -93,7 +93,7 @@ def unpack(archive: Path, folder: Path) -> None:
                     file.write(piece)
             target.chmod(member.mode)
         except OSError as error:
-            raise OutputError(f"cannot be written: {error.strerror}", path=str(target)) from error
+            raise unwritable(str(target), error) from error
 
 
 def _unreadable(archive: Path, error: Exception) -> ModelError:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from ._files import sync_folder, unwritable
 from .errors import InputError
 from .inputs import Part, check_unchanged
+from .kernels import empty_input
 from .output_folder import OutputFolder
 
 COPY_BYTES = 1 << 20
@@ -29,7 +30,7 @@ class Assembly:
         self._parts = parts
         self._done: set[Part] = set()
         self._joined = 0  # parts that are in the file
-        self._temporary = folder.whole_path(parts[0].file)
+        self._temporary = folder.assembly_path(parts[0].file)
         self._target: BinaryIO | None = None
         self._separator = b"["
 
@@ -50,7 +51,7 @@ class Assembly:
                 return False
             check_unchanged(item)
             if self._separator == b"[":
-                raise InputError("there is no value in it", code="empty_input", path=item.path)
+                raise empty_input(item.path)
             self._finish()
         except OSError as error:
             self.drop()
@@ -68,6 +69,7 @@ class Assembly:
             with contextlib.suppress(OSError):
                 os.unlink(self._temporary)
             self._target = None
+        self._joined, self._separator = 0, b"["  # a part that is added later begins anew
 
     def _join(self, part: Part) -> None:
         if self._target is None:

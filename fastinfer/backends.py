@@ -1,7 +1,8 @@
 """Who carries the shards: threads of this process or processes, through joblib; or tasks of dask or ray, on many machines.
 
-Each backend is a context: entered, it is ready (graphs are bound, a cluster has answered) and gives a generator function;
-shards go in as workers become free, reports come out as shards end. All call the one :func:`fastinfer.worker.run_shard`.
+Each backend is a context. Entered, threads have their graphs bound and a cluster has answered (processes and a cluster's
+workers bind with their first shard). It gives a generator function: shards go in as workers become free, reports come out as
+shards end. All call the one :func:`fastinfer.worker.run_shard`.
 joblib has doors to dask and ray of its own, which are not used: through them a killed worker hangs or fails the whole run
 (distributed 2026.8, ray 2.60), while tasks of both are retried.
 """
@@ -29,12 +30,12 @@ SHARDS_A_WORKER = 2
 CONNECT_TIMEOUT_S = 10
 
 Reports = Generator[ShardReport, None, None]
-Carry = Callable[[Iterable[Shard]], Reports]
-Carrier = Callable[[Job, Optional[int], threading.Event, Optional[str]], AbstractContextManager[Carry]]
+RunShards = Callable[[Iterable[Shard]], Reports]
+Backend = Callable[[Job, Optional[int], threading.Event, Optional[str]], AbstractContextManager[RunShards]]
 
 
 @contextlib.contextmanager
-def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[Carry]:
+def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[RunShards]:
     """Runs shards on threads: one import of MXNet serves all, and the interpreter's lock is free in the heavy parts."""
     from joblib import Parallel, delayed
 
@@ -53,7 +54,7 @@ def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | No
                 running -= 1
                 idle.notify()
 
-    def carry(shards: Iterable[Shard]) -> Reports:
+    def run_shards(shards: Iterable[Shard]) -> Reports:
         try:
             tasks = (delayed(run)(shard) for shard in _until(stop, shards))
             parallel: Any = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
@@ -68,13 +69,13 @@ def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | No
 
     worker.prepare(job, workers).stop = stop
     try:
-        yield carry
+        yield run_shards
     finally:
         worker.release(job)
 
 
 @contextlib.contextmanager
-def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[Carry]:
+def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[RunShards]:
     """Runs shards on processes (loky: fresh ones, never forks of this one), for isolation.
 
     A process that dies takes its shard's unfinished files with it, nothing else: the shards that were under way are tried
@@ -82,7 +83,7 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
     """
     from joblib.externals.loky import get_reusable_executor
 
-    def carry(shards: Iterable[Shard]) -> Reports:
+    def run_shards(shards: Iterable[Shard]) -> Reports:
         stream = iter(_until(stop, shards))
         under_way: dict[int, Shard] = {}
         try:
@@ -104,11 +105,11 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
             raise
 
-    yield carry
+    yield run_shards
 
 
 @contextlib.contextmanager
-def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str | None) -> Iterator[Carry]:
+def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str | None) -> Iterator[RunShards]:
     """Runs shards as tasks of a dask cluster.
 
     Args:
@@ -121,7 +122,9 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
         ConfigError: dask is not installed, or the scheduler does not answer.
     """
     distributed, config = _import("distributed", "dask"), _import("dask.config", "dask")
-    here = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    # No dashboard; the scheduler's own page on a free port, not on the one that another cluster may have.
+    pages = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    here = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "scheduler_kwargs": pages}
     try:
         # Of a cluster of our own a task may kill two workers, not four as dask would have it: each death costs an import.
         with config.set({"distributed.scheduler.allowed-failures": 1}):
@@ -133,7 +136,7 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
         # The result of a task: unlike scattered data it is made again where the workers that held it have died.
         shared = client.submit(_same, job, key=f"fastinfer-{job.token}", pure=False)
 
-        def carry(shards: Iterable[Shard]) -> Reports:
+        def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
             done = distributed.as_completed()
             suspects: list[Shard] = []
@@ -163,11 +166,11 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
                 except distributed.scheduler.KilledWorker:
                     yield _report_death(shard)
 
-        yield carry
+        yield run_shards
 
 
 @contextlib.contextmanager
-def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | None) -> Iterator[Carry]:
+def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | None) -> Iterator[RunShards]:
     """Runs shards as tasks of a ray cluster.
 
     Args:
@@ -197,7 +200,7 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
         # One retry where the process that ran it died.
         task: Any = ray.remote(num_cpus=1, max_retries=1)(run_shard)
 
-        def carry(shards: Iterable[Shard]) -> Reports:
+        def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
             for shard in _fill(_until(stop, shards), slots, under_way):
                 if shard is not None:
@@ -210,13 +213,13 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
                 except ray.exceptions.WorkerCrashedError:
                     yield _report_death(shard)
 
-        yield carry
+        yield run_shards
     finally:
         if ours:
             ray.shutdown()
 
 
-CARRIERS: dict[str, Carrier] = {
+BACKENDS_BY_NAME: dict[str, Backend] = {
     "threads": on_threads,
     "processes": on_processes,
     "dask": on_dask,

@@ -1,4 +1,4 @@
-"""The run: chooses the batch size, plans, hands shards to joblib's workers, gathers their reports.
+"""The run: chooses the batch size, plans, hands shards to a backend, gathers their reports.
 
 Nothing here touches a record; that is :mod:`fastinfer.worker`.
 """
@@ -20,10 +20,10 @@ from typing import Any, Callable
 from . import machine
 from ._mxnet import INFERENCE_SETTINGS, SPEED_SETTINGS, load_mxnet
 from .assembly import Assembly
-from .backends import CARRIERS
+from .backends import BACKENDS_BY_NAME
 from .devices import open_contexts, parse_device
 from .errors import ConfigError, InputError, ModelError, OutputError, WorkerDied
-from .executor import ROWS_PER_EXACT_GRAPH, Executor, binding
+from .executor import ROWS_PER_EXACT_GRAPH, Executor
 from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, CsvOptions, InputFile, Part, cut_file, find_inputs
 from .invariance import CANDIDATES, find_batch_size, is_invariant, remembered
 from .model import Model
@@ -45,8 +45,9 @@ class Summary:
         rejected: records and whole files that were put aside, by this run or by earlier ones whose outputs stand.
         bytes_read: size of the inputs transformed.
         seconds: wall time of the run without the start.
-        startup_seconds: importing MXNet, choosing the batch size, getting the workers ready.
-        peak_memory_bytes: largest resident size of this process so far.
+        startup_seconds: importing MXNet, choosing the batch size, getting the workers ready (processes have the rest of
+            their start in ``seconds``).
+        peak_memory_bytes: largest resident size so far of this process, or of one of its children that have ended.
         batch_size: rows of one forward pass.
         invariant: whether a row's bytes are a function of the row alone.
         workers: how many.
@@ -110,8 +111,7 @@ def transform(
     mxnet = _load(options)
     devices = parse_device(options.device)
     contexts = open_contexts(devices)
-    with binding:
-        batch_size, row_wise, invariant = choose_batch_size(mxnet, model, contexts[0], options)
+    batch_size, row_wise, invariant = choose_batch_size(mxnet, model, contexts[0], options)
     workers = options.workers or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     folder = OutputFolder(output, durable=options.durable)
     csv = CsvOptions(options.comment, options.missing, options.skip_header)
@@ -142,10 +142,10 @@ def transform(
         depends_on=record["depends_on"],
         parent=os.getpid() if options.backend == "processes" else None,
     )
-    start_backend = CARRIERS[options.backend]
+    start_backend = BACKENDS_BY_NAME[options.backend]
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.open_run(record, overwrite=options.overwrite))
-        carry = stack.enter_context(
+        run_shards = stack.enter_context(
             start_backend(job, options.workers if options.address else workers, stop, options.address)
         )
         summary = Summary(rejected=folder.rejected, batch_size=batch_size, invariant=invariant, workers=workers)
@@ -153,7 +153,7 @@ def transform(
         ready = time.perf_counter()
         summary.startup_seconds = ready - started
         shards = plan_shards(run.unfinished(itertools.chain([first], inputs)), workers)
-        with contextlib.closing(carry(shards)) as reports:
+        with contextlib.closing(run_shards(shards)) as reports:
             for report in reports:
                 run.gather(report)
                 if progress is not None:
@@ -242,8 +242,9 @@ class _Run:
 
     def close(self) -> None:
         """Leaves no large output half put together: its parts stand for a later run."""
-        for assembly in self.assemblies.values():
-            assembly.drop()
+        with self.lock:
+            for assembly in self.assemblies.values():
+                assembly.drop()
 
     def _cut(self, file: InputFile) -> list[Part]:
         row_values = self.job.model.row_values
@@ -314,7 +315,8 @@ def _line_bytes(options: Options, model: Model, workers: int, batch_size: int) -
 def choose_batch_size(mxnet: Any, model: Model, context: Any, options: Options) -> tuple[int, bool, bool]:
     """The batch size, whether the graph is row-wise, and whether a row's bits depend on the row alone.
 
-    It binds graphs: to be called under :data:`fastinfer.executor.binding`.
+    Raises:
+        ModelError: at the size that was asked for it does not give a row for each record; or it cannot be bound.
     """
 
     def bind(batch_size: int) -> Executor:

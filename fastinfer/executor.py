@@ -12,10 +12,11 @@ import contextlib
 import ctypes
 import io
 import json
+import queue
 import threading
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from ._mxnet import first_line, ndarray_memory
 from .devices import open_contexts
 from .errors import ModelError
 from .model import Model
+
+T = TypeVar("T")
 
 # MXNet 1.9 aborts the process where two threads bind at the same time: whoever binds holds this.
 binding = threading.RLock()
@@ -49,6 +52,10 @@ class Executor:
 
     def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
         self.batch_size = batch_size
+        with binding:
+            self._bind(mxnet, model, context, batch_size, row_wise)
+
+    def _bind(self, mxnet: Any, model: Model, context: Any, batch_size: int, row_wise: bool) -> None:
         try:
             symbol = mxnet.sym.load_json(model.symbol)
             arguments, auxiliary = _split_params(mxnet.nd.load_frombuffer(model.params))
@@ -84,12 +91,15 @@ class Executor:
 
         Returns:
             float32 array of shape (batch_size, prod(output_shape)), a copy of its own.
+
+        Raises:
+            mxnet.base.MXNetError: an operator fails.
         """
         if self._device_data is not None:
             self._data.copyto(self._device_data)
         predictions = np.empty(self._predictions_shape, np.float32)
         # What mxnet's Executor.forward() and NDArray.asnumpy() come to, less 20 us of Python that the interpreter's lock is
-        # held for: of that, the workers of sixteen cores would wait for each other.
+        # held for (benchmarks/bench_forward.py): for that, the workers of many cores would wait for each other.
         self._check_call(self._library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
         self._check_call(
             self._library.MXNDArraySyncCopyToCPU(
@@ -97,6 +107,24 @@ class Executor:
             )
         )
         return predictions
+
+
+class Pool(Generic[T]):
+    """Things that one thread uses at a time, such as bound graphs."""
+
+    def __init__(self, things: Iterable[T]) -> None:
+        self._idle: queue.SimpleQueue[T] = queue.SimpleQueue()
+        for thing in things:
+            self._idle.put(thing)
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[T]:
+        """One that no one else uses meanwhile; waits for it."""
+        thing = self._idle.get()
+        try:
+            yield thing
+        finally:
+            self._idle.put(thing)
 
 
 def bind_executors(
@@ -113,11 +141,10 @@ def bind_executors(
         row_wise: whether each row is computed as at batch size 1.
     """
     contexts = open_contexts(devices)
-    with binding:
-        return [
-            Executor(mxnet, model, contexts[number % len(contexts)], batch_size, row_wise=row_wise)
-            for number in range(count)
-        ]
+    return [
+        Executor(mxnet, model, contexts[number % len(contexts)], batch_size, row_wise=row_wise)
+        for number in range(count)
+    ]
 
 
 def repeat_rows(symbol: str, data_name: str, copies: int) -> str:

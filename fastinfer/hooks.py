@@ -54,7 +54,6 @@ HOOKS = ("model_fn", "transform_fn", *STAGES, "pre_model_fn", "model_warmup_fn")
 TEXT_TYPES = (CSV, JSON)
 
 # What each kind of model takes and gives by default.
-MODULE_TYPES = (JSON, CSV, NPY)
 BLOCK_TYPES = (JSON, NPY)
 
 # Code folders of the handlers made so far: the names of their modules are taken anew by the next handler.
@@ -286,15 +285,14 @@ def _transform_of(
             code="bad_program",
             path=str(file),
         )
+    _call(hooks.get("pre_model_fn"), "pre_model_fn", file, str(model_dir))
     if not {"model_fn", "model_warmup_fn", "transform_fn", "input_fn", "predict_fn"} & hooks.keys():
-        _call(hooks.get("pre_model_fn"), "pre_model_fn", file, str(model_dir))
         return _with_predictor(make_predictor(), hooks.get("output_fn", _default_output))
 
-    _call(hooks.get("pre_model_fn"), "pre_model_fn", file, str(model_dir))
     model_fn = hooks.get("model_fn")
     model = _call(model_fn, "model_fn", file, str(model_dir)) if model_fn else _load_module(model_dir)
     # A transform_fn takes a model of any kind.
-    is_module = "transform_fn" not in hooks and _kind(model, file) == "module"
+    is_module = "transform_fn" not in hooks and _is_module(model, file)
     _call(hooks.get("model_warmup_fn"), "model_warmup_fn", file, str(model_dir), model)
 
     if "transform_fn" in hooks:
@@ -324,13 +322,13 @@ def _call(hook: Any, name: str, file: Path, *arguments: Any) -> Any:
         raise _failed(error, f"{name} failed", file) from error
 
 
-def _kind(model: Any, file: Path) -> str:
-    """``module`` or ``block``, by what the container tells which defaults a model has."""
+def _is_module(model: Any, file: Path) -> bool:
+    """Whether a model is a Module, not a Gluon block: so the container tells which defaults it has."""
     mxnet = load_mxnet()
     if isinstance(model, mxnet.mod.BaseModule):
-        return "module"
+        return True
     if isinstance(model, mxnet.gluon.block.Block):
-        return "block"
+        return False
     raise ModelError(
         f"model_fn gives neither a Module nor a Gluon block, but {type(model).__name__}",
         code="bad_program",

@@ -14,6 +14,7 @@ what is refused stands in docs/kernels.md. The instruction set is chosen at impo
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,8 +104,8 @@ def parse_csv(
         path: what an error calls the input.
 
     Raises:
-        InputError: `expected_number`, `empty_cell`, `unequal_line`, `output_full` (more values than `out` holds),
-            `partial_row`, `empty_input` (no value at all); with line and column.
+        InputError: `expected_number`, `empty_cell`, `unequal_line`, `output_full` (more values than `out` holds), with line
+            and column; `partial_row`, with the last line; `empty_input` (no value at all).
         ValueError: `out` is not a C-contiguous float32 array with at least one row.
     """
     shape, memory = float32_memory(out)
@@ -120,17 +121,11 @@ def parse_csv(
     finally:
         parser.release()
     if written == 0:
-        raise InputError("there is no value in it", code="empty_input", path=path)
-    values_per_row = 1
-    for length in shape[1:]:
-        values_per_row *= length
+        raise empty_input(path)
+    values_per_row = math.prod(shape[1:])
     if written % values_per_row:
-        raise InputError(
-            f"expected a multiple of {values_per_row} values, found {written}",
-            code="partial_row",
-            path=path,
-            line=_line_of(memoryview(buffer).cast("B"), parser.position)[0],
-        )
+        line = _line_of(memoryview(buffer).cast("B"), parser.position)[0]
+        raise partial_row(written, values_per_row, path=path, line=line)
     return written // values_per_row
 
 
@@ -169,6 +164,25 @@ def float32_memory(array: Any) -> tuple[tuple[int, ...], Any]:
         except (TypeError, BufferError) as error:
             raise ValueError(f"expected a float32 array, not {type(array).__name__}") from error
     return tuple(array.shape), ndarray_memory(array)
+
+
+def empty_input(path: str | None) -> InputError:
+    """The error for a body without a value."""
+    return InputError("there is no value in it", code="empty_input", path=path)
+
+
+def partial_row(
+    values: int, row_values: int, *, path: str | None, line: int | None, in_a_line: int = 0, hint: str | None = None
+) -> InputError:
+    """The error for a body whose values are no whole number of rows; ``in_a_line`` of them each, where that is known."""
+    found = f"{values:,}, {in_a_line:,} in a line" if in_a_line else f"{values:,}"
+    return InputError(
+        f"expected a multiple of {row_values:,} values, found {found}",
+        code="partial_row",
+        path=path,
+        line=line,
+        hint=hint,
+    )
 
 
 def csv_error(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,10 +59,7 @@ class Model:
     @property
     def row_values(self) -> int:
         """Values in one record."""
-        count = 1
-        for size in self.row_shape:
-            count *= size
-        return count
+        return math.prod(self.row_shape)
 
     @property
     def digest(self) -> str:

@@ -165,7 +165,7 @@ class OutputFolder:
         folder, digest = self._digest(part.file)
         return f"{folder}/{PART_PREFIX}{digest}.{part.start}-{part.stop}"
 
-    def whole_path(self, item: InputFile) -> str:
+    def assembly_path(self, item: InputFile) -> str:
         """Where the parts of an output are put together."""
         folder, digest = self._digest(item)
         return f"{folder}/{TEMPORARY_PREFIX}{digest}"

@@ -20,7 +20,7 @@ from .output_folder import TEMPORARY_PREFIX, OutputFolder
 
 # What an unfinished output holds in memory before it goes to its temporary file.
 BUFFER_BYTES = 1 << 20
-# Finished outputs wait for others until they are so large together; one that is larger is written as it is, uncopied.
+# Finished outputs wait for others until they have so many bytes together: more than that would only be copied to be joined.
 GROUP_BYTES = 256 << 10
 
 

@@ -17,10 +17,11 @@ from .inputs import InputFile, Part
 SHARD_FILES = 4096
 SHARD_BYTES = 64 << 20
 # A file of this size or more is cut into parts: so many, that workers come to its end together, but none so small that what
-# it costs beside its rows (a file of its own) would be felt, nor so large that a killed run would do much again.
+# it costs beside its rows (a file of its own) would be felt, nor so large that a killed run would do much again
+# (benchmarks/bench_engine.py).
 LARGE_FILE_BYTES = 16 << 20
 PARTS = 64
-PART_BYTES = 2 << 20, 16 << 20
+PART_BYTES_LEAST, PART_BYTES_MOST = 2 << 20, 16 << 20
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,7 @@ class Shard:
 
 def part_bytes(file_bytes: int) -> int:
     """How large the parts of a large file are: a function of its size alone, so that a later run cuts it alike."""
-    least, most = PART_BYTES
-    return min(max(file_bytes // PARTS, least), most)
+    return min(max(file_bytes // PARTS, PART_BYTES_LEAST), PART_BYTES_MOST)
 
 
 def plan_shards(inputs: Iterable[InputFile | list[Part]], workers: int) -> Iterator[Shard]:
@@ -64,7 +64,7 @@ def plan_shards(inputs: Iterable[InputFile | list[Part]], workers: int) -> Itera
             while first < len(item):
                 # Several at a time, as a shard's last batch is partly filled; fewer towards the end, so that all workers
                 # come to it together.
-                bytes_each = max(1, item[first].stop - item[first].start)
+                bytes_each = item[first].stop - item[first].start
                 count = max(1, min(SHARD_BYTES // bytes_each, -(-(len(item) - first) // (2 * workers))))
                 yield Shard(next(numbers), item[first : first + count])
                 first += count

@@ -2,7 +2,7 @@
 
 What is decoded and encoded, and how, are the container's rules for a saved Module, without its server: CSV counts by its
 total and takes the model's shape; JSON and NPY keep the shape that they have. Three things are refused that the container
-takes: JSON's ``null`` (it becomes NaN there), numbers in JSON strings, and pickled, complex or cut NPY.
+takes: JSON's ``null`` (it becomes NaN there), numbers in JSON strings, and pickled, complex or over-long NPY.
 
 >>> from fastinfer import Predictor
 >>> predictor = Predictor("model.tar.gz")  # doctest: +SKIP
@@ -12,14 +12,13 @@ takes: JSON's ``null`` (it becomes NaN there), numbers in JSON strings, and pick
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
+import math
 import os
-import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ from .devices import open_contexts, parse_device
 from .encode import encode_json
 from .engine import choose_batch_size
 from .errors import InputError, ModelError, quote
-from .executor import Executor, binding
+from .executor import Pool, bind_executors
 from .kernels import format_csv, parse_csv
 from .model import Model, find_model, load_model
 from .options import Options
@@ -76,12 +75,11 @@ class Predictor:
         options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads)
         self.model = model if isinstance(model, Model) else load_model(find_model(model)[0])
         mxnet = load_mxnet(INFERENCE_SETTINGS)
-        self._contexts = open_contexts(parse_device(options.device))
+        self._devices = parse_device(options.device)
         self._threads = threads
-        with binding:
-            self.batch_size, self._row_wise, self._invariant = choose_batch_size(
-                mxnet, self.model, self._contexts[0], options
-            )
+        self.batch_size, self._row_wise, self._invariant = choose_batch_size(
+            mxnet, self.model, open_contexts(self._devices)[0], options
+        )
         self._graphs = self._bind(self.model)
         self.output_shape = self._graphs.output_shape
         self._flattens = _flattens(self.model)
@@ -113,9 +111,9 @@ class Predictor:
             float32 array, C-contiguous, of shape (rows, ...): of CSV always the model's, of JSON and NPY as in the body.
 
         Raises:
-            InputError: ``unsupported_content_type``; ``empty_input``; of CSV ``expected_number``, ``empty_cell``,
-                ``unequal_line``, ``partial_row``, with line and column; ``bad_json``; ``bad_npy``; ``bad_values`` where
-                something else than numbers, or no rectangle of them, stands in JSON or NPY.
+            InputError: ``unsupported_content_type``; ``empty_input``; of CSV ``expected_number``, ``empty_cell`` and
+                ``unequal_line``, with line and column, and ``partial_row``; ``bad_json``; ``bad_npy``; ``bad_shape`` for a
+                single value; ``bad_values`` where something else than numbers, or no rectangle of them, stands in JSON or NPY.
         """
         return decode_rows(body, content_type, self.model.row_shape)
 
@@ -158,14 +156,10 @@ class Predictor:
         """Whether rows of this shape run on the graph of the model's own shape, and can share a batch with its rows."""
         if row_shape == self.model.row_shape:
             return True
-        values = 1
-        for size in row_shape:
-            values *= size
-        return self._flattens and len(row_shape) > 0 and values == self.model.row_values
+        return self._flattens and len(row_shape) > 0 and math.prod(row_shape) == self.model.row_values
 
     def _bind(self, model: Model) -> _Graphs:
-        with binding:
-            return _Graphs(model, self._contexts, self._threads, self.batch_size, row_wise=self._row_wise)
+        return _Graphs(model, self._devices, self._threads, self.batch_size, row_wise=self._row_wise)
 
     def _other(self, row_shape: tuple[int, ...]) -> _Graphs:
         """Graphs for rows of another shape, as the container's Module is bound anew for them."""
@@ -186,31 +180,23 @@ class Predictor:
 
 
 class _Graphs:
-    """A model's bound graphs, each lent to one thread at a time. To be made under the lock of all binding.
+    """A model's bound graphs, each used by one thread at a time.
 
     Where each row is computed as at batch size 1, a graph of one row stands beside the larger one: it takes 1.8 times as
     long for a row as the graph of eight, when that is full (benchmarks/bench_forward.py), so up to half a batch it is faster.
     """
 
-    def __init__(self, model: Model, contexts: Sequence[Any], count: int, batch_size: int, *, row_wise: bool) -> None:
+    def __init__(
+        self, model: Model, devices: Sequence[tuple[str, int]], count: int, batch_size: int, *, row_wise: bool
+    ) -> None:
         mxnet = load_mxnet(INFERENCE_SETTINGS)
-        self._idle: queue.SimpleQueue[tuple[Executor, Executor]] = queue.SimpleQueue()
-        for number in range(count):
-            context = contexts[number % len(contexts)]
-            large = Executor(mxnet, model, context, batch_size, row_wise=row_wise)
-            if not large.gives_a_row_each:
-                raise ModelError(f"at batch size {batch_size} it does not give a row for each record", path=model.path)
-            small = Executor(mxnet, model, context, 1) if row_wise and batch_size > 1 else large
-            self.output_shape = large.output_shape
-            self._idle.put((small, large))
-
-    @contextlib.contextmanager
-    def _lend(self) -> Iterator[tuple[Executor, Executor]]:
-        executors = self._idle.get()
-        try:
-            yield executors
-        finally:
-            self._idle.put(executors)
+        large = small = bind_executors(mxnet, model, devices, count, batch_size, row_wise=row_wise)
+        if not large[0].gives_a_row_each:
+            raise ModelError(f"at batch size {batch_size} it does not give a row for each record", path=model.path)
+        if row_wise and batch_size > 1:
+            small = bind_executors(mxnet, model, devices, count, 1, row_wise=False)
+        self.output_shape = large[0].output_shape
+        self._pairs = Pool(zip(small, large))
 
     def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[np.float32]:
         """Predictions of rows, (rows, values) to (rows, *output_shape).
@@ -224,7 +210,7 @@ class _Graphs:
         """
         count, first = len(rows), 0
         parts = []
-        with self._lend() as (small, large):
+        with self._pairs.lend() as (small, large):
             while first < count:
                 executor = small if count - first <= large.batch_size // 2 else large
                 part = rows[first : first + executor.batch_size]
@@ -294,9 +280,7 @@ def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_T
 
 
 def _decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    row_values = 1
-    for size in row_shape:
-        row_values *= size
+    row_values = math.prod(row_shape)
     # A value takes two bytes at least, with what follows it. Memory that no value comes to is never touched.
     most = (len(content) + 1) // 2
     out = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
@@ -344,9 +328,7 @@ def _decode_npy(content: bytes) -> NDArray[Any]:
         raise InputError("is not an NPY array of version 1.0 or 2.0", code="bad_npy") from error
     if kind.kind not in "biuf":
         raise InputError(f"expected numbers, found an array of {kind}", code="bad_values")
-    count = 1
-    for size in shape:
-        count *= size
+    count = math.prod(shape)
     found = len(content) - stream.tell()
     # Before any memory is taken: the header is the sender's word.
     if found != count * kind.itemsize:

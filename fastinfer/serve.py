@@ -30,10 +30,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import machine
-from ._command import EXIT_INTERRUPTED, EXIT_OK, run_command
+from ._command import EXIT_INTERRUPTED, EXIT_OK, count_or_auto, run_command, say, whole_number
 from .errors import ConfigError, FastinferError, InputError, quote
-from .model import find_model
-from .transform import _count, _whole_number
+from .model import SHIPPED_MODEL, find_model
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -83,7 +82,8 @@ class Settings(NamedTuple):
     """What the command line says.
 
     Attributes:
-        model, program, exact, batch_size, device: see :func:`fastinfer.hooks.load_handler`.
+        model, origin: the model, and where its name came from.
+        program, exact, batch_size, device: see :func:`fastinfer.hooks.load_handler`.
         host, port: where to listen; port 0 takes a free one.
         workers: threads that compute.
         max_delay_s: how long a request may be held back for others to share its batch, while another batch runs.
@@ -456,9 +456,7 @@ class Server:
                 return _text(408, f"the body did not come within {BODY_TIMEOUT_S:.0f} s")
             except ConnectionError:
                 return _text(400, "the connection was lost")  # no one hears it
-            except Exception as error:
-                if getattr(error, "status", None) != 413:
-                    raise
+            except web.HTTPRequestEntityTooLarge:
                 return _text(413, f"the body has more than {limit:,} bytes")
             accept = ",".join(request.headers.getall("Accept", ())) or None
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -518,7 +516,7 @@ async def _serve(settings: Settings) -> int:
         if workers.loaded.done():
             handler = workers.loaded.result()
             if not settings.quiet:
-                _say(_describe(settings, handler, listening, time.monotonic() - started))
+                say(_describe(settings, handler, listening, time.monotonic() - started))
         code = await signalled
         ends_at = time.monotonic() + settings.grace_s
         lost = await _drain(server, runner, ends_at)
@@ -528,7 +526,7 @@ async def _serve(settings: Settings) -> int:
     if not settings.quiet:
         images = f", {workers.images:,} images" if workers.images else ""
         unanswered = f", {lost:,} left unanswered" if lost else ""
-        _say(f"stopped: {server.requests:,} requests answered{images}{unanswered}")
+        say(f"stopped: {server.requests:,} requests answered{images}{unanswered}")
     if not ended:
         # A thread is in the midst of a hook, or of loading; it has no way to be called off.
         sys.stderr.flush()
@@ -612,7 +610,7 @@ def find_served_model(model: str | None) -> tuple[Path, str]:
     """The model to serve and where its name came from: as for every command, and SageMaker's own folder before the one
     that fastinfer ships."""
     path, origin = find_model(model)
-    if not origin.startswith(("--", "$")):
+    if path is SHIPPED_MODEL:
         base, named = os.environ.get(BASE_VARIABLE), f"${BASE_VARIABLE}"
         folder = Path(base or DEFAULT_BASE, "model")
         if folder.is_dir():
@@ -626,20 +624,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _port(text: str) -> int:
-    number = _whole_number(text)
+    number = whole_number(text)
     if number > 65535:
         raise argparse.ArgumentTypeError(f"expected a port of at most 65535, found {text!r}")
     return number
 
 
 def _payload_mb(text: str) -> int:
-    number = _whole_number(text)
+    number = whole_number(text)
     if not 1 <= number <= PAYLOAD_MB_LIMIT:
         raise argparse.ArgumentTypeError(f"expected 1 to {PAYLOAD_MB_LIMIT} MB, found {text!r}")
     return number
 
 
-def _seconds(text: str) -> float:
+def _duration(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
@@ -684,17 +682,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--batch-size",
-        type=_count,
+        type=count_or_auto,
         metavar="auto|N",
         help="rows of one forward pass (default auto: a size at which a row's bytes depend on the row alone)",
     )
     parser.add_argument(
-        "--workers", type=_count, metavar="auto|N", help="threads that compute (default auto: one a core)"
+        "--workers", type=count_or_auto, metavar="auto|N", help="threads that compute (default auto: one a core)"
     )
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
     parser.add_argument(
         "--max-delay-ms",
-        type=_seconds,
+        type=_duration,
         default=1.0,
         metavar="MS",
         help="how long a request may be held back to share a batch while another batch runs (default 1; 0: not at all)",
@@ -707,7 +705,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--grace-s",
-        type=_seconds,
+        type=_duration,
         default=8.0,
         metavar="S",
         help="how long requests under way may take at the end (default 8: docker stop kills after 10)",
@@ -769,11 +767,6 @@ def _run(argv: Sequence[str] | None) -> int:
             hint="pip install 'fastinfer[serve]'",
         ) from error
     return asyncio.run(_serve(settings))
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:  # closed by whoever started us
-        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ._command import run_command
+from ._command import count_or_auto, run_command, say, whole_number
 from .inputs import find_inputs
 from .model import Model, find_model, load_model
-from .options import Options, circumstances, reading
+from .options import BACKENDS, ON_ERROR, Options, circumstances, reading
 from .output_folder import REJECTS, OutputFolder
 
 if TYPE_CHECKING:
@@ -36,21 +36,6 @@ something; 3 the model cannot be used; 4 an output cannot be written; 5 a worker
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     return run_command(_transform, argv)
-
-
-def _count(text: str) -> int | None:
-    """``auto``, or a number of at least 1."""
-    if text == "auto":
-        return None
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected auto or a number of at least 1, found {text!r}")
-    return int(text)
-
-
-def _whole_number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
-    return int(text)
 
 
 def _size(text: str) -> int:
@@ -83,12 +68,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--batch-size",
-        type=_count,
+        type=count_or_auto,
         metavar="auto|N",
         help="rows of one forward pass (default auto: a size at which a row's bytes depend on the row alone)",
     )
     parser.add_argument(
-        "--workers", type=_count, metavar="auto|N", help="threads, each with its own graph (default auto: one a core)"
+        "--workers",
+        type=count_or_auto,
+        metavar="auto|N",
+        help="threads, each with its own graph (default auto: one a core)",
     )
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
     parser.add_argument("--comment", metavar="CHAR", help="skip from this character to the end of its line")
@@ -97,14 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="make outputs anew that are there already")
     parser.add_argument(
         "--on-error",
-        choices=["stop", "quarantine"],
+        choices=ON_ERROR,
         default="stop",
         help="at a bad record: stop (default), or put it aside in OUT/_rejects.jsonl and go on, null in its place",
     )
-    parser.add_argument("--max-errors", type=_whole_number, metavar="N", help="stop when more records are put aside")
+    parser.add_argument("--max-errors", type=whole_number, metavar="N", help="stop when more records are put aside")
     parser.add_argument(
         "--backend",
-        choices=["threads", "processes", "dask", "ray"],
+        choices=BACKENDS,
         default="threads",
         help="what workers are: threads (default); processes, for isolation: one that dies is replaced; or tasks of dask "
         "or ray, on all machines that see IN and OUT under the same paths",
@@ -155,7 +143,7 @@ def _transform(argv: Sequence[str] | None) -> int:
     path, origin = find_model(arguments.model)
     model = load_model(path)
     if arguments.model is None and not arguments.quiet:
-        _say(f"model: {path} ({origin})")
+        say(f"model: {path} ({origin})")
     if arguments.dry_run:
         return _dry_run(arguments, model, options)
 
@@ -166,12 +154,12 @@ def _transform(argv: Sequence[str] | None) -> int:
         summary = transform(model, arguments.input, arguments.output, options, progress=progress.add)
     if not arguments.quiet:
         if not summary.invariant:
-            _say(f"warning: at batch size {summary.batch_size} a row's last bits depend on its place in the batch")
+            say(f"warning: at batch size {summary.batch_size} a row's last bits depend on its place in the batch")
         if summary.rejected:
-            _say(f"put aside: {os.path.join(arguments.output, REJECTS)}")
+            say(f"put aside: {os.path.join(arguments.output, REJECTS)}")
         if arguments.profile:
-            _say(describe_stages(summary))
-        _say(describe(summary))
+            say(describe_stages(summary))
+        say(describe(summary))
     if arguments.json:
         print(json.dumps(summary.as_dict()))
     return 1 if summary.rejected else 0
@@ -212,7 +200,7 @@ def _dry_run(arguments: argparse.Namespace, model: Model, options: Options) -> i
     if arguments.json:
         print(json.dumps({"inputs": todo, "skipped": skipped, "bytes": size, "model": model.path}))
     elif not arguments.quiet:
-        _say(f"would transform {todo:,} inputs ({size:,} bytes) into {arguments.output}; {skipped:,} finished before")
+        say(f"would transform {todo:,} inputs ({size:,} bytes) into {arguments.output}; {skipped:,} finished before")
     return 0
 
 
@@ -242,11 +230,6 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._shown:
             self._bar.close()
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:  # closed by whoever started us
-        print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 from ._mxnet import INFERENCE_SETTINGS, load_mxnet
 from .encode import encode_json, encode_json_bodies
 from .errors import FastinferError, InputError
-from .executor import Executor, bind_executors
+from .executor import Executor, Pool, bind_executors
 from .inputs import (
     BYTE_ORDER_MARK,
     CHUNK_BYTES,
@@ -33,7 +32,7 @@ from .inputs import (
     read_chunks,
     read_groups,
 )
-from .kernels import CODES, CsvParser, count_lines, csv_error, find_line_start
+from .kernels import CODES, CsvParser, count_lines, csv_error, empty_input, find_line_start, partial_row
 from .model import Model
 from .options import check_machine
 from .output_folder import OutputFolder, Reject
@@ -120,7 +119,7 @@ class Stopped(Exception):
     """The run is to end early; the file at hand is left for the next one."""
 
 
-class Desk(NamedTuple):
+class Workspace(NamedTuple):
     """What one worker needs for itself, shard after shard.
 
     Attributes:
@@ -133,7 +132,7 @@ class Desk(NamedTuple):
 
 
 class Runtime:
-    """What the workers of one process share: desks, and the word to stop.
+    """What the workers of one process share: workspaces, and the word to stop.
 
     Args:
         job: the job.
@@ -144,21 +143,11 @@ class Runtime:
         mxnet = load_mxnet(job.settings)
         if job.depends_on is not None:
             check_machine(job.depends_on, mxnet.__version__)
-        self._desks: queue.SimpleQueue[Desk] = queue.SimpleQueue()
-        for executor in bind_executors(mxnet, job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise):
-            self._desks.put(Desk(executor, (bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES))))
+        executors = bind_executors(mxnet, job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise)
+        self.workspaces = Pool(
+            Workspace(executor, (bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES))) for executor in executors
+        )
         self.stop = threading.Event()
-
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Desk]:
-        """A desk that no one else uses meanwhile; waits for one."""
-        desk = self._desks.get()
-        try:
-            yield desk
-        finally:
-            for buffer in desk.buffers:
-                del buffer[CHUNK_BYTES:]  # what a long line has made it grow
-            self._desks.put(desk)
 
 
 # The runtime of the one job that this process works on, by the job's token.
@@ -187,8 +176,12 @@ def run_shard(shard: Shard, job: Job) -> ShardReport:
         runtime = prepare(job)
     except FastinferError as error:
         return ShardReport(shard.number, error=error)
-    with runtime.lend() as desk:
-        return _ShardRun(shard, job, desk, runtime.stop).run()
+    with runtime.workspaces.lend() as workspace:
+        try:
+            return _ShardRun(shard, job, workspace, runtime.stop).run()
+        finally:
+            for buffer in workspace.buffers:
+                del buffer[CHUNK_BYTES:]  # what a long line has made it grow
 
 
 class _Segment(NamedTuple):
@@ -210,10 +203,10 @@ class _Files(NamedTuple):
 
 
 class _ShardRun:
-    def __init__(self, shard: Shard, job: Job, desk: Desk, stop: threading.Event) -> None:
+    def __init__(self, shard: Shard, job: Job, workspace: Workspace, stop: threading.Event) -> None:
         self.shard = shard
         self.job = job
-        self.executor, self.buffers = desk
+        self.executor, self.buffers = workspace
         self.stop = stop
         self.report = ShardReport(shard.number)
         self.seconds = self.report.seconds
@@ -231,7 +224,7 @@ class _ShardRun:
     def run(self) -> ShardReport:
         try:
             groups = read_groups(self.shard.items, self.buffers)
-            # Parts of a large file, and a file alone, are read by those who parse them.
+            # Parts come unread, and behind a file alone there is no other.
             ahead = len(self.shard.items) > 1 and not isinstance(self.shard.items[0], Part)
             with contextlib.closing(read_ahead(groups) if ahead else groups) as items:
                 for item in self._on_clock("read", items):
@@ -338,14 +331,14 @@ class _ShardRun:
                     parser.release()
             columns = parser.columns
         if values == rejected == 0 and output.part is None:
-            raise InputError("there is no value in it", code="empty_input", path=output.file.path)
+            raise empty_input(output.file.path)
         if values % self.row_values:
-            in_a_line = columns or parser.cells
-            raise InputError(
-                f"expected a multiple of {self.row_values} values, found {values:,}, {in_a_line:,} in a line",
-                code="partial_row",
+            raise partial_row(
+                values,
+                self.row_values,
                 path=output.file.path,
                 line=1,
+                in_a_line=columns or parser.cells,
                 hint=f"the model takes records of shape {self.job.model.row_shape}",
             )
 

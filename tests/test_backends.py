@@ -19,13 +19,13 @@ from fastinfer.engine import transform
 from fastinfer.errors import ConfigError, WorkerDied
 from fastinfer.inputs import CsvOptions, InputFile, find_inputs
 from fastinfer.model import SHIPPED_MODEL, load_model
-from fastinfer.options import Options
+from fastinfer.options import BACKENDS, Options
 from fastinfer.output_folder import OutputFolder
 from fastinfer.plan import Shard
 from fastinfer.worker import Job, ShardReport, run_shard
 from tests.conftest import csv, read_tree
 
-CARRIERS = ["processes", "dask", "ray"]
+OTHERS = ["processes", "dask", "ray"]
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-@pytest.mark.parametrize("backend", CARRIERS)
+@pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize("exact", [True, False])
 def test_every_backend_gives_the_bytes_of_threads(
     backend: str, exact: bool, mlp: Path, digits: np.ndarray, tmp_path: Path
@@ -120,7 +120,7 @@ def kill_on(shard: Shard, job: Job) -> ShardReport:
     return run_shard(shard, job)
 
 
-@pytest.mark.parametrize("backend", CARRIERS)
+@pytest.mark.parametrize("backend", OTHERS)
 def test_a_worker_that_dies_is_replaced_and_what_kills_again_is_set_aside(
     backend: str, linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,12 +133,16 @@ def test_a_worker_that_dies_is_replaced_and_what_kills_again_is_set_aside(
     folder = OutputFolder(str(output))
     job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder)
     shards = [Shard(number, [item]) for number, item in enumerate(find_inputs(str(source)))]
-    start = backends.CARRIERS[backend]
-    with folder.open_run({"depends_on": {}}, overwrite=False), start(job, 2, threading.Event(), None) as carry:
-        reports = list(carry(shards))
+    start = backends.BACKENDS_BY_NAME[backend]
+    with folder.open_run({"depends_on": {}}, overwrite=False), start(job, 2, threading.Event(), None) as run_shards:
+        reports = list(run_shards(shards))
     assert sorted(report.number for report in reports) == list(range(6))
     errors = {report.number: report.error for report in reports if report.error}
     assert list(errors) == [1]
     assert isinstance(errors[1], WorkerDied)
     assert str(source / "always.csv") in str(errors[1])
     assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
+
+
+def test_every_backend_that_can_be_asked_for_is_there() -> None:
+    assert tuple(backends.BACKENDS_BY_NAME) == BACKENDS

@@ -43,7 +43,8 @@ def left_over(folder: Path) -> list[str]:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of 64 KiB, read in chunks of 4 KiB, so that small files are large ones."""
     monkeypatch.setattr(engine, "LARGE_FILE_BYTES", 96 << 10)
-    monkeypatch.setattr(plan, "PART_BYTES", (64 << 10, 64 << 10))
+    monkeypatch.setattr(plan, "PART_BYTES_LEAST", 64 << 10)
+    monkeypatch.setattr(plan, "PART_BYTES_MOST", 64 << 10)
     monkeypatch.setattr("fastinfer.worker.CHUNK_BYTES", 4 << 10)
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastinfer.inputs import InputFile, Part
-from fastinfer.plan import PART_BYTES, SHARD_BYTES, SHARD_FILES, part_bytes, plan_shards
+from fastinfer.plan import PART_BYTES_MOST, SHARD_BYTES, SHARD_FILES, part_bytes, plan_shards
 
-BYTES = PART_BYTES[1]
+BYTES = PART_BYTES_MOST
 
 
 def items(sizes: list[int]) -> list[InputFile]:

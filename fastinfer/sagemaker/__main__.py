@@ -310,7 +310,7 @@ def _run(argv: Sequence[str] | None) -> int:
         reason = facts.get("FailureReason")
         print(f"{kind.word} {name}: {facts[kind.status]}" + (f": {scrub(str(reason))}" if reason else ""))
     if facts[kind.status] == "Failed":
-        raise jobs.JobFailed(f"the {kind.word} failed: {scrub(str(facts.get('FailureReason')))}", path=name)
+        raise jobs.failure(kind, name, facts)
     return 0
 
 

@@ -85,8 +85,6 @@ def processor(instance_type: str) -> str:
     Raises:
         ConfigError: ``bad_instance_type``, also for families that no MXNet image is made for.
     """
-    if instance_type in ("local", "local_gpu"):
-        return "gpu" if instance_type == "local_gpu" else "cpu"
     match = re.match(r"^ml[._]([a-z\d]+)\.?\w*$", instance_type)
     family = match[1] if match else ""
     if not family or family.startswith(("inf", "trn")):

@@ -5,6 +5,7 @@ boto3's own waiter looks every two minutes and says nothing meanwhile; this one 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -164,10 +165,22 @@ class JobName(str):
 
 def make_name(base: str) -> str:
     """A name for a job or model that no other has: `base`, cut to fit, and the time."""
-    from .session import timestamp
-
-    stamp = timestamp()
+    now = time.time()
+    # As SageMaker's SDK puts it behind names: UTC to the millisecond.
+    stamp = time.strftime("%Y-%m-%d-%H-%M-%S-", time.gmtime(now)) + f"{int(now * 1000) % 1000:03d}"
     return f"{base[: NAME_CHARACTERS - len(stamp) - 1].rstrip('-')}-{stamp}"
+
+
+def base_of(name: str) -> str:
+    """What :func:`make_name` made a name of; a name that it did not make."""
+    stamped = re.match(r"^(.+)-\d{4}(?:-\d\d){5}-\d{3}$", name)
+    return stamped[1] if stamped else name
+
+
+def failure(kind: JobKind, name: str, facts: dict[str, Any]) -> JobFailed:
+    """The error for a job that failed, with its reason."""
+    reason = scrub(str(facts.get("FailureReason") or "no reason is told"))
+    return JobFailed(f"the {kind.word} failed: {reason}", path=name)
 
 
 def describe(session: Session, kind: JobKind, name: str) -> dict[str, Any]:
@@ -272,8 +285,8 @@ def _print_logs(session: Session, source: Logs) -> None:
 def _result(kind: JobKind, name: str, status: str, facts: dict[str, Any]) -> dict[str, Any]:
     if status == "Completed":
         return facts
-    reason = scrub(str(facts.get("FailureReason") or "no reason is told"))
     if status == "Stopped":
-        why = f": {reason}" if facts.get("FailureReason") else ""
+        reason = facts.get("FailureReason")
+        why = f": {scrub(str(reason))}" if reason else ""
         raise JobFailed(f"the {kind.word} was stopped{why}", code="job_stopped", path=name)
-    raise JobFailed(f"the {kind.word} failed: {reason}", path=name)
+    raise failure(kind, name, facts)

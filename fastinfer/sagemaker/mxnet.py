@@ -32,7 +32,7 @@ from .requests import (
     vpc_config,
     without_none,
 )
-from .session import Session
+from .session import LOCAL_ROLE, Session
 from .transformer import Transformer, choose_session, run_locally
 
 # What SageMaker's SDK 1 called things.
@@ -218,7 +218,6 @@ class MXNet:
         resources, output, vpc = facts["ResourceConfig"], facts["OutputDataConfig"], facts.get("VpcConfig") or {}
         image = facts["AlgorithmSpecification"]["TrainingImage"]
         official = OFFICIAL_IMAGE.search(image)
-        stamped = re.match(r"^(.+)-\d{4}(?:-\d\d){5}-\d{3}$", training_job_name)
         estimator = cls(
             entry_point=values.get("sagemaker_program", ""),
             source_dir=code,
@@ -236,7 +235,7 @@ class MXNet:
             py_version=official[2] if official else None,
             image_uri=None if official or session.local_mode else image,
             hyperparameters={name: value for name, value in values.items() if not name.startswith("sagemaker_")},
-            base_job_name=stamped[1] if stamped else training_job_name,
+            base_job_name=jobs.base_of(training_job_name),
             subnets=vpc.get("Subnets"),
             security_group_ids=vpc.get("SecurityGroupIds"),
             enable_network_isolation=bool(facts.get("EnableNetworkIsolation")),
@@ -397,7 +396,7 @@ class MXNet:
         )
 
     def _role(self, role: str | None, local: bool) -> str:
-        return role or "local" if local else self.sagemaker_session.expand_role(role)
+        return role or LOCAL_ROLE if local else self.sagemaker_session.expand_role(role)
 
     def _output_path(self) -> str:
         path = self.output_path or self.sagemaker_session.default_place()

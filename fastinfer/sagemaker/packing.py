@@ -6,6 +6,7 @@ and more than a limit are refused before the first byte is written.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from .._files import make_folder, replacing
 from ..archive import read_members
-from ..errors import ConfigError, OutputError, quote
+from ..errors import ConfigError, quote
 
 SOURCE_ARCHIVE = "sourcedir.tar.gz"
 MODEL_ARCHIVE = "model.tar.gz"
@@ -253,36 +254,23 @@ def _within(files: Files, limit_bytes: int) -> Files:
     return files
 
 
-class _writing:
-    """A .tar.gz being written, without times."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> tarfile.TarFile:
-        self._raw = open(self._path, "wb")
-        # No name and no time in gzip's header.
-        self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, mtime=0, compresslevel=6)
-        self._tar = tarfile.open(fileobj=self._gzip, mode="w", format=tarfile.PAX_FORMAT)
-        return self._tar
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._tar.close()
-        finally:
-            self._gzip.close()
-            self._raw.close()
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[tarfile.TarFile]:
+    """A .tar.gz being written, without times; gzip's header has no name either."""
+    with contextlib.ExitStack() as stack:
+        raw = stack.enter_context(open(path, "wb"))
+        packed = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0))
+        yield stack.enter_context(tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT))
 
 
 def _add_file(tar: tarfile.TarFile, name: str, path: Path) -> None:
     try:
-        with open(path, "rb") as content:
-            facts = os.fstat(content.fileno())
-            _add(tar, name, content, facts.st_size, 0o755 if facts.st_mode & 0o100 else 0o644)
+        content = open(path, "rb")  # noqa: SIM115  (closed below; what fails while it is read is told of the archive)
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
         raise ConfigError(f"cannot be read: {error.strerror}", code="no_source", path=str(path)) from error
+    with content:
+        facts = os.fstat(content.fileno())
+        _add(tar, name, content, facts.st_size, 0o755 if facts.st_mode & 0o100 else 0o644)
 
 
 def _add(tar: tarfile.TarFile, name: str, content: io.BufferedIOBase, size: int, mode: int) -> None:

@@ -12,14 +12,13 @@ import os
 import re
 import shutil
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from .._files import make_folder, replacing
-from ..errors import ConfigError, InputError, OutputError, quote
+from ..errors import ConfigError, InputError, quote
 from .aws import ServiceError, client_config, load_boto3, told
 from .places import LOCAL_BUCKET, is_s3, join, local_path, relative_key, split_s3
 
@@ -468,12 +467,6 @@ def local_root() -> Path:
     return Path(data) / "fastinfer" / "sagemaker"
 
 
-def timestamp() -> str:
-    """Now, as SageMaker's SDK puts it behind names: UTC to the millisecond."""
-    now = time.time()
-    return time.strftime("%Y-%m-%d-%H-%M-%S-", time.gmtime(now)) + f"{int(now * 1000) % 1000:03d}"
-
-
 def _local_items(path: Path, place: str) -> Iterator[Item]:
     if path.is_file():
         yield Item(str(path), path.name, path.stat().st_size)
@@ -499,6 +492,3 @@ def _as_input_error(error: ServiceError) -> Exception:
     if error.code != "aws_missing":
         return error
     return InputError(error.message, code="no_such_place", hint=error.hint)
-
-
-__all__ = ["Item", "OutputError", "Session", "get_execution_role", "local_root"]

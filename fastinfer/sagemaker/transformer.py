@@ -188,7 +188,11 @@ class Transformer:
     def attach(
         cls, transform_job_name: str, sagemaker_session: Session | None = None, *, local: bool = False
     ) -> Transformer:
-        """The Transformer of a job that was started before, whose end can be waited for."""
+        """The Transformer of a job that was started before, whose end can be waited for.
+
+        Raises:
+            ConfigError: ``aws_missing`` where there is no such job.
+        """
         session = choose_session(sagemaker_session, "local" if local else "")
         facts = jobs.describe(session, jobs.TRANSFORM, transform_job_name)
         output, resources = facts["TransformOutput"], facts["TransformResources"]
@@ -199,8 +203,13 @@ class Transformer:
             strategy=facts.get("BatchStrategy"),
             assemble_with=output.get("AssembleWith"),
             output_path=output["S3OutputPath"],
+            output_kms_key=output.get("KmsKeyId") or None,
             accept=output.get("Accept"),
+            max_concurrent_transforms=facts.get("MaxConcurrentTransforms"),
+            max_payload=facts.get("MaxPayloadInMB"),
             env=facts.get("Environment"),
+            base_transform_job_name=jobs.base_of(transform_job_name),
+            volume_kms_key=resources.get("VolumeKmsKeyId") or None,
             sagemaker_session=session,
         )
         transformer.latest_transform_job = jobs.JobName(transform_job_name, session, jobs.TRANSFORM)

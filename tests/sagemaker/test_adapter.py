@@ -17,6 +17,7 @@ import pytest
 from fastinfer.errors import ConfigError, InputError
 from fastinfer.sagemaker import LocalSession, MXNet, Session, Transformer, get_execution_role, jobs, session
 from fastinfer.sagemaker.aws import ServiceError, scrub
+from fastinfer.sagemaker.images import INFERENCE, image_uri
 from fastinfer.sagemaker.requests import format_tags, vpc_config
 from fastinfer.sagemaker.s3 import S3Downloader, S3Uploader
 from tests.sagemaker.cloud import Cloud
@@ -198,6 +199,34 @@ def test_a_training_that_is_attached_to_keeps_what_it_was_started_with(aws: Clou
     model = S3Downloader.read_bytes(made["PrimaryContainer"]["ModelDataUrl"])
     with tarfile.open(fileobj=io.BytesIO(model)) as tar:
         assert sorted(tar.getnames()) == ["code/script.py", "model-symbol.json"]
+
+
+def test_a_transform_that_is_attached_to_keeps_what_it_was_started_with(aws: Cloud) -> None:
+    bucket = aws.make_bucket("adapter-tests")
+    aws.client("s3").put_object(Bucket=bucket, Key="model.tar.gz", Body=archive({"model-symbol.json": "{}"}))
+    image = image_uri(INFERENCE, aws.region, framework_version="1.9.0", py_version="py38", instance_type="ml.m4.xlarge")
+    container = {"Image": image, "ModelDataUrl": f"s3://{bucket}/model.tar.gz"}
+    aws.client("sagemaker").create_model(ModelName="attached", ExecutionRoleArn=aws.role, PrimaryContainer=container)
+    started = Transformer(
+        "attached",
+        1,
+        "ml.m4.xlarge",
+        strategy="SingleRecord",
+        assemble_with="Line",
+        output_path=f"s3://{bucket}/out",
+        output_kms_key="alias/out",
+        accept="text/csv",
+        max_concurrent_transforms=3,
+        max_payload=7,
+        env={"A": "b"},
+        base_transform_job_name="kept",
+        volume_kms_key="alias/volume",
+    )
+    started.transform(f"s3://{bucket}/in/", content_type="text/csv", split_type="Line", wait=False)
+    attached = Transformer.attach(str(started.latest_transform_job))
+    for name in vars(started):
+        if name not in ("sagemaker_session", "tags", "_made_output_path"):
+            assert getattr(attached, name) == getattr(started, name), name
 
 
 def test_places_here_and_local_sessions_are_not_for_jobs_on_aws(aws: Cloud, script: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastinfer.archive import unpack
-from fastinfer.errors import ConfigError, ModelError
+from fastinfer.errors import ConfigError, ModelError, OutputError
 from fastinfer.sagemaker.packing import pack, pack_folder, repack_model, source_files
 
 
@@ -107,6 +107,15 @@ def test_a_model_gets_its_code_and_loses_the_old(folder: Path, tmp_path: Path) -
         str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*") if path.is_file()
     )
     assert found == ["code/inside/module.py", "code/train.py", "model-symbol.json"]
+
+
+def test_a_full_disk_is_told_of_the_archive_not_of_what_is_packed(folder: Path, tmp_path: Path) -> None:
+    (folder / "large.bin").write_bytes(os.urandom(100_000))
+    # The archive's temporary name leads to a device that takes nothing.
+    (tmp_path / ".x.tar.gz.tmp").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"x\.tar\.gz: cannot be written: No space left on device"):
+        pack(source_files("train.py", str(folder)), tmp_path / "x.tar.gz")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["code"]
 
 
 def test_an_archive_that_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
