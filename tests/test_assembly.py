@@ -54,7 +54,7 @@ def test_a_join_that_failed_begins_anew(parts: list[Part], tmp_path: Path, monke
     whole = Assembly(OutputFolder(str(tmp_path / "out")), parts)
     copy = assembly.shutil.copyfileobj
 
-    def fill_up(source: Any, target: Any, length: int) -> None:
+    def fill_up(_source: Any, target: Any, _length: int) -> None:
         target.write(b"[2")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

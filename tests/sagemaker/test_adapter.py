@@ -205,6 +205,7 @@ def test_a_transform_that_is_attached_to_keeps_what_it_was_started_with(aws: Clo
     bucket = aws.make_bucket("adapter-tests")
     aws.client("s3").put_object(Bucket=bucket, Key="model.tar.gz", Body=archive({"model-symbol.json": "{}"}))
     image = image_uri(INFERENCE, aws.region, framework_version="1.9.0", py_version="py38", instance_type="ml.m4.xlarge")
+    aws.client("s3").put_object(Bucket=bucket, Key="in/x.csv", Body=b"1\n")
     container = {"Image": image, "ModelDataUrl": f"s3://{bucket}/model.tar.gz"}
     aws.client("sagemaker").create_model(ModelName="attached", ExecutionRoleArn=aws.role, PrimaryContainer=container)
     started = Transformer(
