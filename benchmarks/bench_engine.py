@@ -1,7 +1,7 @@
 """Whole runs beside what bounds them: the parts of a run alone, a copy of the same files, an import of MXNet, one core.
 
-Each figure is a ratio of medians of runs in turns, so that both sides meet the same machine. Files lie on the memory file
-system where there is one. What is timed is checked first.
+Each figure is the median of ratios whose two sides ran one after the other, so that both met the same machine. Files lie on
+the memory file system where there is one. What is timed is checked first.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from fastinfer._mxnet import INFERENCE_SETTINGS, load_mxnet
 from fastinfer.encode import encode_json
 from fastinfer.executor import Executor
 from fastinfer.idx import read_images
+from fastinfer.inputs import CHUNK_BYTES
 from fastinfer.kernels import CsvParser
 from fastinfer.model import SHIPPED_MODEL, load_model
 from fastinfer.samples import format_rows, write_samples
+from fastinfer.worker import OUTPUT_FULL
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")
 TURNS = 3
-CHUNK = 1 << 20
 BATCH = 480  # what the probe finds for the shipped model
 FILES = 100_000
 LARGE = 1_000_000  # images in one file
@@ -105,7 +106,7 @@ def timed(call: Callable[[], Any]) -> float:
 
 def parts_alone(path: Path, rows: int, output: Path, executor: Executor) -> dict[str, float]:
     """Seconds that each part of a run over ``path`` takes by itself, on one core: each over all the data, once."""
-    buffer = bytearray(CHUNK)
+    buffer = bytearray(CHUNK_BYTES)
 
     def read() -> None:
         with open(path, "rb", buffering=0) as file:
@@ -113,7 +114,7 @@ def parts_alone(path: Path, rows: int, output: Path, executor: Executor) -> dict
                 pass
 
     with open(path, "rb") as file:
-        head = file.read(CHUNK)
+        head = file.read(CHUNK_BYTES)
     head = head[: head.rfind(b"\n") + 1]
     parser, flat = CsvParser(), executor.input.reshape(-1)
 
@@ -122,6 +123,7 @@ def parts_alone(path: Path, rows: int, output: Path, executor: Executor) -> dict
             parser.reset(head)
             while not parser.done:
                 parser.parse(flat)
+                assert parser.code in (0, OUTPUT_FULL)
 
     parse()
     predictions = executor.forward()

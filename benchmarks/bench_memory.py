@@ -50,11 +50,10 @@ def tell(say: Callable[[str], None], what: str, summary: dict[str, Any]) -> None
     say(f"{what}: peak {peak:,} MiB, {summary['images']:,} images in {summary['seconds']:,.1f} s ({rate:,.0f}/s)")
 
 
-@pytest.mark.parametrize("place", [(None, 1.1 * LARGE_BYTES)], indirect=True, ids=["disk"])
+@pytest.mark.parametrize("place", [(None, 1.3 * LARGE_BYTES)], indirect=True, ids=["disk"])
 def bench_one_file(place: Path, say: Callable[[str], None]) -> None:
     body = b"".join(format_rows(read_images(MNIST / "test"), "integers"))
-    path = place / "large.csv"
-    peaks = []
+    path, peaks = place / "large.csv", []
     for step in STEPS:
         with open(path, "ab") as file:
             while file.tell() < LARGE_BYTES // step:
@@ -69,13 +68,16 @@ def bench_one_file(place: Path, say: Callable[[str], None]) -> None:
 @pytest.mark.parametrize("place", [(MEMORY, 12_000 * MANY_FILES)], indirect=True, ids=["memory"])
 def bench_many_files(place: Path, say: Callable[[str], None]) -> None:
     lines = format_rows(read_images(MNIST / "test"), "integers")
-    source, made = place / "in", 0
+    source, made, peaks = place / "in", 0, []
     source.mkdir()
     for step in STEPS:
         for number in range(made, MANY_FILES // step):
             (source / f"data-{number}.csv").write_bytes(lines[number % len(lines)])
         made = MANY_FILES // step
         summary = run(source, place / "out")
-        assert summary["inputs"] + summary["skipped"] == made
+        assert summary["inputs"] == made
         tell(say, f"{made:,} files", summary)
+        peaks.append(summary["peak_memory_bytes"])
         shutil.rmtree(place / "out")
+    # Names are held to be sorted, and nothing else.
+    assert peaks[-1] - peaks[0] < 200 * MANY_FILES

@@ -51,6 +51,7 @@ def fastinfer_server(*options: str) -> Iterator[str]:
                 post(f"http://127.0.0.1:{port}", BLANK)
                 break
             time.sleep(0.05)
+        assert process.poll() is None
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

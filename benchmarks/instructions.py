@@ -33,7 +33,7 @@ def main(update: bool) -> int:
     version = subprocess.run(["g++", "-dumpversion"], capture_output=True, text=True, check=True).stdout.split(".")[0]
     if version.strip() != COMPILER:
         print(f"skipped: the expected counts are those of GCC {COMPILER}, here is {version.strip()}")
-        return 0
+        return 1 if os.environ.get("FASTINFER_SKIP_NOTHING") else 0
     with tempfile.TemporaryDirectory() as folder:
         driver = Path(folder) / "count"
         sources = [str(HERE / "count_kernels.cpp"), *sorted(str(path) for path in (ROOT / "csrc").glob("*.cpp"))]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import OutputError
+from .errors import InputError, OutputError
 
 
 def make_folder(folder: Path) -> None:
@@ -64,3 +64,9 @@ def unwritable(path: str, error: OSError) -> OutputError:
     if isinstance(error, OutputError):
         return error  # it tells the place already
     return OutputError(f"cannot be written: {error.strerror or error}", path=path)
+
+
+def unreadable(path: str, error: OSError) -> InputError:
+    """The error for a file that the system does not let us read."""
+    code = "input_missing" if isinstance(error, FileNotFoundError) else "cannot_read"
+    return InputError(f"cannot be read: {error.strerror}", code=code, path=path)

@@ -38,16 +38,11 @@ from ._mxnet import INFERENCE_SETTINGS, first_line, load_mxnet
 from .archive import read_members, unpack
 from .errors import ModelError
 from .executor import binding
-from .model import MODEL_FILES, SHAPES_NAME, find_model
+from .model import CODE, DEFAULT_PROGRAM, MODEL_FILES, PROGRAM_VARIABLE, SHAPES_NAME, find_model
 from .predictor import CSV, JSON, NPY, Predictor, choose_accepted, decode_rows, encode_predictions
 
-PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 
-# The module that is looked for where none is named, as in the container.
-DEFAULT_PROGRAM = "inference.py"
-
-CODE = "code"
 STAGES = ("input_fn", "predict_fn", "output_fn")
 HOOKS = ("model_fn", "transform_fn", *STAGES, "pre_model_fn", "model_warmup_fn")
 

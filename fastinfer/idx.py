@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ._files import unreadable
 from .errors import InputError
 
 UBYTE = 0x08
@@ -36,7 +37,7 @@ def read_idx(path: str | os.PathLike[str], rank: int | None = None) -> NDArray[n
         A read-only uint8 array: (n,) or (n, rows, columns).
 
     Raises:
-        InputError: codes ``file_missing``, ``cannot_read``, ``not_gzip``, ``truncated``, ``bad_magic``, ``bad_length``.
+        InputError: codes ``input_missing``, ``cannot_read``, ``not_gzip``, ``truncated``, ``bad_magic``, ``bad_length``.
     """
     name = os.fspath(path)
     data = _read_gzip(name)
@@ -69,14 +70,14 @@ def find_channel_file(channel: str | os.PathLike[str], name: str) -> Path:
     """The file called `name` anywhere below the folder `channel`: the nearest to the top, then the first by name.
 
     Raises:
-        InputError: ``folder_missing``, ``file_missing``.
+        InputError: ``folder_missing``, ``input_missing``.
     """
     top = os.fspath(channel)
     if not Path(top).is_dir():
         raise InputError("no such folder", code="folder_missing", path=top)
     found = [Path(folder, name) for folder, _, files in os.walk(top) if name in files]
     if not found:
-        raise InputError(f"no {name} in this folder or below", code="file_missing", path=top)
+        raise InputError(f"no {name} in this folder or below", code="input_missing", path=top)
     return min(found, key=lambda path: (len(path.parts), str(path)))
 
 
@@ -125,11 +126,9 @@ def _read_gzip(name: str) -> bytes:
     try:
         with gzip.open(name, "rb") as file:
             return file.read()
-    except FileNotFoundError as error:
-        raise InputError("no such file", code="file_missing", path=name) from error
     except gzip.BadGzipFile as error:
         raise InputError(f"not a whole gzip file: {error}", code="not_gzip", path=name) from error
     except (EOFError, zlib.error) as error:
         raise InputError(f"the gzip stream is cut short or damaged: {error}", code="truncated", path=name) from error
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", code="cannot_read", path=name) from error
+        raise unreadable(name, error) from error

@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
+from ._files import unreadable
 from ._kernels import FILES_PER_CALL, CsvParser, find_line_start, read_files, stat_files
 from .errors import InputError
 
@@ -266,12 +267,6 @@ def check_unchanged(file: InputFile) -> None:
         _check_unchanged(handle, file)
     finally:
         os.close(handle)
-
-
-def unreadable(path: str, error: OSError) -> InputError:
-    """The error for a file that the system does not let us read."""
-    code = "input_missing" if isinstance(error, FileNotFoundError) else "cannot_read"
-    return InputError(f"cannot be read: {error.strerror}", code=code, path=path)
 
 
 def _check_unchanged(handle: int, file: InputFile) -> None:

@@ -22,6 +22,11 @@ PARAMS_NAME = "model-0000.params"
 SHAPES_NAME = "model-shapes.json"
 MODEL_FILES = (SYMBOL_NAME, PARAMS_NAME, SHAPES_NAME)
 
+# Where a model's own code lies, what names the module of it that serves, and which one does where nothing does.
+CODE = "code"
+PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
+DEFAULT_PROGRAM = "inference.py"
+
 # The model that the package ships: the notebook's network, trained on MNIST.
 SHIPPED_MODEL = Path(__file__).parent / "models" / "mnist"
 

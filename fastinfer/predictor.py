@@ -130,10 +130,7 @@ class Predictor:
             InputError: ``bad_shape`` where the graph does not take the rows; ``empty_input`` where there is none.
         """
         rows = np.ascontiguousarray(rows, dtype=np.float32)
-        if rows.ndim == 0:
-            raise InputError("expected a list of rows, found a single number", code="bad_shape")
-        if rows.shape[0] == 0:
-            raise InputError("there is no row in it", code="empty_input")
+        _check_rows(rows)
         graphs = self._graphs if self.takes(rows.shape[1:]) else self._other(rows.shape[1:])
         return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
 
@@ -239,13 +236,17 @@ def decode_rows(
     if content_type == CSV:
         return _decode_csv(content, row_shape)
     array = _decode_json(content) if content_type == JSON else _decode_npy(content)
+    _check_rows(array)
+    # A double beyond float32 is infinite, as in the container.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _check_rows(array: NDArray[Any]) -> None:
     if array.ndim == 0:
         raise InputError("expected a list of rows, found a single value", code="bad_shape")
     if array.shape[0] == 0:
         raise InputError("there is no row in it", code="empty_input")
-    # A double beyond float32 is infinite, as in the container.
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def encode_predictions(predictions: NDArray[np.float32], content_type: str) -> bytes:

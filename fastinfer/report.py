@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._command import run_command
-from ._files import make_folder, replacing
+from ._files import make_folder, replacing, unreadable
 from .errors import ConfigError, InputError, quote
 from .idx import read_labels
 from .samples import SAMPLE_NAME
@@ -50,18 +50,18 @@ def sample_files(samples: Path) -> list[Path]:
     """The files `data-N.csv` of a folder in the order of N.
 
     Raises:
-        InputError: ``folder_missing``, ``file_missing`` (no sample at all, or a number left out).
+        InputError: ``folder_missing``, ``input_missing`` (no sample at all, or a number left out).
     """
     if not samples.is_dir():
         raise InputError("no such folder", code="folder_missing", path=str(samples))
     matches = (SAMPLE_NAME.fullmatch(path.name) for path in samples.iterdir())
     numbers = sorted(int(match[1]) for match in matches if match)
     if not numbers:
-        raise InputError("no data-N.csv in this folder", code="file_missing", path=str(samples))
+        raise InputError("no data-N.csv in this folder", code="input_missing", path=str(samples))
     for expected, number in enumerate(numbers):
         if number != expected:
             raise InputError(
-                f"data-{expected}.csv is missing before data-{number}.csv", code="file_missing", path=str(samples)
+                f"data-{expected}.csv is missing before data-{number}.csv", code="input_missing", path=str(samples)
             )
     return [samples / f"data-{number}.csv" for number in numbers]
 
@@ -70,7 +70,7 @@ def read_results(samples: Path, outputs: Path, count: int = 10) -> Results:
     """Reads every output, and the first `count` images.
 
     Raises:
-        InputError: a file that is missing (``file_missing``), cannot be read, is no list of probabilities
+        InputError: a file that is missing (``input_missing``), cannot be read, is no list of probabilities
             (``bad_output``), or has another number of rows than its input or no input (``count_mismatch``).
     """
     predictions: list[int] = []
@@ -168,12 +168,10 @@ def save_contact_sheet(images: NDArray[np.float64], captions: Sequence[str], wro
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii")
-    except FileNotFoundError as error:
-        raise InputError("no such file", code="file_missing", path=str(path)) from error
     except UnicodeDecodeError as error:
         raise InputError("not ASCII text", code="bad_output", path=str(path)) from error
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", code="cannot_read", path=str(path)) from error
+        raise unreadable(str(path), error) from error
 
 
 def _read_probabilities(path: Path) -> list[list[float]]:

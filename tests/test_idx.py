@@ -91,8 +91,8 @@ def test_what_is_no_gzip_file_is_refused(tmp_path: Path) -> None:
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     for call, code in [
         (lambda: read_channel(tmp_path / "nowhere"), "folder_missing"),
-        (lambda: read_channel(tmp_path), "file_missing"),
-        (lambda: read_idx(tmp_path / "x.gz"), "file_missing"),
+        (lambda: read_channel(tmp_path), "input_missing"),
+        (lambda: read_idx(tmp_path / "x.gz"), "input_missing"),
         (lambda: read_idx(tmp_path), "cannot_read"),
     ]:
         with pytest.raises(InputError) as caught:

@@ -79,7 +79,7 @@ def test_without_labels_only_predictions_are_shown(
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda out: (out / "data-5.csv.out").unlink(), "data-5.csv.out: no such file"),
+        (lambda out: (out / "data-5.csv.out").unlink(), "data-5.csv.out: cannot be read: No such file"),
         (lambda out: (out / "data-5.csv.out").write_text("[[0.1], [0.2]]"), "2 predictions for the 1 images of"),
         (lambda out: (out / "data-5.csv.out").write_text("[[0.1, NaN]]"), "expected [[p0, p1, …], …], found"),
         (lambda out: (out / "data-5.csv.out").write_text("[0.1]"), "expected [[p0, p1, …], …], found '[0.1]'"),

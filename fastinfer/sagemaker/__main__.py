@@ -14,18 +14,16 @@ from typing import Any
 from .._command import run_command
 from ..archive import read_members
 from ..errors import ConfigError
+from ..model import CODE, DEFAULT_PROGRAM, PROGRAM_VARIABLE
 from . import jobs
 from .aws import scrub, told
 from .images import INFERENCE, base_name, image_uri
 from .local import LocalSession
 from .mxnet import DAY_S, LOCAL_INFERENCE, SERVED_CODE, MXNet
-from .packing import CODE, MODEL_ARCHIVE, repack_model
+from .packing import MODEL_ARCHIVE, repack_model
 from .requests import model_request
 from .session import Session, get_execution_role
 from .transformer import Transformer, run_locally
-
-# What the container imports where no module is named.
-DEFAULT_PROGRAM = "inference.py"
 
 EPILOG = (
     "Exit codes: 0 done; 1 the job or its data failed; 2 an option, or AWS, refused; 3 the model; 4 an output; "
@@ -253,7 +251,7 @@ def _make_model(arguments: argparse.Namespace, session: Session, instance_type: 
     if not session.local_mode:
         role = session.expand_role(role)
     place, program = _servable(arguments, session, name)
-    environment = {"SAGEMAKER_PROGRAM": program, "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE} if program else {}
+    environment = {PROGRAM_VARIABLE: program, "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE} if program else {}
     request = model_request(name, role, image, place, environment)
     with told(f"making the model {name}"):
         session.sagemaker_client.create_model(**request)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
@@ -98,9 +98,8 @@ class LocalClient:
         self._session = session
 
     def create_training_job(self, **request: Any) -> dict[str, Any]:
-        _refuse(request, REFUSED_OF_TRAINING, "the training")
-        if request["ResourceConfig"]["InstanceCount"] != 1:
-            raise ConfigError("instance_type='local' is one machine: instance_count must be 1", code="bad_option")
+        _refuse([name for name in REFUSED_OF_TRAINING if request.get(name)], "the training")
+        _check_one_machine(request["ResourceConfig"])
         for channel in request.get("InputDataConfig") or ():
             source = channel["DataSource"]["S3DataSource"]
             odd = {
@@ -109,14 +108,12 @@ class LocalClient:
                 "RecordWrapperType": channel.get("RecordWrapperType", "None") != "None",
                 "InputMode": channel.get("InputMode", "File") != "File",
             }
-            _refuse(
-                {name: True for name, is_odd in odd.items() if is_odd}, odd, f"the channel {channel['ChannelName']}"
-            )
+            _refuse([name for name, is_odd in odd.items() if is_odd], f"the channel {channel['ChannelName']}")
         self._start(TRAINING, request["TrainingJobName"], request)
         return {}
 
     def create_model(self, **request: Any) -> dict[str, Any]:
-        _refuse(request, ("EnableNetworkIsolation", "VpcConfig"), "the model")
+        _refuse([name for name in ("EnableNetworkIsolation", "VpcConfig") if request.get(name)], "the model")
         folder = local_root() / "models"
         make_folder(folder)
         with replacing(folder / f"{request['ModelName']}.json") as temporary:
@@ -130,16 +127,15 @@ class LocalClient:
             raise _missing(f"there is no local model {ModelName}") from None
 
     def create_transform_job(self, **request: Any) -> dict[str, Any]:
-        _refuse(request, REFUSED_OF_TRANSFORM, "the transform: filters, joins and the client's patience")
-        if request["TransformResources"]["InstanceCount"] != 1:
-            raise ConfigError("instance_type='local' is one machine: instance_count must be 1", code="bad_option")
+        _check_one_machine(request["TransformResources"])
         transform_input = request["TransformInput"]
-        if transform_input["DataSource"]["S3DataSource"]["S3DataType"] != "S3Prefix":
-            _refuse({"S3DataType": True}, ("S3DataType",), "the transform")
-        if transform_input.get("CompressionType", "None") != "None":
-            _refuse(transform_input, ("CompressionType",), "the transform")
-        if transform_input.get("SplitType", "None") not in ("None", "Line"):
-            _refuse(transform_input, ("SplitType",), "the transform")
+        odd = {
+            **{name: bool(request.get(name)) for name in REFUSED_OF_TRANSFORM},
+            "S3DataType": transform_input["DataSource"]["S3DataSource"]["S3DataType"] != "S3Prefix",
+            "CompressionType": transform_input.get("CompressionType", "None") != "None",
+            "SplitType": transform_input.get("SplitType", "None") not in ("None", "Line"),
+        }
+        _refuse([name for name, is_odd in odd.items() if is_odd], "the transform")
         model = self.describe_model(ModelName=request["ModelName"])
         self._start(TRANSFORM, request["TransformJobName"], {**request, "Model": model})
         return {}
@@ -261,14 +257,19 @@ def _start_time(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
-def _refuse(request: Any, names: Any, whose: str) -> None:
-    found = [name for name in names if request.get(name)]
-    if found:
+def _refuse(names: Sequence[str], whose: str) -> None:
+    """Refuses what a request asks for and a local job does not do."""
+    if names:
         raise ConfigError(
-            f"instance_type='local' does not do {', '.join(found)} ({whose})",
+            f"instance_type='local' does not do {', '.join(names)} ({whose})",
             code="not_local",
             hint="leave it out, or run the job on AWS",
         )
+
+
+def _check_one_machine(resources: Mapping[str, Any]) -> None:
+    if resources["InstanceCount"] != 1:
+        raise ConfigError("instance_type='local' is one machine: instance_count must be 1", code="bad_option")
 
 
 def _missing(message: str) -> ServiceError:

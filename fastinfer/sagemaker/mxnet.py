@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..model import PROGRAM_VARIABLE
 from . import jobs
 from .aws import told
 from .images import INFERENCE, TRAINING, base_name, image_uri
@@ -291,7 +292,7 @@ class MXNet:
         name = model_name or self._make_name()
         repacked = local or _version(self.framework_version, FIRST_REPACKED) >= FIRST_REPACKED
         environment = {
-            "SAGEMAKER_PROGRAM": os.path.basename(entry_point or self.entry_point),
+            PROGRAM_VARIABLE: os.path.basename(entry_point or self.entry_point),
             # Where the code is not in the model's archive, the container fetches it.
             "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE if repacked else str(self._code),
             "SAGEMAKER_CONTAINER_LOG_LEVEL": str(self.container_log_level),

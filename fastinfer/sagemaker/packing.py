@@ -18,11 +18,11 @@ from pathlib import Path
 from .._files import make_folder, replacing
 from ..archive import read_members
 from ..errors import ConfigError, quote
+from ..model import CODE
 
 SOURCE_ARCHIVE = "sourcedir.tar.gz"
 MODEL_ARCHIVE = "model.tar.gz"
-CODE = "code"
-LIBRARIES = "code/lib"
+LIBRARIES = f"{CODE}/lib"
 
 # Code, not data: what a job needs of data comes by its channels.
 SIZE_LIMIT_BYTES = 256 << 20

@@ -43,7 +43,7 @@ class S3Downloader:
         """The text of one object, UTF-8.
 
         Raises:
-            InputError: ``no_such_place``, ``unreadable``, ``not_text``.
+            InputError: ``no_such_place``, ``cannot_read``, ``not_text``.
         """
         content = S3Downloader.read_bytes(s3_uri, sagemaker_session)
         try:
@@ -56,7 +56,7 @@ class S3Downloader:
         """The bytes of one object.
 
         Raises:
-            InputError: ``no_such_place``, ``unreadable``.
+            InputError: ``no_such_place``, ``cannot_read``.
         """
         return (sagemaker_session or default_session()).read(s3_uri)
 

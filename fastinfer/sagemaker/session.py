@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from .._files import make_folder, replacing
+from .._files import make_folder, replacing, unreadable
 from ..errors import ConfigError, InputError, quote
 from .aws import ServiceError, client_config, load_boto3, told
 from .places import LOCAL_BUCKET, is_s3, join, local_path, relative_key, split_s3
@@ -322,7 +322,7 @@ class Session:
         """The bytes of one object.
 
         Raises:
-            InputError: ``no_such_place``, ``unreadable``.
+            InputError: ``no_such_place``, ``cannot_read``.
         """
         path = self.local_path(place)
         if path is None:
@@ -342,7 +342,7 @@ class Session:
         """Copies one object to the file `target`, whole or not at all.
 
         Raises:
-            InputError: ``no_such_place``, ``unreadable``.
+            InputError: ``no_such_place``, ``cannot_read``.
             OutputError: ``cannot_write``.
         """
         make_folder(target.parent)
@@ -484,7 +484,7 @@ def _local_items(path: Path, place: str) -> Iterator[Item]:
 def _unreadable(error: OSError, place: str) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError("there is no such file", code="no_such_place", path=place)
-    return InputError(f"cannot be read: {error.strerror}", code="unreadable", path=place)
+    return unreadable(place, error)
 
 
 def _as_input_error(error: ServiceError) -> Exception:
