@@ -436,6 +436,8 @@ class Server:
         return _response(reply)
 
     async def _reply(self, request: web.Request) -> Reply:
+        from aiohttp import web
+
         limit = self._settings.payload_bytes
         length = request.content_length
         if length is not None and length > limit:
