@@ -98,6 +98,7 @@ def transform(
     Raises:
         InputError: a file could not be read or parsed; outputs finished before stay.
         ModelError, OutputError, ConfigError: as their names say.
+        WorkerDied: a worker process died twice on the same inputs; the others were transformed.
     """
     started = time.perf_counter()
     options = options or Options()

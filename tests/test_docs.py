@@ -52,6 +52,16 @@ def test_the_python_examples_of_the_readme_run(place: Path) -> None:
     assert len(read_tree(place / "out")) == 10
 
 
+def test_the_example_of_the_kernels_gives_what_it_says() -> None:
+    (example,) = blocks((ROOT / "docs" / "kernels.md").read_text(), "python")
+    shown = re.findall(r"^(kernels\..*\))  # ([^:\n]*)", example, re.MULTILINE)
+    assert len(shown) == 2
+    names: dict[str, object] = {}
+    exec(example.partition("kernels.")[0], names)
+    for call, result in shown:
+        assert repr(eval(call, names)) == result
+
+
 def test_the_error_of_the_readme_is_what_is_said(place: Path, digits: np.ndarray) -> None:
     shown = re.search(r"^\$ (python -m fastinfer.transform in out)\n(error: .*)$", README, re.MULTILINE)
     assert shown is not None
