@@ -29,7 +29,8 @@ from .devices import open_contexts, parse_device
 from .encode import encode_json
 from .engine import choose_batch_size
 from .errors import InputError, ModelError, quote
-from .executor import Pool, bind_executors
+from .executor import Executor, Pool, bind_executors
+from .invariance import find_smaller
 from .kernels import format_csv, parse_csv
 from .model import Model, find_model, load_model
 from .options import Options
@@ -156,7 +157,9 @@ class Predictor:
         return self._flattens and len(row_shape) > 0 and math.prod(row_shape) == self.model.row_values
 
     def _bind(self, model: Model) -> _Graphs:
-        return _Graphs(model, self._devices, self._threads, self.batch_size, row_wise=self._row_wise)
+        return _Graphs(
+            model, self._devices, self._threads, self.batch_size, row_wise=self._row_wise, invariant=self._invariant
+        )
 
     def _other(self, row_shape: tuple[int, ...]) -> _Graphs:
         """Graphs for rows of another shape, as the container's Module is bound anew for them."""
@@ -179,19 +182,36 @@ class Predictor:
 class _Graphs:
     """A model's bound graphs, each used by one thread at a time.
 
-    Where each row is computed as at batch size 1, a graph of one row stands beside the larger one: it takes 1.8 times as
-    long for a row as the graph of eight, when that is full (benchmarks/bench_forward.py), so up to half a batch it is faster.
+    Beside each stands a smaller one that gives rows the same bits and takes fewer of them: a request of a few rows need not
+    wait until a whole batch is computed. Of a row-wise graph of eight it is one of one row: that takes 1.8 times as long for
+    a row as the other when it is full (benchmarks/bench_forward.py). So it is the faster one up to half a batch.
     """
 
     def __init__(
-        self, model: Model, devices: Sequence[tuple[str, int]], count: int, batch_size: int, *, row_wise: bool
+        self,
+        model: Model,
+        devices: Sequence[tuple[str, int]],
+        count: int,
+        batch_size: int,
+        *,
+        row_wise: bool,
+        invariant: bool,
     ) -> None:
         mxnet = load_mxnet(INFERENCE_SETTINGS)
-        large = small = bind_executors(mxnet, model, devices, count, batch_size, row_wise=row_wise)
+
+        def bind(count: int, size: int, *, row_wise: bool = False) -> list[Executor]:
+            return bind_executors(mxnet, model, devices, count, size, row_wise=row_wise)
+
+        large = small = bind(count, batch_size, row_wise=row_wise)
         if not large[0].gives_a_row_each:
             raise ModelError(f"at batch size {batch_size} it does not give a row for each record", path=model.path)
-        if row_wise and batch_size > 1:
-            small = bind_executors(mxnet, model, devices, count, 1, row_wise=False)
+        size: int | None = None
+        if row_wise:
+            size = 1
+        elif invariant:
+            size = find_smaller(lambda size: bind(1, size)[0], large[0])
+        if size is not None and size < batch_size:
+            small = bind(count, size)
         self.output_shape = large[0].output_shape
         self._pairs = Pool(zip(small, large))
 

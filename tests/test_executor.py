@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastinfer.executor import Executor
-from fastinfer.invariance import CANDIDATES, find_batch_size, is_invariant, probe_rows, remembered
+from fastinfer.invariance import CANDIDATES, find_batch_size, find_smaller, is_invariant, probe_rows, remembered
 from fastinfer.kernels import parse_csv
 from fastinfer.model import load_model
 from tests import models
@@ -107,6 +107,33 @@ def test_a_network_of_the_batchs_mean_is_told_and_served_row_by_row(tmp_path: Pa
     rows = probe_rows(40, 4)
     single = run(Executor(mx, model, mx.cpu(), 1), rows)
     assert run(Executor(mx, model, mx.cpu(), 8, row_wise=True), rows).tobytes() == single.tobytes()
+
+
+def test_a_smaller_graph_is_taken_only_where_it_gives_the_same_bits(
+    mlp: Path, digits: np.ndarray, tmp_path: Path
+) -> None:
+    def sized() -> tuple[models.Any, tuple[int, ...]]:
+        layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3)
+        size = mx.sym.sum(mx.sym.ones_like(layer), axis=0, keepdims=True)
+        return mx.sym.broadcast_add(layer, size), (4,)
+
+    bound = {}
+
+    def bind_sized(size: int) -> Executor:
+        return bound.setdefault(size, Executor(mx, load_model(sized_model), mx.cpu(), size))
+
+    sized_model = models.save(sized, tmp_path)
+    # At each size all rows are computed alike, but at no two sizes.
+    assert all(is_invariant(bind_sized(size)) for size in CANDIDATES)
+    assert find_smaller(bind_sized, bind_sized(480)) is None
+
+    def bind(size: int) -> Executor:
+        return Executor(mx, load_model(mlp), mx.cpu(), size)
+
+    size = find_smaller(bind, bind(480))
+    rows = digits[:480].astype(np.float32) / 255
+    if size is not None:  # a matter of the CPU
+        assert run(bind(size), rows).tobytes() == run(bind(480), rows).tobytes()
 
 
 def test_large_records_get_small_batches(tmp_path: Path) -> None:
