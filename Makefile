@@ -19,7 +19,7 @@ CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.1
 all: .venv/built
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "fastinfer needs Python 3.9 to 3.12 (mxnet 1.9.1 runs on no other): make PYTHON=..." >&2; exit 2; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' || { echo "fastinfer needs Python 3.9 to 3.12 (mxnet 1.9.1 runs on no other): make PYTHON=..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv || { echo "no virtual environment could be made: on Debian, apt-get install python3-venv" >&2; exit 2; }
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable

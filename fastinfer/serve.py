@@ -441,7 +441,7 @@ class Server:
         limit = self._settings.payload_bytes
         length = request.content_length
         if length is not None and length > limit:
-            return _text(413, f"the body has {length:,} bytes, {limit:,} are taken")
+            return _text(413, f"the body has {length:,} bytes, {limit:,} are taken (--max-payload-mb)")
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             return _text(415, f"a body that is encoded as {quote(encoding)} is not taken")

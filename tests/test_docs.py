@@ -100,8 +100,8 @@ def test_the_shell_examples_of_the_sagemaker_page_run(place: Path, monkeypatch: 
     commands = [
         line for block in blocks((ROOT / "docs" / "sagemaker.md").read_text(), "sh") for line in block.splitlines()
     ]
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True, capture_output=True)
     assert len(list((place / "models").rglob("model.tar.gz"))) > 0
-    assert len(read_tree(place / "results")) == 10
+    assert len(read_tree(place / "results")) == 100

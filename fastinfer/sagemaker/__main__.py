@@ -188,7 +188,8 @@ def _train(arguments: argparse.Namespace, session: Session) -> str:
         sagemaker_session=session,
     )
     estimator.fit(dict(arguments.channel) or None, wait=arguments.wait, job_name=arguments.job_name)
-    session.say(f"model: {estimator.model_data}")
+    if arguments.wait:
+        session.say(f"model: {estimator.model_data}")
     return str(estimator.latest_training_job)
 
 

@@ -266,9 +266,8 @@ def wait(session: Session, kind: JobKind, name: str, *, logs: bool = True) -> di
             stop(session, kind, name)
             session.say(f"{kind.word} {name}: asked to stop")
         else:
-            session.say(
-                f"{kind.word} {name} goes on; python -m fastinfer.sagemaker status {name} --wait waits for it again"
-            )
+            again = f"python -m fastinfer.sagemaker status {name} --wait{' --local' if session.local_mode else ''}"
+            session.say(f"{kind.word} {name} goes on; {again} waits for it again")
         raise
 
 

@@ -246,6 +246,7 @@ class Transform:
         if not handler.has_hooks and plain and not self.splits and not self.assembles:
             items = self._run_engine(model, items)
         problems = []
+        one_by_one = len(items)
         for item in items:
             try:
                 body = self.session.read(item.place)
@@ -267,7 +268,8 @@ class Transform:
                 # As on AWS: no output for this object, and the others go on.
                 problems.append(f"{item.place}: {_without_place(error)}")
                 print(problems[-1], file=sys.stderr, flush=True)
-        print(f"{len(items) - len(problems):,} of {len(items):,} objects answered one by one", flush=True)
+        if one_by_one:
+            print(f"{one_by_one - len(problems):,} of {one_by_one:,} objects answered one by one", flush=True)
         if problems:
             raise InputError(f"{len(problems)} objects failed; the first: {problems[0]}", code="bad_input")
 
