@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import socket
 import threading
 from collections.abc import Generator, Iterable, Iterator
@@ -102,7 +103,7 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
                         yield _report_death(shard)
         except BaseException:
             stop.set()
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
             raise
 
     yield run_shards
@@ -237,7 +238,13 @@ def _pass(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, worker
             yield delayed(run_shard)(shard, job)
 
     # At least two, as joblib runs a single worker in this process.
-    parallel: Any = Parallel(n_jobs=max(2, workers), backend="loky", return_as="generator_unordered")
+    parallel: Any = Parallel(
+        n_jobs=max(2, workers),
+        backend="loky",
+        return_as="generator_unordered",
+        initializer=worker.end_with_parent,
+        initargs=(os.getpid(),),
+    )
     for report in parallel(tasks()):
         under_way.pop(report.number, None)
         yield report

@@ -28,7 +28,7 @@ from .inputs import CHUNK_BYTES, LINE_BYTES_LIMIT, CsvOptions, InputFile, Part, 
 from .invariance import CANDIDATES, find_batch_size, is_invariant, remembered
 from .model import Model
 from .options import CPU_ISA_VARIABLE, Options, circumstances, numeric_environment, reading
-from .output_folder import REJECTS, OutputFolder
+from .output_folder import REJECTS, OutputFolder, Reject
 from .outputs import BUFFER_BYTES
 from .plan import LARGE_FILE_BYTES, part_bytes, plan_shards
 from .worker import STAGES, Job, ShardReport
@@ -189,13 +189,11 @@ class _Run:
             if len(parts) < 2:
                 yield file
                 continue
+            finished = {part for part in parts if folder.has_part(part)}
             self.assemblies[file.key] = Assembly(folder, parts)
-            waiting = []
-            for part in parts:
-                if folder.has_part(part):
-                    self._add(part)
-                else:
-                    waiting.append(part)
+            for part in finished:
+                self._add(part, 0)
+            waiting = [part for part in parts if part not in finished]
             if waiting:
                 yield waiting
 
@@ -204,13 +202,15 @@ class _Run:
         summary = self.summary
         with self.lock:
             summary.inputs += report.files
+            summary.rejected += report.rejected
         summary.images += report.images
-        summary.rejected += report.rejected
         summary.bytes_read += report.bytes_read
         for stage, seconds in report.seconds.items():
             self.seconds[stage] += seconds
         for part in report.parts:
-            self._add(part)
+            self._add(part, report.number)
+        for part, refusal in report.refused:
+            self._refuse(part, refusal)
         error = report.error
         if error is None and self.options.max_errors is not None and summary.rejected > self.options.max_errors:
             error = InputError(
@@ -253,17 +253,39 @@ class _Run:
         columns = row_values if self.job.quarantine else 0
         return cut_file(file, part_bytes(file.size), row_values, self.job.csv, self.job.line_bytes, columns)
 
-    def _add(self, part: Part) -> None:
-        """Adds a finished part to the output of its input."""
-        key = part.file.key
-        try:
-            with self.lock:
-                if self.assemblies[key].add(part):
-                    self.summary.inputs += 1
-                    del self.assemblies[key]
-        except (InputError, OutputError) as error:
-            self.errors.append((0, 0, error))
+    def _add(self, part: Part, number: int) -> None:
+        """Adds a finished part, of a shard with that number, to the output of its input."""
+        with self.lock:
+            assembly = self.assemblies.get(part.file.key)
+            if assembly is None:  # a part before it had an error
+                return
+            problem: Exception | None = None
+            try:
+                if not assembly.add(part):
+                    return
+                self.summary.inputs += 1
+            except (InputError, OutputError) as error:
+                problem = error
+            del self.assemblies[part.file.key]
+        if self.job.quarantine and isinstance(problem, InputError):
+            self._put_aside(part.file, problem)
+        elif problem is not None:
+            self.errors.append((number, 0, problem))
             self.stop.set()
+
+    def _refuse(self, part: Part, error: InputError) -> None:
+        """Puts an input aside of which a part cannot be used."""
+        with self.lock:
+            assembly = self.assemblies.pop(part.file.key, None)
+            if assembly is None:  # told of another part
+                return
+            assembly.drop()
+        self._put_aside(part.file, error)
+
+    def _put_aside(self, file: InputFile, error: InputError) -> None:
+        self.job.output.reject([Reject.of(file, None, error, None)])
+        with self.lock:
+            self.summary.rejected += 1
 
 
 def _settings(options: Options) -> dict[str, str]:
@@ -299,12 +321,14 @@ def _line_bytes(options: Options, model: Model, workers: int, batch_size: int) -
     """How long a line may be for the run to stay within its memory."""
     if options.memory_limit is None:
         return LINE_BYTES_LIMIT
-    # A worker's batch, what is read ahead, and its outputs on the way; a line's buffer is copied once where it grows.
+    # A worker's batch, what is read ahead, and its outputs on the way; a line's buffer is copied once where it grows. A line
+    # that is put aside may be told with six characters a byte, twice.
+    copies = 16 if options.on_error == "quarantine" else 3
     held = 2 * 4 * batch_size * model.row_values + CHUNK_BYTES + 4 * BUFFER_BYTES
     fixed = machine.resident_bytes() + workers * held
-    line_bytes = (options.memory_limit - fixed) // workers // 3
+    line_bytes = (options.memory_limit - fixed) // workers // copies
     if line_bytes < CHUNK_BYTES:
-        needed = fixed + 3 * workers * CHUNK_BYTES
+        needed = fixed + copies * workers * CHUNK_BYTES
         raise ConfigError(
             f"{options.memory_limit >> 20:,} MiB of memory are too few: {needed / (1 << 20):,.0f} MiB are needed",
             code="memory_limit",

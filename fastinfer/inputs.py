@@ -365,7 +365,10 @@ def _glob(pattern: str) -> Iterator[InputFile]:
             raise InputError(
                 "a pattern may not go up behind its first sign: outputs would lie outside of their folder", path=pattern
             )
-        yield _stat(path, key)
+        try:
+            yield _stat(path, key)
+        except InputError as error:
+            yield _unusable(path, key, error)
 
 
 def _stat(path: str, key: str) -> InputFile:

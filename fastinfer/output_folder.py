@@ -322,7 +322,11 @@ class OutputFolder:
         try:
             with os.scandir(place) as entries:
                 for entry in entries:
-                    if self._holds_lock and TEMPORARY_NAME.fullmatch(entry.name):
+                    if (
+                        self._holds_lock
+                        and TEMPORARY_NAME.fullmatch(entry.name)
+                        and not entry.is_dir(follow_symlinks=False)
+                    ):
                         os.unlink(entry.path)
                     elif PART_NAME.fullmatch(entry.name):
                         self._part_folders.add(place)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -44,8 +45,13 @@ T = TypeVar("T")
 # What stands in the place of a record that was put aside.
 REJECTED_ROW = b"null"
 
-# A batch is run at the latest when it holds so many pieces: where nearly all records are put aside it would not fill.
+# How often a worker process looks whether its parent is there.
+PARENT_CHECK_S = 0.5
+
+# A batch is run at the latest when it holds so many pieces, or when so many bytes of records were put aside: where nearly
+# all of them are, it would not fill.
 MOST_SEGMENTS = 4096
+MOST_REJECTED_BYTES = 1 << 20
 
 OUTPUT_FULL, UNEQUAL_LINE = (
     next(code.number for code in CODES if code.word == word) for word in ("output_full", "unequal_line")
@@ -100,6 +106,7 @@ class ShardReport:
         bytes_read: size of the inputs, or of the part of one, that was transformed.
         seconds: time spent in each stage.
         parts: parts finished.
+        refused: parts of inputs that are to be put aside as a whole, and why.
         error: what stopped the shard, if anything did.
         failed_at: place of the item at fault in the shard, so that the first in the order of the inputs can be told.
     """
@@ -111,6 +118,7 @@ class ShardReport:
     bytes_read: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     parts: list[Part] = field(default_factory=list)
+    refused: list[tuple[Part, InputError]] = field(default_factory=list)
     error: Exception | None = None
     failed_at: int = 0
 
@@ -170,6 +178,17 @@ def release(job: Job) -> None:
         _runtimes.pop(job.token, None)
 
 
+def end_with_parent(parent: int) -> None:
+    """Has this process end when its parent is gone, also while it waits for work and would see nothing of that."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="fastinfer-parent", daemon=True).start()
+
+
 def run_shard(shard: Shard, job: Job) -> ShardReport:
     """Transforms the files of a shard and reports; an error is returned, not raised, so that what was done is known."""
     try:
@@ -219,6 +238,7 @@ class _ShardRun:
         self.begin = 0  # where in the batch the values behind the last segment begin
         self.segments: list[_Segment | _Files] = []
         self.rejects: list[Reject] = []
+        self.rejected_bytes = 0
         self.counted: tuple[InputFile | None, int, int] = None, 0, 0  # of a file, up to a byte, so many lines
 
     def run(self) -> ShardReport:
@@ -300,7 +320,11 @@ class _ShardRun:
             output.drop()
             if not (self.job.quarantine and isinstance(error, InputError)):
                 raise
-            self._reject(output, error, None)
+            if output.part is None:
+                self._reject(output, error, None)
+            else:
+                # Of its other parts too there may be something to tell: the run tells it once.
+                self.report.refused.append((output.part, error))
         else:
             self._close_segment(output, last=True)
         self.report.failed_at += 1
@@ -419,7 +443,8 @@ class _ShardRun:
         self.filled -= self.parser.cells
         self._close_segment(output, rejected=True)
         self._reject(output, error, bytes(self.buffer[line_start:next_line]).rstrip(b"\r\n"))
-        if len(self.segments) >= MOST_SEGMENTS:
+        self.rejected_bytes += next_line - line_start
+        if len(self.segments) >= MOST_SEGMENTS or self.rejected_bytes >= MOST_REJECTED_BYTES:
             self._run_batch()
         return next_line
 
@@ -440,7 +465,7 @@ class _ShardRun:
         if self.rejects:
             # Before an output with a gap gets its name, the reason for the gap stands in the file of rejects.
             self.job.output.reject(self.rejects)
-            self.rejects = []
+            self.rejects, self.rejected_bytes = [], 0
         if not segments:
             return
         started = perf_counter()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from fastinfer.model import SHIPPED_MODEL, load_model
 from fastinfer.options import BACKENDS, Options
 from fastinfer.output_folder import OutputFolder
 from fastinfer.plan import Shard
+from fastinfer.samples import write_samples
 from fastinfer.worker import Job, ShardReport, run_shard
 from tests.conftest import csv, read_tree
 
@@ -142,6 +144,38 @@ def test_a_worker_that_dies_is_replaced_and_what_kills_again_is_set_aside(
     assert isinstance(errors[1], WorkerDied)
     assert str(source / "always.csv") in str(errors[1])
     assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.1, 1.0])
+def test_worker_processes_end_with_a_run_that_is_killed(
+    delay_s: float, mlp: Path, digits: np.ndarray, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    # For one worker; the other waits for work.
+    write_samples(np.resize(digits, (2000, 28, 28)), source, rows_per_file=2000)
+    command = [sys.executable, "-m", "fastinfer.transform", str(source), str(output), "--model", str(mlp), "--quiet"]
+    process = subprocess.Popen([*command, "--backend", "processes", "--workers", "2"], stderr=subprocess.DEVNULL)
+    while not (output / "_run.json").exists() and process.poll() is None:
+        time.sleep(0.005)
+    # Soon after, a worker may have begun to read its task, and would wait for the rest of it without end.
+    time.sleep(delay_s)
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [int(number) for task in tasks for number in task.read_text().split()]
+    process.kill()
+    process.wait()
+    assert len(children) > 1
+    # One that has begun to import MXNet looks when that is done.
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(is_running(child) for child in children):
+        time.sleep(0.1)
+    assert [child for child in children if is_running(child)] == []
+
+
+def is_running(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_every_backend_that_can_be_asked_for_is_there() -> None:

@@ -19,7 +19,7 @@ from fastinfer._mxnet import INFERENCE_SETTINGS
 from fastinfer.engine import Options, transform
 from fastinfer.errors import ConfigError, InputError, OutputError
 from fastinfer.executor import Executor
-from fastinfer.inputs import CsvOptions, cut_file, find_inputs
+from fastinfer.inputs import CsvOptions, Part, cut_file, find_inputs
 from fastinfer.model import load_model
 from fastinfer.output_folder import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
 from fastinfer.plan import Shard
@@ -157,6 +157,42 @@ def test_an_input_that_vanishes_is_an_error_and_the_others_stay(
     with pytest.raises(InputError, match=r"b\.csv: cannot be read: No such file"):
         run(linear, tmp_path, tmp_path / "out", workers=1)
     assert list(read_tree(tmp_path / "out")) == ["a.csv.out"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_input_that_cannot_be_used_is_put_aside_once_and_the_rest_goes_on(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "blank.csv").write_bytes(b"\n" * 500_000)
+    for name in ("changes", "good"):
+        (source / f"{name}.csv").write_bytes(b"1,2\n" * 100_000)
+    (source / "small.csv").write_bytes(b"1,2\n")
+
+    def touch(*arguments: Any) -> Any:
+        for shard in plan.plan_shards(*arguments):
+            if isinstance(shard.items[0], Part) and shard.items[0].file.key == "changes.csv":
+                os.utime(source / "changes.csv", (1, 1))
+            yield shard
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "plan_shards", touch)
+        patched.setattr(plan, "SHARD_BYTES", 64 << 10)
+        summary = transform(
+            load_model(linear), str(source), str(tmp_path / "out"), Options(on_error="quarantine", workers=2)
+        )
+    assert (summary.inputs, summary.rejected, summary.images) == (2, 2, summary.images)
+    assert sorted(read_tree(tmp_path / "out")) == ["good.csv.out", "small.csv.out"]
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert sorted((reject["key"], reject["code"]) for reject in rejects) == [
+        ("blank.csv", "empty_input"),
+        ("changes.csv", "input_changed"),
+    ]
+    assert left_over(tmp_path / "out") == []
+    # What can be used by now is done by the next run, and the other is told again.
+    again = transform(load_model(linear), str(source), str(tmp_path / "out"), Options(on_error="quarantine", workers=1))
+    assert (again.inputs, again.skipped, again.rejected) == (1, 2, 1)
 
 
 # Bad records
