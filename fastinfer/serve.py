@@ -68,8 +68,8 @@ GET /ping is 200 when the model is loaded. POST /invocations takes text/csv, app
 gives what Accept names of them (default JSON). GET /execution-parameters tells a transform job what suits. A model with
 code/ and $SAGEMAKER_PROGRAM (or --program) answers by the hooks of that module.
 
-With one row a request and up to four connections --exact is the faster mode as well (benchmarks/bench_serve.py); with
-hundreds of rows a request the default mode is.
+With one row a request --exact is the faster mode as well (benchmarks/bench_serve.py); with hundreds of rows a request the
+default mode is.
 
 SIGTERM (docker stop) and Ctrl-C end it: what has been received is answered first.
 
