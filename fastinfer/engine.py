@@ -41,7 +41,7 @@ class Summary:
     Attributes:
         inputs: files transformed now.
         skipped: files whose outputs an earlier run had finished.
-        images: rows predicted.
+        images: rows of their outputs, those put aside included.
         rejected: records and whole files that were put aside, by this run or by earlier ones whose outputs stand.
         bytes_read: size of the inputs transformed.
         seconds: wall time of the run without the start.

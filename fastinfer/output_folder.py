@@ -299,11 +299,16 @@ class OutputFolder:
                 temporary.write_text("".join(lines), encoding="utf-8")
 
     def clear_parts(self) -> None:
-        """Removes what is left of parts, once a run is done."""
-        for folder in self._part_folders:
+        """Removes what is left of parts, once a run is done.
+
+        Of a run that was resumed also where no input lies any more: its folder may have gone meanwhile.
+        """
+        folders = {place for place, _, _ in os.walk(self.root)} if self.resumes else self._part_folders
+        for folder in folders:
             with contextlib.suppress(OSError), os.scandir(folder) as entries:
                 for entry in entries:
-                    if PART_NAME.fullmatch(entry.name):
+                    left = PART_NAME.fullmatch(entry.name) or TEMPORARY_NAME.fullmatch(entry.name)
+                    if left and not entry.is_dir(follow_symlinks=False):
                         os.unlink(entry.path)
 
     def _is_current(self, path: str, item: InputFile) -> bool:

@@ -159,6 +159,21 @@ def test_an_input_that_vanishes_is_an_error_and_the_others_stay(
     assert list(read_tree(tmp_path / "out")) == ["a.csv.out"]
 
 
+def test_what_is_left_of_inputs_that_have_gone_goes_too(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"1,2\n")
+    output = tmp_path / "out"
+    run(linear, tmp_path, output)
+    gone = output / "gone"
+    gone.mkdir()
+    for name in (".part-0123456789abcdef.0-5", ".fastinfer-0123456789abcdef", ".part-of-somebody", ".fastinfer-x"):
+        (gone / name).write_bytes(b"x")
+    (output / ".fastinfer-12-34").mkdir()  # somebody else's, though of such a name
+    (tmp_path / "b.csv").write_bytes(b"1,2\n")
+    assert sorted(run(linear, tmp_path, output)) == ["a.csv.out", "b.csv.out"]
+    assert sorted(path.name for path in gone.iterdir()) == [".fastinfer-x", ".part-of-somebody"]
+    assert (output / ".fastinfer-12-34").is_dir()
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_a_large_input_that_cannot_be_used_is_put_aside_once_and_the_rest_goes_on(
     linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
