@@ -24,7 +24,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from moto.moto_server import werkzeug_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.models import s3_backends
 from werkzeug.serving import make_server
 
@@ -395,7 +396,9 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
     sagemaker = SageMaker(arguments.region)
-    server = make_server("127.0.0.1", 0, Application(sagemaker), threaded=True, request_handler=MotoRequestHandler)
+    # Of moto 5.2; before it the standard one served.
+    handler = getattr(werkzeug_app, "MotoRequestHandler", None)
+    server = make_server("127.0.0.1", 0, Application(sagemaker), threaded=True, request_handler=handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
     session = boto3.Session(**OWN_CREDENTIALS, region_name=arguments.region)
