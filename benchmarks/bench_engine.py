@@ -61,26 +61,26 @@ def small_files(place: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def test_set() -> bytes:
+def integers() -> bytes:
     """The 10,000 images of the test set as lines of integers."""
     return b"".join(format_rows(read_images(MNIST / "test"), "integers"))
 
 
 @pytest.fixture(scope="module")
-def large_file(place: Path, test_set: bytes) -> Path:
+def large_file(place: Path, integers: bytes) -> Path:
     """A million images in one file: 1.8 GB."""
     path = place / "large.csv"
     with open(path, "wb") as file:
         for _ in range(LARGE // 10_000):
-            file.write(test_set)
+            file.write(integers)
     return path
 
 
 @pytest.fixture(scope="module")
-def medium_file(place: Path, test_set: bytes) -> Path:
+def medium_file(place: Path, integers: bytes) -> Path:
     """100,000 images in one file, for what is slower."""
     path = place / "medium.csv"
-    path.write_bytes(10 * test_set)
+    path.write_bytes(10 * integers)
     return path
 
 
@@ -182,7 +182,7 @@ def bench_small_files_beside_a_copy(
 ) -> None:
     source, folder, turns = small_files, place, TURNS
     if where == "disk":
-        # One turn takes minutes there; what was deleted a moment ago would slow it down further.
+        # One turn: what was deleted a moment ago would slow a disk down.
         source, folder, turns = tmp_path / "in", tmp_path, 1
         shutil.copytree(small_files, source)
     ratios, rates = [], []
@@ -246,12 +246,13 @@ def bench_files_beside_the_container(
     (tmp_path / "bodies").mkdir()
     for path in sorted(source.iterdir())[:40]:
         shutil.copy(path, tmp_path / "bodies")
-    over, over_exact, over_whole = [], [], []
+    rates, over, over_exact, over_whole = [], [], [], []
     with container_server(tmp_path) as url, contextlib.closing(Client()) as client:
         for _ in range(TURNS):
             # As many at a time as the server has workers for.
             seconds = client.ask(url, tmp_path / "bodies", requests, machine.cores())
             rate = requests * rows / seconds
+            rates.append(rate)
             exact = run(source, place / "out", "--exact")
             for path in (tmp_path / "bodies").iterdir():
                 assert (place / "out" / f"{path.name}.out").read_bytes() == post(url, path.read_bytes())
@@ -261,7 +262,7 @@ def bench_files_beside_the_container(
             over_whole.append(len(images) / (time.perf_counter() - started) / rate)
             over.append(summary["images_per_second"] / rate)
     say(
-        f"{len(images):,} images, {rows} a file, beside multi-model-server ({rate:,.0f} images/s): {spread(over, 0)} times"
+        f"{len(images):,} images, {rows} a file: multi-model-server {spread(rates, 0)} images/s; {spread(over, 0)} times"
     )
     say(f"  --exact {spread(over_exact, 0)} times; the whole command, start-up included, {spread(over_whole, 0)} times")
 

@@ -6,21 +6,17 @@ one, as a disk takes minutes to make a million. What there is no room for is ski
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
+from benchmarks.bench_engine import MEMORY, MNIST, run
 from fastinfer.idx import read_images
 from fastinfer.samples import format_rows
 
-MNIST = Path(__file__).parent.parent / "examples" / "mnist"
-MEMORY = Path("/dev/shm")
 LARGE_BYTES = 20_000_000_000
 MANY_FILES = 1_000_000
 STEPS = (100, 10, 1)  # what the largest input is divided by
@@ -37,12 +33,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"{folder} has not {room / 1e9:,.0f} GB of room")
     yield folder
     shutil.rmtree(folder)
-
-
-def run(source: Path, output: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "fastinfer.transform", str(source), str(output), "--json", "--quiet"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    return dict(json.loads(done.stdout))
 
 
 def tell(say: Callable[[str], None], what: str, summary: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ def make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write; on a clean exit that file takes the name `path`, else it is removed.
 
     The temporary name is `path`'s with a dot before and `.tmp` behind: no pattern of finished files matches it, and the
@@ -34,7 +34,7 @@ def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     Raises:
         OutputError: ``cannot_write``, for any OSError while writing or renaming.
     """
-    temporary = temporary or path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         # Through the module, so that a test can stop the process exactly here.

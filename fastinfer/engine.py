@@ -239,7 +239,7 @@ class _Run:
         if self.errors:
             raise min(self.errors, key=lambda error: error[:2])[2]
         if not self.stop.is_set():
-            self.job.output.clear_parts()
+            self.job.output.clear_leftovers()
 
     def close(self) -> None:
         """Leaves no large output half put together: its parts stand for a later run."""

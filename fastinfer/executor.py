@@ -98,8 +98,8 @@ class Executor:
         if self._device_data is not None:
             self._data.copyto(self._device_data)
         predictions = np.empty(self._predictions_shape, np.float32)
-        # What mxnet's Executor.forward() and NDArray.asnumpy() come to, less 20 us of Python that the interpreter's lock is
-        # held for (benchmarks/bench_forward.py): for that, the workers of many cores would wait for each other.
+        # What mxnet's Executor.forward() and NDArray.asnumpy() come to, less 13 us of Python under the interpreter's lock, for
+        # which workers would wait for each other.
         self._check_call(self._library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
         self._check_call(
             self._library.MXNDArraySyncCopyToCPU(

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -298,18 +298,25 @@ class OutputFolder:
             with replacing(path) as temporary:
                 temporary.write_text("".join(lines), encoding="utf-8")
 
-    def clear_parts(self) -> None:
-        """Removes what is left of parts, once a run is done.
+    def clear_leftovers(self) -> None:
+        """Removes what is left half done, once a run is done.
 
         Of a run that was resumed also where no input lies any more: its folder may have gone meanwhile.
         """
-        folders = {place for place, _, _ in os.walk(self.root)} if self.resumes else self._part_folders
-        for folder in folders:
-            with contextlib.suppress(OSError), os.scandir(folder) as entries:
-                for entry in entries:
-                    left = PART_NAME.fullmatch(entry.name) or TEMPORARY_NAME.fullmatch(entry.name)
-                    if left and not entry.is_dir(follow_symlinks=False):
-                        os.unlink(entry.path)
+        for path in self._hidden_files():
+            name = os.path.basename(path)
+            if PART_NAME.fullmatch(name) or TEMPORARY_NAME.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+    def _hidden_files(self) -> Iterator[str]:
+        """Hidden files where this run, or the one that it goes on with, may have left some."""
+        places: Iterable[tuple[str, list[str]]]
+        if self.resumes:
+            places = ((place, names) for place, _, names in os.walk(self.root))
+        else:
+            places = ((place, os.listdir(place)) for place in self._part_folders if os.path.isdir(place))
+        return (f"{place}/{name}" for place, names in places for name in names if name.startswith("."))
 
     def _is_current(self, path: str, item: InputFile) -> bool:
         try:

@@ -183,8 +183,8 @@ class _Graphs:
     """A model's bound graphs, each used by one thread at a time.
 
     Beside each stands a smaller one that gives rows the same bits and takes fewer of them: a request of a few rows need not
-    wait until a whole batch is computed. Beside a row-wise graph of eight it is one of one row. A row takes 1.2 to 1.8 times
-    as long there as in the other when that is full (benchmarks/bench_forward.py), so it is the faster one up to half a batch.
+    wait until a whole batch is computed. Beside a row-wise graph of eight it is one of one row. A row takes 1.2 times as
+    long there as in the other when that is full (benchmarks/bench_forward.py), so it is the faster one up to half a batch.
     """
 
     def __init__(

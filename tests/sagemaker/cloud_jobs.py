@@ -7,6 +7,7 @@ toolkits are told where it is, and a path that the user's script writes itself s
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import itertools
 import json
@@ -92,7 +93,7 @@ def keys_of(s3: Any, kind: str, uri: str) -> list[tuple[str, str]]:
     return found
 
 
-class Job:
+class Job(abc.ABC):
     """One job and what the service says of it."""
 
     kind = ""
@@ -137,11 +138,11 @@ class Job:
             self._end("Failed", f"InternalServerError: {type(error).__name__}: {error}"[:REASON_CHARACTERS])
             raise
 
-    def _work(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _work(self) -> None: ...
 
-    def _end(self, status: str, reason: str | None = None, secondary: str | None = None) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _end(self, status: str, reason: str | None = None, secondary: str | None = None) -> None: ...
 
     def _check(self) -> None:
         if self.stop_asked.is_set():
