@@ -302,7 +302,7 @@ def _load(options: Options) -> Any:
         if unset:
             warnings.warn(
                 f"mxnet was imported before {' and '.join(unset)} could be set: the outputs are right, but a run was "
-                "seen to take up to 1.6 times as long; set them before the program starts, or import fastinfer's "
+                "seen to take up to 3 times as long; set them before the program starts, or import fastinfer's "
                 "Transformer and run it first",
                 RuntimeWarning,
                 stacklevel=3,
