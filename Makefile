@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python3
 BIN := .venv/bin
 DEMO ?= demo
 
-SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fastinfer/*.pyx fastinfer/*.pxd)
+SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fastinfer/_native/*.pyx fastinfer/_native/*.pxd)
 
 # What the toolkits of SageMaker's container run on: NumPy 1.23, of which there are no wheels for Python 3.12.
 CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.10 python3.9; do \
@@ -42,10 +42,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 # Train on the real MNIST, write the first 1,000 test images as SageMaker's sample set prints them, transform, look.
 demo: .venv/built
-	$(BIN)/python -m fastinfer.train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
-	$(BIN)/python -m fastinfer.samples examples/mnist/test $(DEMO)/in --count 1000
+	$(BIN)/python -m fastinfer.mnist.train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
+	$(BIN)/python -m fastinfer.mnist.samples examples/mnist/test $(DEMO)/in --count 1000
 	$(BIN)/python -m fastinfer.transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
-	$(BIN)/python -m fastinfer.report $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
+	$(BIN)/python -m fastinfer.mnist.digits $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
 
 # The notebook's story, executed on this machine, with what it shows: demo/notebook.ipynb.
 notebook: .venv/with-notebook
@@ -104,10 +104,10 @@ sanitize: .venv/with-test native
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.0,<4' 'setuptools<81'
 	rm -rf build/sanitize && mkdir -p build/sanitize
 	FASTINFER_BUILD_SANITIZE=1 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize/temp
-	cp -r fastinfer/*.py fastinfer/models build/sanitize/fastinfer/
+	cp -rn fastinfer/. build/sanitize/fastinfer/
 	PYTHONPATH=build/sanitize LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 $(BIN)/python -m pytest -p no:cacheprovider --ignore tests/test_packaging.py \
-	  --ignore tests/test_native.py -k "not memory and not endless_line"
+	  --ignore tests/native/test_fuzz.py -k "not memory and not endless_line"
 
 # Instructions an image, against the stored figures; skips where valgrind is missing.
 instructions: .venv/built
@@ -120,5 +120,5 @@ exhaust:
 	build/exhaust
 
 clean:
-	rm -rf .venv build dist *.egg-info fastinfer/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks $(DEMO)
+	rm -rf .venv build dist *.egg-info fastinfer/_native/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks $(DEMO)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,8 +39,8 @@ if switch("COVERAGE"):
     directives["linetrace"] = True
 
 kernels = Extension(
-    "fastinfer._kernels",
-    sources=["fastinfer/_kernels.pyx", *sorted(str(path) for path in Path("csrc").glob("*.cpp"))],
+    "fastinfer._native.kernels",
+    sources=["fastinfer/_native/kernels.pyx", *sorted(str(path) for path in Path("csrc").glob("*.cpp"))],
     depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
     include_dirs=["csrc"],
     language="c++",

@@ -23,15 +23,15 @@ import pytest
 
 from benchmarks.bench_serve import Client, container_server, post
 from fastinfer import machine
-from fastinfer._mxnet import INFERENCE_SETTINGS, load_mxnet
-from fastinfer.encode import encode_json
-from fastinfer.executor import Executor
-from fastinfer.idx import read_images
-from fastinfer.inputs import CHUNK_BYTES
-from fastinfer.kernels import CsvParser
-from fastinfer.model import SHIPPED_MODEL, load_model
-from fastinfer.samples import format_rows, write_samples
-from fastinfer.worker import OUTPUT_FULL
+from fastinfer.codecs.csv import CsvParser
+from fastinfer.codecs.json import encode_json
+from fastinfer.engine.worker import OUTPUT_FULL
+from fastinfer.mnist.dataset import read_images
+from fastinfer.mnist.samples import format_rows, write_samples
+from fastinfer.models.module import SHIPPED_MODEL, load_model
+from fastinfer.runtimes.mxnet.graph import Executor
+from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+from fastinfer.storage.local import CHUNK_BYTES
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from fastinfer._mxnet import INFERENCE_SETTINGS, load_mxnet
-from fastinfer.executor import Executor
-from fastinfer.invariance import CANDIDATES, probe_rows
-from fastinfer.model import SHIPPED_MODEL, load_model
+from fastinfer.models.module import SHIPPED_MODEL, load_model
+from fastinfer.runtimes.invariance import CANDIDATES, probe_rows
+from fastinfer.runtimes.mxnet.graph import Executor
+from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
 
 ROWS = 960
 MODEL = load_model(SHIPPED_MODEL)

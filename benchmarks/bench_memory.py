@@ -14,8 +14,8 @@ from typing import Any, Callable
 import pytest
 
 from benchmarks.bench_engine import MEMORY, MNIST, run
-from fastinfer.idx import read_images
-from fastinfer.samples import format_rows
+from fastinfer.mnist.dataset import read_images
+from fastinfer.mnist.samples import format_rows
 
 LARGE_BYTES = 20_000_000_000
 MANY_FILES = 1_000_000

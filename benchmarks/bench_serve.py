@@ -22,8 +22,8 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from fastinfer.model import SHIPPED_MODEL
-from fastinfer.samples import write_samples
+from fastinfer.mnist.samples import write_samples
+from fastinfer.models.module import SHIPPED_MODEL
 from tests.sagemaker.serving import free_ports, model_server
 
 ROOT = Path(__file__).parent.parent
@@ -122,7 +122,7 @@ def _serve_orders() -> None:
 @pytest.fixture(scope="module")
 def bodies(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Folders of bodies as SageMaker's sample data prints them, by their rows."""
-    from fastinfer.idx import read_images
+    from fastinfer.mnist.dataset import read_images
 
     images = np.resize(read_images(ROOT / "examples" / "mnist" / "test"), (2000, 28, 28))
     folder = tmp_path_factory.mktemp("bodies")

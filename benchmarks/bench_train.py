@@ -1,4 +1,4 @@
-"""Seconds of an epoch, validation included: the notebook's script and fastinfer.train, the same rows and seed.
+"""Seconds of an epoch, validation included: the notebook's script and fastinfer.mnist.train, the same rows and seed.
 
 Both run on the full MNIST, each in a process of its own, in turns, so that both meet the same machine. The parameters
 of both are compared before a time is believed. The notebook's script writes no checkpoints; fastinfer's run does.
@@ -21,7 +21,7 @@ EPOCHS, SEED, TURNS = 4, 2, 3
 
 OURS = """
     import json, sys, time
-    import fastinfer.train as module
+    import fastinfer.mnist.train as module
     ends, plain = [], module.save_checkpoint
     def save_checkpoint(*arguments):
         plain(*arguments)
@@ -50,7 +50,7 @@ def bench_an_epoch_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert (notebook / "model-0000.params").read_bytes() == (fast / "model-0000.params").read_bytes()
     with capsys.disabled():
         print()
-        for name, seconds in (("notebook's script", theirs), ("fastinfer.train", ours)):
+        for name, seconds in (("notebook's script", theirs), ("fastinfer.mnist.train", ours)):
             middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
             print(f"{name:18} {middle:.2f} s an epoch ({low:.2f} to {high:.2f}), {60000 / middle:,.0f} images/s")
         print(f"{'ratio':18} {statistics.median(theirs) / statistics.median(ours):.2f}")

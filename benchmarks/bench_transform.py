@@ -15,11 +15,11 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from fastinfer._mxnet import INFERENCE_SETTINGS, load_mxnet
-from fastinfer.engine import Options, transform
-from fastinfer.idx import read_images
-from fastinfer.model import SHIPPED_MODEL, load_model
-from fastinfer.samples import write_samples
+from fastinfer.engine.run import Options, transform
+from fastinfer.mnist.dataset import read_images
+from fastinfer.mnist.samples import write_samples
+from fastinfer.models.module import SHIPPED_MODEL, load_model
+from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")

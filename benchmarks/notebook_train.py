@@ -1,4 +1,4 @@
-"""The notebook's training the plain way: what `fastinfer.train` is compared with, and must equal to the bit.
+"""The notebook's training the plain way: what `fastinfer.mnist.train` is compared with, and must equal to the bit.
 
 Run as `python -m benchmarks.notebook_train TRAIN TEST MODEL_DIR EPOCHS SEED`. It loads the channels into NumPy, hands
 them to mxnet's shuffling NDArrayIter, and calls Module.fit with the optimizer, metric and Speedometer that the notebook
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastinfer._mxnet import load_mxnet
+from fastinfer.runtimes.mxnet.library import load_mxnet
 
 mx = load_mxnet()
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError, WorkerDied
 
 if TYPE_CHECKING:
-    from .engine import Summary
+    from .engine.run import Summary
+    from .handlers.predictor import Predictor
     from .options import Options
-    from .predictor import Predictor
     from .transformer import Transformer
 
 __version__ = "0.1.0"
@@ -35,7 +35,12 @@ __all__ = [
 
 # Where the names live that are imported when they are asked for: `python -m fastinfer.transform --help` should not wait
 # for NumPy.
-_LATE = {"Options": "options", "Predictor": "predictor", "Summary": "engine", "Transformer": "transformer"}
+_LATE = {
+    "Options": "options",
+    "Predictor": "handlers.predictor",
+    "Summary": "engine.run",
+    "Transformer": "transformer",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import __version__, machine
-from ._kernels import CsvParser
-from .devices import parse_device
+from ._native.kernels import CsvParser
 from .errors import ConfigError
-from .model import Model
+from .models.module import Model
+from .runtimes.devices import parse_device
 
 BACKENDS = ("threads", "processes", "dask", "ray")
 ON_ERROR = ("stop", "quarantine")

@@ -16,13 +16,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from .engine import transform
+from .engine.run import transform
 from .errors import ConfigError
-from .model import find_model, load_model
+from .models.module import find_model, load_model
 from .options import Options
 
 if TYPE_CHECKING:
-    from .engine import Summary
+    from .engine.run import Summary
 
 
 class Transformer:

@@ -10,8 +10,8 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from fastinfer.idx import read_idx
-from tests import models
+from fastinfer.mnist.dataset import read_idx
+from tests import networks
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 
@@ -38,17 +38,17 @@ def digits() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.save(models.mlp, tmp_path_factory.mktemp("mlp"))
+    return networks.save(networks.mlp, tmp_path_factory.mktemp("mlp"))
 
 
 @pytest.fixture(scope="session")
 def convolution(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.save(models.convolution, tmp_path_factory.mktemp("convolution"))
+    return networks.save(networks.convolution, tmp_path_factory.mktemp("convolution"))
 
 
 @pytest.fixture(scope="session")
 def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.save(models.linear, tmp_path_factory.mktemp("linear"))
+    return networks.save(networks.linear, tmp_path_factory.mktemp("linear"))
 
 
 @pytest.fixture

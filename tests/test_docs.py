@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.engine import transform
-from fastinfer.idx import read_labels
-from fastinfer.model import SHIPPED_MODEL, load_model
-from fastinfer.samples import write_samples
+from fastinfer.engine.run import transform
+from fastinfer.mnist.dataset import read_labels
+from fastinfer.mnist.samples import write_samples
+from fastinfer.models.module import SHIPPED_MODEL, load_model
 from tests.conftest import MNIST, csv, read_tree
 
 ROOT = Path(__file__).parent.parent

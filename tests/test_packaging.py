@@ -46,8 +46,8 @@ def test_the_sdist_holds_the_sources_and_no_build(built: Path) -> None:
     for name in (
         "csrc/parse_csv.cpp",
         "csrc/parse_csv.h",
-        "fastinfer/_kernels.pyx",
-        "fastinfer/_kernels.pxd",
+        "fastinfer/_native/kernels.pyx",
+        "fastinfer/_native/kernels.pxd",
         "LICENSE",
     ):
         assert name in names
@@ -58,9 +58,13 @@ def test_the_wheel_holds_the_package_alone(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"fastinfer"}
-    for name in ("fastinfer/py.typed", "fastinfer/_kernels.pyi", "fastinfer/models/mnist/model-0000.params"):
+    for name in (
+        "fastinfer/py.typed",
+        "fastinfer/_native/kernels.pyi",
+        "fastinfer/models/shipped/mnist/model-0000.params",
+    ):
         assert name in names
-    assert [name for name in names if name.startswith("fastinfer/_kernels.") and name.endswith(".so")]
+    assert [name for name in names if name.startswith("fastinfer/_native/kernels.") and name.endswith(".so")]
 
 
 def test_the_wheel_runs_alone_from_another_folder(built: Path, tmp_path: Path) -> None:
@@ -73,8 +77,8 @@ def test_the_wheel_runs_alone_from_another_folder(built: Path, tmp_path: Path) -
         command = [str(python), "-m", *map(str, arguments)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
 
-    run("fastinfer.samples", MNIST / "test", "in", "--count", 10)
+    run("fastinfer.mnist.samples", MNIST / "test", "in", "--count", 10)
     done = run("fastinfer.transform", "in", "out")
     assert done.stderr.splitlines()[-1].startswith("10 inputs, 10 images, 0 rejected")
-    shown = run("fastinfer.report", "in", "out", "--labels", MNIST / "test")
+    shown = run("fastinfer.mnist.digits", "in", "out", "--labels", MNIST / "test")
     assert "predictions 7, 2, 1, 0, 4, 1, 4, 9, 5, 9" in shown.stdout

@@ -10,9 +10,9 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from fastinfer.engine import Options, transform
-from fastinfer.model import load_model
-from tests import models
+from fastinfer.engine.run import Options, transform
+from fastinfer.models.module import load_model
+from tests import networks
 from tests.conftest import csv
 
 Container = Callable[[Path, bytes], bytes]
@@ -103,11 +103,11 @@ def test_exact_gives_the_containers_bytes_for_a_convolution(
         assert results[f"{form}.csv"] == container(convolution, body), form
 
 
-@pytest.mark.parametrize("network", [models.linear, models.scalar, models.segmentation])
+@pytest.mark.parametrize("network", [networks.linear, networks.scalar, networks.segmentation])
 def test_exact_gives_the_containers_bytes_for_other_output_shapes(
     network: Any, container: Container, tmp_path: Path
 ) -> None:
-    model = models.save(network, tmp_path / "model")
+    model = networks.save(network, tmp_path / "model")
     values = load_model(model).row_values
     rows = np.random.RandomState(3).uniform(-9, 9, (33, values))
     body = b"".join(b",".join(b"%r" % float(value) for value in row) + b"\n" for row in rows)
@@ -133,11 +133,11 @@ def test_exact_spells_what_is_not_finite_as_the_container_does(
     assert run(linear, {"x.csv": body}, tmp_path, exact=True)["x.csv"] == container(linear, body)
 
 
-@pytest.mark.parametrize("network", [models.mlp, models.convolution])
+@pytest.mark.parametrize("network", [networks.mlp, networks.convolution])
 def test_default_differs_from_the_container_in_the_last_bits_at_most(
     network: Any, container: Container, tmp_path: Path
 ) -> None:
-    model = models.save(network, tmp_path / "model")
+    model = networks.save(network, tmp_path / "model")
     pixels = np.random.RandomState(5).randint(0, 256, (1000, load_model(model).row_values))
     body = csv(pixels)
     ours, theirs = run(model, {"x.csv": body}, tmp_path)["x.csv"], container(model, body)

@@ -84,6 +84,6 @@ def test_a_run_can_be_stopped_and_taken_up_again(digits: np.ndarray, mlp: Path, 
 
 
 def test_the_documented_examples_run() -> None:
-    for module in (fastinfer.kernels, fastinfer.transformer):
+    for module in (fastinfer.codecs.csv, fastinfer.transformer):
         failed, tried = doctest.testmod(module)
         assert (failed, tried > 0) == (0, True)

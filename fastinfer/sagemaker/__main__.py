@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .._command import run_command
-from ..archive import read_members
+from ..commands._run import run_command
 from ..errors import ConfigError
-from ..model import CODE, DEFAULT_PROGRAM, PROGRAM_VARIABLE
+from ..models.module import CODE, DEFAULT_PROGRAM, PROGRAM_VARIABLE
+from ..storage.archive import read_members
 from . import jobs
 from .aws import scrub, told
-from .images import INFERENCE, base_name, image_uri
-from .local import LocalSession
+from .code_archive import MODEL_ARCHIVE, repack_model
+from .image_uris import INFERENCE, base_name, image_uri
+from .local.client import LocalSession
 from .mxnet import DAY_S, LOCAL_INFERENCE, SERVED_CODE, MXNet
-from .packing import MODEL_ARCHIVE, repack_model
 from .requests import model_request
 from .session import Session, get_execution_role
 from .transformer import Transformer, run_locally

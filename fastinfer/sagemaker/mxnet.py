@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..model import PROGRAM_VARIABLE
+from ..models.module import PROGRAM_VARIABLE
+from ..storage.uri import is_s3, join, split_s3
 from . import jobs
 from .aws import told
-from .images import INFERENCE, TRAINING, base_name, image_uri
+from .code_archive import MODEL_ARCHIVE, SOURCE_ARCHIVE, Files, dependency_files, pack, repack_model, source_files
+from .image_uris import INFERENCE, TRAINING, base_name, image_uri
 from .inputs import TrainingInput
-from .packing import MODEL_ARCHIVE, SOURCE_ARCHIVE, Files, dependency_files, pack, repack_model, source_files
-from .places import is_s3, join, split_s3
 from .requests import (
     Channels,
     Request,

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional, Union
 
 from ..errors import ConfigError, quote
+from ..storage.uri import FILE, is_s3
 from .inputs import TrainingInput
-from .places import FILE, is_s3
 
 Request = dict[str, Any]
 Tags = Union[Mapping[str, str], Sequence[Mapping[str, str]], None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .places import is_s3, join, split_s3
+from ..storage.uri import is_s3, join, split_s3
 from .session import Session, default_session
 
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from .._files import make_folder, replacing, unreadable
 from ..errors import ConfigError, InputError, quote
+from ..storage.atomic import make_folder, replacing, unreadable
+from ..storage.uri import LOCAL_BUCKET, is_s3, join, local_path, relative_key, split_s3
 from .aws import ServiceError, client_config, load_boto3, told
-from .places import LOCAL_BUCKET, is_s3, join, local_path, relative_key, split_s3
 
 if TYPE_CHECKING:
     from .jobs import JobKind, Logs

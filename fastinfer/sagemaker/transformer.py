@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
+from ..storage.uri import is_s3
 from . import jobs
 from .aws import told
-from .images import base_name
-from .places import is_s3
+from .image_uris import base_name
 from .requests import Tags, transform_request
 from .session import Session
 
@@ -27,7 +27,7 @@ def choose_session(session: Session | None, instance_type: str) -> Session:
     Raises:
         ConfigError: ``bad_instance_type`` for a local session with an instance of AWS.
     """
-    from .local import LocalSession
+    from .local.client import LocalSession
 
     if run_locally(instance_type):
         return session if isinstance(session, LocalSession) else LocalSession(session)

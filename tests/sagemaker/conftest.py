@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.idx import read_idx
+from fastinfer.mnist.dataset import read_idx
 from tests.conftest import MNIST, skip
 from tests.sagemaker.cloud import Cloud, running_cloud
 

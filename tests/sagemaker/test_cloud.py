@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
-from fastinfer.predictor import Predictor
+from fastinfer.handlers.predictor import Predictor
 from tests.conftest import csv
 from tests.sagemaker import cloud_model
 from tests.sagemaker.cloud import Cloud

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.engine import transform
-from fastinfer.model import load_model
+from fastinfer.engine.run import transform
+from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from tests.conftest import skip
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT

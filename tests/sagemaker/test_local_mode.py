@@ -15,13 +15,13 @@ import boto3
 import numpy as np
 import pytest
 
-from fastinfer.engine import transform
+from fastinfer.engine.run import transform
 from fastinfer.errors import ConfigError
-from fastinfer.model import SHIPPED_MODEL, load_model
+from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, jobs
-from fastinfer.sagemaker.packing import pack_folder
-from fastinfer.sagemaker.places import join, local_path, relative_key
+from fastinfer.sagemaker.code_archive import pack_folder
+from fastinfer.storage.uri import join, local_path, relative_key
 from tests.conftest import csv, read_tree
 from tests.sagemaker.cloud import Cloud
 from tests.sagemaker.conftest import ENTRY_POINT
@@ -94,7 +94,7 @@ def test_a_script_sees_what_sagemakers_toolkit_gives_it(tmp_path: Path, channels
     estimator.fit({"train": f"file://{channels['train']}", "test": str(channels["test"])})
     name = estimator.latest_training_job
     assert estimator.model_data == str(tmp_path / "models" / str(name) / "output" / "model.tar.gz")
-    from fastinfer.archive import unpack
+    from fastinfer.storage.archive import unpack
 
     unpack(Path(estimator.model_data), tmp_path / "unpacked")
     facts = json.loads((tmp_path / "unpacked" / "facts.json").read_text())

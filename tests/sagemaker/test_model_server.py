@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.engine import transform
-from fastinfer.model import load_model
+from fastinfer.engine.run import transform
+from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from tests.conftest import csv, skip
 from tests.sagemaker import serving

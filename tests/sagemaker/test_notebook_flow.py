@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from fastinfer.errors import ConfigError
+from fastinfer.mnist.samples import write_samples
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, get_execution_role, jobs
 from fastinfer.sagemaker.s3 import S3Downloader
-from fastinfer.samples import write_samples
 from tests.conftest import csv
 from tests.sagemaker.cloud import REGION, USER_CREDENTIALS, Cloud
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT, write_channel

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.model import load_model
-from fastinfer.predictor import Predictor
+from fastinfer.handlers.predictor import Predictor
+from fastinfer.models.module import load_model
 from tests.conftest import csv
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT
 from tests.sagemaker.serving import model_server

@@ -1,0 +1,1 @@
+"""A content type each: a payload to rows, and predictions to text."""

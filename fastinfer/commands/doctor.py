@@ -1,0 +1,109 @@
+"""What this machine and this installation are: ``python -m fastinfer.commands.doctor``.
+
+Words on standard output, or one JSON object with ``--json``. The exit code is 0 where models can be run, 2 where mxnet
+cannot be imported; the report is printed in both cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from .. import machine
+from ..errors import ConfigError, FastinferError
+from ..runtimes.devices import count_gpus
+from ..runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+from ._run import run_command
+
+PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", "Pillow")
+
+
+def diagnose() -> dict[str, Any]:
+    """The report as a dictionary: isa, isas, python, platform, cpu, cores, memory_bytes, versions, mxnet.
+
+    `mxnet` holds `features` (names of what its build has on), `gpus` (a count), or `error`.
+    """
+    report: dict[str, Any] = {
+        "isa": None,
+        "isas": [],
+        "FASTINFER_ISA": os.environ.get("FASTINFER_ISA"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": machine.cpu_name(),
+        "cores": machine.cores(),
+        "memory_bytes": machine.memory_bytes(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "mxnet": {},
+    }
+    try:
+        # Here and not above, so that a wrong FASTINFER_ISA is a line of the report and not its end.
+        from ..codecs import csv as kernels
+
+        report["isa"] = kernels.active_isa()
+        report["isas"] = kernels.available_isas()
+    except ConfigError as error:
+        report["isa_error"] = str(error)
+    try:
+        mxnet = load_mxnet(INFERENCE_SETTINGS)
+    except FastinferError as error:
+        report["mxnet"]["error"] = str(error)
+        return report
+    features = mxnet.runtime.Features()
+    report["mxnet"]["features"] = sorted(name for name in features if features.is_enabled(name))
+    report["mxnet"]["gpus"] = count_gpus(mxnet)
+    return report
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run_command(_doctor, argv)
+
+
+def _doctor(argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastinfer.commands.doctor", description="Shows machine and installation."
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of words")
+    as_json = parser.parse_args(argv).json
+    report = diagnose()
+    if as_json:
+        print(json.dumps(report, indent=2))
+    else:
+        for name, value in _lines(report):
+            print(f"{name:<14} {value}")
+    return 2 if "error" in report["mxnet"] or "isa_error" in report else 0
+
+
+def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    forced = " (by FASTINFER_ISA)" if report["FASTINFER_ISA"] else ""
+    memory = report["memory_bytes"]
+    mxnet = report["mxnet"]
+    return [
+        ("kernels", report.get("isa_error") or f"{report['isa']}{forced}, of {', '.join(report['isas'])}"),
+        ("cpu", f"{report['cpu']}, {report['cores']} cores"),
+        ("memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
+        ("python", f"{report['python']} on {report['platform']}"),
+        *((name, version or "not installed") for name, version in report["versions"].items()),
+        *(
+            [("mxnet error", mxnet["error"])]
+            if "error" in mxnet
+            else [("features", ", ".join(mxnet["features"])), ("gpus", str(mxnet["gpus"]))]
+        ),
+    ]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""Who carries the shards: threads of this process or processes, through joblib; or tasks of dask or ray, on many machines.
+
+Each backend is a context. Entered, threads have their graphs bound and a cluster has answered (processes and a cluster's
+workers bind with their first shard). It gives a generator function: shards go in as workers become free, reports come out as
+shards end. All call the one :func:`fastinfer.engine.worker.run_shard`.
+joblib has doors to dask and ray of its own, which are not used: through them a killed worker hangs or fails the whole run
+(distributed 2026.8, ray 2.60), while tasks of both are retried.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import socket
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Callable, Optional
+
+from ..errors import ConfigError, WorkerDied
+from ..storage.local import Part
+from . import worker
+from .plan import Shard
+from .worker import Job, ShardReport, run_shard
+
+# How long an interrupted run waits for its workers to leave off.
+STOP_TIMEOUT_S = 1.5
+# Shards that are under way on a cluster for each of its workers: one is worked on, one is there when that is done.
+SHARDS_A_WORKER = 2
+CONNECT_TIMEOUT_S = 10
+
+Reports = Generator[ShardReport, None, None]
+RunShards = Callable[[Iterable[Shard]], Reports]
+Backend = Callable[[Job, Optional[int], threading.Event, Optional[str]], AbstractContextManager[RunShards]]
+
+
+@contextlib.contextmanager
+def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[RunShards]:
+    """Runs shards on threads: one import of MXNet serves all, and the interpreter's lock is free in the heavy parts."""
+    from joblib import Parallel, delayed
+
+    workers = workers or 1
+    idle = threading.Condition()
+    running = 0
+
+    def run(shard: Shard) -> ShardReport:
+        nonlocal running
+        with idle:
+            running += 1
+        try:
+            return run_shard(shard, job)
+        finally:
+            with idle:
+                running -= 1
+                idle.notify()
+
+    def run_shards(shards: Iterable[Shard]) -> Reports:
+        try:
+            tasks = (delayed(run)(shard) for shard in _until(stop, shards))
+            parallel: Any = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
+            yield from parallel(tasks)
+        except BaseException:
+            # Ctrl-C: workers leave off at their next batch; what they have finished stays, what they have not is cleared
+            # away.
+            stop.set()
+            with idle:
+                idle.wait_for(lambda: running == 0, timeout=STOP_TIMEOUT_S)
+            raise
+
+    worker.prepare(job, workers).stop = stop
+    try:
+        yield run_shards
+    finally:
+        worker.release(job)
+
+
+@contextlib.contextmanager
+def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[RunShards]:
+    """Runs shards on processes (loky: fresh ones, never forks of this one), for isolation.
+
+    A process that dies takes its shard's unfinished files with it, nothing else: the shards that were under way are tried
+    again, each alone. One that kills its process twice is reported with the error :class:`WorkerDied`.
+    """
+    from joblib.externals.loky import get_reusable_executor
+
+    def run_shards(shards: Iterable[Shard]) -> Reports:
+        stream = iter(_until(stop, shards))
+        under_way: dict[int, Shard] = {}
+        try:
+            while True:
+                try:
+                    yield from _pass(stream, under_way, job, workers or 1)
+                    return
+                except _died():
+                    suspects, under_way = list(under_way.values()), {}
+                for shard in suspects:
+                    if stop.is_set():
+                        return
+                    try:
+                        yield from _pass([shard], {}, job, workers or 1)
+                    except _died():
+                        yield _report_death(shard)
+        except BaseException:
+            stop.set()
+            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+            raise
+
+    yield run_shards
+
+
+@contextlib.contextmanager
+def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str | None) -> Iterator[RunShards]:
+    """Runs shards as tasks of a dask cluster.
+
+    Args:
+        job: the job; it travels once, not with each shard.
+        workers: how many shards run at a time; None: as many as the cluster has threads.
+        stop: ends the handing out.
+        address: of the scheduler; None starts ``workers`` processes on this machine for the run.
+
+    Raises:
+        ConfigError: dask is not installed, or the scheduler does not answer.
+    """
+    distributed, config = _import("distributed", "dask"), _import("dask.config", "dask")
+    # No dashboard; the scheduler's own page on a free port, not on the one that another cluster may have.
+    pages = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    here = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "scheduler_kwargs": pages}
+    try:
+        # Of a cluster of our own a task may kill two workers, not four as dask would have it: each death costs an import.
+        with config.set({"distributed.scheduler.allowed-failures": 1}):
+            client = distributed.Client(address, timeout=CONNECT_TIMEOUT_S) if address else distributed.Client(**here)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no dask scheduler at {address}: {error}", code="no_cluster") from error
+    with client:
+        slots = SHARDS_A_WORKER * (workers or sum(client.nthreads().values()) or 1)
+        # The result of a task: unlike scattered data it is made again where the workers that held it have died.
+        shared = client.submit(_same, job, key=f"fastinfer-{job.token}", pure=False)
+
+        def run_shards(shards: Iterable[Shard]) -> Reports:
+            under_way: dict[Any, Shard] = {}
+            done = distributed.as_completed()
+            suspects: list[Shard] = []
+
+            def submit(shard: Shard, attempt: int) -> Any:
+                # A key of its own, as the same name would be the same result.
+                key = f"fastinfer-{job.token}-{shard.number}-{attempt}"
+                return client.submit(run_shard, shard, shared, key=key, pure=False)
+
+            for shard in _fill(_until(stop, shards), slots, under_way):
+                if shard is not None:
+                    future = submit(shard, 1)
+                    under_way[future] = shard
+                    done.add(future)
+                    continue
+                future = next(done)
+                shard = under_way.pop(future)
+                try:
+                    yield future.result()
+                except distributed.scheduler.KilledWorker:
+                    # dask tries again what a worker that died had before it, and gives all of that up together after some
+                    # deaths: whose fault they were shows when each is tried alone.
+                    suspects.append(shard)
+            for shard in _until(stop, suspects):
+                try:
+                    yield submit(shard, 2).result()
+                except distributed.scheduler.KilledWorker:
+                    yield _report_death(shard)
+
+        yield run_shards
+
+
+@contextlib.contextmanager
+def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | None) -> Iterator[RunShards]:
+    """Runs shards as tasks of a ray cluster.
+
+    Args:
+        job: the job; it travels once, not with each shard.
+        workers: how many shards run at a time; None: as many as the cluster has CPUs.
+        stop: ends the handing out.
+        address: of the cluster, ``auto`` for the one that this machine belongs to; None starts one here for the run.
+
+    Raises:
+        ConfigError: ray is not installed, or the cluster does not answer.
+    """
+    ray = _import("ray", "ray")
+    ours = not ray.is_initialized()
+    if ours:
+        local = {} if address else {"num_cpus": workers, "include_dashboard": False}
+        try:
+            host, colon, port = (address or "").rpartition(":")
+            if colon and port.isdigit():
+                # ray itself would try for minutes.
+                socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"no ray cluster at {address}: {error}", code="no_cluster") from error
+    try:
+        slots = SHARDS_A_WORKER * (workers or int(ray.cluster_resources().get("CPU", 1)))
+        shared = ray.put(job)
+        # One retry where the process that ran it died.
+        task: Any = ray.remote(num_cpus=1, max_retries=1)(run_shard)
+
+        def run_shards(shards: Iterable[Shard]) -> Reports:
+            under_way: dict[Any, Shard] = {}
+            for shard in _fill(_until(stop, shards), slots, under_way):
+                if shard is not None:
+                    under_way[task.remote(shard, shared)] = shard
+                    continue
+                (done, *_), _rest = ray.wait(list(under_way), num_returns=1)
+                shard = under_way.pop(done)
+                try:
+                    yield ray.get(done)
+                except ray.exceptions.WorkerCrashedError:
+                    yield _report_death(shard)
+
+        yield run_shards
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+BACKENDS_BY_NAME: dict[str, Backend] = {
+    "threads": on_threads,
+    "processes": on_processes,
+    "dask": on_dask,
+    "ray": on_ray,
+}
+
+
+def _pass(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, workers: int) -> Iterator[ShardReport]:
+    """One joblib run over shards; ``under_way`` holds those handed out and not yet reported."""
+    from joblib import Parallel, delayed
+
+    def tasks() -> Iterator[Any]:
+        for shard in shards:
+            under_way[shard.number] = shard
+            yield delayed(run_shard)(shard, job)
+
+    # At least two, as joblib runs a single worker in this process.
+    parallel: Any = Parallel(
+        n_jobs=max(2, workers),
+        backend="loky",
+        return_as="generator_unordered",
+        initializer=worker.end_with_parent,
+        initargs=(os.getpid(),),
+    )
+    for report in parallel(tasks()):
+        under_way.pop(report.number, None)
+        yield report
+
+
+def _fill(shards: Iterator[Shard], slots: int, under_way: dict[Any, Shard]) -> Iterator[Shard | None]:
+    """Shards to hand out while fewer than ``slots`` are under way; None where one of those is to be waited for."""
+    for shard in shards:
+        while len(under_way) >= slots:
+            yield None
+        yield shard
+    while under_way:
+        yield None
+
+
+def _until(stop: threading.Event, shards: Iterable[Shard]) -> Iterator[Shard]:
+    for shard in shards:
+        if stop.is_set():
+            return
+        yield shard
+
+
+def _same(job: Job) -> Job:
+    return job
+
+
+def _import(module: str, backend: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"the backend {backend} needs the package {module}, which cannot be imported: {error}",
+            code="backend_missing",
+            hint=f"pip install 'fastinfer[{backend}]'",
+        ) from error
+
+
+def _died() -> type[Exception]:
+    """What joblib raises where a worker process has died."""
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    error: type[Exception] = TerminatedWorkerError
+    return error
+
+
+def _report_death(shard: Shard) -> ShardReport:
+    """The report of a shard that killed whoever ran it, again and again."""
+    paths = [(item.file if isinstance(item, Part) else item).path for item in (shard.items[0], shard.items[-1])]
+    error = WorkerDied(
+        f"a worker process died twice on these {len(shard.items):,} inputs, up to {paths[1]}",
+        path=paths[0],
+        hint="the system's log may say why (out of memory?); the other inputs are not affected",
+    )
+    return ShardReport(shard.number, error=error)

@@ -1,0 +1,375 @@
+"""One request's body to its answer, as SageMaker's MXNet container gives it: decode, predict, encode.
+
+What is decoded and encoded, and how, are the container's rules for a saved Module, without its server: CSV counts by its
+total and takes the model's shape; JSON and NPY keep the shape that they have. Three things are refused that the container
+takes: JSON's ``null`` (it becomes NaN there), numbers in JSON strings, and pickled, complex or over-long NPY.
+
+>>> from fastinfer import Predictor
+>>> predictor = Predictor("model.tar.gz")  # doctest: +SKIP
+>>> predictor.answer(b"0.0,0.5,1.0\\n", "text/csv")  # doctest: +SKIP
+(b'[[0.1, 0.9]]', 'application/json')
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codecs.csv import format_csv, parse_csv
+from ..codecs.json import encode_json
+from ..engine.run import choose_batch_size
+from ..errors import InputError, ModelError, quote
+from ..models.module import Model, find_model, load_model
+from ..options import Options
+from ..runtimes.devices import open_contexts, parse_device
+from ..runtimes.invariance import find_smaller
+from ..runtimes.mxnet.graph import Executor, Pool, bind_executors
+from ..runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+
+CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
+CONTENT_TYPES = (JSON, CSV, NPY)
+
+# Shapes other than the model's own, of JSON and NPY bodies, that stay bound.
+OTHER_SHAPES_LIMIT = 8
+
+
+class Predictor:
+    """Answers bodies with a model's predictions. May be used by several threads at a time.
+
+    Args:
+        model: folder or tar archive as SageMaker's training saved it, or a loaded :class:`fastinfer.models.module.Model`; None:
+            ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the MNIST model that fastinfer ships.
+        exact: True: the container's bytes, every row computed as at batch size 1. False: faster, at a batch size at which
+            a row's bytes depend on the row alone.
+        batch_size: rows of one forward pass; None: chosen.
+        device: ``cpu``, ``gpu``, ``gpu:0,1``.
+        threads: how many threads may run the model at the same time, each on a graph of its own; others wait.
+
+    Attributes:
+        model: the loaded model.
+        batch_size: rows of one forward pass.
+        output_shape: shape of one row's prediction, () for a scalar.
+
+    Raises:
+        ModelError: the model cannot be used.
+        ConfigError: an option cannot be.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Model | None = None,
+        *,
+        exact: bool = True,
+        batch_size: int | None = None,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> None:
+        options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads)
+        self.model = model if isinstance(model, Model) else load_model(find_model(model)[0])
+        mxnet = load_mxnet(INFERENCE_SETTINGS)
+        self._devices = parse_device(options.device)
+        self._threads = threads
+        self.batch_size, self._row_wise, self._invariant = choose_batch_size(
+            mxnet, self.model, open_contexts(self._devices)[0], options
+        )
+        self._graphs = self._bind(self.model)
+        self.output_shape = self._graphs.output_shape
+        self._flattens = _flattens(self.model)
+        self._others: dict[tuple[int, ...], _Graphs] = {}
+        self._others_lock = threading.Lock()
+
+    def answer(self, body: bytes | str, content_type: str = CSV, accept: str | None = JSON) -> tuple[bytes, str]:
+        """The answer to one request, and its content type.
+
+        Args:
+            body: a request's body.
+            content_type: what it is; see :meth:`decode`.
+            accept: what the answer may be; see :meth:`encode`.
+
+        Raises:
+            InputError: see :meth:`decode`, :meth:`predict` and :meth:`encode`.
+        """
+        accepted = choose_accepted(accept)
+        return self.encode(self.predict(self.decode(body, content_type)), accepted)
+
+    def decode(self, body: bytes | str, content_type: str = CSV) -> NDArray[np.float32]:
+        """A body's rows.
+
+        Args:
+            body: bytes, or text that stands for its UTF-8.
+            content_type: ``text/csv``, ``application/json`` or ``application/x-npy``, in these very letters.
+
+        Returns:
+            float32 array, C-contiguous, of shape (rows, ...): of CSV always the model's, of JSON and NPY as in the body.
+
+        Raises:
+            InputError: ``unsupported_content_type``; ``empty_input``; of CSV ``expected_number``, ``empty_cell`` and
+                ``unequal_line``, with line and column, and ``partial_row``; ``bad_json``; ``bad_npy``; ``bad_shape`` for a
+                single value; ``bad_values`` where something else than numbers, or no rectangle of them, stands in JSON or NPY.
+        """
+        return decode_rows(body, content_type, self.model.row_shape)
+
+    def predict(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """The predictions of any number of rows.
+
+        Args:
+            rows: array of shape (rows, ...) whose rows are of the model's shape, or of another that its graph takes.
+
+        Returns:
+            float32 array of shape (rows, ...).
+
+        Raises:
+            InputError: ``bad_shape`` where the graph does not take the rows; ``empty_input`` where there is none.
+        """
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        _check_rows(rows)
+        graphs = self._graphs if self.takes(rows.shape[1:]) else self._other(rows.shape[1:])
+        return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
+
+    def encode(self, predictions: NDArray[np.float32], accept: str | None = JSON) -> tuple[bytes, str]:
+        """Predictions as the container's encoder prints them, and the content type of that.
+
+        Args:
+            predictions: array of shape (rows, ...).
+            accept: one type of ``application/json``, ``text/csv`` and ``application/x-npy``, or several with commas
+                between them, of which the first that is among these three is taken; None, an empty string and ``*/*`` are
+                JSON.
+
+        Raises:
+            InputError: ``unsupported_accept``, also where CSV cannot hold the predictions.
+        """
+        accepted = choose_accepted(accept)
+        return encode_predictions(predictions, accepted), accepted
+
+    def takes(self, row_shape: tuple[int, ...]) -> bool:
+        """Whether rows of this shape run on the graph of the model's own shape, and can share a batch with its rows."""
+        if row_shape == self.model.row_shape:
+            return True
+        return self._flattens and len(row_shape) > 0 and math.prod(row_shape) == self.model.row_values
+
+    def _bind(self, model: Model) -> _Graphs:
+        return _Graphs(
+            model, self._devices, self._threads, self.batch_size, row_wise=self._row_wise, invariant=self._invariant
+        )
+
+    def _other(self, row_shape: tuple[int, ...]) -> _Graphs:
+        """Graphs for rows of another shape, as the container's Module is bound anew for them."""
+        with self._others_lock:
+            if row_shape not in self._others:
+                try:
+                    if 0 in row_shape:
+                        raise ModelError("a row has no value")
+                    graphs = self._bind(dataclasses.replace(self.model, row_shape=row_shape))
+                except ModelError as error:
+                    raise InputError(
+                        f"the model takes rows of shape {self.model.row_shape}, found {row_shape}", code="bad_shape"
+                    ) from error
+                if len(self._others) >= OTHER_SHAPES_LIMIT:
+                    del self._others[next(iter(self._others))]
+                self._others[row_shape] = graphs
+            return self._others[row_shape]
+
+
+class _Graphs:
+    """A model's bound graphs, each used by one thread at a time.
+
+    Beside each stands a smaller one that gives rows the same bits and takes fewer of them: a request of a few rows need not
+    wait until a whole batch is computed. Beside a row-wise graph of eight it is one of one row. A row takes 1.2 times as
+    long there as in the other when that is full (benchmarks/bench_forward.py), so it is the faster one up to half a batch.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        devices: Sequence[tuple[str, int]],
+        count: int,
+        batch_size: int,
+        *,
+        row_wise: bool,
+        invariant: bool,
+    ) -> None:
+        mxnet = load_mxnet(INFERENCE_SETTINGS)
+
+        def bind(count: int, size: int, *, row_wise: bool = False) -> list[Executor]:
+            return bind_executors(mxnet, model, devices, count, size, row_wise=row_wise)
+
+        large = small = bind(count, batch_size, row_wise=row_wise)
+        if not large[0].gives_a_row_each:
+            raise ModelError(f"at batch size {batch_size} it does not give a row for each record", path=model.path)
+        size: int | None = None
+        if row_wise:
+            size = 1
+        elif invariant:
+            size = find_smaller(lambda size: bind(1, size)[0], large[0])
+        if size is not None and size < batch_size:
+            small = bind(count, size)
+        self.output_shape = large[0].output_shape
+        self._pairs = Pool(zip(small, large))
+
+    def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[np.float32]:
+        """Predictions of rows, (rows, values) to (rows, *output_shape).
+
+        They are copied into the graph's memory, at about a tenth of the time that reading them from CSV took; so decoding
+        needs no graph, and requests are decoded apart.
+
+        Args:
+            rows: what to predict.
+            blank: whether what an earlier batch left behind the last row must not have a part in it.
+        """
+        count, first = len(rows), 0
+        parts = []
+        with self._pairs.lend() as (small, large):
+            while first < count:
+                executor = small if count - first <= large.batch_size // 2 else large
+                part = rows[first : first + executor.batch_size]
+                executor.input[: len(part)] = part
+                if blank:
+                    executor.input[len(part) :] = 0
+                parts.append(executor.forward()[: len(part)])
+                first += len(part)
+        predictions = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return predictions.reshape(count, *self.output_shape)
+
+
+def decode_rows(
+    body: bytes | str,
+    content_type: str,
+    row_shape: tuple[int, ...],
+    content_types: Sequence[str] = CONTENT_TYPES,
+) -> NDArray[np.float32]:
+    """See :meth:`Predictor.decode`; CSV takes the shape (rows, *row_shape), and only some content types may be read."""
+    if content_type not in content_types:
+        raise InputError(
+            f"the content type {quote(content_type or '')} is not read; {', '.join(content_types)} are",
+            code="unsupported_content_type",
+        )
+    content = body.encode() if isinstance(body, str) else body
+    if content_type == CSV:
+        return _decode_csv(content, row_shape)
+    array = _decode_json(content) if content_type == JSON else _decode_npy(content)
+    _check_rows(array)
+    # A double beyond float32 is infinite, as in the container.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _check_rows(array: NDArray[Any]) -> None:
+    if array.ndim == 0:
+        raise InputError("expected a list of rows, found a single value", code="bad_shape")
+    if array.shape[0] == 0:
+        raise InputError("there is no row in it", code="empty_input")
+
+
+def encode_predictions(predictions: NDArray[np.float32], content_type: str) -> bytes:
+    """Predictions of shape (rows, ...) as text or NPY."""
+    if content_type == NPY:
+        stream = io.BytesIO()
+        np.save(stream, predictions.astype("<f8"), allow_pickle=False)
+        return stream.getvalue()
+    flat = np.ascontiguousarray(predictions, dtype=np.float32).reshape(len(predictions), -1)
+    if content_type == JSON:
+        return b"[" + encode_json(flat, predictions.shape[1:]) + b"]"
+    if predictions.ndim > 2:
+        raise InputError(
+            f"text/csv cannot hold predictions of shape {predictions.shape}; {JSON} and {NPY} can",
+            code="unsupported_accept",
+        )
+    return format_csv(flat)
+
+
+def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
+    """The first of the types in an Accept header that can be given; JSON where anything may be.
+
+    Raises:
+        InputError: ``unsupported_accept``.
+    """
+    if not accept or accept == "*/*":
+        return JSON
+    for item in accept.replace(" ", "").split(","):
+        if item in content_types:
+            return item
+    raise InputError(f"none of {quote(accept)} can be given; {', '.join(content_types)} can", code="unsupported_accept")
+
+
+def _decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    row_values = math.prod(row_shape)
+    # A value takes two bytes at least, with what follows it. Memory that no value comes to is never touched.
+    most = (len(content) + 1) // 2
+    out = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
+    try:
+        count = parse_csv(content, out)
+    except InputError as error:
+        error.hint = None  # about options of the command
+        if error.code == "partial_row":
+            error.line = None  # of a body by its total, no line is at fault
+        raise
+    return out[:count].reshape(count, *row_shape)
+
+
+def _decode_json(content: bytes) -> NDArray[Any]:
+    try:
+        array = np.array(json.loads(content.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8 text", code="bad_json") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"is not JSON: {error.msg}", code="bad_json", line=error.lineno, column=error.colno) from error
+    except RecursionError as error:
+        raise InputError("is nested too deep", code="bad_json") from error
+    except ValueError as error:  # lists of unequal lengths, or more levels than an array has
+        raise InputError("its lists make no rectangle of numbers", code="bad_values") from error
+    if array.dtype == object and array.size and all(type(value) in (int, float, bool) for value in array.flat):
+        try:
+            return array.astype(np.float64)  # integers beyond 64 bits
+        except OverflowError as error:
+            raise InputError("an integer is beyond what a double holds", code="bad_values") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError("something else than numbers stands in its lists", code="bad_values")
+    return array
+
+
+def _decode_npy(content: bytes) -> NDArray[Any]:
+    stream = io.BytesIO(content)
+    npy: Any = np.lib.format  # without types
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    try:
+        version = npy.read_magic(stream)
+        if version not in readers:
+            raise ValueError(f"version {version}")
+        shape, fortran, kind = readers[version](stream)
+    except (ValueError, EOFError, SyntaxError, TypeError) as error:
+        raise InputError("is not an NPY array of version 1.0 or 2.0", code="bad_npy") from error
+    if kind.kind not in "biuf":
+        raise InputError(f"expected numbers, found an array of {kind}", code="bad_values")
+    count = math.prod(shape)
+    found = len(content) - stream.tell()
+    # Before any memory is taken: the header is the sender's word.
+    if found != count * kind.itemsize:
+        raise InputError(
+            f"an array of shape {shape} and type {kind} has {count * kind.itemsize:,} bytes, found {found:,}",
+            code="bad_npy",
+        )
+    array = np.frombuffer(content, dtype=kind, count=count, offset=stream.tell())
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _flattens(model: Model) -> bool:
+    """Whether the graph's first step makes a plain row of a record, so that its shape before does not matter."""
+    nodes = json.loads(model.symbol)["nodes"]
+    places = {index for index, node in enumerate(nodes) if node["op"] == "null" and node["name"] == model.data_name}
+    first = [node for node in nodes if any(each[0] in places for each in node["inputs"])]
+    return bool(first) and all(node["op"] == "Flatten" or _flattens_itself(node) for node in first)
+
+
+def _flattens_itself(node: dict[str, Any]) -> bool:
+    # Older versions of MXNet wrote other names for the attributes.
+    attributes = node.get("attrs") or node.get("attr") or node.get("param") or {}
+    return node["op"] == "FullyConnected" and attributes.get("flatten", "True") in ("True", "1")

@@ -1,0 +1,1 @@
+"""The example: the notebook's network, its data, and its digits."""

@@ -1,0 +1,1 @@
+"""Saved models, read and checked without their framework."""

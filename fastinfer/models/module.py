@@ -1,0 +1,186 @@
+"""A model as SageMaker's training saved it: read from a folder or a model.tar.gz, and refused where it cannot serve.
+
+The container serves a Module with one data input and one output (``model-symbol.json``, ``model-0000.params``,
+``model-shapes.json``); so does fastinfer. Loading needs no mxnet: :mod:`fastinfer.runtimes.mxnet.graph` builds the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, quote
+from ..storage.archive import read_members
+
+SYMBOL_NAME = "model-symbol.json"
+PARAMS_NAME = "model-0000.params"
+SHAPES_NAME = "model-shapes.json"
+MODEL_FILES = (SYMBOL_NAME, PARAMS_NAME, SHAPES_NAME)
+
+# Where a model's own code lies, what names the module of it that serves, and which one does where nothing does.
+CODE = "code"
+PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
+DEFAULT_PROGRAM = "inference.py"
+
+# The model that the package ships: the notebook's network, trained on MNIST.
+SHIPPED_MODEL = Path(__file__).parent / "shipped" / "mnist"
+
+# The operators whose second input is a label: training feeds it, inference leaves it zero.
+LOSS_OPERATORS = {
+    "LinearRegressionOutput",
+    "LogisticRegressionOutput",
+    "MAERegressionOutput",
+    "SVMOutput",
+    "Softmax",
+    "SoftmaxOutput",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded, checked model.
+
+    Attributes:
+        path: where it came from, for messages.
+        symbol: the graph, as MXNet's JSON.
+        params: the parameters, as MXNet's binary file.
+        data_name: name of the one data input.
+        row_shape: shape of one record, without the batch dimension.
+        label_names: arguments of the graph that only training feeds.
+    """
+
+    path: str
+    symbol: str
+    params: bytes
+    data_name: str
+    row_shape: tuple[int, ...]
+    label_names: tuple[str, ...]
+
+    @property
+    def row_values(self) -> int:
+        """Values in one record."""
+        return math.prod(self.row_shape)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over graph, parameters and shape: the same digest means the same predictions."""
+        content = hashlib.sha256()
+        for part in (self.symbol.encode(), self.params, repr((self.data_name, self.row_shape)).encode()):
+            content.update(len(part).to_bytes(8, "little"))
+            content.update(part)
+        return content.hexdigest()
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """Reads a model from a folder or a tar archive (plain, gzip, bzip2 or xz).
+
+    Raises:
+        ModelError: ``model_missing`` (no such path, or a file of it is missing), ``unsafe_archive`` (a member that leaves
+            the folder, a link, a device, too large), ``bad_model`` (unreadable, or not a model with one data input).
+    """
+    source = Path(path)
+    if source.is_dir():
+        files = _read_folder(source)
+    elif source.exists():
+        files = _read_archive(source)
+    else:
+        raise ModelError(
+            "no such model", code="model_missing", path=str(path), hint="name a folder or a model.tar.gz with --model"
+        )
+    missing = [name for name in MODEL_FILES if name not in files]
+    if missing:
+        raise ModelError(
+            f"the model lacks {', '.join(missing)}",
+            code="model_missing",
+            path=str(path),
+            hint=f"SageMaker's MXNet training saves {', '.join(MODEL_FILES)}",
+        )
+    data_name, row_shape = _read_shapes(files[SHAPES_NAME], f"{path}/{SHAPES_NAME}")
+    symbol = _decode(files[SYMBOL_NAME], f"{path}/{SYMBOL_NAME}")
+    arguments, label_names = _read_graph(symbol, f"{path}/{SYMBOL_NAME}")
+    if data_name not in arguments:
+        raise ModelError(
+            f"{SHAPES_NAME} names the input {quote(data_name)}, which the graph does not have",
+            path=str(path),
+            hint=f"the graph's arguments are {', '.join(sorted(arguments)[:8])}",
+        )
+    return Model(str(path), symbol, files[PARAMS_NAME], data_name, row_shape, label_names)
+
+
+def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
+    """The model to use and where its name came from: the argument, $FASTINFER_MODEL, $SM_MODEL_DIR, else the shipped one."""
+    if model is not None:
+        return Path(model), "--model"
+    for variable in ("FASTINFER_MODEL", "SM_MODEL_DIR"):
+        value = os.environ.get(variable)
+        if value:
+            return Path(value), f"${variable}"
+    return SHIPPED_MODEL, "the MNIST model that fastinfer ships"
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    files = {}
+    for name in MODEL_FILES:
+        try:
+            files[name] = (folder / name).read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ModelError(f"cannot be read: {error.strerror}", path=str(folder / name)) from error
+    return files
+
+
+def _read_archive(archive: Path) -> dict[str, bytes]:
+    """Takes the model's three files out of an archive, in memory."""
+    return {member.name: member.content.read() for member in read_members(archive) if member.name in MODEL_FILES}
+
+
+def _decode(content: bytes, path: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError("is not UTF-8 text", path=path) from error
+
+
+def _read_json(content: str | bytes, path: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"is not JSON: {error}", path=path) from error
+
+
+def _read_shapes(content: bytes, path: str) -> tuple[str, tuple[int, ...]]:
+    """The one data input's name and the shape of one record, out of ``[{"name": "data", "shape": [100, 1, 28, 28]}]``."""
+    signature = _read_json(content, path)
+    expected = 'expected [{"name": "data", "shape": [batch, ...]}]'
+    if not isinstance(signature, list) or not all(isinstance(item, dict) for item in signature):
+        raise ModelError(f"{expected}, found {quote(repr(signature))}", path=path)
+    if len(signature) != 1:
+        names = ", ".join(str(item.get("name")) for item in signature)
+        raise ModelError(f"the model has {len(signature)} data inputs ({names}); one is served", path=path)
+    name, shape = signature[0].get("name"), signature[0].get("shape")
+    sizes_fit = isinstance(shape, list) and len(shape) >= 1
+    if not isinstance(name, str) or not sizes_fit or not all(type(size) is int and size > 0 for size in shape):
+        raise ModelError(f"{expected}, found {quote(repr(signature[0]))}", path=path)
+    return name, tuple(shape[1:])
+
+
+def _read_graph(symbol: str, path: str) -> tuple[set[str], tuple[str, ...]]:
+    """The graph's arguments, and those of them that are labels."""
+    graph = _read_json(symbol, path)
+    try:
+        nodes = graph["nodes"]
+        arguments = {node["name"] for node in nodes if node["op"] == "null"}
+        labels = {
+            nodes[node["inputs"][1][0]]["name"]
+            for node in nodes
+            if node["op"] in LOSS_OPERATORS and len(node["inputs"]) > 1
+        }
+    except (KeyError, TypeError, IndexError) as error:
+        raise ModelError("is not an MXNet graph (no list of nodes with op, name and inputs)", path=path) from error
+    return arguments, tuple(sorted(labels & arguments))

@@ -1,0 +1,1 @@
+"""Who computes: rows in, predictions out."""

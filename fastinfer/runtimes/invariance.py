@@ -1,0 +1,120 @@
+"""Which batch sizes make a row's bits a function of the row alone.
+
+oneDNN picks its kernels by the shape of the batch, and at many sizes the last rows of a batch go through other code than
+the first: the same record gives other last bits at another place. At some sizes that does not happen. The probe finds one
+by running the model: the same rows at other places and beside other neighbours must give the same bits. Then outputs do
+not depend on how records were gathered into batches: not on workers, order, sharding or a resumed run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import OutputError
+from ..storage.atomic import make_folder, replacing
+from .mxnet.graph import Executor
+
+# Tried in this order: sizes that were seen invariant on AVX2 and AVX-512, the cheapest per row of benchmarks/bench_forward.py
+# first, smaller ones for models whose records are large.
+CANDIDATES = (480, 240, 144, 400, 96, 48, 16)
+
+# A batch's input should stay near the caches and must not fill the memory of a model with large records.
+INPUT_BYTES_LIMIT = 8 << 20
+
+
+def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> int | None:
+    """The first invariant candidate; None where there is none.
+
+    Args:
+        bind: makes an executor of a batch size.
+        row_values: values of one record.
+    """
+    for batch_size in CANDIDATES:
+        fits = batch_size * row_values * 4 <= INPUT_BYTES_LIMIT or batch_size == CANDIDATES[-1]
+        if fits and is_invariant(bind(batch_size)):
+            return batch_size
+    return None
+
+
+def remembered(circumstances: dict[str, Any], find: Callable[[], int | None]) -> int | None:
+    """What ``find`` returns, asked once for the same circumstances: the answer is kept in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    name = hashlib.sha256(json.dumps(circumstances, sort_keys=True).encode()).hexdigest()[:32]
+    path = Path(base, "fastinfer", "batch-size", f"{name}.json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["circumstances"] == json.loads(json.dumps(circumstances)) and kept["batch_size"] in (*CANDIDATES, None):
+            batch_size: int | None = kept["batch_size"]
+            return batch_size
+    batch_size = find()
+    # Where it cannot be kept it is found again.
+    with contextlib.suppress(OSError, OutputError):
+        make_folder(path.parent)
+        with replacing(path) as temporary:
+            temporary.write_text(
+                json.dumps({"circumstances": circumstances, "batch_size": batch_size}), encoding="utf-8"
+            )
+    return batch_size
+
+
+def is_invariant(executor: Executor) -> bool:
+    """Whether a row's prediction has the same bits wherever in the batch it stands and whatever stands beside it."""
+    if not executor.gives_a_row_each:
+        return False
+    rows = probe_rows(*executor.input.shape)
+    reference = _run(executor, rows)
+    size = executor.batch_size
+    for shift in sorted({1, 3, size // 2, size - 1}):
+        moved = _run(executor, np.roll(rows, shift, axis=0))
+        if not _same_bits(np.roll(moved, -shift, axis=0), reference):
+            return False
+    # Other neighbours: every second row is blank, as in the last batch of a run.
+    blanked = rows.copy()
+    blanked[1::2] = 0
+    return _same_bits(_run(executor, blanked)[::2], reference[::2])
+
+
+def find_smaller(bind: Callable[[int], Executor], large: Executor) -> int | None:
+    """The smallest candidate at which rows have the very bits that an invariant graph gives them; None where there is none.
+
+    For requests of a few rows, that need not wait for a whole batch to be computed.
+
+    Args:
+        bind: makes an executor of a batch size.
+        large: the graph.
+    """
+    rows = probe_rows(*large.input.shape)
+    reference = _run(large, rows)
+    for size in sorted(size for size in CANDIDATES if size < large.batch_size):
+        small = bind(size)
+        if is_invariant(small):
+            found = [_run(small, rows[first : first + size]) for first in range(0, len(rows) - size + 1, size)]
+            if _same_bits(np.concatenate(found), reference[: size * len(found)]):
+                return size
+    return None
+
+
+def probe_rows(count: int, values: int) -> NDArray[np.float32]:
+    """Rows to probe with: of several magnitudes, so that a softmax at the end is not saturated in all of them."""
+    random = np.random.RandomState(20090601)
+    rows = random.uniform(-1, 1, (count, values)).astype(np.float32)
+    rows[::2] = np.abs(rows[::2])
+    scaled: NDArray[np.float32] = rows * np.exp2(-(np.arange(count) % 12)).astype(np.float32)[:, None]
+    return scaled
+
+
+def _run(executor: Executor, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    executor.input[:] = rows
+    return executor.forward()
+
+
+def _same_bits(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
+    return bool(np.array_equal(np.ascontiguousarray(left).view(np.uint32), np.ascontiguousarray(right).view(np.uint32)))

@@ -1,0 +1,136 @@
+"""The only module that imports mxnet.
+
+The import takes seconds, reads settings that cannot be changed afterwards, and needs names that NumPy 1.24 removed; all
+three are dealt with here. Call :func:`load_mxnet` where the framework is needed, never at the top of a module, so that
+``--help``, planning and errors that need no model stay instant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import ConfigError
+
+# What `np.NAME` meant before NumPy 1.24 took the names away; mxnet 1.9.1 reads them at import and in its operators.
+REMOVED_ALIASES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str}
+
+# mxnet looks at these once. A value that the user has set is left alone.
+#   OMP_NUM_THREADS, OPENBLAS_NUM_THREADS
+#                        one thread an operator: the workers are the parallelism, more would oversubscribe the cores
+#   MXNET_ENGINE_TYPE    run an operator in the thread that calls it: no hand-over to a shared pool of threads
+# Of these, what a run is slow without.
+SPEED_SETTINGS = ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE")
+INFERENCE_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MXNET_ENGINE_TYPE": "NaiveEngine",
+    "MXNET_SUBGRAPH_VERBOSE": "0",
+}
+
+
+ENGINE_LINE = b"MXNet start using engine"
+
+
+def load_mxnet(settings: dict[str, str] | None = None) -> Any:
+    """Imports mxnet and returns it; later calls return the same module at no cost.
+
+    Args:
+        settings: environment variables to set before the first import where the user has not set them. Without effect
+            once mxnet is imported.
+
+    Raises:
+        ConfigError: ``mxnet_missing`` where it is not installed, ``mxnet_broken`` where its import fails.
+    """
+    if "mxnet" in sys.modules:
+        return sys.modules["mxnet"]
+    for name, value in (settings or {}).items():
+        os.environ.setdefault(name, value)
+
+    import numpy as np
+
+    for name, meaning in REMOVED_ALIASES.items():
+        if name not in np.__dict__:
+            setattr(np, name, meaning)
+    try:
+        with _without_engine_line(), warnings.catch_warnings():
+            # Its own sources use what NumPy and distutils deprecate; nobody who runs a model can act on that.
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", category=SyntaxWarning)
+            import mxnet
+
+            mxnet.nd.waitall()  # starts the engine
+    except ModuleNotFoundError as error:
+        if error.name != "mxnet":
+            raise ConfigError(
+                f"mxnet cannot be imported: it needs the module {error.name!r}",
+                code="mxnet_broken",
+                hint="pip install 'setuptools<81'" if error.name in ("distutils", "pkg_resources") else None,
+            ) from error
+        raise ConfigError(
+            "mxnet is not installed", code="mxnet_missing", hint="pip install 'mxnet==1.9.1' 'numpy<2'"
+        ) from error
+    except (ImportError, OSError, AttributeError) as error:
+        raise ConfigError(f"mxnet cannot be imported: {error}", code="mxnet_broken") from error
+    return mxnet
+
+
+@contextlib.contextmanager
+def _without_engine_line() -> Iterator[None]:
+    """Drops the line that MXNet prints where its engine was chosen by the environment.
+
+    Nothing but the descriptor can be taken away from C++: what the process prints on stderr meanwhile is held, and shown
+    when MXNet is there.
+    """
+    if sys.stderr is None:  # closed by whoever started us
+        yield
+        return
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if ENGINE_LINE not in line:
+                    os.write(2, line)
+
+
+def ndarray_memory(array: Any) -> Any:
+    """The memory of an NDArray as a flat, writable buffer of float32: what is written there, MXNet reads.
+
+    Operators that were queued on it run to their end first. The caller keeps ``array`` alive, and has MXNet done with it
+    before writing again.
+
+    Raises:
+        ValueError: it is not dense, not float32, or not in host memory.
+    """
+    mxnet = load_mxnet()
+    if array.stype != "default" or array.context.device_type not in ("cpu", "cpu_pinned", "cpu_shared"):
+        raise ValueError(f"expected a dense NDArray on the CPU, not {array.stype} on {array.context}")
+    if array.dtype.__name__ != "float32":
+        raise ValueError(f"expected an NDArray of float32, not of {array.dtype.__name__}")
+    array.wait_to_read()
+    address = ctypes.c_void_p()
+    mxnet.base.check_call(mxnet.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
+    return (ctypes.c_float * array.size).from_address(address.value or 0)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of MXNet says, without the C++ stack trace that its message ends in."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Traceback")]
+    # Where it repeats the arguments first, what is wrong stands behind its own error's name.
+    named = (line.partition("MXNetError: ")[2] for line in lines if "MXNetError: " in line)
+    return next(named, lines[0] if lines else type(error).__name__)

@@ -1,0 +1,5 @@
+"""SageMaker jobs carried out on this machine."""
+
+from .client import LocalSession
+
+__all__ = ["LocalSession"]

@@ -1,0 +1,1 @@
+"""Where bytes lie: objects in, results out, whole or not there."""

@@ -1,0 +1,82 @@
+"""What all commands share: exit codes, the error line, Ctrl-C and a reader of stdout that goes away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fastinfer.commands._run import run_command
+from fastinfer.errors import ConfigError, FastinferError, InputError, ModelError, OutputError
+
+CODES = [(InputError, 1), (ConfigError, 2), (ModelError, 3), (OutputError, 4)]
+
+
+@pytest.mark.parametrize(("kind", "code"), CODES)
+def test_an_error_becomes_one_line_on_stderr_and_its_exit_code(
+    kind: type[FastinferError], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(_argv: Sequence[str] | None) -> None:
+        raise kind("it is wrong", path="some/file", line=3, hint="mend it")
+
+    assert run_command(command) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "error: some/file:3: it is wrong. Hint: mend it\n"
+
+
+def test_arguments_and_exit_code_are_handed_through() -> None:
+    assert run_command(lambda argv: len(argv or ()), ["a", "b", "c"]) == 3
+    assert run_command(lambda _argv: None) == 0
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    def command(_argv: Sequence[str] | None) -> None:
+        raise KeyError("defect")
+
+    with pytest.raises(KeyError):
+        run_command(command)
+
+
+def run_script(body: str, stdout: int | None = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+    script = "import sys\nfrom fastinfer.commands._run import run_command\n" + textwrap.dedent(body)
+    root = str(Path(__file__).resolve().parent.parent.parent)
+    return subprocess.run(
+        [sys.executable, "-c", script], stdout=stdout, stderr=subprocess.PIPE, cwd=root, timeout=60, check=False
+    )
+
+
+def test_ctrl_c_is_130_and_one_word() -> None:
+    done = run_script(
+        """
+        import os, signal, time
+        def command(argv):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)
+        sys.exit(run_command(command))
+        """
+    )
+    assert (done.returncode, done.stderr) == (130, b"interrupted\n")
+
+
+def test_a_reader_that_goes_away_is_141_without_a_word() -> None:
+    script = """
+        import os
+        reader, writer = os.pipe()
+        os.dup2(writer, 1)
+        os.close(reader)
+        sys.exit(run_command(lambda argv: print("lost")))
+        """
+    done = run_script(script)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_a_full_disk_behind_stdout_is_a_clear_error() -> None:
+    with open("/dev/full", "wb") as full:
+        done = run_script("sys.exit(run_command(lambda argv: print('lost')))", stdout=full.fileno())
+    assert done.returncode == 4
+    assert done.stderr == b"error: standard output cannot be written: No space left on device\n"

@@ -1,0 +1,182 @@
+"""Whoever carries the shards, the outputs are the same, and what dies takes nothing with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastinfer.engine import backends
+from fastinfer.engine.plan import Shard
+from fastinfer.engine.run import transform
+from fastinfer.engine.worker import Job, ShardReport, run_shard
+from fastinfer.errors import ConfigError, WorkerDied
+from fastinfer.mnist.samples import write_samples
+from fastinfer.models.module import SHIPPED_MODEL, load_model
+from fastinfer.options import BACKENDS, Options
+from fastinfer.outputs.folder import OutputFolder
+from fastinfer.storage.local import CsvOptions, InputFile, find_inputs
+from tests.conftest import csv, read_tree
+
+OTHERS = ["processes", "dask", "ray"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet_clusters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # ray leaves handles to its own processes to the interpreter's end, and tells what will change in its next version.
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+@pytest.fixture
+def scheduler() -> Iterator[str]:
+    """The address of a dask cluster of two worker processes."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("exact", [True, False])
+def test_every_backend_gives_the_bytes_of_threads(
+    backend: str, exact: bool, mlp: Path, digits: np.ndarray, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(40):
+        (source / f"{number:02d}.csv").write_bytes(csv(digits[number : number + 1 + number % 3]))
+    results = []
+    for name in ("threads", backend):
+        output = tmp_path / name
+        summary = transform(load_model(mlp), str(source), str(output), Options(backend=name, workers=2, exact=exact))
+        assert (summary.inputs, summary.rejected) == (40, 0)
+        results.append(read_tree(output))
+    assert results[0] == results[1]
+
+
+def test_a_cluster_is_reached_by_its_address(scheduler: str, mlp: Path, samples: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fastinfer.transform", str(samples), str(tmp_path / "out"), "--model", str(mlp)]
+    subprocess.run([*command, "--backend", "dask", "--address", scheduler, "--quiet"], check=True)
+    transform(load_model(mlp), str(samples), str(tmp_path / "expected"))
+    assert read_tree(tmp_path / "out") == read_tree(tmp_path / "expected")
+
+
+def test_a_machine_that_would_give_other_bytes_is_refused(
+    scheduler: str, mlp: Path, samples: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "fastinfer.transform", str(samples), str(tmp_path / "out"), "--model", str(mlp)]
+    # This process has what the workers have not: of two machines, the one where the run began.
+    done = subprocess.run(
+        [*command, "--backend", "dask", "--address", scheduler],
+        env={**os.environ, "MXNET_SUBGRAPH_BACKEND": "NONE"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "would give other bytes: environment is" in done.stderr
+    assert read_tree(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize(("backend", "address"), [("dask", "tcp://127.0.0.1:9"), ("ray", "127.0.0.1:9")])
+def test_a_cluster_that_does_not_answer_is_an_error(
+    backend: str, address: str, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "CONNECT_TIMEOUT_S", 1)
+    with pytest.raises(ConfigError) as caught:
+        transform(
+            load_model(SHIPPED_MODEL), str(samples), str(tmp_path / "out"), Options(backend=backend, address=address)
+        )
+    assert caught.value.code == "no_cluster"
+
+
+@pytest.mark.parametrize(("backend", "module"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_backend_that_is_not_installed_is_an_error(
+    backend: str, module: str, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf"pip install 'fastinfer\[{backend}\]'"):
+        transform(load_model(SHIPPED_MODEL), str(samples), str(tmp_path / "out"), Options(backend=backend))
+
+
+def kill_on(shard: Shard, job: Job) -> ShardReport:
+    """run_shard, but a file of that name kills the process: always, or the first time."""
+    for item in shard.items:
+        assert isinstance(item, InputFile)
+        once = Path(item.path).with_name("killed-once")
+        if item.key == "always.csv" or (item.key == "once.csv" and not once.exists()):
+            once.write_bytes(b"")
+            os.kill(os.getpid(), signal.SIGKILL)
+    return run_shard(shard, job)
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_a_worker_that_dies_is_replaced_and_what_kills_again_is_set_aside(
+    backend: str, linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a", "always", "b", "c", "once", "z"):
+        (source / f"{name}.csv").write_bytes(b"1,2\n")
+    # What a killed worker runs is all that is replaced here: joblib, dask, ray and the processes are real.
+    monkeypatch.setattr(backends, "run_shard", kill_on)
+    folder = OutputFolder(str(output))
+    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder)
+    shards = [Shard(number, [item]) for number, item in enumerate(find_inputs(str(source)))]
+    start = backends.BACKENDS_BY_NAME[backend]
+    with folder.open_run({"depends_on": {}}, overwrite=False), start(job, 2, threading.Event(), None) as run_shards:
+        reports = list(run_shards(shards))
+    assert sorted(report.number for report in reports) == list(range(6))
+    errors = {report.number: report.error for report in reports if report.error}
+    assert list(errors) == [1]
+    assert isinstance(errors[1], WorkerDied)
+    assert str(source / "always.csv") in str(errors[1])
+    assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
+
+
+@pytest.mark.parametrize("delay_s", [0.05, 0.1, 1.0])
+def test_worker_processes_end_with_a_run_that_is_killed(
+    delay_s: float, mlp: Path, digits: np.ndarray, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    # For one worker; the other waits for work.
+    write_samples(np.resize(digits, (2000, 28, 28)), source, rows_per_file=2000)
+    command = [sys.executable, "-m", "fastinfer.transform", str(source), str(output), "--model", str(mlp), "--quiet"]
+    process = subprocess.Popen([*command, "--backend", "processes", "--workers", "2"], stderr=subprocess.DEVNULL)
+    while not (output / "_run.json").exists() and process.poll() is None:
+        time.sleep(0.005)
+    # Soon after, a worker may have begun to read its task, and would wait for the rest of it without end.
+    time.sleep(delay_s)
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [int(number) for task in tasks for number in task.read_text().split()]
+    process.kill()
+    process.wait()
+    assert len(children) > 1
+    # One that has begun to import MXNet looks when that is done.
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and any(is_running(child) for child in children):
+        time.sleep(0.1)
+    assert [child for child in children if is_running(child)] == []
+
+
+def is_running(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_every_backend_that_can_be_asked_for_is_there() -> None:
+    assert tuple(backends.BACKENDS_BY_NAME) == BACKENDS

@@ -1,0 +1,625 @@
+"""What a run promises: the same bytes however it is divided, nothing lost, bad records put aside with their place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastinfer.engine import plan
+from fastinfer.engine import run as engine
+from fastinfer.engine.plan import Shard
+from fastinfer.engine.run import Options, transform
+from fastinfer.engine.worker import Job, release, run_shard
+from fastinfer.errors import ConfigError, InputError, OutputError
+from fastinfer.models.module import load_model
+from fastinfer.outputs.folder import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
+from fastinfer.runtimes.mxnet.graph import Executor
+from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS
+from fastinfer.storage import local as inputs
+from fastinfer.storage.local import CsvOptions, Part, cut_file, find_inputs
+from tests.conftest import csv, read_tree, skip
+
+
+def run(model: Path, source: Path, output: Path, **options: Any) -> dict[str, bytes]:
+    transform(load_model(model), str(source), str(output), Options(**options))
+    return read_tree(output)
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob(".*") if path.name.startswith((PART_PREFIX, TEMPORARY_PREFIX))]
+
+
+# Large files
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of 64 KiB, read in chunks of 4 KiB, so that small files are large ones."""
+    monkeypatch.setattr(engine, "LARGE_FILE_BYTES", 96 << 10)
+    monkeypatch.setattr(plan, "PART_BYTES_LEAST", 64 << 10)
+    monkeypatch.setattr(plan, "PART_BYTES_MOST", 64 << 10)
+    monkeypatch.setattr("fastinfer.engine.worker.CHUNK_BYTES", 4 << 10)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("last_newline", [True, False])
+def test_a_file_cut_in_parts_gives_the_bytes_of_the_whole(
+    newline: bytes, last_newline: bool, mlp: Path, digits: np.ndarray, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    body = csv(digits[:700], "integers", newline)
+    (source / "x.csv").write_bytes(body if last_newline else body[: -len(newline)])
+    (source / "small.csv").write_bytes(csv(digits[:2], "integers", newline))
+    whole = run(mlp, source, tmp_path / "whole")
+    request.getfixturevalue("small_parts")
+    assert len(cut_file(next(find_inputs(str(source / "x.csv"))), 64 << 10, 784, CsvOptions())) > 15
+    for workers in (1, 3):
+        output = tmp_path / f"parts-{workers}"
+        summary = transform(load_model(mlp), str(source), str(output), Options(workers=workers))
+        assert read_tree(output) == whole
+        assert (summary.inputs, summary.images) == (2, 702)
+        assert left_over(output) == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_lines_that_are_not_records_are_not_cut(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "grid.csv").write_bytes(csv(digits[:100].reshape(-1, 28), "integers"))
+    assert cut_file(next(find_inputs(str(tmp_path / "grid.csv"))), 64 << 10, 784, CsvOptions()) == []
+    (tmp_path / "rows.csv").write_bytes(csv(digits[:100], "integers"))
+    results = run(mlp, tmp_path, tmp_path / "out")
+    assert results["grid.csv.out"] == results["rows.csv.out"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_what_stands_before_the_first_record_does_not_count_as_columns(linear: Path, tmp_path: Path) -> None:
+    body = b"".join(b"%d,2\n" % number for number in range(30_000))
+    (tmp_path / "a.csv").write_bytes(b"a,b,c,d\n\n# e,f,g,h\n" + body)
+    (tmp_path / "b.csv").write_bytes(b"a,b\n" + body)
+    assert len(cut_file(next(find_inputs(str(tmp_path / "a.csv"))), 64 << 10, 2, CsvOptions("#", None, True))) > 2
+    results = run(linear, tmp_path, tmp_path / "out", comment="#", skip_header=True)
+    assert results["a.csv.out"] == results["b.csv.out"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_error_in_a_late_part_names_its_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    lines = csv(digits[:700], "integers").split(b"\n")
+    lines[612] = lines[612].replace(b",", b",x", 3)
+    (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
+    with pytest.raises(InputError) as caught:
+        run(mlp, tmp_path, tmp_path / "out")
+    assert (caught.value.line, caught.value.column) == (613, lines[612].index(b"x") + 1)
+    assert read_tree(tmp_path / "out") == {}
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_finished_parts_are_not_done_again(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(csv(digits[:700], "integers"))
+    expected = run(mlp, tmp_path, tmp_path / "whole")
+    output = tmp_path / "out"
+    stop = threading.Event()
+    transform(load_model(mlp), str(tmp_path), str(output), Options(workers=1), stop=stop, progress=lambda _: stop.set())
+    parts = {name: os.stat(output / name).st_ino for name in left_over(output)}
+    assert parts
+    assert read_tree(output) == {}
+    done: list[int] = []
+    summary = transform(load_model(mlp), str(tmp_path), str(output), progress=lambda report: done.append(report.images))
+    assert sum(done) < 700
+    assert summary.inputs == 1
+    assert read_tree(output) == expected
+    assert left_over(output) == []
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_parts_of_an_input_that_changed_are_not_taken(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    path, output, stop = tmp_path / "x.csv", tmp_path / "out", threading.Event()
+    path.write_bytes(csv(digits[:700], "integers"))
+    transform(load_model(mlp), str(path), str(output), Options(workers=1), stop=stop, progress=lambda _: stop.set())
+    assert left_over(output)
+    path.write_bytes(csv(digits[700:1400], "integers"))
+    results = run(mlp, path, output)
+    assert results == run(mlp, path, tmp_path / "fresh")
+    assert left_over(output) == []
+
+
+def test_an_input_that_grows_while_it_is_read_is_an_error(digits: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(csv(digits[:1000]))
+    item = next(find_inputs(str(path)))
+    chunks = inputs.read_chunks(item, bytearray(1 << 20))
+    next(chunks)
+    with open(path, "ab") as file:
+        file.write(csv(digits[:1]))
+    with pytest.raises(InputError) as caught:
+        list(chunks)
+    assert caught.value.code == "input_changed"
+
+
+def test_an_input_that_vanishes_is_an_error_and_the_others_stay(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_bytes(b"1,2\n")
+
+    def vanish(*arguments: Any) -> Any:
+        shards = list(plan.plan_shards(*arguments))
+        (tmp_path / "b.csv").unlink()
+        return shards
+
+    monkeypatch.setattr(engine, "plan_shards", vanish)
+    with pytest.raises(InputError, match=r"b\.csv: cannot be read: No such file"):
+        run(linear, tmp_path, tmp_path / "out", workers=1)
+    assert list(read_tree(tmp_path / "out")) == ["a.csv.out"]
+
+
+def test_what_is_left_of_inputs_that_have_gone_goes_too(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"1,2\n")
+    output = tmp_path / "out"
+    run(linear, tmp_path, output)
+    gone = output / "gone"
+    gone.mkdir()
+    for name in (".part-0123456789abcdef.0-5", ".fastinfer-0123456789abcdef", ".part-of-somebody", ".fastinfer-x"):
+        (gone / name).write_bytes(b"x")
+    (output / ".fastinfer-12-34").mkdir()  # somebody else's, though of such a name
+    (tmp_path / "b.csv").write_bytes(b"1,2\n")
+    assert sorted(run(linear, tmp_path, output)) == ["a.csv.out", "b.csv.out"]
+    assert sorted(path.name for path in gone.iterdir()) == [".fastinfer-x", ".part-of-somebody"]
+    assert (output / ".fastinfer-12-34").is_dir()
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_large_input_that_cannot_be_used_is_put_aside_once_and_the_rest_goes_on(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "blank.csv").write_bytes(b"\n" * 500_000)
+    for name in ("changes", "good"):
+        (source / f"{name}.csv").write_bytes(b"1,2\n" * 100_000)
+    (source / "small.csv").write_bytes(b"1,2\n")
+
+    def touch(*arguments: Any) -> Any:
+        for shard in plan.plan_shards(*arguments):
+            if isinstance(shard.items[0], Part) and shard.items[0].file.key == "changes.csv":
+                os.utime(source / "changes.csv", (1, 1))
+            yield shard
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "plan_shards", touch)
+        patched.setattr(plan, "SHARD_BYTES", 64 << 10)
+        summary = transform(
+            load_model(linear), str(source), str(tmp_path / "out"), Options(on_error="quarantine", workers=2)
+        )
+    assert (summary.inputs, summary.rejected, summary.images) == (2, 2, summary.images)
+    assert sorted(read_tree(tmp_path / "out")) == ["good.csv.out", "small.csv.out"]
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert sorted((reject["key"], reject["code"]) for reject in rejects) == [
+        ("blank.csv", "empty_input"),
+        ("changes.csv", "input_changed"),
+    ]
+    assert left_over(tmp_path / "out") == []
+    # What can be used by now is done by the next run, and the other is told again.
+    again = transform(load_model(linear), str(source), str(tmp_path / "out"), Options(on_error="quarantine", workers=1))
+    assert (again.inputs, again.skipped, again.rejected) == (1, 2, 1)
+
+
+# Bad records
+
+
+BAD_LINES = [b"1,x,3,4", b"1,2,3", b"1,2,3,4,5", b"1,2,3,4,", b",2,3,4", b'"1",2,3,4', b"1,2,3,\xff", b"1;2;3;4"]
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    from tests import networks
+
+    return networks.save(networks.scalar, tmp_path / "four")
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("batch_size", [2, 48])
+def test_bad_records_are_put_aside_with_their_place(
+    newline: bytes, batch_size: int, four: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    good = [b"%d,2,3,%d" % (number, number) for number in range(len(BAD_LINES) + 1)]
+    # A bad line at every second place, the first and the last line good.
+    lines = [line for pair in zip(good, BAD_LINES) for line in pair] + good[-1:]
+    (source / "mixed.csv").write_bytes(newline.join(lines))
+    (source / "good.csv").write_bytes(b"\n".join(good))
+    options = Options(on_error="quarantine", batch_size=batch_size)
+    summary = transform(load_model(four), str(source), str(tmp_path / "out"), options)
+    results = {name: json.loads(text) for name, text in read_tree(tmp_path / "out").items()}
+    assert results["mixed.csv.out"][::2] == results["good.csv.out"]
+    assert results["mixed.csv.out"][1::2] == [None] * len(BAD_LINES)
+    assert (summary.inputs, summary.images, summary.rejected) == (2, len(lines) + len(good), len(BAD_LINES))
+
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert [reject["line"] for reject in rejects] == list(range(2, len(lines), 2))
+    assert [reject["record"].encode("utf-8", "surrogateescape") for reject in rejects] == BAD_LINES
+    assert {reject["path"] for reject in rejects} == {str(source / "mixed.csv")}
+    codes = ["expected_number", *["unequal_line"] * 3, "empty_cell", *["expected_number"] * 3]
+    assert [reject["code"] for reject in rejects] == codes
+    assert all(reject["column"] >= 1 and reject["message"] for reject in rejects)
+
+
+def test_a_bad_file_is_put_aside_whole(linear: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.csv").write_bytes(b"1,2\n")
+    (source / "empty.csv").write_bytes(b"\n\n")
+    (source / "gone.csv").write_bytes(b"1,2\n")
+    (source / "z.csv").write_bytes(b"3,4\n")
+    item = next(find_inputs(str(source / "gone.csv")))
+    (source / "gone.csv").unlink()
+    folder = OutputFolder(str(tmp_path / "out"))
+    job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder, quarantine=True)
+    with folder.open_run({"depends_on": {}}, overwrite=False):
+        files = [*find_inputs(str(source)), item]
+        report = run_shard(Shard(0, sorted(files, key=lambda file: file.key)), job)
+    release(job)
+    assert (report.error, report.files, report.rejected) == (None, 2, 2)
+    assert sorted(read_tree(tmp_path / "out")) == ["a.csv.out", "z.csv.out"]
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert [(reject["key"], reject["line"], reject["code"]) for reject in rejects] == [
+        ("empty.csv", None, "empty_input"),
+        ("gone.csv", None, "input_missing"),
+    ]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_records_of_a_cut_file_are_put_aside_by_their_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    lines = csv(digits[:700], "integers").splitlines()
+    bad = {5: b"x" + lines[5], 333: lines[333] + b",1", 699: lines[699][:-1]}
+    for number, line in bad.items():
+        lines[number] = line
+    (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
+    results = run(mlp, tmp_path, tmp_path / "out", on_error="quarantine")
+    predictions = json.loads(results["x.csv.out"])
+    assert [number for number, row in enumerate(predictions) if row is None] == list(bad)
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert {reject["line"] - 1: reject["record"].encode() for reject in rejects} == bad
+
+
+def test_rejects_are_told_once_over_resumed_runs(linear: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in "abc":
+        (source / f"{name}.csv").write_bytes(b"1,2\nx,2\n")
+    (source / "d.csv").write_bytes(b"")
+    for _ in range(2):
+        run(linear, source, output, on_error="quarantine")
+        keys = [json.loads(line)["key"] for line in (output / "_rejects.jsonl").read_text().splitlines()]
+        assert sorted(keys) == ["a.csv", "b.csv", "c.csv", "d.csv"]
+    (source / "d.csv").write_bytes(b"5,6\n")
+    (source / "a.csv").write_bytes(b"1,2\n3,2\n")
+    (output / "b.csv.out").unlink()
+    run(linear, source, output, on_error="quarantine")
+    keys = [json.loads(line)["key"] for line in (output / "_rejects.jsonl").read_text().splitlines()]
+    assert sorted(keys) == ["b.csv", "c.csv"]
+
+
+def test_too_many_rejects_end_the_run(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n" + b"x,2\n" * 3)
+    run(linear, tmp_path, tmp_path / "out", on_error="quarantine", max_errors=3)
+    with pytest.raises(InputError) as caught:
+        run(linear, tmp_path, tmp_path / "other", on_error="quarantine", max_errors=2)
+    assert caught.value.code == "too_many_errors"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"backend": "x"}, {"on_error": "x"}, {"cpu_isa": "x"}, {"max_errors": 1}, {"comment": "ab"}, {"comment": "1"}],
+)
+def test_options_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Options(**options)
+
+
+def test_what_cannot_be_listed_is_put_aside_and_the_rest_goes_on(linear: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a", "c"):
+        (source / f"{name}.csv").write_bytes(b"1,2\n")
+    (source / "b.csv").symlink_to("nowhere")
+    os.mkfifo(source / "d.csv")
+    (source / "e").symlink_to(source)
+    results = run(linear, source, tmp_path / "out", on_error="quarantine")
+    assert sorted(results) == ["a.csv.out", "c.csv.out"]
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    # Each worker writes its own as it meets them.
+    assert sorted((reject["key"], reject["code"]) for reject in rejects) == [
+        ("b.csv", "input_missing"),
+        ("d.csv", "cannot_read"),
+        ("e", "link_loop"),
+    ]
+    with pytest.raises(InputError, match=r"b\.csv: cannot be read"):
+        run(linear, source, tmp_path / "stop", workers=1)
+    assert list(read_tree(tmp_path / "stop")) == ["a.csv.out"]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_rejects_of_finished_parts_are_kept(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    lines = csv(digits[:700], "integers").splitlines()
+    for number in range(0, 700, 50):
+        lines[number] = b"x" + lines[number]
+    (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
+    output, stop = tmp_path / "out", threading.Event()
+    options = Options(workers=1, on_error="quarantine")
+    transform(load_model(mlp), str(tmp_path), str(output), options, stop=stop, progress=lambda _: stop.set())
+    assert left_over(output)
+    summary = transform(load_model(mlp), str(tmp_path), str(output), options)
+    rejects = [json.loads(line)["line"] for line in (output / "_rejects.jsonl").read_text().splitlines()]
+    assert sorted(rejects) == list(range(1, 701, 50))
+    assert summary.rejected == 14
+
+
+def test_rejects_are_kept_whatever_folder_the_command_runs_in(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_bytes(b"1,2\nx,2\n")
+    monkeypatch.chdir(tmp_path)
+    options = Options(on_error="quarantine")
+    assert transform(load_model(linear), "in", "out", options).rejected == 1
+    monkeypatch.chdir("/")
+    again = transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "out"), options)
+    assert (again.skipped, again.rejected) == (1, 1)
+    assert len((tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()) == 1
+
+
+# Runs after runs
+
+
+def test_an_overwriting_run_that_was_stopped_leaves_nothing_that_is_taken_for_its_own(
+    linear: Path, tmp_path: Path
+) -> None:
+    from tests import networks
+
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for number in range(20):
+        (source / f"{number:02d}.csv").write_bytes(b"%d,2\n" % number)
+    run(linear, source, output)
+    other = networks.save(networks.linear, tmp_path / "other")
+    networks.edit(other, lambda saved: [array.__imul__(-1) for array in saved.values()])
+    (source / "10.csv").write_bytes(b"bad,2\n")
+    with pytest.raises(InputError):
+        run(other, source, output, workers=1, overwrite=True)
+    (source / "10.csv").write_bytes(b"10,2\n")
+    assert run(other, source, output) == run(other, source, tmp_path / "fresh")
+
+
+def test_a_run_that_finished_nothing_does_not_stand_in_the_way(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(InputError):
+        run(linear, tmp_path, tmp_path / "out")
+    assert list(run(linear, tmp_path, tmp_path / "out", skip_header=True)) == ["x.csv.out"]
+
+
+def test_another_source_is_another_run(linear: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_bytes(f"{len(name)},{name == 'one':d}\n".encode())
+        os.utime(tmp_path / name / "a.csv", (10**9, 10**9))
+    run(linear, tmp_path / "one", tmp_path / "out")
+    with pytest.raises(ConfigError, match="source was"):
+        run(linear, tmp_path / "two", tmp_path / "out")
+
+
+def test_inputs_with_names_like_our_own_are_inputs(linear: Path, tmp_path: Path) -> None:
+    names = [".part-x.csv", ".fastinfer-y.csv", ".fastinfer-1-2.csv", "z.csv", ".a.csv"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"1,2\n")
+    for _ in range(3):
+        # The folder of the inputs is that of the outputs, too.
+        assert sorted(run(linear, tmp_path, tmp_path)) == sorted(f"{name}.out" for name in names)
+    assert all((tmp_path / name).read_bytes() == b"1,2\n" for name in names)
+
+
+def test_times_before_1970_are_times(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n")
+    os.utime(tmp_path / "x.csv", ns=(-1_500_000_001, -1_500_000_001))
+    run(linear, tmp_path, tmp_path / "out")
+    assert (tmp_path / "out" / "x.csv.out").stat().st_mtime_ns == -1_500_000_001
+
+
+def test_an_endless_line_is_refused_without_holding_it(linear: Path, tmp_path: Path) -> None:
+    with open(tmp_path / "x.csv", "wb") as file:
+        file.truncate(1 << 30)
+    arguments = [
+        sys.executable,
+        "-m",
+        "fastinfer.transform",
+        str(tmp_path),
+        str(tmp_path / "out"),
+        "--model",
+        str(linear),
+    ]
+    script = f"import resource, subprocess; print(subprocess.run({[*arguments, '--memory-limit', '300M']}).returncode, "
+    script += "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    code, peak_kib = map(int, done.stdout.split())
+    assert code == 1
+    assert "is longer than" in done.stderr
+    assert peak_kib < 400 << 10
+
+
+# The machine
+
+IMPORTED_BEFORE = """
+import sys, warnings
+from fastinfer.runtimes.mxnet.library import load_mxnet
+load_mxnet()  # as a program imports mxnet that knows nothing of fastinfer
+import fastinfer
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", RuntimeWarning)
+    fastinfer.Transformer(sys.argv[1], workers=2).transform(sys.argv[2], sys.argv[3]).wait()
+print([str(warning.message) for warning in caught if "mxnet was imported before" in str(warning.message)])
+"""
+
+
+@pytest.mark.parametrize("preset", [False, True])
+def test_a_program_that_has_imported_mxnet_before_is_told_what_it_costs(
+    preset: bool, samples: Path, mlp: Path, tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in INFERENCE_SETTINGS}
+    if preset:
+        environment.update(INFERENCE_SETTINGS)
+    arguments = [str(mlp), str(samples), str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_BEFORE, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+    if preset:
+        assert done.stdout == "[]\n"
+    else:
+        assert "before OMP_NUM_THREADS=1 and MXNET_ENGINE_TYPE=NaiveEngine could be set" in done.stdout
+    assert read_tree(tmp_path / "out") == run(mlp, samples, tmp_path / "expected")
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own, 32 KiB large."""
+    if os.geteuid() != 0:
+        skip("only root can mount a small file system")
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", folder], capture_output=True).returncode:
+        skip("this container may not mount a file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_an_error_and_nothing_half_is_left(
+    mounted: Path, samples: Path, mlp: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="No space left on device"):
+        run(mlp, samples, mounted)
+    finished = read_tree(mounted)
+    assert len(finished) < 30
+    assert left_over(mounted) == []
+    subprocess.run(["mount", "-o", "remount,size=1m", mounted], check=True)
+    assert run(mlp, samples, mounted) == run(mlp, samples, tmp_path / "out")
+    assert finished.items() <= read_tree(mounted).items()
+
+
+def test_a_folder_that_may_not_be_written_is_an_error(mounted: Path, samples: Path, mlp: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
+    with pytest.raises(OutputError, match="cannot be written: Read-only file system"):
+        run(mlp, samples, mounted)
+
+
+def test_durable_outputs_are_the_same(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    assert run(mlp, samples, tmp_path / "durable", durable=True) == run(mlp, samples, tmp_path / "out")
+
+
+@pytest.mark.parametrize("isa", ["SSE41", "AVX2"])
+def test_the_instruction_set_can_be_pinned(isa: str, samples: Path, mlp: Path, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "fastinfer.transform", str(samples), "--model", str(mlp), "--quiet"]
+    environment = {name: value for name, value in os.environ.items() if name != "DNNL_MAX_CPU_ISA"}
+    subprocess.run([*arguments, str(tmp_path / "a"), "--cpu-isa", isa], env=environment, check=True)
+    subprocess.run([*arguments, str(tmp_path / "b")], env={**environment, "DNNL_MAX_CPU_ISA": isa}, check=True)
+    assert read_tree(tmp_path / "a") == read_tree(tmp_path / "b")
+    assert json.loads((tmp_path / "a" / "_run.json").read_text())["depends_on"]["cpu_isa"] == isa
+    refused = subprocess.run(
+        [*arguments, str(tmp_path / "c"), "--cpu-isa", "AVX"],
+        env={**environment, "DNNL_MAX_CPU_ISA": isa},
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode == 2
+    assert isa in refused.stderr
+
+
+def test_the_stages_are_timed(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    summary = transform(load_model(mlp), str(samples), str(tmp_path / "out"), Options(workers=2))
+    stages = summary.stage_seconds
+    assert list(stages) == ["read", "parse", "forward", "format", "write", "wait"]
+    assert all(seconds > 0 for stage, seconds in stages.items() if stage != "wait")
+    assert sum(stages.values()) == pytest.approx(2 * summary.seconds, rel=0.01)
+
+
+def test_a_memory_limit_bounds_a_line(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1," * 10_000_000)
+    arguments = [
+        sys.executable,
+        "-m",
+        "fastinfer.transform",
+        str(tmp_path),
+        str(tmp_path / "out"),
+        "--model",
+        str(linear),
+    ]
+    limited = subprocess.run([*arguments, "--memory-limit", "260M"], capture_output=True, text=True)
+    assert limited.returncode == 1
+    assert "a line that begins at byte 0 is longer than" in limited.stderr
+    refused = subprocess.run([*arguments, "--memory-limit", "50M"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "50 MiB of memory are too few" in refused.stderr
+
+
+@pytest.mark.parametrize("shape", ["one-file", "many-files"])
+def test_memory_does_not_grow_with_the_input(shape: str, mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+    peaks = []
+    for factor in (1, 8):
+        source = tmp_path / f"in-{factor}"
+        source.mkdir()
+        if shape == "one-file":
+            body = csv(digits[:1000], "integers")
+            with open(source / "x.csv", "wb") as file:
+                for _ in range(15 * factor):
+                    file.write(body)
+        else:
+            for number in range(1500 * factor):
+                (source / f"{number}.csv").write_bytes(csv(digits[number % 100][None], "integers"))
+        arguments = [sys.executable, "-m", "fastinfer.transform", str(source), str(tmp_path / f"out-{factor}")]
+        done = subprocess.run([*arguments, "--json", "--quiet", "--model", str(mlp)], capture_output=True, check=True)
+        peaks.append(json.loads(done.stdout)["peak_memory_bytes"])
+    assert peaks[1] - peaks[0] < 24 << 20, peaks
+
+
+def test_files_are_read_while_the_model_runs(linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(inputs.FILES_PER_CALL + 1):
+        (tmp_path / "in" / f"{number:03d}.csv").write_bytes(b"1,2\n")
+    second_group_read = threading.Event()
+    calls: list[int] = []
+    read_files, forward = inputs.read_files, Executor.forward
+
+    def read(paths: list[bytes], buffer: bytearray) -> list[tuple[int, int]]:
+        calls.append(len(paths))
+        if len(calls) == 2:
+            second_group_read.set()
+        return read_files(paths, buffer)
+
+    def run_model(executor: Executor) -> Any:
+        # The first batch is run only when the second group has been asked for: without a reader this waits in vain.
+        assert second_group_read.wait(10)
+        return forward(executor)
+
+    monkeypatch.setattr(inputs, "read_files", read)
+    options = Options(workers=1, exact=True)  # nothing is probed
+    transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "expected"), options)
+    calls.clear()
+    second_group_read.clear()
+    monkeypatch.setattr(Executor, "forward", run_model)
+    transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "out"), options)
+    assert calls == [inputs.FILES_PER_CALL, 1]
+    assert read_tree(tmp_path / "out") == read_tree(tmp_path / "expected")
+
+
+def test_the_stages_of_a_large_file_are_timed(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n" * 500_000)
+    summary = transform(load_model(linear), str(tmp_path), str(tmp_path / "out"), Options(workers=1))
+    assert all(seconds > 0 for seconds in summary.stage_seconds.values())
+    assert sum(summary.stage_seconds.values()) == pytest.approx(summary.seconds, rel=0.01)

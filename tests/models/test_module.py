@@ -1,0 +1,249 @@
+"""Models are read from folders and archives, and refused where they cannot serve."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from fastinfer.errors import ModelError
+from fastinfer.models import module as model_module
+from fastinfer.models.module import MODEL_FILES, find_model, load_model
+from fastinfer.runtimes.mxnet.graph import Executor
+from fastinfer.storage import archive as archive_module
+from tests import networks
+from tests.networks import mx
+
+
+@pytest.fixture
+def folder(linear: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(linear, tmp_path / "model"))
+
+
+def pack(folder: Path, archive: Path, prefix: str = "", mode: str = "w:gz") -> Path:
+    with tarfile.open(archive, mode) as tar:
+        for name in MODEL_FILES:
+            tar.add(folder / name, prefix + name)
+    return archive
+
+
+def bind(path: Path) -> Executor:
+    return Executor(mx, load_model(path), mx.cpu(), 1)
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+def test_an_archive_is_the_same_model_as_its_folder(prefix: str, mode: str, folder: Path, tmp_path: Path) -> None:
+    archive = load_model(pack(folder, tmp_path / "model.tar", prefix, mode))
+    assert archive.digest == load_model(folder).digest
+    assert archive.row_shape == (2,)
+    assert archive.label_names == ("regression_label",)
+
+
+def test_an_archive_may_hold_the_entry_point_beside_the_model(folder: Path, tmp_path: Path) -> None:
+    archive = pack(folder, tmp_path / "model.tar", mode="w")
+    with tarfile.open(archive, "a") as tar:
+        code = tarfile.TarInfo("code")
+        code.type = tarfile.DIRTYPE
+        tar.addfile(code)
+        script = tarfile.TarInfo("code/mnist.py")
+        script.size = 4
+        tar.addfile(script, io.BytesIO(b"pass"))
+    assert load_model(archive).digest == load_model(folder).digest
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../model-symbol.json", tarfile.REGTYPE),
+        ("/etc/model-symbol.json", tarfile.REGTYPE),
+        ("code/../../x", tarfile.REGTYPE),
+        ("model-symbol.json", tarfile.SYMTYPE),
+        ("model-0000.params", tarfile.LNKTYPE),
+        ("device", tarfile.CHRTYPE),
+        ("pipe", tarfile.FIFOTYPE),
+    ],
+)
+def test_an_archive_that_could_do_harm_is_refused(name: str, kind: bytes, tmp_path: Path) -> None:
+    member = tarfile.TarInfo(name)
+    member.type = kind
+    member.linkname = "/etc/passwd"
+    with tarfile.open(tmp_path / "model.tar", "w") as tar:
+        tar.addfile(member)
+    with pytest.raises(ModelError) as caught:
+        load_model(tmp_path / "model.tar")
+    assert caught.value.code == "unsafe_archive"
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", ["BYTES_LIMIT", "MEMBERS_LIMIT"])
+def test_what_an_archive_unpacks_to_is_bounded(
+    limit: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = pack(folder, tmp_path / "model.tar.gz")
+    monkeypatch.setattr(archive_module, limit, 2)
+    with pytest.raises(ModelError) as caught:
+        load_model(archive)
+    assert caught.value.code == "unsafe_archive"
+
+
+def test_a_cut_archive_is_refused(folder: Path, tmp_path: Path) -> None:
+    archive = pack(folder, tmp_path / "model.tar.gz")
+    content = archive.read_bytes()
+    for size in (0, 1, len(content) // 2):
+        archive.write_bytes(content[:size])
+        with pytest.raises(ModelError):
+            load_model(archive)
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_a_missing_file_is_named(name: str, folder: Path) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"the model lacks {name}") as caught:
+        load_model(folder)
+    assert caught.value.code == "model_missing"
+
+
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such model") as caught:
+        load_model(tmp_path / "nowhere")
+    assert caught.value.path == str(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ("[", "is not JSON"),
+        ("{}", "expected"),
+        ("[]", "0 data inputs"),
+        ('[{"name": "a", "shape": [1, 2]}, {"name": "b", "shape": [1, 2]}]', r"2 data inputs \(a, b\)"),
+        ('[{"name": "data", "shape": []}]', "expected"),
+        ('[{"name": "data", "shape": [1, 0]}]', "expected"),
+        ('[{"name": "data", "shape": [1, "2"]}]', "expected"),
+        ('[{"name": "data", "shape": [1, true]}]', "expected"),
+        ('[{"shape": [1, 2]}]', "expected"),
+        ('[{"name": "other", "shape": [1, 2]}]', "'other', which the graph does not have"),
+    ],
+)
+def test_bad_shapes_are_refused(shapes: str, message: str, folder: Path) -> None:
+    (folder / "model-shapes.json").write_text(shapes)
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("symbol", [b"", b"[]", b'{"nodes": 3}', b'{"nodes": [{}]}', b"\xff", b"[" * 100_000])
+def test_a_bad_graph_is_refused(symbol: bytes, folder: Path) -> None:
+    (folder / "model-symbol.json").write_bytes(symbol)
+    with pytest.raises(ModelError):
+        load_model(folder)
+
+
+def test_a_missing_parameter_is_named(folder: Path) -> None:
+    networks.edit(folder, lambda saved: saved.popitem())
+    with pytest.raises(ModelError, match="the parameters lack") as caught:
+        bind(folder)
+    assert caught.value.code == "params_missing"
+
+
+def test_a_parameter_of_another_shape_is_named(folder: Path) -> None:
+    def widen(saved: dict[str, Any]) -> None:
+        name = next(name for name in saved if name.endswith("weight"))
+        saved[name] = mx.nd.zeros((1, 3))
+
+    networks.edit(folder, widen)
+    with pytest.raises(ModelError, match=r"weight is \(1, 3\), the graph needs \(1, 2\)"):
+        bind(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\0" * 100])
+def test_damaged_parameters_are_refused(content: bytes, folder: Path) -> None:
+    (folder / "model-0000.params").write_bytes(content)
+    with pytest.raises(ModelError):
+        bind(folder)
+
+
+def test_parameters_cut_short_are_refused(folder: Path) -> None:
+    path = folder / "model-0000.params"
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ModelError):
+        bind(folder)
+
+
+def test_an_operator_that_mxnet_lacks_is_refused(folder: Path) -> None:
+    path = folder / "model-symbol.json"
+    path.write_text(path.read_text().replace('"FullyConnected"', '"NoSuchOperator"'))
+    with pytest.raises(ModelError, match="MXNet cannot load it"):
+        bind(folder)
+
+
+def test_an_input_that_does_not_fit_the_graph_is_refused(convolution: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(convolution, tmp_path / "model"))
+    (folder / "model-shapes.json").write_text('[{"name": "data", "shape": [1, 3, 2, 2]}]')
+    with pytest.raises(ModelError, match="does not take float32 input of shape"):
+        bind(folder)
+
+
+def test_a_model_with_two_outputs_is_refused(folder: Path) -> None:
+    data = mx.sym.var("data")
+    mx.sym.Group([data + 1, data + 2]).save(str(folder / "model-symbol.json"))
+    with pytest.raises(ModelError, match="2 outputs"):
+        bind(folder)
+
+
+def test_a_model_whose_output_is_not_a_row_a_record_is_refused(folder: Path) -> None:
+    mx.sym.reshape(mx.sym.var("data"), shape=(-1,)).save(str(folder / "model-symbol.json"))
+    with pytest.raises(ModelError, match="not one row"):
+        bind(folder)
+
+
+def test_the_model_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_model()[0] == model_module.SHIPPED_MODEL
+    monkeypatch.setenv("SM_MODEL_DIR", "/sm")
+    assert find_model() == (Path("/sm"), "$SM_MODEL_DIR")
+    monkeypatch.setenv("FASTINFER_MODEL", "/own")
+    assert find_model() == (Path("/own"), "$FASTINFER_MODEL")
+    assert find_model(tmp_path)[0] == tmp_path
+
+
+def test_the_digest_tells_models_apart(linear: Path, convolution: Path, folder: Path) -> None:
+    before = load_model(folder).digest
+    assert before == load_model(linear).digest != load_model(convolution).digest
+    shapes = json.loads((folder / "model-shapes.json").read_text())
+    shapes[0]["shape"][0] = 99  # the batch of the training does not matter
+    (folder / "model-shapes.json").write_text(json.dumps(shapes))
+    assert load_model(folder).digest == before
+    networks.edit(folder, lambda saved: [array.__iadd__(1) for array in saved.values()])
+    assert load_model(folder).digest != before
+
+
+def typed(dtype: str) -> Callable[[], tuple[Any, tuple[int, ...]]]:
+    return lambda: (mx.sym.cast(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=2), dtype=dtype), (2,))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32", "float16"])
+def test_a_model_whose_output_is_not_float32_is_refused(dtype: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"the output is {dtype}; float32 is served"):
+        bind(networks.save(typed(dtype), tmp_path))
+
+
+def test_a_model_whose_input_is_not_float32_is_refused(folder: Path) -> None:
+    path = folder / "model-symbol.json"
+    graph = json.loads(path.read_text())
+    for node in graph["nodes"]:
+        if node["name"] == "data":
+            node["attrs"] = {"__dtype__": "2"}
+    path.write_text(json.dumps(graph))
+    with pytest.raises(ModelError, match="float32"):
+        bind(folder)
+
+
+def test_a_graph_that_does_not_tell_its_shapes_is_refused(folder: Path) -> None:
+    mx.sym.broadcast_add(mx.sym.var("data"), mx.sym.var("offset")).save(str(folder / "model-symbol.json"))
+    networks.edit(folder, lambda saved: saved.__setitem__("arg:offset", mx.nd.zeros((1, 2))))
+    with pytest.raises(ModelError, match=r"does not tell|MXNet cannot"):
+        bind(folder)

@@ -1,0 +1,88 @@
+"""The output of a large input, put together from its parts in whatever order they come, also after a disk was full."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastinfer.errors import InputError, OutputError
+from fastinfer.outputs import assembly
+from fastinfer.outputs.assembly import Assembly
+from fastinfer.outputs.folder import OutputFolder
+from fastinfer.storage.local import InputFile, Part
+
+TEXTS = [b"[1.0]", b"", b"[2.0], [2.5]", b"[3.0]"]
+WHOLE = b"[[1.0], [2.0], [2.5], [3.0]]"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[Part]:
+    """The parts of an input whose outputs are there."""
+    source = tmp_path / "x.csv"
+    source.write_bytes(b"0\n" * 8)
+    (tmp_path / "out").mkdir()
+    facts = source.stat()
+    file = InputFile(str(source), "x.csv", facts.st_size, facts.st_mtime_ns)
+    made = [Part(file, 4 * number, 4 * number + 4, 1) for number in range(len(TEXTS))]
+    for part, text in zip(made, TEXTS):
+        Path(OutputFolder(str(tmp_path / "out")).part_path(part)).write_bytes(text)
+    return made
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(len(TEXTS)))))
+@pytest.mark.parametrize("durable", [False, True])
+def test_parts_are_joined_in_order_whenever_they_come(
+    order: tuple[int, ...], durable: bool, parts: list[Part], tmp_path: Path
+) -> None:
+    whole = Assembly(OutputFolder(str(tmp_path / "out"), durable=durable), parts)
+    assert [whole.add(parts[number]) for number in order] == [False, False, False, True]
+    assert left(tmp_path / "out") == ["x.csv.out"]
+    assert (tmp_path / "out" / "x.csv.out").read_bytes() == WHOLE
+    assert (tmp_path / "out" / "x.csv.out").stat().st_mtime_ns == parts[0].file.modified_ns
+
+
+def test_a_join_that_failed_begins_anew(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Assembly(OutputFolder(str(tmp_path / "out")), parts)
+    copy = assembly.shutil.copyfileobj
+
+    def fill_up(_source: Any, target: Any, _length: int) -> None:
+        target.write(b"[2")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert not whole.add(parts[0])
+    monkeypatch.setattr(assembly.shutil, "copyfileobj", fill_up)
+    assert not whole.add(parts[1])
+    with pytest.raises(OutputError, match="No space left"):
+        whole.add(parts[2])
+    assert len(left(tmp_path / "out")) == len(parts)
+    monkeypatch.setattr(assembly.shutil, "copyfileobj", copy)
+    assert whole.add(parts[3])
+    assert (tmp_path / "out" / "x.csv.out").read_bytes() == WHOLE
+
+
+def test_an_input_that_changed_gets_no_output(parts: list[Part], tmp_path: Path) -> None:
+    whole = Assembly(OutputFolder(str(tmp_path / "out")), parts)
+    (tmp_path / "x.csv").write_bytes(b"1\n")
+    for part in parts[:-1]:
+        whole.add(part)
+    with pytest.raises(InputError) as caught:
+        whole.add(parts[-1])
+    assert caught.value.code == "input_changed"
+    assert len(left(tmp_path / "out")) == len(parts)
+
+
+def test_what_is_left_off_leaves_the_parts(parts: list[Part], tmp_path: Path) -> None:
+    whole = Assembly(OutputFolder(str(tmp_path / "out")), parts)
+    whole.add(parts[0])
+    assert len(left(tmp_path / "out")) == len(parts) + 1
+    whole.drop()
+    assert len(left(tmp_path / "out")) == len(parts)

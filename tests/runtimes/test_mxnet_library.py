@@ -1,0 +1,65 @@
+"""The door to mxnet: what it puts back, what it says where something is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastinfer.errors import ConfigError
+from fastinfer.runtimes.mxnet.library import ndarray_memory
+from tests.networks import mx
+
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+sys.modules.pop({name!r}, None)
+from fastinfer.commands.transform import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run_without(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    script = HIDE.format(name=name)
+    return subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_a_missing_mxnet_is_said_in_one_line(samples: object, tmp_path: object) -> None:
+    done = run_without("mxnet", samples, tmp_path, "--quiet")
+    assert done.returncode == 2
+    assert done.stderr == "error: mxnet is not installed. Hint: pip install 'mxnet==1.9.1' 'numpy<2'\n"
+
+
+def test_a_module_that_mxnet_needs_is_named(samples: object, tmp_path: object) -> None:
+    done = run_without("distutils", samples, tmp_path, "--quiet")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: mxnet cannot be imported: it needs the module 'distutils'. Hint: pip install 'setuptools<81'\n"
+    )
+
+
+def test_the_removed_names_of_numpy_mean_what_they_did() -> None:
+    assert np.bool is bool
+    assert np.int is int
+    assert mx.nd.array(np.arange(3), dtype=np.float).asnumpy().tolist() == [0, 1, 2]
+
+
+def test_an_ndarray_that_cannot_be_written_in_place_is_refused() -> None:
+    for array in (mx.nd.zeros((2, 2), dtype="float64"), mx.nd.zeros((2, 2)).tostype("csr")):
+        with pytest.raises(ValueError, match="expected"):
+            ndarray_memory(array)
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    from fastinfer.runtimes.devices import count_gpus, open_contexts
+
+    if count_gpus(mx):  # a machine with one: its last index is there, the next is not
+        assert open_contexts([("gpu", count_gpus(mx) - 1)])
+    with pytest.raises(ConfigError, match="there is no gpu:99"):
+        open_contexts([("gpu", 99)])

@@ -1,0 +1,536 @@
+"""The server: a process of its own, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+import numpy as np
+import pytest
+
+from fastinfer import Predictor
+from fastinfer.errors import ConfigError
+from fastinfer.serving.http import find_served_model, main, parse_settings
+from tests.conftest import csv
+
+ROOT = Path(__file__).parent.parent.parent
+CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
+LIMIT = 6_553_500
+
+
+class Reply(NamedTuple):
+    status: int
+    body: bytes
+    content_type: str | None
+
+
+class Server:
+    """A running server."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self.port = port
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def get(self, path: str) -> Reply:
+        return self._ask("GET", path, None, {})
+
+    def post(self, body: bytes, content_type: str | None = CSV, accept: str | None = None, **headers: str) -> Reply:
+        named = {"Content-Type": content_type, "Accept": accept, **headers}
+        return self._ask("POST", "/invocations", body, {name: value for name, value in named.items() if value})
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+        with contextlib.closing(self.connect()) as connection:
+            connection.request(method, path, body, headers)
+            return receive(connection)
+
+    def wait_until_ready(self) -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
+            with contextlib.suppress(ConnectionRefusedError):
+                if self.get("/ping").status == 200:
+                    return
+            time.sleep(0.02)
+        raise AssertionError("the server is not ready after 60 s")
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Ends it; its exit code and what it said."""
+        self.process.send_signal(number)
+        _, said = self.process.communicate(timeout=30)
+        return self.process.returncode, said
+
+
+def receive(connection: http.client.HTTPConnection) -> Reply:
+    response = connection.getresponse()
+    return Reply(response.status, response.read(), response.getheader("Content-Type"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, wait: bool = True, **environment: str) -> Iterator[Server]:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error::ResourceWarning", "-m", "fastinfer.serve", "--port", str(port), *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    server = Server(process, port)
+    try:
+        if wait:
+            server.wait_until_ready()
+        yield server
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module", params=["exact", "default"])
+def served(request: pytest.FixtureRequest, mlp: Path) -> Iterator[tuple[Server, Predictor]]:
+    """A server of the notebook's network, and what answers its requests alone."""
+    exact = request.param == "exact"
+    with serving("--model", str(mlp), "--workers", "2", *(["--exact"] if exact else [])) as server:
+        yield server, Predictor(mlp, exact=exact)
+        code, said = server.stop()
+        assert code == 0
+        assert [line.split()[0] for line in said.splitlines()] == ["serving", "stopped:"], said
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def request_bodies(digits: np.ndarray) -> list[tuple[bytes, str]]:
+    """Bodies of all types and many sizes."""
+    random = np.random.RandomState(11)
+    bodies = []
+    for rows in (*([1] * 40), 2, 3, 7, 8, 9, 100, 240, 241, 480, 481, 600):
+        part = digits[random.randint(0, len(digits), rows)]
+        bodies.append((csv(part, "integers"), CSV))
+    few = digits[:5].reshape(-1, 1, 28, 28)
+    bodies.append((json.dumps(few.tolist()).encode(), JSON))
+    bodies.append((json.dumps(few.reshape(5, 784).tolist()).encode(), JSON))
+    bodies.append((npy(few / 255), NPY))
+    not_numbers = digits[:2].astype(object)
+    not_numbers[0, 300], not_numbers[1, 301] = "nan", "inf"
+    bodies.append((b"\n".join(b",".join(str(cell).encode() for cell in row) for row in not_numbers), CSV))
+    return bodies
+
+
+BAD = [
+    (b"1,2,3\n4,oops\n", CSV, None, 400),
+    (b"1,2,3\n", CSV, None, 400),
+    (b"", CSV, None, 400),
+    (b"[[1, 2], [3]]", JSON, None, 400),
+    (b"{", JSON, None, 400),
+    (b"no npy", NPY, None, 400),
+    (b"[[1, 2]]", JSON, None, 400),
+    (b"1", "text/plain", None, 415),
+    (b"1", "text/csv; charset=utf-8", None, 415),
+    (b"1", None, None, 415),
+    (b"0", CSV, "image/png", 406),
+]
+
+
+def test_each_type_is_answered_as_alone(served: tuple[Server, Predictor], digits: np.ndarray) -> None:
+    server, predictor = served
+    for body, content_type in request_bodies(digits):
+        for accept in (None, "*/*", JSON, CSV, NPY, f"image/png, {NPY}"):
+            reply = server.post(body, content_type, accept)
+            assert (reply.body, reply.content_type) == predictor.answer(body, content_type, accept)
+            assert reply.status == 200
+
+
+@pytest.mark.parametrize("connections", [4, 64])
+def test_concurrent_requests_are_answered_as_alone_also_among_bad_ones(
+    connections: int, served: tuple[Server, Predictor], digits: np.ndarray
+) -> None:
+    server, predictor = served
+    good = [(body, kind, None, 200, predictor.answer(body, kind)[0]) for body, kind in request_bodies(digits)]
+    bad = [(body, kind, accept, status, None) for body, kind, accept, status in BAD]
+    order = np.random.RandomState(connections).permutation(len(good) * 8 + len(bad) * 8)
+    requests = [(good * 8 + bad * 8)[place] for place in order]
+
+    async def ask_all() -> None:
+        room = asyncio.Semaphore(connections)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+            async def ask(
+                body: bytes, kind: str | None, accept: str | None, status: int, expected: bytes | None
+            ) -> None:
+                headers = {"Accept": accept or "*/*", **({"Content-Type": kind} if kind else {})}
+                skip = () if kind else ("Content-Type",)
+                async with (
+                    room,
+                    session.post(
+                        f"http://127.0.0.1:{server.port}/invocations",
+                        data=io.BytesIO(body),
+                        headers=headers,
+                        skip_auto_headers=skip,
+                    ) as response,
+                ):
+                    found = await response.read()
+                    assert response.status == status, found
+                    assert expected is None or found == expected
+
+            await asyncio.gather(*(ask(*request) for request in requests))
+
+    asyncio.run(ask_all())
+
+
+def test_what_is_wrong_is_said(served: tuple[Server, Predictor]) -> None:
+    server, _ = served
+    for body, content_type, accept, status in BAD:
+        reply = server.post(body, content_type, accept)
+        assert (reply.status, reply.content_type) == (status, "text/plain; charset=utf-8")
+        assert reply.body.strip()
+    assert server.post(b"1,2,3\n4,oops,6\n").body == b"2:3: expected a number, found 'oops' (field 2 of 3)\n"
+    assert server.get("/nowhere").status == 404
+    assert server.get("/invocations").status == 405
+
+
+def test_one_connection_carries_many_requests(served: tuple[Server, Predictor], digits: np.ndarray) -> None:
+    server, predictor = served
+    with contextlib.closing(server.connect()) as connection:
+        connection.connect()
+        kept = connection.sock
+        for number, (body, _, _, status) in enumerate([(csv(digits[:1]), CSV, None, 200), *BAD] * 3):
+            connection.request("POST", "/invocations", body, {"Content-Type": CSV})
+            reply = receive(connection)
+            if status == 200:
+                assert reply.body == predictor.answer(body)[0], number
+            assert connection.sock is kept
+
+
+def test_bodies_up_to_the_limit_are_taken(served: tuple[Server, Predictor], digits: np.ndarray) -> None:
+    server, predictor = served
+    line = csv(digits[:1], "integers")
+    rows = LIMIT // len(line)
+    body = line * rows + b"\n" * (LIMIT - rows * len(line))
+    assert len(body) == LIMIT
+    reply = server.post(body)
+    assert (reply.status, reply.body) == (200, predictor.answer(body)[0])
+    too_much = server.post(body + b"\n")
+    assert (too_much.status, b"6,553,500" in too_much.body) == (413, True)
+
+    def pieces(end: bytes) -> Iterator[bytes]:
+        for first in range(0, len(body), 1 << 20):
+            yield body[first : first + (1 << 20)]
+        if end:
+            yield end
+
+    for end, status in ((b"", 200), (b"\n", 413)):  # without a length, in chunks
+        with contextlib.closing(server.connect()) as connection:
+            connection.request("POST", "/invocations", pieces(end), {"Content-Type": CSV})
+            assert receive(connection).status == status
+
+
+def test_a_compressed_body_is_refused(served: tuple[Server, Predictor]) -> None:
+    assert served[0].post(b"\x1f\x8b", **{"Content-Encoding": "gzip"}).status == 415
+
+
+def test_a_sender_that_goes_away_harms_no_one(served: tuple[Server, Predictor], digits: np.ndarray) -> None:
+    server, predictor = served
+    body = csv(digits[:1])
+    head = (
+        f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: {CSV}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    )
+    for sent in (head, head[:20], head + body[:50], head + body, b"\x00\xff nonsense\r\n\r\n"):
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", server.port)) as raw:
+                raw.sendall(sent)
+        assert server.post(body).body == predictor.answer(body)[0]
+
+
+def test_what_suits_a_transform_job_is_told(mlp: Path) -> None:
+    with serving("--model", str(mlp), "--workers", "2", SAGEMAKER_MAX_PAYLOAD_IN_MB="20") as server:
+        reply = server.get("/execution-parameters")
+        assert (reply.status, reply.content_type) == (200, "application/json; charset=utf-8")
+        assert json.loads(reply.body) == {
+            "MaxConcurrentTransforms": 5,
+            "BatchStrategy": "MULTI_RECORD",
+            "MaxPayloadInMB": 20,
+        }
+        assert server.post(b"0," * (LIMIT // 2 + 1)).status == 400  # not 413
+
+
+def test_nothing_is_answered_before_the_model_is_there(mlp: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(mlp, tmp_path / "model")
+    (model / "code").mkdir()
+    (model / "code" / "inference.py").write_text(
+        "import time, os\n"
+        "def model_fn(model_dir):\n"
+        "    while not os.path.exists(model_dir + '/go'): time.sleep(0.01)\n"
+        "def transform_fn(*all): return 'done'\n"
+    )
+    with serving("--model", str(model), wait=False) as server:
+        statuses = []
+        while not statuses:
+            with contextlib.suppress(ConnectionRefusedError):
+                statuses = [server.get("/ping").status, server.post(b"1").status]
+        assert statuses == [503, 503]
+        (model / "go").touch()
+        server.wait_until_ready()
+        assert server.post(b"1").body == b"done"
+
+
+def test_it_can_be_ended_while_it_loads(mlp: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(mlp, tmp_path / "model")
+    (model / "code").mkdir()
+    (model / "code" / "inference.py").write_text("import time\ntime.sleep(60)\n")
+    with serving("--model", str(model), wait=False) as server:
+        while True:
+            with contextlib.suppress(ConnectionRefusedError):
+                server.get("/ping")
+                break
+        started = time.monotonic()
+        code, said = server.stop()
+        assert code == 0
+        assert time.monotonic() - started < 5
+        assert said.startswith("stopped: 0 requests answered")
+
+
+HOOKS = """
+import json
+import time
+
+def input_fn(data, content_type, model):
+    if data == "fail":
+        raise RuntimeError("as asked")
+    if data == "teapot":
+        from sagemaker_inference.errors import BaseInferenceToolkitError
+        raise BaseInferenceToolkitError(418, "short and stout", "teapot")
+    if data.startswith("sleep"):
+        time.sleep(float(data[5:]))
+    return data
+
+def predict_fn(data, model):
+    return type(model).__name__ + " " + data
+
+def output_fn(prediction, accept):
+    return (json.dumps(prediction), "application/x-mine")
+"""
+
+
+@pytest.fixture
+def hooked(mlp: Path, tmp_path: Path) -> Path:
+    model = shutil.copytree(mlp, tmp_path / "hooked")
+    (model / "code").mkdir()
+    (model / "code" / "mine.py").write_text(HOOKS)
+    return model
+
+
+def test_the_hooks_of_a_model_answer(hooked: Path) -> None:
+    with serving("--model", str(hooked), SAGEMAKER_PROGRAM="mine.py") as server:
+        assert server.post(b"x") == (200, b'"Module x"', "application/x-mine")
+        with ThreadPoolExecutor(8) as threads:
+            bodies = [b"fail" if number % 3 == 0 else b"%d" % number for number in range(60)]
+            replies = list(threads.map(server.post, bodies))
+        for body, reply in zip(bodies, replies):
+            assert reply[:2] == ((500, b"as asked\n") if body == b"fail" else (200, b'"Module %s"' % body))
+        assert server.post(b"teapot")[:2] == (418, b"short and stout\n")
+        code, said = server.stop()
+    assert code == 0
+    assert "hooks of" in said
+    assert 'raise RuntimeError("as asked")' in said  # whoever wrote the hook sees where
+
+
+def test_a_module_that_is_named_and_not_there_ends_it(mlp: Path) -> None:
+    with serving("--model", str(mlp), "--program", "gone.py", wait=False) as server:
+        _, said = server.process.communicate(timeout=30)
+    assert server.process.returncode == 3
+    assert said == f"error: {mlp}: there is no code/gone.py\n"
+
+
+def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
+    with serving("--model", str(tmp_path), wait=False) as server:
+        _, said = server.process.communicate(timeout=30)
+    assert server.process.returncode == 3
+    assert said.startswith(f"error: {tmp_path}: the model lacks")
+
+
+def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["--port", str(port)]) == 2
+    assert capsys.readouterr().err == f"error: port {port} of 127.0.0.1 is taken. Hint: --port names another\n"
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_after_what_is_under_way(number: int, expected: int, hooked: Path) -> None:
+    with serving("--model", str(hooked), "--program", "mine", "--access-log") as server:
+        replies: list[Reply] = []
+        asking = threading.Thread(target=lambda: replies.append(server.post(b"sleep0.5")))
+        asking.start()
+        with contextlib.closing(server.connect()) as idle:
+            idle.connect()  # a connection on which nothing comes holds nothing up
+            time.sleep(0.2)
+            started = time.monotonic()
+            code, said = server.stop(number)
+        assert time.monotonic() - started < 3
+        asking.join()
+    assert code == expected
+    assert replies == [(200, b'"Module sleep0.5"', "application/x-mine")]
+    lines = said.splitlines()
+    assert "POST /invocations HTTP/1.1 200" in lines[-2]
+    assert lines[-1] == "stopped: 1 requests answered"
+
+
+def test_what_takes_too_long_is_given_up(hooked: Path) -> None:
+    with serving("--model", str(hooked), "--program", "mine", "--grace-s", "0.3") as server:
+
+        def ask() -> None:
+            with pytest.raises((OSError, http.client.HTTPException)):
+                server.post(b"sleep30")
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.3)
+        started = time.monotonic()
+        code, said = server.stop()
+        assert time.monotonic() - started < 5
+        asking.join()
+    assert code == 0
+    assert said.endswith("stopped: 0 requests answered, 1 left unanswered\n")
+
+
+@pytest.mark.parametrize("round_", range(3))
+def test_a_stop_under_load_loses_no_request(round_: int, mlp: Path, digits: np.ndarray) -> None:
+    body = csv(digits[:1])
+    expected = Predictor(mlp, exact=True).answer(body)[0]
+    with serving("--model", str(mlp), "--exact") as server:
+        counts = {"answered": 0, "lost": 0}
+        lock = threading.Lock()
+
+        def ask_until_closed() -> None:
+            """Keeps one connection busy until the server says that it is the last reply."""
+            with contextlib.closing(server.connect()) as connection:
+                connection.connect()
+                ready.wait()
+                while True:
+                    try:
+                        connection.request("POST", "/invocations", body, {"Content-Type": CSV})
+                        response = connection.getresponse()
+                        whole = response.read() == expected
+                    except (OSError, http.client.HTTPException):
+                        with lock:
+                            counts["lost"] += 1
+                        return
+                    with lock:
+                        counts["answered" if whole and response.status == 200 else "lost"] += 1
+                    if response.getheader("Connection", "").lower() == "close":
+                        return
+
+        clients = 16
+        ready = threading.Barrier(clients + 1)
+        threads = [threading.Thread(target=ask_until_closed) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        ready.wait()
+        time.sleep(0.3 + 0.1 * round_)
+        code, said = server.stop()
+        for thread in threads:
+            thread.join(timeout=30)
+    assert code == 0
+    assert counts["lost"] == 0
+    assert counts["answered"] > clients
+    # The clients' count is the server's.
+    assert f"stopped: {counts['answered']:,} requests answered" in said
+
+
+def test_the_word_that_sagemaker_adds_may_stand_there(mlp: Path) -> None:
+    with serving("--model", str(mlp), "--exact", "--quiet", "serve") as server:
+        assert server.get("/ping")[:2] == (200, b"")
+        assert server.stop() == (0, "")
+
+
+def test_settings_come_from_options_then_sagemakers_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def settings(*arguments: str) -> Any:
+        return parse_settings(arguments)
+
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    assert (settings().port, settings().payload_bytes, settings().host) == (8080, LIMIT, "127.0.0.1")
+    assert find_served_model(None)[1] == "the MNIST model that fastinfer ships"
+    (tmp_path / "model").mkdir()
+    assert find_served_model(None) == (tmp_path / "model", "$SAGEMAKER_BASE_DIR")
+    monkeypatch.setenv("SM_MODEL_DIR", "/elsewhere")
+    assert settings().model == Path("/elsewhere")
+    assert settings("--model", "named").model == Path("named")
+    monkeypatch.setenv("SAGEMAKER_BIND_TO_PORT", "9000")
+    assert (settings().port, settings("--port", "9001").port) == (9000, 9001)
+    for name, value in (("SAGEMAKER_BIND_TO_PORT", "x"), ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "101")):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigError, match=rf"\${name}: expected"):
+            settings()
+        monkeypatch.delenv(name)
+    for refused in (["--port", "65536"], ["--max-payload-mb", "0"], ["--max-delay-ms", "-1"], ["train"]):
+        with pytest.raises(SystemExit) as caught:
+            settings(*refused)
+        assert caught.value.code == 2
+
+
+def test_without_aiohttp_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert main([]) == 2
+    assert "pip install 'fastinfer[serve]'" in capsys.readouterr().err
+
+
+def test_help_is_instant() -> None:
+    script = (
+        "import sys, fastinfer.serve; print([n for n in ('numpy', 'aiohttp', 'mxnet', 'joblib') if n in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_images_entry_point_serves_what_it_copies(hooked: Path, tmp_path: Path) -> None:
+    """There may be no docker engine here: what its file says is run without one."""
+    lines = (ROOT / "examples" / "serving" / "Dockerfile").read_text().splitlines()
+    copied = [word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]]
+    assert copied
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    ignored = (ROOT / "examples" / "serving" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert sorted(line[1:] for line in ignored if line.startswith("!")) == sorted(copied)
+    entry, command = (
+        json.loads(line.partition(" ")[2]) for line in lines if line.startswith(("ENTRYPOINT [", "CMD ["))
+    )
+    assert entry[:3] == ["python", "-m", "fastinfer.serve"]
+    assert entry[-2:] == ["--host", "0.0.0.0"]
+    (tmp_path / "ml").mkdir()
+    hooked.rename(tmp_path / "ml" / "model")
+    environment = {"SAGEMAKER_PROGRAM": "mine.py", "SAGEMAKER_BASE_DIR": str(tmp_path / "ml")}
+    # Not to all the world, in a test.
+    with serving(*entry[3:-1], "127.0.0.1", *command, **environment) as server:
+        assert server.post(b"x").body == b'"Module x"'
