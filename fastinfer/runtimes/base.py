@@ -1,0 +1,47 @@
+"""The contract of a runtime: a model is bound, rows go in, predictions come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.module import Model
+
+
+class Executor(Protocol):
+    """A bound graph, for one thread at a time.
+
+    Attributes:
+        batch_size: rows of one forward pass.
+        input: float32 array of shape (batch_size, row_values): the memory that the graph reads. Fill it, then :meth:`forward`.
+        output_shape: shape of one row's prediction, () for a scalar.
+        gives_a_row_each: whether the graph gives a row for each of the batch; else it cannot be run.
+    """
+
+    batch_size: int
+    input: NDArray[np.float32]
+    output_shape: tuple[int, ...]
+    gives_a_row_each: bool
+
+    def forward(self) -> NDArray[np.float32]:
+        """Runs what stands in `input`: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
+        ...
+
+
+class Runtime(Protocol):
+    """A framework, loaded. Devices are (kind, index), as :func:`fastinfer.options.parse_device` gives them."""
+
+    def identity(self) -> dict[str, Any]:
+        """What of the framework and its settings the bits of a prediction depend on."""
+        ...
+
+    def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
+        """Raises ConfigError (``no_such_device``) where one is not there."""
+        ...
+
+    def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> Executor:
+        """Binds a model; `row_wise`: each row is computed as at batch size 1. Raises ModelError."""
+        ...
