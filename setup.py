@@ -1,6 +1,6 @@
-"""Build of the one extension module: the Cython door and the C++17 kernels behind it.
+"""Build of the two extension modules: the Cython doors, and the C++17 behind them.
 
-Everything else about the package stands in pyproject.toml. Three switches of the environment, each "1" to turn on:
+Everything else about the package is in pyproject.toml. Three switches of the environment, each "1" to turn on:
 
 FASTINFER_BUILD_DEBUG     -O0 -g
 FASTINFER_BUILD_SANITIZE  AddressSanitizer and UndefinedBehaviorSanitizer (preload libasan when running)
@@ -38,15 +38,23 @@ if switch("COVERAGE"):
     macros += [("CYTHON_TRACE_NOGIL", "1")]
     directives["linetrace"] = True
 
-kernels = Extension(
-    "fastinfer._native.kernels",
-    sources=["fastinfer/_native/kernels.pyx", *sorted(str(path) for path in Path("csrc").glob("*.cpp"))],
-    depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
-    include_dirs=["csrc"],
-    language="c++",
-    define_macros=macros,
-    extra_compile_args=compile_args,
-    extra_link_args=link_args,
-)
 
-setup(ext_modules=cythonize([kernels], compiler_directives=directives, build_dir="build/cython"))
+def extension(name: str, sources: "list[str]") -> Extension:
+    """A door of fastinfer/_native with the C++ behind it."""
+    return Extension(
+        f"fastinfer._native.{name}",
+        sources=[f"fastinfer/_native/{name}.pyx", *sources],
+        depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
+        include_dirs=["csrc"],
+        language="c++",
+        define_macros=macros,
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+
+
+FILES = "csrc/files.cpp"
+kernels = sorted({str(path) for path in Path("csrc").glob("*.cpp")} - {FILES})
+extensions = [extension("text", kernels), extension("files", [FILES])]
+
+setup(ext_modules=cythonize(extensions, compiler_directives=directives, build_dir="build/cython"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import __version__, machine
-from ._native.kernels import CsvParser
+from ._native.text import CsvParser
 from .errors import ConfigError
 from .models.module import Model
 from .runtimes.devices import parse_device

@@ -46,8 +46,8 @@ def test_the_sdist_holds_the_sources_and_no_build(built: Path) -> None:
     for name in (
         "csrc/parse_csv.cpp",
         "csrc/parse_csv.h",
-        "fastinfer/_native/kernels.pyx",
-        "fastinfer/_native/kernels.pxd",
+        "fastinfer/_native/text.pyx",
+        "fastinfer/_native/text.pxd",
         "LICENSE",
     ):
         assert name in names
@@ -60,11 +60,11 @@ def test_the_wheel_holds_the_package_alone(built: Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"fastinfer"}
     for name in (
         "fastinfer/py.typed",
-        "fastinfer/_native/kernels.pyi",
+        "fastinfer/_native/text.pyi",
         "fastinfer/models/shipped/mnist/model-0000.params",
     ):
         assert name in names
-    assert [name for name in names if name.startswith("fastinfer/_native/kernels.") and name.endswith(".so")]
+    assert [name for name in names if name.startswith("fastinfer/_native/text.") and name.endswith(".so")]
 
 
 def test_the_wheel_runs_alone_from_another_folder(built: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._native.kernels import (
+from .._native.text import (
     CsvParser,
     active_isa,
     available_isas,
@@ -28,7 +28,7 @@ from .._native.kernels import (
     format_json_bodies,
     format_json_rows,
 )
-from .._native.kernels import format_json as _format_json
+from .._native.text import format_json as _format_json
 from ..errors import FOUND_LIMIT, InputError, quote
 from ..runtimes.mxnet.library import ndarray_memory
 from ..storage.local import BYTE_ORDER_MARK

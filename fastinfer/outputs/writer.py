@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._native.kernels import FILES_PER_CALL, write_files
+from .._native.files import FILES_PER_CALL, write_files
 from ..storage.atomic import sync_folder, unwritable
 from ..storage.local import InputFile, Part
 from .folder import TEMPORARY_PREFIX, OutputFolder

@@ -15,7 +15,8 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from .._native.kernels import FILES_PER_CALL, CsvParser, find_line_start, read_files, stat_files
+from .._native.files import FILES_PER_CALL, read_files, stat_files
+from .._native.text import CsvParser, find_line_start
 from ..errors import InputError
 from .atomic import unreadable
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastinfer import kernels
-from fastinfer._native.kernels import CsvParser
+from fastinfer._native.text import CsvParser
 from fastinfer.errors import InputError
 
 ISAS = kernels.available_isas()

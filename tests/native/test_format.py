@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastinfer import kernels
-from fastinfer._native import kernels as _kernels
+from fastinfer._native import text as _kernels
 
 ISAS = kernels.available_isas()
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastinfer._native import kernels as _kernels
+from fastinfer._native import text as _kernels
 
 PAGE = mmap.PAGESIZE
 PROTECTED = 0  # PROT_NONE

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer._native.kernels import write_files
+from fastinfer._native.files import write_files
 from fastinfer.errors import ConfigError, OutputError
 from fastinfer.outputs.folder import RUN_RECORD, TEMPORARY_PREFIX, OutputFolder
 from fastinfer.outputs.writer import BUFFER_BYTES, OutputWriter
@@ -164,7 +164,7 @@ def test_a_folder_in_the_place_of_an_output_is_an_error_and_leaves_nothing_half(
 
 WRITE = """
 import os, sys
-from fastinfer._native.kernels import write_files
+from fastinfer._native.files import write_files
 if sys.argv[2] == "without privilege" and os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)

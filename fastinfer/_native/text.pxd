@@ -1,6 +1,4 @@
-# The kernels' contracts as Cython sees them; the words stand in csrc/*.h.
-
-from libc.stdint cimport int64_t
+# The kernels' contracts as Cython sees them; csrc/*.h documents them.
 
 cdef extern from "status.h" namespace "fastinfer" nogil:
     cdef enum class Code(int):
@@ -62,29 +60,3 @@ cdef class CsvParser:
     cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start,
                             Py_ssize_t row_values, Py_ssize_t columns=*)
     cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=*, Py_ssize_t stop=*) except -1
-
-
-cdef extern from "files.h" namespace "fastinfer" nogil:
-    cdef enum class FileKind(int):
-        other
-        file
-        folder
-
-    cdef struct FileStatus:
-        int error
-        FileKind kind
-        int64_t size
-        int64_t modified_ns
-
-    void _stat_files "fastinfer::stat_files"(const char* folder, const char* const* names, size_t count,
-                                             FileStatus* found) noexcept
-
-    cdef struct WriteOptions:
-        const char* temporary_name
-        bint durable
-
-    size_t _read_files "fastinfer::read_files"(const char* const* paths, size_t count, char* buffer, size_t capacity,
-                                                    size_t* ends, int* errors) noexcept
-    void _write_files "fastinfer::write_files"(const char* const* paths, size_t count, const char* text,
-                                                   const size_t* ends, const int64_t* times_ns,
-                                                   const WriteOptions& options, int* errors) noexcept

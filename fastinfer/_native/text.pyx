@@ -1,4 +1,5 @@
-# The door to csrc/: take buffers, let the GIL go, call, return. What errors of the data mean is kernels.py's matter.
+# The door to the kernels of text in csrc/: take buffers, release the GIL, call, return. What a status means to a user is
+# codecs/csv.py's matter.
 
 import os
 
@@ -75,6 +76,10 @@ cdef int _check_range(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size) except
 # A body below this many bytes is parsed in a few microseconds: handing the interpreter's lock over would cost more.
 cdef enum:
     SMALL_BODY = 64 << 10
+
+# Bodies that one call parses at the most: the arrays for them are on the stack.
+cdef enum:
+    MOST_BODIES = 256
 
 
 cdef class CsvParser:
@@ -171,17 +176,16 @@ cdef class CsvParser:
         self.code = <int>status.code
         return <Py_ssize_t>written
 
-
     cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start,
                             Py_ssize_t row_values, Py_ssize_t columns=0):
-        """Reads whole small bodies that stand one behind another in `body`, as read_files() left them there.
+        """Reads whole small bodies that lie one behind another in `body`, as files.read_files() left them there.
 
         `bounds` is what that returned; bodies from number `first` on are read into `out` from value `start` on. Returns how
         many rows of `row_values` each one gave, up to the first that was not read: there is an error, it is not a whole
         number of rows, or there is no room. Where that one's values would stand is undefined then.
         """
-        cdef size_t ends[MOST_FILES]
-        cdef size_t rows[MOST_FILES]
+        cdef size_t ends[MOST_BODIES]
+        cdef size_t rows[MOST_BODIES]
         cdef Py_ssize_t index, count = 0
         cdef size_t written, begin = 0 if first == 0 else <size_t>bounds[first - 1][0]
         cdef Status status
@@ -190,7 +194,7 @@ cdef class CsvParser:
         cdef float* values
         cdef float* stop
         self.release()
-        for index in range(first, min(len(bounds), first + <Py_ssize_t>MOST_FILES)):
+        for index in range(first, min(len(bounds), first + <Py_ssize_t>MOST_BODIES)):
             if bounds[index][1] != 0:
                 break
             ends[count] = bounds[index][0]
@@ -352,86 +356,3 @@ def find_line_start(body, Py_ssize_t position, *, isa=None):
         return found - <const char*>view.buf
     finally:
         PyBuffer_Release(&view)
-
-
-# Files that one call reads or writes at the most: the arrays for them live on the stack.
-cdef enum:
-    MOST_FILES = 256
-FILES_PER_CALL = MOST_FILES
-
-
-cdef Py_ssize_t _take_paths(list paths, const char** out) except -1:
-    """The C strings of at most FILES_PER_CALL paths, given as bytes and kept alive by the list."""
-    cdef Py_ssize_t index, count = len(paths)
-    if count > MOST_FILES:
-        raise ValueError(f"at most {MOST_FILES} files in a call, not {count}")
-    cdef bytes path
-    for index in range(count):
-        path = paths[index]
-        out[index] = path
-    return count
-
-
-def stat_files(bytes folder, list names):
-    """What the entries of a folder are: [(kind, size, modified_ns, error), …]; kind is 1 a file, 2 a folder, 0 else."""
-    cdef const char* pointers[MOST_FILES]
-    cdef FileStatus found[MOST_FILES]
-    cdef Py_ssize_t count = _take_paths(names, pointers)
-    cdef const char* place = folder
-    cdef Py_ssize_t index
-    with nogil:
-        _stat_files(place, pointers, count, found)
-    entries = []
-    for index in range(count):
-        if found[index].error:
-            entries.append((0, 0, 0, found[index].error))
-        else:
-            entries.append((<int>found[index].kind, found[index].size, found[index].modified_ns, 0))
-    return entries
-
-
-def read_files(list paths, buffer):
-    """Reads whole files one behind another into `buffer`: [(end, error), …], csrc/files.h.
-
-    As many as fit surely; the next call takes the rest. A file's bytes are those from the end before it to its own; `error`
-    is 0 or an errno.
-    """
-    cdef const char* names[MOST_FILES]
-    cdef size_t ends[MOST_FILES]
-    cdef int errors[MOST_FILES]
-    cdef Py_ssize_t count = _take_paths(paths, names)
-    cdef Py_ssize_t index
-    cdef size_t done
-    cdef Py_buffer view
-    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
-    try:
-        with nogil:
-            done = _read_files(names, count, <char*>view.buf, view.len, ends, errors)
-    finally:
-        PyBuffer_Release(&view)
-    return [(ends[index], errors[index]) for index in range(<Py_ssize_t>done)]
-
-
-def write_files(list paths, list texts, list times_ns, bytes temporary_name, bint durable=False):
-    """Writes each text under its path, whole or not at all, with that modification time: [errno or 0, …], csrc/files.h."""
-    cdef const char* names[MOST_FILES]
-    cdef size_t ends[MOST_FILES]
-    cdef int64_t times[MOST_FILES]
-    cdef int errors[MOST_FILES]
-    cdef Py_ssize_t count = _take_paths(paths, names)
-    cdef Py_ssize_t index
-    cdef size_t end = 0
-    if len(texts) != count or len(times_ns) != count:
-        raise ValueError("as many texts and times as paths, please")
-    for index in range(count):
-        end += <size_t>len(<bytes?>texts[index])
-        ends[index] = end
-        times[index] = times_ns[index]
-    cdef bytes text = b"".join(texts)
-    cdef const char* content = text
-    cdef WriteOptions options
-    options.temporary_name = temporary_name
-    options.durable = durable
-    with nogil:
-        _write_files(names, count, content, ends, times, options, errors)
-    return [errors[index] for index in range(count)]

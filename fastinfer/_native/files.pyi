@@ -1,0 +1,9 @@
+from typing_extensions import Buffer
+
+FILES_PER_CALL: int
+
+def stat_files(folder: bytes, names: list[bytes]) -> list[tuple[int, int, int, int]]: ...
+def read_files(paths: list[bytes], buffer: Buffer) -> list[tuple[int, int]]: ...
+def write_files(
+    paths: list[bytes], texts: list[bytes], times_ns: list[int], temporary_name: bytes, durable: bool = False
+) -> list[int]: ...
