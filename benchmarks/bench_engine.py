@@ -23,15 +23,15 @@ import pytest
 
 from benchmarks.bench_serve import Client, container_server, post
 from fastinfer import machine
-from fastinfer.codecs.csv import CsvParser
+from fastinfer.codecs.csv_errors import OUTPUT_FULL
 from fastinfer.codecs.json import encode_json
-from fastinfer.engine.worker import OUTPUT_FULL
+from fastinfer.kernels import CsvParser
 from fastinfer.mnist.dataset import read_images
 from fastinfer.mnist.samples import format_rows, write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
-from fastinfer.runtimes.mxnet.graph import Executor
+from fastinfer.options import Limits
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
-from fastinfer.storage.local import CHUNK_BYTES
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")
@@ -104,9 +104,9 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def parts_alone(path: Path, rows: int, output: Path, executor: Executor) -> dict[str, float]:
+def parts_alone(path: Path, rows: int, output: Path, executor: MXNetExecutor) -> dict[str, float]:
     """Seconds that each part of a run over ``path`` takes by itself, on one core: each over all the data, once."""
-    buffer = bytearray(CHUNK_BYTES)
+    buffer = bytearray(Limits().chunk_bytes)
 
     def read() -> None:
         with open(path, "rb", buffering=0) as file:
@@ -114,7 +114,7 @@ def parts_alone(path: Path, rows: int, output: Path, executor: Executor) -> dict
                 pass
 
     with open(path, "rb") as file:
-        head = file.read(CHUNK_BYTES)
+        head = file.read(Limits().chunk_bytes)
     head = head[: head.rfind(b"\n") + 1]
     parser, flat = CsvParser(), executor.input.reshape(-1)
 
@@ -152,24 +152,24 @@ def parts_alone(path: Path, rows: int, output: Path, executor: Executor) -> dict
 def bench_a_large_file(large_file: Path, place: Path, say: Callable[[str], None]) -> None:
     mxnet = load_mxnet(INFERENCE_SETTINGS)
     model, cores = load_model(SHIPPED_MODEL), machine.cores()
-    executors = {size: Executor(mxnet, model, mxnet.cpu(), size) for size in (240, BATCH, 960)}
+    executors = {size: MXNetExecutor(mxnet, model, mxnet.cpu(), size) for size in (240, BATCH, 960)}
     over_parts, of_forward = [], []
     for _ in range(TURNS):
         parts = parts_alone(large_file, LARGE, place / "text", executors[BATCH])
         best = max(forward_rate(executor) for executor in executors.values())
         summary = run(large_file, place / "out")
-        assert (summary["images"], summary["batch_size"]) == (LARGE, BATCH)
+        assert (summary["records"], summary["batch_size"]) == (LARGE, BATCH)
         over_parts.append(summary["seconds"] / (sum(parts.values()) / cores))
-        of_forward.append(summary["images_per_second"] / (cores * best))
+        of_forward.append(summary["records_per_second"] / (cores * best))
     with open(place / "out" / "large.csv.out", "rb") as file:
         assert file.read().count(b"[") == LARGE + 1
     shares = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in parts.items())
-    say(f"one file of {LARGE:,} images: {summary['images_per_second']:,.0f} images/s on {cores} cores")
+    say(f"one file of {LARGE:,} images: {summary['records_per_second']:,.0f} images/s on {cores} cores")
     say(f"  wall time / (its parts alone / cores): {spread(over_parts)}   ({shares} s)")
     say(f"  images/s / (cores x the bare executor's at its best batch size): {spread(of_forward)}")
 
 
-def forward_rate(executor: Executor) -> float:
+def forward_rate(executor: MXNetExecutor) -> float:
     """Images/s of the bare executor."""
     batches = 100_000 // executor.batch_size
     seconds = timed(lambda: [executor.forward() for _ in range(batches)])
@@ -191,9 +191,9 @@ def bench_small_files_beside_a_copy(
         if where == "memory":
             shutil.rmtree(folder / f"copy-{turn}")
         summary = run(source, folder / "out")
-        assert (summary["inputs"], summary["images"]) == (FILES, FILES)
+        assert (summary["inputs"], summary["records"]) == (FILES, FILES)
         ratios.append(summary["seconds"] / copy)
-        rates.append(summary["images_per_second"])
+        rates.append(summary["records_per_second"])
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in summary["stage_seconds"].items())
     say(f"{FILES:,} one-image files, {where}: {statistics.median(rates):,.0f} images/s; workers' seconds: {stages}")
     say(f"  wall time, start-up apart / cp -r of the folder: {spread(ratios)}")
@@ -256,11 +256,11 @@ def bench_files_beside_the_container(
             exact = run(source, place / "out", "--exact")
             for path in (tmp_path / "bodies").iterdir():
                 assert (place / "out" / f"{path.name}.out").read_bytes() == post(url, path.read_bytes())
-            over_exact.append(exact["images_per_second"] / rate)
+            over_exact.append(exact["records_per_second"] / rate)
             started = time.perf_counter()
             summary = run(source, place / "out")
             over_whole.append(len(images) / (time.perf_counter() - started) / rate)
-            over.append(summary["images_per_second"] / rate)
+            over.append(summary["records_per_second"] / rate)
     say(
         f"{len(images):,} images, {rows} a file: multi-model-server {spread(rates, 0)} images/s; {spread(over, 0)} times"
     )

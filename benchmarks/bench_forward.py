@@ -11,14 +11,14 @@ import pytest
 
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.runtimes.invariance import CANDIDATES, probe_rows
-from fastinfer.runtimes.mxnet.graph import Executor
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
 
 ROWS = 960
 MODEL = load_model(SHIPPED_MODEL)
 
 
-def run(executor: Executor, rows: Any) -> Any:
+def run(executor: MXNetExecutor, rows: Any) -> Any:
     size = executor.batch_size
     for first in range(0, ROWS, size):
         part = rows[first : first + size]
@@ -29,7 +29,7 @@ def run(executor: Executor, rows: Any) -> Any:
 
 @pytest.mark.parametrize("batch_size", CANDIDATES)
 def bench_batched(batch_size: int, benchmark: Any) -> None:
-    executor = Executor(load_mxnet(INFERENCE_SETTINGS), MODEL, load_mxnet().cpu(), batch_size)
+    executor = MXNetExecutor(load_mxnet(INFERENCE_SETTINGS), MODEL, load_mxnet().cpu(), batch_size)
     benchmark(run, executor, probe_rows(ROWS, MODEL.row_values))
     benchmark.extra_info["rows_per_second"] = ROWS / benchmark.stats.stats.median
 
@@ -38,8 +38,8 @@ def bench_batched(batch_size: int, benchmark: Any) -> None:
 def bench_row_wise(copies: int, benchmark: Any) -> None:
     mxnet = load_mxnet(INFERENCE_SETTINGS)
     rows = probe_rows(ROWS, MODEL.row_values)
-    executor = Executor(mxnet, MODEL, mxnet.cpu(), copies, row_wise=True)
-    single = Executor(mxnet, MODEL, mxnet.cpu(), 1)
+    executor = MXNetExecutor(mxnet, MODEL, mxnet.cpu(), copies, row_wise=True)
+    single = MXNetExecutor(mxnet, MODEL, mxnet.cpu(), 1)
     assert run(executor, rows)[-1].tobytes() == run(single, rows)[-1].tobytes()
     benchmark(run, executor, rows)
     benchmark.extra_info["rows_per_second"] = ROWS / benchmark.stats.stats.median

@@ -36,8 +36,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 def tell(say: Callable[[str], None], what: str, summary: dict[str, Any]) -> None:
-    peak, rate = summary["peak_memory_bytes"] >> 20, summary["images_per_second"]
-    say(f"{what}: peak {peak:,} MiB, {summary['images']:,} images in {summary['seconds']:,.1f} s ({rate:,.0f}/s)")
+    peak, rate = summary["peak_memory_bytes"] >> 20, summary["records_per_second"]
+    say(f"{what}: peak {peak:,} MiB, {summary['records']:,} images in {summary['seconds']:,.1f} s ({rate:,.0f}/s)")
 
 
 @pytest.mark.parametrize("place", [(None, 1.3 * LARGE_BYTES)], indirect=True, ids=["disk"])
@@ -49,7 +49,7 @@ def bench_one_file(place: Path, say: Callable[[str], None]) -> None:
             while file.tell() < LARGE_BYTES // step:
                 file.write(body)
         summary = run(path, place / f"out-{step}")
-        assert summary["images"] == path.stat().st_size // len(body) * 10_000
+        assert summary["records"] == path.stat().st_size // len(body) * 10_000
         tell(say, f"one file of {path.stat().st_size / 1e9:,.1f} GB", summary)
         peaks.append(summary["peak_memory_bytes"])
     assert max(peaks) < 1.5 * min(peaks)

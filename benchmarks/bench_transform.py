@@ -15,10 +15,13 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from fastinfer.engine.run import Options, transform
+from fastinfer.engine.run import transform
+from fastinfer.engine.source import find_objects
+from fastinfer.engine.summary import Summary
 from fastinfer.mnist.dataset import read_images
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
+from fastinfer.options import Options
 from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
@@ -61,15 +64,19 @@ def bench_fastinfer(mode: str, shape: str, folder: Path, benchmark: Any, contain
     rows = 1 if shape == "one-image-files" else count
     write_samples(images(count), folder / "in", rows_per_file=rows)
     model, options = load_model(SHIPPED_MODEL), Options(exact=mode == "exact", overwrite=True)
-    output = folder / "out"
-    transform(model, str(folder / "in"), str(output), options)
+    source, output = str(folder / "in"), folder / "out"
+
+    def run() -> Summary:
+        return transform(model, find_objects(source), str(output), options, source=source)
+
+    run()
     if mode == "exact" and rows == 1:
         for number in range(50):
             body = (folder / "in" / f"data-{number}.csv").read_bytes()
             assert (output / f"data-{number}.csv.out").read_bytes() == container(body)
 
-    summary = benchmark.pedantic(transform, (model, str(folder / "in"), str(output), options), rounds=5)
-    assert summary.images == count
+    summary = benchmark.pedantic(run, rounds=5)
+    assert summary.records == count
     benchmark.extra_info["images_per_second"] = count / benchmark.stats.stats.median
 
 

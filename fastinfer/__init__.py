@@ -10,15 +10,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__
 from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError, WorkerDied
 
 if TYPE_CHECKING:
-    from .engine.run import Summary
+    from .engine.summary import Summary
     from .handlers.predictor import Predictor
     from .options import Options
     from .transformer import Transformer
 
-__version__ = "0.1.0"
 __all__ = [
     "ConfigError",
     "FastinferError",
@@ -38,7 +38,7 @@ __all__ = [
 _LATE = {
     "Options": "options",
     "Predictor": "handlers.predictor",
-    "Summary": "engine.run",
+    "Summary": "engine.summary",
     "Transformer": "transformer",
 }
 

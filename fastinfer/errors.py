@@ -6,6 +6,10 @@ that a program need not read the sentence.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+T = TypeVar("T", bound="FastinferError")
+
 # How much of a user's data a message quotes.
 FOUND_LIMIT = 60
 
@@ -33,7 +37,9 @@ class FastinferError(Exception):
         line: int | None = None,
         column: int | None = None,
         hint: str | None = None,
+        found: str | None = None,
     ) -> None:
+        self.found = found
         self.message = message
         self.code = code or type(self).code
         self.path = path
@@ -46,6 +52,13 @@ class FastinferError(Exception):
         place = ":".join(str(part) for part in (self.path, self.line, self.column) if part is not None)
         text = f"{place}: {self.message}" if place else self.message
         return f"{text}. Hint: {self.hint}" if self.hint else text
+
+    def at(self: T, *, path: str | None = None, line: int | None = None, hint: str | None = None) -> T:
+        """The same error at another place: a new one, with what is given in the place of what this one says."""
+        changed = {"path": path, "line": line, "hint": hint}
+        error = _restore(type(self), self.message, self.__dict__.copy())
+        error.__dict__.update({name: value for name, value in changed.items() if value is not None})
+        return error
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders; the default would call __init__ without the keywords.
@@ -94,7 +107,7 @@ def quote(found: bytes | str) -> str:
     return repr(text)
 
 
-def _restore(kind: type[FastinferError], message: str, state: dict[str, object]) -> FastinferError:
+def _restore(kind: type[T], message: str, state: dict[str, object]) -> T:
     error = kind(message)
     error.__dict__.update(state)
     return error

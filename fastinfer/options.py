@@ -1,17 +1,11 @@
-"""How a run is done, checked; and what of it the bytes of the outputs depend on. Imports nothing heavy."""
+"""How a run is done: options that users set, and limits. Imports nothing heavy."""
 
 from __future__ import annotations
 
-import os
-import platform
 from dataclasses import dataclass
-from typing import Any
 
-from . import __version__, machine
 from ._native.text import CsvParser
-from .errors import ConfigError
-from .models.module import Model
-from .runtimes.devices import parse_device
+from .errors import ConfigError, quote
 
 BACKENDS = ("threads", "processes", "dask", "ray")
 ON_ERROR = ("stop", "quarantine")
@@ -20,9 +14,6 @@ ON_ERROR = ("stop", "quarantine")
 CPU_ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
 CPU_ISAS = ("SSE41", "AVX", "AVX2", "AVX512_MIC", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16")
 
-# Variables of the environment by which MXNet and its libraries choose their code.
-NUMERIC_VARIABLES = ("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_MKLDNN_", "MXNET_SUBGRAPH_BACKEND", "OMP_NUM_THREADS")
-
 
 @dataclass(frozen=True)
 class Options:
@@ -30,26 +21,26 @@ class Options:
 
     Attributes:
         exact: the container's bytes: each row computed as at batch size 1.
-        batch_size: rows of one forward pass; None: the probe chooses one that makes rows independent of their place.
+        batch_size: rows of one forward pass; None: the probe chooses one at which rows do not depend on their place.
         workers: how many, each with its own bound graph; None: one a core, or one a GPU.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
-        overwrite: make outputs anew that are there already.
+        overwrite: make existing outputs anew.
         comment: a character from which on the rest of a line is skipped.
         missing: the value of an empty cell; without it an empty cell is an error.
         skip_header: whether the first line of each file is passed over.
         backend: ``threads``; ``processes`` for isolation; ``dask`` or ``ray`` for other machines, which must see inputs and
             outputs under the same paths.
         address: of the dask scheduler or the ray cluster; None: one that is started on this machine for the run.
-        on_error: ``stop`` at the first bad record, or ``quarantine``: put bad records aside in ``_rejects.jsonl`` and go
-            on. With ``quarantine`` a line is a record, and ``null`` stands in a bad one's place.
-        max_errors: how many records may be put aside; None for any number.
+        on_error: ``stop`` at the first bad record, or ``quarantine``: write bad records to ``_rejects.jsonl`` and go on.
+            With ``quarantine`` a line is a record, and the output has ``null`` in a bad one's place.
+        max_errors: how many records may be rejected; None for any number.
         memory_limit: bytes that this process may hold; a line too long for it is an error. None: 256 MiB a line.
         durable: whether outputs are on the disk, not only in the system's memory, before they get their names.
         cpu_isa: the instruction set that oneDNN may use at the most, such as ``AVX2``, so that machines of different
             kinds give the same bytes; None: what the CPU has.
 
     Raises:
-        ConfigError: an option cannot be.
+        ConfigError: an option has a value that it cannot have.
     """
 
     exact: bool = False
@@ -72,66 +63,64 @@ class Options:
         for name in ("batch_size", "workers", "memory_limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, not {value}")
+                raise ConfigError(f"{name} must be at least 1, found {value}")
         for name, choices in (("backend", BACKENDS), ("on_error", ON_ERROR), ("cpu_isa", (None, *CPU_ISAS))):
             value = getattr(self, name)
             if value not in choices:
                 listed = ", ".join(choice for choice in choices if choice)
                 raise ConfigError(f"{name} must be one of {listed}, found {value!r}")
         if self.max_errors is not None and (self.max_errors < 0 or self.on_error != "quarantine"):
-            raise ConfigError("max_errors is a number of at least 0, and goes with on_error='quarantine'")
+            raise ConfigError("max_errors must be at least 0, and needs on_error='quarantine'")
         if self.address is not None and self.backend not in ("dask", "ray"):
-            raise ConfigError(f"address goes with backend='dask' or 'ray', not {self.backend!r}")
+            raise ConfigError(f"address needs backend='dask' or 'ray', found {self.backend!r}")
         parse_device(self.device)
         CsvParser(comment=self.comment)  # refuses a sign that a number may hold
 
-
-def circumstances(model: Model, options: Options) -> dict[str, Any]:
-    """What a prediction's bits depend on beside MXNet and the batch size: model, processor, device."""
-    return {
-        "fastinfer": __version__,
-        "model": model.digest,
-        "device": parse_device(options.device)[0][0],
-        "cpu": machine.cpu_name(),
-        "cpu_features": machine.cpu_features(),
-        "cpu_isa": options.cpu_isa or os.environ.get(CPU_ISA_VARIABLE),
-    }
+    @property
+    def quarantine(self) -> bool:
+        """Whether bad records are rejected and the run goes on; a line is a record then."""
+        return self.on_error == "quarantine"
 
 
-def reading(options: Options) -> dict[str, Any]:
-    """What else the bytes of an output depend on: how its input is read, and how rows are computed."""
-    return {
-        "mode": "exact" if options.exact else "default",
-        "comment": options.comment,
-        "missing": None if options.missing is None else repr(options.missing),
-        "skip_header": options.skip_header,
-        "on_error": options.on_error,
-    }
+@dataclass(frozen=True)
+class Limits:
+    """How much is read, held and planned at a time. The defaults were found with benchmarks/bench_engine.py.
+
+    Attributes:
+        chunk_bytes: of an object read at a time; the buffer grows for a longer line.
+        line_bytes: how long a line may be.
+        large_object_bytes: an object of this size or more is cut into spans, ``spans`` of them: so many that all workers
+            finish together; but of at least ``span_bytes_least``, so that the overhead of each (a file of its own) is
+            negligible, and of at most ``span_bytes_most``, so that a killed run loses little.
+        shard_objects, shard_bytes: of one shard: large against a batch, whose last, partly filled run it pays for, and small
+            against the whole run.
+    """
+
+    chunk_bytes: int = 1 << 20
+    line_bytes: int = 256 << 20
+    large_object_bytes: int = 16 << 20
+    spans: int = 64
+    span_bytes_least: int = 2 << 20
+    span_bytes_most: int = 16 << 20
+    shard_objects: int = 4096
+    shard_bytes: int = 64 << 20
+
+    def span_bytes(self, object_bytes: int) -> int:
+        """How large the spans of a large object are: a function of its size alone, so that a later run cuts it alike."""
+        return min(max(object_bytes // self.spans, self.span_bytes_least), self.span_bytes_most)
 
 
-def check_machine(expected: dict[str, Any], mxnet_version: str) -> None:
-    """Refuses to work for a run whose record would not be true here, on another machine than the one that began it.
-
-    Args:
-        expected: the run's record of what its bytes depend on.
-        mxnet_version: of this process.
+def parse_device(text: str) -> list[tuple[str, int]]:
+    """The devices that ``text`` names, as (kind, index): ``gpu:0,1`` is [("gpu", 0), ("gpu", 1)].
 
     Raises:
-        ConfigError: ``other_machine``.
+        ConfigError: ``bad_device`` where it is not of that form.
     """
-    here = {"fastinfer": __version__, "mxnet": mxnet_version, "environment": numeric_environment()}
-    if expected["cpu_isa"] is None:
-        # Where the instruction set is pinned, that is what was asked for: one text from CPUs of different kinds.
-        here.update(cpu=machine.cpu_name(), cpu_features=machine.cpu_features())
-    for name, value in here.items():
-        if value != expected[name]:
-            raise ConfigError(
-                f"{platform.node()} would give other bytes: {name} is {value!r} there, {expected[name]!r} where the run began",
-                code="other_machine",
-                hint="the same versions and environment on all machines, and --cpu-isa for different CPUs",
-            )
-
-
-def numeric_environment() -> dict[str, str]:
-    """The variables by which MXNet, as imported, chooses its code."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(NUMERIC_VARIABLES)}
+    kind, colon, listed = text.partition(":")
+    indices = listed.split(",") if colon else ["0"]
+    if kind not in ("cpu", "gpu") or not all(index.isascii() and index.isdigit() for index in indices):
+        raise ConfigError(f"expected cpu, gpu, gpu:0 or gpu:0,1, found {quote(text)}", code="bad_device")
+    devices = [(kind, int(index)) for index in indices]
+    if len(set(devices)) < len(devices):
+        raise ConfigError(f"{quote(text)} names a device twice", code="bad_device")
+    return devices

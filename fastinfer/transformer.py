@@ -17,12 +17,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .engine.run import transform
+from .engine.source import find_objects, name_source
 from .errors import ConfigError
 from .models.module import find_model, load_model
 from .options import Options
 
 if TYPE_CHECKING:
-    from .engine.run import Summary
+    from .engine.summary import Summary
 
 
 class Transformer:
@@ -107,7 +108,9 @@ class Transformer:
 
     def _run(self, data: str, output: str) -> None:
         try:
-            self._summary = transform(self.model, data, output, self.options, stop=self._stop)
+            self._summary = transform(
+                self.model, find_objects(data), output, self.options, source=name_source(data), stop=self._stop
+            )
         except BaseException as error:
             # Raised again in the thread that waits.
             self._error = error

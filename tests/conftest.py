@@ -24,7 +24,7 @@ CELLS = {"sample": SAMPLE_CELLS, "integers": INTEGER_CELLS, "repr": REPR_CELLS}
 
 @pytest.fixture(autouse=True)
 def _fresh_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No model is named, and nothing is remembered outside the tests' folder."""
+    """No model is named, and nothing is cached outside the tests' folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("FASTINFER_MODEL", "SM_MODEL_DIR"):
         monkeypatch.delenv(name, raising=False)

@@ -20,7 +20,7 @@ def test_transform_wait_and_output_path(samples: Path, mlp: Path, tmp_path: Path
     assert transformer.transform(samples, tmp_path / "out") is transformer
     summary = transformer.wait()
     assert transformer.output_path == str(tmp_path / "out")
-    assert (summary.inputs, summary.images) == (30, 30)
+    assert (summary.inputs, summary.records) == (30, 30)
     assert len(read_tree(tmp_path / "out")) == 30
 
 

@@ -57,6 +57,14 @@ class Decoder(Protocol):
         """Reads values into the flat float32 buffer `rows` from value `filled` on; after a bad record, from behind it."""
         ...
 
+    def end(self, *, may_be_empty: bool) -> None:
+        """Ends a payload that was read to its end. Raises InputError (``empty_input``, ``partial_row``)."""
+        ...
+
+    def release(self) -> None:
+        """Lets the chunk go, also in the middle of a payload."""
+        ...
+
 
 class Form(NamedTuple):
     """How the rows of a result stand together.

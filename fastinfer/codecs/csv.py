@@ -1,254 +1,200 @@
-"""CSV text to float32 rows and float32 rows to text, at the speed of memory: the public face of the C++ kernels.
-
->>> import numpy
->>> out = numpy.empty((2, 3), numpy.float32)
->>> parse_csv(b"1,2,3\\n0.5,.5,5e-1\\n", out)
-2
->>> format_json(out)
-b'[[1.0, 2.0, 3.0], [0.5, 0.5, 0.5]]'
+"""CSV text to float32 rows: a decoder that is pulled chunk by chunk, whole bodies, and many small bodies in one call.
 
 A cell means what Python's ``float()`` makes of it (without underscores, and of ASCII text only), rounded to double and
-then to float32; a value is printed as ``json.dumps`` prints the double that the float32 widens to. What is accepted and
-what is refused stands in docs/kernels.md. The instruction set is chosen at import, or by ``FASTINFER_ISA``.
+then to float32. Only the total of values counts, as in SageMaker's container: lines of equal length whose values fill a whole
+number of rows (a 28 x 28 grid is one row of 784). What is accepted and what is refused is in docs/kernels.md.
 """
 
 from __future__ import annotations
 
-import math
-import sys
+from array import array
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._native.text import (
-    CsvParser,
-    active_isa,
-    available_isas,
-    count_lines,
-    find_line_start,
-    format_csv_rows,
-    format_json_bodies,
-    format_json_rows,
-)
-from .._native.text import format_json as _format_json
-from ..errors import FOUND_LIMIT, InputError, quote
-from ..runtimes.mxnet.library import ndarray_memory
-from ..storage.local import BYTE_ORDER_MARK
+from .._native.text import CsvParser, count_lines, find_line_start
+from .base import DONE, FULL, BadRecord, Outcome
+from .csv_errors import OUTPUT_FULL, UNEQUAL_LINE, csv_error, empty_input, line_of, partial_row
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = [
-    "CODES",
-    "CsvParser",
-    "active_isa",
-    "available_isas",
-    "count_lines",
-    "csv_error",
-    "find_line_start",
-    "float32_memory",
-    "format_csv",
-    "format_csv_rows",
-    "format_json",
-    "format_json_bodies",
-    "format_json_rows",
-    "parse_csv",
-]
+# What some programs put before a UTF-8 text; it opens a file and means nothing.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Which files of a folder are CSV.
+SUFFIX = ".csv"
 
 
-LINE_PIECE_BYTES = 1 << 16
+class CsvOptions(NamedTuple):
+    """What is accepted beyond plain numbers: a comment sign, a value for empty cells, a first line to pass over."""
+
+    comment: str | None = None
+    missing: float | None = None
+    skip_header: bool = False
 
 
-class Code(NamedTuple):
-    """What a kernel's status says: the word that errors carry, and the message. One for each code of csrc/status.h."""
-
-    number: int
-    word: str
-    message: str
-    hint: str | None
+def is_csv(name: str) -> bool:
+    """Whether a file's name says that it is CSV."""
+    return name.endswith(SUFFIX) or name.lower().endswith(SUFFIX)
 
 
-# The one table of codes; a test compares it with csrc/status.h.
-CODES = [
-    Code(0, "ok", "all input was read", None),
-    Code(1, "output_full", "there are more values than the output has room for", None),
-    Code(2, "expected_number", "expected a number, found {found} (field {field} of {fields})", None),
-    Code(
-        3,
-        "empty_cell",
-        "expected a number, found an empty field (field {field} of {fields})",
-        "--missing VALUE reads it",
-    ),
-    Code(4, "unequal_line", "expected {columns} fields as in the first line, found {fields}", None),
-]
+class CsvDecoder:
+    """Reads CSV payloads; see :class:`fastinfer.codecs.base.Decoder`. For one thread at a time.
+
+    Args:
+        options: what is accepted.
+        row_values: values of one record.
+        line_is_record: whether each line is one record, so that a bad one can be passed over; else only the total counts.
+    """
+
+    def __init__(self, options: CsvOptions, row_values: int, *, line_is_record: bool) -> None:
+        self.written = 0
+        self._parser = CsvParser(comment=options.comment, missing=options.missing)
+        self._options = options
+        self._row_values = row_values
+        self._line_is_record = line_is_record
+        self._columns = 0  # values of a line, 0 before the first one was read
+        self._values = self._rejected = 0  # of the payload so far
+        self._chunk: tuple[bytearray, int, int] = bytearray(), 0, 0
+        self._counted = 0, 0  # a position in the chunk where a line begins, and the lines before it
+
+    def begin(self, columns: int) -> None:
+        # Where a line is a record the model says how long it is; else the first line does.
+        self._columns = self._row_values if self._line_is_record else columns
+        self._values = self._rejected = 0
+
+    def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
+        self._chunk = buffer, start, stop
+        self._counted = start, 0
+        self._parser.reset(buffer, self._first_record() if first else start, stop, self._columns)
+
+    def fill(self, rows: Any, filled: int) -> Outcome:
+        parser = self._parser
+        self.written = parser.parse(rows, filled)
+        self._values += self.written
+        if parser.done:
+            self._columns = parser.columns
+            # The buffer may have to grow for the next chunk.
+            parser.release()
+            return DONE
+        if parser.code != OUTPUT_FULL:
+            return self._pass_over(parser.code)
+        if self._line_is_record and parser.cells == parser.columns:
+            # The line goes on behind its last column: this is reported now, while its values are still in the batch.
+            return self._pass_over(UNEQUAL_LINE)
+        return FULL
+
+    def end(self, *, may_be_empty: bool) -> None:
+        """Ends a payload that was read to its end.
+
+        Raises:
+            InputError: ``empty_input``, where it may not be; ``partial_row``.
+        """
+        if self._values == self._rejected == 0 and not may_be_empty:
+            raise empty_input(None)
+        if self._values % self._row_values:
+            in_a_line = self._columns or self._parser.cells
+            raise partial_row(self._values, self._row_values, line=1, in_a_line=in_a_line)
+
+    def release(self) -> None:
+        """Lets the chunk go, also in the middle of a payload."""
+        self._parser.release()
+
+    def fill_bodies(
+        self, buffer: bytearray, bounds: list[tuple[int, int]], first: int, rows: Any, filled: int
+    ) -> list[int]:
+        """Reads whole small payloads that lie one behind another, from number ``first`` on, in one call.
+
+        Returns:
+            the rows of each, up to the first that is not plain: an error is in it, or it goes beyond the rows.
+        """
+        if self._options.skip_header:
+            return []
+        columns = self._row_values if self._line_is_record else 0
+        return self._parser.parse_bodies(buffer, bounds, first, rows, filled, self._row_values, columns)
+
+    def _first_record(self) -> int:
+        """Where the first chunk's records begin: behind a byte order mark, and behind a header to be passed over."""
+        buffer, start, stop = self._chunk
+        if buffer.startswith(BYTE_ORDER_MARK, start, stop):
+            start += len(BYTE_ORDER_MARK)
+        if self._options.skip_header and start < stop:
+            with memoryview(buffer)[start:stop] as body:
+                start += find_line_start(body, 1)
+        return start
+
+    def _pass_over(self, code: int) -> BadRecord:
+        """The record at fault; the next fill() goes on behind its line."""
+        parser = self._parser
+        buffer, start, stop = self._chunk
+        position, values = parser.position, parser.cells
+        found = max(buffer.rfind(b"\n", start, position), buffer.rfind(b"\r", start, position))
+        line_start = max(found + 1, start)
+        with memoryview(buffer)[line_start:stop] as lines:
+            line_stop = find_line_start(lines, min(position - line_start + 1, len(lines)))
+            with lines[:line_stop] as line:
+                error = csv_error(
+                    line,
+                    code,
+                    position - line_start,
+                    columns=parser.columns,
+                    first_line=1 + self._lines_before(line_start),
+                    comment=self._options.comment,
+                )
+        next_line = line_start + line_stop
+        self._values -= values
+        self._rejected += 1
+        if self._line_is_record:
+            parser.reset(buffer, next_line, stop, self._row_values)
+        return BadRecord(error, values, bytes(buffer[line_start:next_line]).rstrip(b"\r\n"))
+
+    def _lines_before(self, line_start: int) -> int:
+        """Lines of the chunk before the one that begins at ``line_start``, counted on from where the last error asked."""
+        position, lines = self._counted
+        lines += count_lines(self._chunk[0], position, line_start)
+        self._counted = line_start, lines
+        return lines
 
 
-def parse_csv(
-    buffer: Buffer,
-    out: Any,
+def count_columns(lines: Iterable[bytes], options: CsvOptions) -> int:
+    """Values of the first record among an object's first lines; 0 where there is none, or an error in it."""
+    for number, line in enumerate(lines):
+        if number == 0 and options.skip_header:
+            continue
+        parser = CsvParser(comment=options.comment, missing=options.missing)
+        parser.reset(line, len(BYTE_ORDER_MARK) if number == 0 and line.startswith(BYTE_ORDER_MARK) else 0)
+        parser.parse(array("f", bytes(4 * (line.count(b",") + 1))))
+        if parser.columns or not parser.done:
+            return parser.columns
+        # A blank line, or a comment.
+    return 0
+
+
+def read_body(
+    body: Buffer,
+    rows: Any,
+    row_values: int,
     *,
     comment: str | None = None,
     missing: float | None = None,
     path: str | None = None,
 ) -> int:
-    """Reads a CSV body into `out` and returns how many of its rows it filled.
-
-    Only the total counts, as in SageMaker's container: lines of equal length whose values fill a whole number of rows
-    (a 28 x 28 grid is one row of 784).
-
-    Args:
-        buffer: the whole body: bytes, a memory map, any contiguous buffer.
-        out: C-contiguous float32 array of shape (rows, values, ...), or an mxnet NDArray on the CPU, whose own memory
-            is written: nothing is copied. What it holds behind the last value read is undefined. After an error the
-            values before the one at fault are written.
-        comment: a character from which on the rest of a line is skipped.
-        missing: the value of an empty cell; without it an empty cell is an error.
-        path: what an error calls the input.
+    """Reads a whole body into the float32 buffer ``rows`` and returns how many rows it filled.
 
     Raises:
-        InputError: `expected_number`, `empty_cell`, `unequal_line`, `output_full` (more values than `out` holds), with line
-            and column; `partial_row`, with the last line; `empty_input` (no value at all).
-        ValueError: `out` is not a C-contiguous float32 array with at least one row.
+        InputError: ``expected_number``, ``empty_cell``, ``unequal_line``, ``output_full`` (more values than there is room for),
+            with line and column; ``partial_row``, with the last line; ``empty_input`` (no value at all).
     """
-    shape, memory = float32_memory(out)
-    if len(shape) < 2 or 0 in shape:
-        raise ValueError(f"out must be of shape (rows, values, ...) and not empty, not {shape}")
     parser = CsvParser(comment=comment, missing=missing)
-    with memoryview(buffer).cast("B") as body:
-        parser.reset(buffer, len(BYTE_ORDER_MARK) if body[:3] == BYTE_ORDER_MARK else 0)
-    try:
-        written = parser.parse(memory)
-        if parser.code != 0:
-            raise csv_error(buffer, parser.code, parser.position, columns=parser.columns, path=path, comment=comment)
-    finally:
-        parser.release()
-    if written == 0:
-        raise empty_input(path)
-    values_per_row = math.prod(shape[1:])
-    if written % values_per_row:
-        line = _line_of(memoryview(buffer).cast("B"), parser.position)[0]
-        raise partial_row(written, values_per_row, path=path, line=line)
-    return written // values_per_row
-
-
-def format_json(rows: Any) -> bytes:
-    """float32 rows of shape (rows, values) as JSON: exactly the bytes of ``json.dumps(rows.tolist())``.
-
-    Raises:
-        ValueError: `rows` is not a C-contiguous float32 array of two dimensions.
-    """
-    return _format_json(rows)
-
-
-def format_csv(rows: Any) -> bytes:
-    """float32 rows of shape (rows, values) as CSV: the digits of JSON, commas without spaces, a newline per row.
-
-    NaN and infinities are ``nan``, ``inf`` and ``-inf``.
-
-    Raises:
-        ValueError: `rows` is not a C-contiguous float32 array of two dimensions.
-    """
-    return format_csv_rows(rows)
-
-
-def float32_memory(array: Any) -> tuple[tuple[int, ...], Any]:
-    """The shape of `array`, and a writable buffer of its own memory: itself, or what an mxnet NDArray holds.
-
-    The buffer does not keep an NDArray alive. mxnet is not imported here: without it there are no NDArrays.
-
-    Raises:
-        ValueError: an NDArray that is not dense float32 on the CPU, or no array at all.
-    """
-    mxnet = sys.modules.get("mxnet")
-    if mxnet is None or not isinstance(array, mxnet.nd.NDArray):
-        try:
-            return memoryview(array).shape or (), array
-        except (TypeError, BufferError) as error:
-            raise ValueError(f"expected a float32 array, not {type(array).__name__}") from error
-    return tuple(array.shape), ndarray_memory(array)
-
-
-def empty_input(path: str | None) -> InputError:
-    """The error for a body without a value."""
-    return InputError("there is no value in it", code="empty_input", path=path)
-
-
-def partial_row(
-    values: int, row_values: int, *, path: str | None, line: int | None, in_a_line: int = 0, hint: str | None = None
-) -> InputError:
-    """The error for a body whose values are no whole number of rows; ``in_a_line`` of them each, where that is known."""
-    found = f"{values:,}, {in_a_line:,} in a line" if in_a_line else f"{values:,}"
-    return InputError(
-        f"expected a multiple of {row_values:,} values, found {found}",
-        code="partial_row",
-        path=path,
-        line=line,
-        hint=hint,
-    )
-
-
-def csv_error(
-    body: Buffer,
-    code: int,
-    position: int,
-    *,
-    columns: int = 0,
-    path: str | None = None,
-    first_line: int = 1,
-    comment: str | None = None,
-) -> InputError:
-    """The error that a kernel's status stands for, with its place in words.
-
-    Args:
-        body: the bytes that were read.
-        code: a number of :data:`CODES` above 0.
-        position: byte offset in `body` of the cell or line end at fault.
-        columns: fields of a line as far as known; 0 inside the first line.
-        path: what the message calls the input.
-        first_line: the number of `body`'s first line, where it is a part of a file.
-        comment: the sign that ends a line's fields, if one does.
-    """
-    _, word, message, hint = CODES[code]
     with memoryview(body).cast("B") as view:
-        line, line_start = _line_of(view, position)
-        line_end = _line_end(view, position)
-        if comment is not None:
-            sign = bytes(view[line_start:line_end]).find(comment.encode())
-            line_end = line_start + sign if sign >= 0 else line_end
-        fields = bytes(view[line_start:line_end]).count(b",") + 1
-        # Four bytes a character at most, and one more character so that quote() can see that it cuts.
-        found = bytes(view[position : min(line_end, position + 4 * FOUND_LIMIT + 4)]).split(b",")[0].strip(b" \t")
-        field = bytes(view[line_start:position]).count(b",") + 1
-    if word == "expected_number":
-        if found.startswith(b"#"):
-            hint = "--comment '#' skips comments"
-        elif line + first_line == 2 and field == 1:
-            hint = "--header skip skips a first line of names"
-    return InputError(
-        message.format(found=quote(found), field=field, fields=max(fields, field), columns=columns),
-        code=word,
-        path=path,
-        line=line + first_line - 1,
-        column=position - line_start + 1,
-        hint=hint,
-    )
-
-
-def _line_of(view: memoryview, position: int) -> tuple[int, int]:
-    """The 1-based line that `position` stands in, and the offset of that line's first byte."""
-    start = position
-    while start > 0:
-        # From the end, a piece at a time: the input may be larger than what one wants to copy.
-        piece = bytes(view[max(0, start - LINE_PIECE_BYTES) : start])
-        found = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
-        if found >= 0:
-            start -= len(piece) - found - 1
-            break
-        start -= len(piece)
-    return count_lines(view, 0, start) + 1, start
-
-
-def _line_end(view: memoryview, position: int) -> int:
-    """The offset of the LF or CR that ends the line of `position`, or the end of `view`."""
-    stop = find_line_start(view, min(position + 1, len(view)))
-    while stop > position and view[stop - 1] in b"\r\n":
-        stop -= 1
-    return stop
+        parser.reset(body, len(BYTE_ORDER_MARK) if view[:3] == BYTE_ORDER_MARK else 0)
+        try:
+            written = parser.parse(rows)
+            if parser.code != 0:
+                raise csv_error(body, parser.code, parser.position, columns=parser.columns, path=path, comment=comment)
+        finally:
+            parser.release()
+        if written == 0:
+            raise empty_input(path)
+        if written % row_values:
+            raise partial_row(written, row_values, path=path, line=line_of(view, parser.position)[0])
+    return written // row_values

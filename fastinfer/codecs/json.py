@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .csv import format_json_bodies, format_json_rows
+from .._native.text import format_json_bodies, format_json_rows
+from .base import Form
+
+FORM = Form(b"[", b", ", b"]", b"null")
 
 
 def encode_json(predictions: np.ndarray[Any, np.dtype[np.float32]], row_shape: tuple[int, ...]) -> bytes:

@@ -17,8 +17,7 @@ from typing import Any
 
 from .. import machine
 from ..errors import ConfigError, FastinferError
-from ..runtimes.devices import count_gpus
-from ..runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+from ..runtimes.mxnet.library import INFERENCE_SETTINGS, count_gpus, load_mxnet
 from ._run import run_command
 
 PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", "Pillow")
@@ -43,7 +42,7 @@ def diagnose() -> dict[str, Any]:
     }
     try:
         # Here and not above, so that a wrong FASTINFER_ISA is a line of the report and not its end.
-        from ..codecs import csv as kernels
+        from .. import kernels
 
         report["isa"] = kernels.active_isa()
         report["isas"] = kernels.available_isas()

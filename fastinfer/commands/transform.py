@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..engine.provenance import of_plan
+from ..engine.source import find_objects, name_source
 from ..models.module import Model, find_model, load_model
-from ..options import BACKENDS, ON_ERROR, Options, circumstances, reading
-from ..outputs.folder import REJECTS, OutputFolder
-from ..storage.local import find_inputs
+from ..options import BACKENDS, ON_ERROR, Options
+from ..outputs.folder import OutputFolder
+from ..outputs.layout import OutputLayout
+from ..storage.base import Object
 from ._run import count_or_auto, run_command, say, whole_number
 
 if TYPE_CHECKING:
-    from ..engine.run import Summary
-    from ..engine.worker import ShardReport
+    from ..engine.job import ShardReport
+    from ..engine.summary import Summary
 
 EPILOG = """\
 IN may be a folder (every .csv file below it), a file, or a quoted glob. IN/x/NAME.csv becomes OUT/x/NAME.csv.out, in
@@ -150,13 +152,17 @@ def _transform(argv: Sequence[str] | None) -> int:
     # Imported late: --help and --dry-run should not wait for NumPy.
     from ..engine.run import transform
 
-    with _Progress(arguments) as progress:
-        summary = transform(model, arguments.input, arguments.output, options, progress=progress.add)
+    source = arguments.input
+    with _Progress(quiet=arguments.quiet) as progress:
+        objects = progress.follow(find_objects(source))
+        summary = transform(
+            model, objects, arguments.output, options, source=name_source(source), progress=progress.add
+        )
     if not arguments.quiet:
         if not summary.invariant:
             say(f"warning: at batch size {summary.batch_size} a row's last bits depend on its place in the batch")
         if summary.rejected:
-            say(f"put aside: {os.path.join(arguments.output, REJECTS)}")
+            say(f"put aside: {OutputLayout(arguments.output).rejects}")
         if arguments.profile:
             say(describe_stages(summary))
         say(describe(summary))
@@ -167,12 +173,12 @@ def _transform(argv: Sequence[str] | None) -> int:
 
 def describe(summary: Summary) -> str:
     """The last line of a run."""
-    parts = [f"{summary.inputs:,} inputs", f"{summary.images:,} images", f"{summary.rejected:,} rejected"]
+    parts = [f"{summary.inputs:,} inputs", f"{summary.records:,} records", f"{summary.rejected:,} rejected"]
     if summary.skipped:
         parts.insert(1, f"{summary.skipped:,} finished before")
     parts += [
         f"{summary.seconds:.2f} s",
-        f"{summary.images_per_second:,.0f} images/s",
+        f"{summary.records_per_second:,.0f} records/s",
         f"peak memory {summary.peak_memory_bytes / (1 << 20):,.0f} MiB",
     ]
     return ", ".join(parts)
@@ -188,11 +194,10 @@ def describe_stages(summary: Summary) -> str:
 def _dry_run(arguments: argparse.Namespace, model: Model, options: Options) -> int:
     """Lists and counts; MXNet is not imported, nothing is written."""
     folder = OutputFolder(arguments.output)
-    depends_on = {**circumstances(model, options), **reading(options), "source": os.path.abspath(arguments.input)}
-    folder.look(depends_on, overwrite=options.overwrite)
+    folder.inspect(of_plan(model, options, name_source(arguments.input)), overwrite=options.overwrite)
     todo = skipped = size = 0
-    for item in find_inputs(arguments.input):
-        if folder.has(item):
+    for item in find_objects(arguments.input):
+        if folder.is_finished(item):
             skipped += 1
         else:
             todo += 1
@@ -205,27 +210,34 @@ def _dry_run(arguments: argparse.Namespace, model: Model, options: Options) -> i
 
 
 class _Progress:
-    """A bar on a terminal, nothing elsewhere."""
+    """A bar on a terminal, nothing elsewhere. Its total grows while the objects are listed."""
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._shown = sys.stderr is not None and sys.stderr.isatty() and not arguments.quiet
-        self._source = arguments.input
+    def __init__(self, *, quiet: bool) -> None:
+        self._shown = sys.stderr is not None and sys.stderr.isatty() and not quiet
+        self._listed_bytes = self._records = 0
 
     def __enter__(self) -> _Progress:
-        self._images = 0
         if self._shown:
             from tqdm import tqdm
 
-            # A listing of its own, so that the bar is right from its start.
-            total = sum(item.size for item in find_inputs(self._source))
-            self._bar = tqdm(total=total, unit="B", unit_scale=True, file=sys.stderr, leave=False)
+            self._bar = tqdm(total=0, unit="B", unit_scale=True, file=sys.stderr, leave=False)
         return self
+
+    def follow(self, objects: Iterator[Object]) -> Iterable[Object]:
+        """The same objects; their sizes are the total of the bar."""
+        return self._count(objects) if self._shown else objects
+
+    def _count(self, objects: Iterator[Object]) -> Iterator[Object]:
+        for item in objects:
+            self._listed_bytes += item.size
+            yield item
 
     def add(self, report: ShardReport) -> None:
         if self._shown:
-            self._images += report.images
+            self._records += report.records
+            self._bar.total = self._listed_bytes
             self._bar.update(report.bytes_read)
-            self._bar.set_postfix_str(f"{self._images:,} images")
+            self._bar.set_postfix_str(f"{self._records:,} records")
 
     def __exit__(self, *_: object) -> None:
         if self._shown:

@@ -1,10 +1,10 @@
-"""Who carries the shards: threads of this process or processes, through joblib; or tasks of dask or ray, on many machines.
+"""What runs the shards: threads of this process or processes, through joblib; or tasks of dask or ray, on many machines.
 
 Each backend is a context. Entered, threads have their graphs bound and a cluster has answered (processes and a cluster's
 workers bind with their first shard). It gives a generator function: shards go in as workers become free, reports come out as
 shards end. All call the one :func:`fastinfer.engine.worker.run_shard`.
-joblib has doors to dask and ray of its own, which are not used: through them a killed worker hangs or fails the whole run
-(distributed 2026.8, ray 2.60), while tasks of both are retried.
+joblib's own backends for dask and ray are not used: with them a killed worker hangs or fails the whole run (distributed 2026.8,
+ray 2.60), while tasks of both are retried.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from contextlib import AbstractContextManager
 from typing import Any, Callable, Optional
 
 from ..errors import ConfigError, WorkerDied
-from ..storage.local import Part
-from . import worker
+from ..records.spans import Span
+from . import process
+from .job import Job, ShardReport
 from .plan import Shard
-from .worker import Job, ShardReport, run_shard
+from .worker import run_shard
 
-# How long an interrupted run waits for its workers to leave off.
+# How long an interrupted run waits for its workers to stop.
 STOP_TIMEOUT_S = 1.5
 # Shards that are under way on a cluster for each of its workers: one is worked on, one is there when that is done.
 SHARDS_A_WORKER = 2
@@ -61,18 +62,17 @@ def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | No
             parallel: Any = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
             yield from parallel(tasks)
         except BaseException:
-            # Ctrl-C: workers leave off at their next batch; what they have finished stays, what they have not is cleared
-            # away.
+            # Ctrl-C: workers stop at their next batch; what they have finished stays, what they have not is removed.
             stop.set()
             with idle:
                 idle.wait_for(lambda: running == 0, timeout=STOP_TIMEOUT_S)
             raise
 
-    worker.prepare(job, workers).stop = stop
+    process.prepare(job, workers).stop = stop
     try:
         yield run_shards
     finally:
-        worker.release(job)
+        process.release(job)
 
 
 @contextlib.contextmanager
@@ -90,20 +90,20 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
         try:
             while True:
                 try:
-                    yield from _pass(stream, under_way, job, workers or 1)
+                    yield from _run_once(stream, under_way, job, workers or 1)
                     return
-                except _died():
+                except _terminated_error():
                     suspects, under_way = list(under_way.values()), {}
                 for shard in suspects:
                     if stop.is_set():
                         return
                     try:
-                        yield from _pass([shard], {}, job, workers or 1)
-                    except _died():
+                        yield from _run_once([shard], {}, job, workers or 1)
+                    except _terminated_error():
                         yield _report_death(shard)
         except BaseException:
             stop.set()
-            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)  # pyright: ignore[reportArgumentType]
             raise
 
     yield run_shards
@@ -135,7 +135,7 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
     with client:
         slots = SHARDS_A_WORKER * (workers or sum(client.nthreads().values()) or 1)
         # The result of a task: unlike scattered data it is made again where the workers that held it have died.
-        shared = client.submit(_same, job, key=f"fastinfer-{job.token}", pure=False)
+        shared = client.submit(_identity, job, key=f"fastinfer-{job.token}", pure=False)
 
         def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
@@ -147,7 +147,7 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
                 key = f"fastinfer-{job.token}-{shard.number}-{attempt}"
                 return client.submit(run_shard, shard, shared, key=key, pure=False)
 
-            for shard in _fill(_until(stop, shards), slots, under_way):
+            for shard in _feed_slots(_until(stop, shards), slots, under_way):
                 if shard is not None:
                     future = submit(shard, 1)
                     under_way[future] = shard
@@ -159,7 +159,7 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
                     yield future.result()
                 except distributed.scheduler.KilledWorker:
                     # dask tries again what a worker that died had before it, and gives all of that up together after some
-                    # deaths: whose fault they were shows when each is tried alone.
+                    # deaths: which shard caused them shows when each is tried alone.
                     suspects.append(shard)
             for shard in _until(stop, suspects):
                 try:
@@ -203,7 +203,7 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
 
         def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
-            for shard in _fill(_until(stop, shards), slots, under_way):
+            for shard in _feed_slots(_until(stop, shards), slots, under_way):
                 if shard is not None:
                     under_way[task.remote(shard, shared)] = shard
                     continue
@@ -228,7 +228,7 @@ BACKENDS_BY_NAME: dict[str, Backend] = {
 }
 
 
-def _pass(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, workers: int) -> Iterator[ShardReport]:
+def _run_once(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, workers: int) -> Iterator[ShardReport]:
     """One joblib run over shards; ``under_way`` holds those handed out and not yet reported."""
     from joblib import Parallel, delayed
 
@@ -242,7 +242,7 @@ def _pass(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, worker
         n_jobs=max(2, workers),
         backend="loky",
         return_as="generator_unordered",
-        initializer=worker.end_with_parent,
+        initializer=process.end_with_parent,
         initargs=(os.getpid(),),
     )
     for report in parallel(tasks()):
@@ -250,7 +250,7 @@ def _pass(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, worker
         yield report
 
 
-def _fill(shards: Iterator[Shard], slots: int, under_way: dict[Any, Shard]) -> Iterator[Shard | None]:
+def _feed_slots(shards: Iterator[Shard], slots: int, under_way: dict[Any, Shard]) -> Iterator[Shard | None]:
     """Shards to hand out while fewer than ``slots`` are under way; None where one of those is to be waited for."""
     for shard in shards:
         while len(under_way) >= slots:
@@ -267,7 +267,7 @@ def _until(stop: threading.Event, shards: Iterable[Shard]) -> Iterator[Shard]:
         yield shard
 
 
-def _same(job: Job) -> Job:
+def _identity(job: Job) -> Job:
     return job
 
 
@@ -282,7 +282,7 @@ def _import(module: str, backend: str) -> Any:
         ) from error
 
 
-def _died() -> type[Exception]:
+def _terminated_error() -> type[Exception]:
     """What joblib raises where a worker process has died."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -291,8 +291,8 @@ def _died() -> type[Exception]:
 
 
 def _report_death(shard: Shard) -> ShardReport:
-    """The report of a shard that killed whoever ran it, again and again."""
-    paths = [(item.file if isinstance(item, Part) else item).path for item in (shard.items[0], shard.items[-1])]
+    """The report of a shard that killed its worker process again and again."""
+    paths = [(item.item if isinstance(item, Span) else item).uri for item in (shard.items[0], shard.items[-1])]
     error = WorkerDied(
         f"a worker process died twice on these {len(shard.items):,} inputs, up to {paths[1]}",
         path=paths[0],

@@ -1,8 +1,8 @@
-"""Inputs to shards: functions of what was listed alone.
+"""What is left to do, as shards: pieces of work of about equal cost.
 
-Shards are cut from the stream of inputs as it comes, so that work starts before a long listing ends. While the listing is
-short enough to be seen whole, it is divided so that all workers get about the same number of bytes. A large file comes as
-parts, a few of which make a shard.
+Shards are cut from the stream of objects as it comes, so that work starts before a long listing ends. While the listing is
+short enough to be seen whole, it is divided so that all workers get about the same number of bytes. A large object comes as
+spans, a few of which make a shard.
 """
 
 from __future__ import annotations
@@ -11,62 +11,54 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..storage.local import InputFile, Part
-
-# A shard should be large against a batch, whose last, partly filled run it pays for, and small against the whole run.
-SHARD_FILES = 4096
-SHARD_BYTES = 64 << 20
-# A file of this size or more is cut into parts: so many, that workers come to its end together, but none so small that what
-# it costs beside its rows (a file of its own) would be felt, nor so large that a killed run would do much again
-# (benchmarks/bench_engine.py).
-LARGE_FILE_BYTES = 16 << 20
-PARTS = 64
-PART_BYTES_LEAST, PART_BYTES_MOST = 2 << 20, 16 << 20
+from ..options import Limits
+from ..records.spans import Span
+from ..storage.base import Object
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A piece of work: whole files, or parts of a large file; numbered in the order of the inputs."""
+    """A piece of work: whole objects, or spans of a large one; numbered in the order of the inputs."""
 
     number: int
-    items: Sequence[InputFile] | Sequence[Part]
+    items: Sequence[Object] | Sequence[Span]
 
 
-def part_bytes(file_bytes: int) -> int:
-    """How large the parts of a large file are: a function of its size alone, so that a later run cuts it alike."""
-    return min(max(file_bytes // PARTS, PART_BYTES_LEAST), PART_BYTES_MOST)
-
-
-def plan_shards(inputs: Iterable[InputFile | list[Part]], workers: int) -> Iterator[Shard]:
+def plan_shards(inputs: Iterable[Object | list[Span]], workers: int, limits: Limits) -> Iterator[Shard]:
     """Divides inputs into shards, in the order of the listing.
 
     Args:
-        inputs: files, and large files as the list of their parts; read ahead by one shard a worker, no further.
+        inputs: objects, and large objects as the list of their spans; read ahead by one shard a worker, no further.
         workers: how many shards are worked on at a time.
+        limits: how large a shard may be.
     """
     stream = iter(inputs)
-    ahead = list(itertools.islice(stream, SHARD_FILES * workers))
-    limit = SHARD_BYTES
-    if len(ahead) < SHARD_FILES * workers:
-        limit = min(limit, -(-sum(item.size for item in ahead if isinstance(item, InputFile)) // workers))
+    ahead = list(itertools.islice(stream, limits.shard_objects * workers))
+    most_bytes = limits.shard_bytes
+    if len(ahead) < limits.shard_objects * workers:
+        most_bytes = min(most_bytes, -(-sum(item.size for item in ahead if not isinstance(item, list)) // workers))
     numbers = itertools.count()
-    files: list[InputFile] = []
+    objects: list[Object] = []
     held = 0
     for item in itertools.chain(ahead, stream):
-        if isinstance(item, InputFile):
-            files.append(item)
+        if not isinstance(item, list):
+            objects.append(item)
             held += item.size
-        if files and (held >= limit or len(files) == SHARD_FILES or not isinstance(item, InputFile)):
-            yield Shard(next(numbers), files)
-            files, held = [], 0
-        if not isinstance(item, InputFile):
-            first = 0
-            while first < len(item):
-                # Several at a time, as a shard's last batch is partly filled; fewer towards the end, so that all workers
-                # come to it together.
-                bytes_each = item[first].stop - item[first].start
-                count = max(1, min(SHARD_BYTES // bytes_each, -(-(len(item) - first) // (2 * workers))))
-                yield Shard(next(numbers), item[first : first + count])
-                first += count
-    if files:
-        yield Shard(next(numbers), files)
+        if objects and (held >= most_bytes or len(objects) == limits.shard_objects or isinstance(item, list)):
+            yield Shard(next(numbers), objects)
+            objects, held = [], 0
+        if isinstance(item, list):
+            yield from _span_shards(item, workers, limits, numbers)
+    if objects:
+        yield Shard(next(numbers), objects)
+
+
+def _span_shards(spans: list[Span], workers: int, limits: Limits, numbers: Iterator[int]) -> Iterator[Shard]:
+    """Several spans at a time, as a shard's last batch is partly filled; fewer towards the end, so that all workers finish
+    together."""
+    first = 0
+    while first < len(spans):
+        bytes_each = spans[first].stop - spans[first].start
+        count = max(1, min(limits.shard_bytes // bytes_each, -(-(len(spans) - first) // (2 * workers))))
+        yield Shard(next(numbers), spans[first : first + count])
+        first += count

@@ -24,16 +24,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codecs.csv import format_csv, parse_csv
+from .._native.text import format_csv_rows
+from ..codecs.csv import read_body
 from ..codecs.json import encode_json
-from ..engine.run import choose_batch_size
 from ..errors import InputError, ModelError, quote
 from ..models.module import Model, find_model, load_model
-from ..options import Options
-from ..runtimes.devices import open_contexts, parse_device
+from ..options import Options, parse_device
+from ..runtimes import load_runtime
+from ..runtimes.base import Executor, Runtime
+from ..runtimes.batch_size import bind_executors, choose_batching
 from ..runtimes.invariance import find_smaller
-from ..runtimes.mxnet.graph import Executor, Pool, bind_executors
-from ..runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+from ..runtimes.pool import Pool
 
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
 CONTENT_TYPES = (JSON, CSV, NPY)
@@ -75,12 +76,10 @@ class Predictor:
     ) -> None:
         options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads)
         self.model = model if isinstance(model, Model) else load_model(find_model(model)[0])
-        mxnet = load_mxnet(INFERENCE_SETTINGS)
+        self._runtime = load_runtime()
         self._devices = parse_device(options.device)
         self._threads = threads
-        self.batch_size, self._row_wise, self._invariant = choose_batch_size(
-            mxnet, self.model, open_contexts(self._devices)[0], options
-        )
+        self.batch_size, self._row_wise, self._invariant = choose_batching(self._runtime, self.model, options)
         self._graphs = self._bind(self.model)
         self.output_shape = self._graphs.output_shape
         self._flattens = _flattens(self.model)
@@ -158,7 +157,13 @@ class Predictor:
 
     def _bind(self, model: Model) -> _Graphs:
         return _Graphs(
-            model, self._devices, self._threads, self.batch_size, row_wise=self._row_wise, invariant=self._invariant
+            self._runtime,
+            model,
+            self._devices,
+            self._threads,
+            self.batch_size,
+            row_wise=self._row_wise,
+            invariant=self._invariant,
         )
 
     def _other(self, row_shape: tuple[int, ...]) -> _Graphs:
@@ -189,6 +194,7 @@ class _Graphs:
 
     def __init__(
         self,
+        runtime: Runtime,
         model: Model,
         devices: Sequence[tuple[str, int]],
         count: int,
@@ -197,10 +203,8 @@ class _Graphs:
         row_wise: bool,
         invariant: bool,
     ) -> None:
-        mxnet = load_mxnet(INFERENCE_SETTINGS)
-
         def bind(count: int, size: int, *, row_wise: bool = False) -> list[Executor]:
-            return bind_executors(mxnet, model, devices, count, size, row_wise=row_wise)
+            return bind_executors(runtime, model, devices, count, size, row_wise=row_wise)
 
         large = small = bind(count, batch_size, row_wise=row_wise)
         if not large[0].gives_a_row_each:
@@ -283,7 +287,7 @@ def encode_predictions(predictions: NDArray[np.float32], content_type: str) -> b
             f"text/csv cannot hold predictions of shape {predictions.shape}; {JSON} and {NPY} can",
             code="unsupported_accept",
         )
-    return format_csv(flat)
+    return format_csv_rows(flat)
 
 
 def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
@@ -306,7 +310,7 @@ def _decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float3
     most = (len(content) + 1) // 2
     out = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
     try:
-        count = parse_csv(content, out)
+        count = read_body(content, out, row_values)
     except InputError as error:
         error.hint = None  # about options of the command
         if error.code == "partial_row":

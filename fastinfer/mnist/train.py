@@ -35,8 +35,8 @@ from ..commands._run import run_command
 from ..errors import ConfigError, InputError, ModelError, OutputError, quote
 from ..machine import peak_memory_bytes
 from ..models.module import MODEL_FILES, PARAMS_NAME, SHAPES_NAME, SYMBOL_NAME
-from ..runtimes.devices import open_contexts, parse_device
-from ..runtimes.mxnet.library import first_line, load_mxnet
+from ..options import parse_device
+from ..runtimes.mxnet.library import first_line, load_mxnet, open_contexts
 from ..storage.atomic import make_folder, replacing
 from .checkpoint import Checkpoint, checkpoint_epochs, network_signature, newest_checkpoint, save_checkpoint
 from .dataset import read_channel

@@ -1,160 +1,138 @@
-"""From text to files: each output appears under its name only when it is whole.
+"""From text to results: each appears under its name only when it is whole.
 
-Small outputs are written in groups, by csrc/files.h; a large one goes to a temporary file in the folder it will stand in and
-is renamed. A run killed at any moment leaves finished outputs and temporary files, never half an output.
+Small results are written in groups; a large one is an upload that gets its name at the end. A run killed at any moment leaves
+finished results and temporary files, never half a result.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .._native.files import FILES_PER_CALL, write_files
-from ..storage.atomic import sync_folder, unwritable
-from ..storage.local import InputFile, Part
-from .folder import TEMPORARY_PREFIX, OutputFolder
+from .._native.files import FILES_PER_CALL
+from ..codecs.base import Form
+from ..records.spans import Span
+from ..storage.atomic import unwritable
+from ..storage.base import Object, Store, Upload
+from .layout import OutputLayout
 
-# What an unfinished output holds in memory before it goes to its temporary file.
+# What an unfinished result holds in memory before it is uploaded.
 BUFFER_BYTES = 1 << 20
-# Finished outputs wait for others until they have so many bytes together: more than that would only be copied to be joined.
+# Finished results wait for others until they have so many bytes together: more than that would only be copied to be joined.
 GROUP_BYTES = 256 << 10
 
 
-class OutputFile:
-    """One output on its way: rows are added until a writer finishes it.
+class Result:
+    """The result of one object or span on its way: rows are added until a writer finishes it.
 
     Attributes:
-        file: the input it is of.
-        part: the part of the input; None for all of it.
+        span: what it is of.
+        uri: its name when it is whole.
         rows: how many rows it has so far.
-        path: its name when it is whole.
     """
 
-    __slots__ = ("_begun", "_durable", "_handle", "_held", "_parts", "_temporary", "file", "part", "path", "rows")
+    __slots__ = ("_form", "_held", "_store", "_texts", "_upload", "rows", "span", "uri")
 
-    def __init__(self, folder: OutputFolder, item: InputFile | Part, temporary_name: str) -> None:
-        self.file = item.file if isinstance(item, Part) else item
-        self.part = item if isinstance(item, Part) else None
-        self.path = folder.part_path(item) if isinstance(item, Part) else folder.path(item)
+    def __init__(self, span: Span, uri: str, form: Form, store: Store) -> None:
+        self.span = span
+        self.uri = uri
         self.rows = 0
-        self._durable = folder.durable
-        self._temporary = temporary_name
-        self._parts: list[bytes] = []
+        self._form = form
+        self._store = store
+        self._texts: list[bytes] = []
         self._held = 0
-        self._handle = -1
-        self._begun = False  # whether there is a temporary file
+        self._upload: Upload | None = None
 
     def add_rows(self, text: bytes, count: int) -> None:
-        """Adds rows, given as JSON with ``, `` between them. Raises OutputError."""
+        """Adds rows, printed as they stand together. Raises OutputError."""
         if self.rows:
-            self._parts.append(b", ")
-        elif self.part is None:
-            self._parts.append(b"[")
+            self._texts.append(self._form.between)
+        elif self.span.is_whole:
+            self._texts.append(self._form.head)
         self.rows += count
-        self._parts.append(text)
+        self._texts.append(text)
         self._held += len(text)
         if self._held >= BUFFER_BYTES:
-            self._spill()
+            self._send()
 
     def take(self) -> bytes | None:
-        """The whole text of an output that no file was begun for; None for a large one."""
-        self._close()
-        return None if self._begun else b"".join(self._parts)
+        """The whole text of a result of which nothing was uploaded; None for a large one."""
+        # The spans of a large object are put between head and tail when they are joined.
+        if self.span.is_whole:
+            self._texts.append(self._form.tail if self.rows else self._form.head + self._form.tail)
+        return None if self._upload else b"".join(self._texts)
 
     def finish(self) -> None:
-        """Gives a large output its name. Raises OutputError, and nothing bears the name then."""
-        self._spill()
-        try:
-            os.utime(self._handle, ns=(self.file.modified_ns, self.file.modified_ns))
-            if self._durable:
-                os.fsync(self._handle)
-            handle, self._handle = self._handle, -1
-            os.close(handle)
-            os.rename(self._temporary_path(), self.path)
-            if self._durable:
-                sync_folder(os.path.dirname(self.path))
-        except OSError as error:
-            self.drop()
-            raise unwritable(self.path, error) from error
+        """Gives a large result its name. Raises OutputError, and nothing has the name then."""
+        self._send()
+        assert self._upload is not None
+        self._upload.commit(self.span.item.version)
 
     def drop(self) -> None:
-        """Leaves no trace of an output that cannot be finished."""
-        self._parts.clear()
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-        if self._begun:
-            with contextlib.suppress(OSError):
-                os.unlink(self._temporary_path())
+        """Leaves no trace of a result that cannot be finished."""
+        self._texts.clear()
+        if self._upload:
+            self._upload.abort()
 
-    def _close(self) -> None:
-        if self.part is None:
-            self._parts.append(b"]" if self.rows else b"[]")
-
-    def _temporary_path(self) -> str:
-        return f"{os.path.dirname(self.path)}/{self._temporary}"
-
-    def _spill(self) -> None:
-        try:
-            if not self._begun:
-                self._handle = _create(self._temporary_path())
-                self._begun = True
-            content = b"".join(self._parts)
-            written = 0
-            while written < len(content):
-                written += os.write(self._handle, content[written:])
-        except OSError as error:
-            self.drop()
-            raise unwritable(self.path, error) from error
-        self._parts.clear()
+    def _send(self) -> None:
+        content = b"".join(self._texts)
+        self._texts.clear()
         self._held = 0
+        self._upload = self._upload or self._store.begin(self.uri)
+        self._upload.write(content)
 
 
 class Finished(NamedTuple):
-    """An output that has got its name: of a file, or of a part of one, with so many rows."""
+    """A result that has got its name, with so many rows. ``part`` is its span; None for a whole object."""
 
-    file: InputFile
-    part: Part | None
+    item: Object
+    part: Span | None
     rows: int
 
 
 class OutputWriter:
-    """Gives one worker's outputs their names, small ones in groups.
+    """Gives one worker's results their names, small ones in groups.
 
     Args:
-        folder: the run's outputs.
-        worker: a word that no other worker of the run has, for temporary names.
+        layout: names of the run's results.
+        store: where they go.
+        form: how rows stand together.
     """
 
-    def __init__(self, folder: OutputFolder, worker: str) -> None:
-        self._folder = folder
-        self._temporary = TEMPORARY_PREFIX + worker
+    def __init__(self, layout: OutputLayout, store: Store, form: Form) -> None:
+        self._layout = layout
+        self._store = store
+        self._form = form
         self._ready: list[Finished] = []
-        self._paths: list[str] = []
+        self._uris: list[str] = []
         self._texts: list[bytes] = []
         self._held = 0
 
-    def open(self, item: InputFile | Part) -> OutputFile:
-        """The output of a file or a part of one, to be filled."""
-        return OutputFile(self._folder, item, self._temporary)
+    def open(self, span: Span) -> Result:
+        """The result of an object or a span, to be filled."""
+        uri = self._layout.result(span.item) if span.is_whole else self._layout.span(span)
+        return Result(span, uri, self._form, self._store)
 
-    def finish(self, output: OutputFile) -> list[Finished]:
-        """Takes an output that is whole; returns what got its name just now. Raises OutputError."""
-        finished = Finished(output.file, output.part, output.rows)
-        text = output.take()
+    def finish(self, result: Result) -> list[Finished]:
+        """Takes a result that is whole; returns what got its name just now. Raises OutputError."""
+        span = result.span
+        finished = Finished(span.item, None if span.is_whole else span, result.rows)
+        text = result.take()
         if text is None:
-            output.finish()
+            result.finish()
             return [finished]
-        return self._add(finished, output.path, text)
+        self._ready.append(finished)
+        self._uris.append(result.uri)
+        self._texts.append(text)
+        self._held += len(text)
+        return self._flush_when_full()
 
-    def finish_files(self, files: Sequence[InputFile], texts: Sequence[bytes], rows: Sequence[int]) -> list[Finished]:
-        """Takes the whole outputs of small files; returns what got its name just now. Raises OutputError."""
-        self._ready += map(Finished._make, zip(files, itertools.repeat(None), rows))
-        self._paths += map(self._folder.path, files)
+    def finish_many(self, items: Sequence[Object], texts: Sequence[bytes], rows: Sequence[int]) -> list[Finished]:
+        """Takes the whole results of small objects; returns what got its name just now. Raises OutputError."""
+        self._ready += map(Finished._make, zip(items, itertools.repeat(None), rows))
+        self._uris += map(self._layout.result, items)
         self._texts += texts
         self._held += sum(map(len, texts))
         return self._flush_when_full()
@@ -163,59 +141,17 @@ class OutputWriter:
         """Names what is ready, as far as it goes; returns what was named.
 
         Raises:
-            OutputError: for the first that could not be written; the others stand.
+            OutputError: for the first that could not be written; the others are there.
         """
-        ready, paths, texts = self._ready, self._paths, self._texts
-        self._ready, self._paths, self._texts, self._held = [], [], [], 0
+        ready, uris, texts = self._ready, self._uris, self._texts
+        self._ready, self._uris, self._texts, self._held = [], [], [], 0
         if not ready:
             return []
-        errors = self._write(ready, paths, texts)
-        if errno.ENOENT in errors:
-            missing = [index for index, error in enumerate(errors) if error == errno.ENOENT]
-            for folder in {os.path.dirname(paths[index]) for index in missing}:
-                try:
-                    os.makedirs(folder, exist_ok=True)
-                except OSError as error:
-                    raise unwritable(folder, error) from error
-            again = self._write(
-                [ready[index] for index in missing],
-                [paths[index] for index in missing],
-                [texts[index] for index in missing],
-            )
-            for index, code in zip(missing, again):
-                errors[index] = code
-        if self._folder.durable:
-            for folder in {os.path.dirname(path) for path in paths}:
-                sync_folder(folder)
+        errors = self._store.write_many(uris, texts, [item.version for item, _, _ in ready])
         if any(errors):
-            path, code = next((path, code) for path, code in zip(paths, errors) if code)
-            raise unwritable(path, OSError(code, os.strerror(code)))
+            uri, code = next((uri, code) for uri, code in zip(uris, errors) if code)
+            raise unwritable(uri, OSError(code, os.strerror(code)))
         return ready
-
-    def _add(self, finished: Finished, path: str, text: bytes) -> list[Finished]:
-        self._ready.append(finished)
-        self._paths.append(path)
-        self._texts.append(text)
-        self._held += len(text)
-        return self._flush_when_full()
 
     def _flush_when_full(self) -> list[Finished]:
         return self.flush() if len(self._ready) >= FILES_PER_CALL or self._held >= GROUP_BYTES else []
-
-    def _write(self, ready: list[Finished], paths: list[str], texts: list[bytes]) -> list[int]:
-        encoded = [os.fsencode(path) for path in paths]
-        times_ns = [file.modified_ns for file, _, _ in ready]
-        temporary, errors = os.fsencode(self._temporary), []
-        for first in range(0, len(ready), FILES_PER_CALL):
-            group = slice(first, first + FILES_PER_CALL)
-            errors += write_files(encoded[group], texts[group], times_ns[group], temporary, self._folder.durable)
-        return errors
-
-
-def _create(path: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o666)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return os.open(path, flags, 0o666)

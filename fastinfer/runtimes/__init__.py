@@ -1,1 +1,21 @@
 """Who computes: rows in, predictions out."""
+
+from __future__ import annotations
+
+import importlib
+
+from .base import Runtime
+
+# Where each runtime is; imported when it is needed.
+RUNTIMES = {"mxnet": (".mxnet.runtime", "MXNetRuntime")}
+
+
+def load_runtime(name: str = "mxnet", *, cpu_isa: str | None = None) -> Runtime:
+    """Loads a runtime; later calls in a process share its framework.
+
+    Raises:
+        ConfigError: the framework is not installed, or cannot be used as asked for.
+    """
+    module, runtime = RUNTIMES[name]
+    loaded: Runtime = getattr(importlib.import_module(module, __name__), runtime)(cpu_isa)
+    return loaded

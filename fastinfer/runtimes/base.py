@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..models.module import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Executor(Protocol):
@@ -32,7 +33,13 @@ class Executor(Protocol):
 
 
 class Runtime(Protocol):
-    """A framework, loaded. Devices are (kind, index), as :func:`fastinfer.options.parse_device` gives them."""
+    """A framework, loaded. Devices are (kind, index), as :func:`fastinfer.options.parse_device` gives them.
+
+    Attributes:
+        advice: what makes it slow here, for the user; None where nothing does.
+    """
+
+    advice: str | None
 
     def identity(self) -> dict[str, Any]:
         """What of the framework and its settings the bits of a prediction depend on."""

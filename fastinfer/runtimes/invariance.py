@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutputError
 from ..storage.atomic import make_folder, replacing
-from .mxnet.graph import Executor
+from .base import Executor
 
 # Tried in this order: sizes that were seen invariant on AVX2 and AVX-512, the cheapest per row of benchmarks/bench_forward.py
 # first, smaller ones for models whose records are large.
@@ -44,14 +44,14 @@ def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> int | N
     return None
 
 
-def remembered(circumstances: dict[str, Any], find: Callable[[], int | None]) -> int | None:
-    """What ``find`` returns, asked once for the same circumstances: the answer is kept in the user's cache folder."""
+def cached(depends_on: dict[str, Any], find: Callable[[], int | None]) -> int | None:
+    """What ``find`` returns, asked once for what it depends on: the answer is kept in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    name = hashlib.sha256(json.dumps(circumstances, sort_keys=True).encode()).hexdigest()[:32]
+    name = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:32]
     path = Path(base, "fastinfer", "batch-size", f"{name}.json")
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["circumstances"] == json.loads(json.dumps(circumstances)) and kept["batch_size"] in (*CANDIDATES, None):
+        if kept["depends_on"] == json.loads(json.dumps(depends_on)) and kept["batch_size"] in (*CANDIDATES, None):
             batch_size: int | None = kept["batch_size"]
             return batch_size
     batch_size = find()
@@ -59,14 +59,12 @@ def remembered(circumstances: dict[str, Any], find: Callable[[], int | None]) ->
     with contextlib.suppress(OSError, OutputError):
         make_folder(path.parent)
         with replacing(path) as temporary:
-            temporary.write_text(
-                json.dumps({"circumstances": circumstances, "batch_size": batch_size}), encoding="utf-8"
-            )
+            temporary.write_text(json.dumps({"depends_on": depends_on, "batch_size": batch_size}), encoding="utf-8")
     return batch_size
 
 
 def is_invariant(executor: Executor) -> bool:
-    """Whether a row's prediction has the same bits wherever in the batch it stands and whatever stands beside it."""
+    """Whether a row's prediction has the same bits wherever in the batch it is and whatever is beside it."""
     if not executor.gives_a_row_each:
         return False
     rows = probe_rows(*executor.input.shape)

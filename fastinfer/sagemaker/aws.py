@@ -87,7 +87,7 @@ def client_config() -> Any:
         retries["mode"] = "standard"
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = ATTEMPTS
-    from .. import __version__
+    from .._version import __version__
 
     return Config(retries=retries, user_agent_extra=f"fastinfer/{__version__}")
 

@@ -10,6 +10,7 @@ import pytest
 
 from fastinfer import kernels
 from fastinfer._native.text import CsvParser
+from fastinfer.codecs.csv_errors import csv_error
 from fastinfer.errors import InputError
 
 ISAS = kernels.available_isas()
@@ -101,7 +102,7 @@ def test_what_is_accepted(body: bytes, values: list[float], isa: str) -> None:
 def test_what_is_refused_and_where(body: bytes, code: str, line: int, column: int, isa: str) -> None:
     parser = CsvParser(body, isa=isa)
     parser.parse(np.empty(128, np.float32))
-    error = kernels.csv_error(body, parser.code, parser.position, columns=parser.columns)
+    error = csv_error(body, parser.code, parser.position, columns=parser.columns)
     assert (error.code, error.line, error.column) == (code, line, column)
 
 

@@ -15,17 +15,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastinfer.codecs.csv import CsvOptions
 from fastinfer.engine import backends
+from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.plan import Shard
-from fastinfer.engine.run import transform
-from fastinfer.engine.worker import Job, ShardReport, run_shard
+from fastinfer.engine.source import find_objects
+from fastinfer.engine.worker import run_shard
 from fastinfer.errors import ConfigError, WorkerDied
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import BACKENDS, Options
 from fastinfer.outputs.folder import OutputFolder
-from fastinfer.storage.local import CsvOptions, InputFile, find_inputs
+from fastinfer.storage.base import Object
 from tests.conftest import csv, read_tree
+from tests.engine.test_run import transform
 
 OTHERS = ["processes", "dask", "ray"]
 
@@ -61,7 +64,7 @@ def test_every_backend_gives_the_bytes_of_threads(
     results = []
     for name in ("threads", backend):
         output = tmp_path / name
-        summary = transform(load_model(mlp), str(source), str(output), Options(backend=name, workers=2, exact=exact))
+        summary = transform(mlp, source, output, Options(backend=name, workers=2, exact=exact))
         assert (summary.inputs, summary.rejected) == (40, 0)
         results.append(read_tree(output))
     assert results[0] == results[1]
@@ -70,7 +73,7 @@ def test_every_backend_gives_the_bytes_of_threads(
 def test_a_cluster_is_reached_by_its_address(scheduler: str, mlp: Path, samples: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fastinfer.transform", str(samples), str(tmp_path / "out"), "--model", str(mlp)]
     subprocess.run([*command, "--backend", "dask", "--address", scheduler, "--quiet"], check=True)
-    transform(load_model(mlp), str(samples), str(tmp_path / "expected"))
+    transform(mlp, samples, tmp_path / "expected")
     assert read_tree(tmp_path / "out") == read_tree(tmp_path / "expected")
 
 
@@ -96,9 +99,7 @@ def test_a_cluster_that_does_not_answer_is_an_error(
 ) -> None:
     monkeypatch.setattr(backends, "CONNECT_TIMEOUT_S", 1)
     with pytest.raises(ConfigError) as caught:
-        transform(
-            load_model(SHIPPED_MODEL), str(samples), str(tmp_path / "out"), Options(backend=backend, address=address)
-        )
+        transform(SHIPPED_MODEL, samples, tmp_path / "out", Options(backend=backend, address=address))
     assert caught.value.code == "no_cluster"
 
 
@@ -108,14 +109,14 @@ def test_a_backend_that_is_not_installed_is_an_error(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=rf"pip install 'fastinfer\[{backend}\]'"):
-        transform(load_model(SHIPPED_MODEL), str(samples), str(tmp_path / "out"), Options(backend=backend))
+        transform(SHIPPED_MODEL, samples, tmp_path / "out", Options(backend=backend))
 
 
 def kill_on(shard: Shard, job: Job) -> ShardReport:
     """run_shard, but a file of that name kills the process: always, or the first time."""
     for item in shard.items:
-        assert isinstance(item, InputFile)
-        once = Path(item.path).with_name("killed-once")
+        assert isinstance(item, Object)
+        once = Path(item.uri).with_name("killed-once")
         if item.key == "always.csv" or (item.key == "once.csv" and not once.exists()):
             once.write_bytes(b"")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -133,8 +134,8 @@ def test_a_worker_that_dies_is_replaced_and_what_kills_again_is_set_aside(
     # What a killed worker runs is all that is replaced here: joblib, dask, ray and the processes are real.
     monkeypatch.setattr(backends, "run_shard", kill_on)
     folder = OutputFolder(str(output))
-    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder)
-    shards = [Shard(number, [item]) for number, item in enumerate(find_inputs(str(source)))]
+    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder.layout)
+    shards = [Shard(number, [item]) for number, item in enumerate(find_objects(str(source)))]
     start = backends.BACKENDS_BY_NAME[backend]
     with folder.open_run({"depends_on": {}}, overwrite=False), start(job, 2, threading.Event(), None) as run_shards:
         reports = list(run_shards(shards))

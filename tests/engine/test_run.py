@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,46 +15,61 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastinfer.codecs.csv import CsvOptions, count_columns
 from fastinfer.engine import plan
 from fastinfer.engine import run as engine
+from fastinfer.engine.job import Job
 from fastinfer.engine.plan import Shard
-from fastinfer.engine.run import Options, transform
-from fastinfer.engine.worker import Job, release, run_shard
+from fastinfer.engine.process import release
+from fastinfer.engine.source import find_objects, name_source
+from fastinfer.engine.summary import Summary
+from fastinfer.engine.worker import run_shard
 from fastinfer.errors import ConfigError, InputError, OutputError
 from fastinfer.models.module import load_model
-from fastinfer.outputs.folder import PART_PREFIX, TEMPORARY_PREFIX, OutputFolder
-from fastinfer.runtimes.mxnet.graph import Executor
+from fastinfer.options import Limits, Options
+from fastinfer.outputs.folder import OutputFolder
+from fastinfer.outputs.layout import SPAN_PREFIX
+from fastinfer.records.reading import read_chunks
+from fastinfer.records.spans import Span, cut, whole
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS
-from fastinfer.storage import local as inputs
-from fastinfer.storage.local import CsvOptions, Part, cut_file, find_inputs
+from fastinfer.storage import local
+from fastinfer.storage.local import TEMPORARY_PREFIX, LocalStore
 from tests.conftest import csv, read_tree, skip
 
+# Spans of 64 KiB, read in chunks of 4 KiB, so that small files are large objects.
+SMALL = Limits(chunk_bytes=4 << 10, large_object_bytes=96 << 10, span_bytes_least=64 << 10, span_bytes_most=64 << 10)
 
-def run(model: Path, source: Path, output: Path, **options: Any) -> dict[str, bytes]:
-    transform(load_model(model), str(source), str(output), Options(**options))
+
+def transform(model: Path, source: Path, output: Path, options: Options | None = None, **rest: Any) -> Summary:
+    objects = find_objects(str(source))
+    return engine.transform(load_model(model), objects, str(output), options, source=name_source(str(source)), **rest)
+
+
+def run(model: Path, source: Path, output: Path, limits: Limits | None = None, **options: Any) -> dict[str, bytes]:
+    transform(model, source, output, Options(**options), limits=limits)
     return read_tree(output)
 
 
+PLAIN = CsvOptions()
+
+
+def spans_of(path: Path, row_values: int, csv: CsvOptions = PLAIN) -> list[Span]:
+    item = next(find_objects(str(path)))
+    return cut(LocalStore(), item, 64 << 10, row_values, lambda lines: count_columns(lines, csv), 1 << 20)
+
+
 def left_over(folder: Path) -> list[str]:
-    return [path.name for path in folder.rglob(".*") if path.name.startswith((PART_PREFIX, TEMPORARY_PREFIX))]
+    return [path.name for path in folder.rglob(".*") if path.name.startswith((SPAN_PREFIX, TEMPORARY_PREFIX))]
 
 
 # Large files
 
 
-@pytest.fixture
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of 64 KiB, read in chunks of 4 KiB, so that small files are large ones."""
-    monkeypatch.setattr(engine, "LARGE_FILE_BYTES", 96 << 10)
-    monkeypatch.setattr(plan, "PART_BYTES_LEAST", 64 << 10)
-    monkeypatch.setattr(plan, "PART_BYTES_MOST", 64 << 10)
-    monkeypatch.setattr("fastinfer.engine.worker.CHUNK_BYTES", 4 << 10)
-
-
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("last_newline", [True, False])
 def test_a_file_cut_in_parts_gives_the_bytes_of_the_whole(
-    newline: bytes, last_newline: bool, mlp: Path, digits: np.ndarray, tmp_path: Path, request: pytest.FixtureRequest
+    newline: bytes, last_newline: bool, mlp: Path, digits: np.ndarray, tmp_path: Path
 ) -> None:
     source = tmp_path / "in"
     source.mkdir()
@@ -61,81 +77,75 @@ def test_a_file_cut_in_parts_gives_the_bytes_of_the_whole(
     (source / "x.csv").write_bytes(body if last_newline else body[: -len(newline)])
     (source / "small.csv").write_bytes(csv(digits[:2], "integers", newline))
     whole = run(mlp, source, tmp_path / "whole")
-    request.getfixturevalue("small_parts")
-    assert len(cut_file(next(find_inputs(str(source / "x.csv"))), 64 << 10, 784, CsvOptions())) > 15
+    assert len(spans_of(source / "x.csv", 784)) > 15
     for workers in (1, 3):
         output = tmp_path / f"parts-{workers}"
-        summary = transform(load_model(mlp), str(source), str(output), Options(workers=workers))
+        summary = transform(mlp, source, output, Options(workers=workers), limits=SMALL)
         assert read_tree(output) == whole
-        assert (summary.inputs, summary.images) == (2, 702)
+        assert (summary.inputs, summary.records) == (2, 702)
         assert left_over(output) == []
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_lines_that_are_not_records_are_not_cut(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "grid.csv").write_bytes(csv(digits[:100].reshape(-1, 28), "integers"))
-    assert cut_file(next(find_inputs(str(tmp_path / "grid.csv"))), 64 << 10, 784, CsvOptions()) == []
+    assert spans_of(tmp_path / "grid.csv", 784) == []
     (tmp_path / "rows.csv").write_bytes(csv(digits[:100], "integers"))
-    results = run(mlp, tmp_path, tmp_path / "out")
+    results = run(mlp, tmp_path, tmp_path / "out", limits=SMALL)
     assert results["grid.csv.out"] == results["rows.csv.out"]
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_what_stands_before_the_first_record_does_not_count_as_columns(linear: Path, tmp_path: Path) -> None:
     body = b"".join(b"%d,2\n" % number for number in range(30_000))
     (tmp_path / "a.csv").write_bytes(b"a,b,c,d\n\n# e,f,g,h\n" + body)
     (tmp_path / "b.csv").write_bytes(b"a,b\n" + body)
-    assert len(cut_file(next(find_inputs(str(tmp_path / "a.csv"))), 64 << 10, 2, CsvOptions("#", None, True))) > 2
-    results = run(linear, tmp_path, tmp_path / "out", comment="#", skip_header=True)
+    assert len(spans_of(tmp_path / "a.csv", 2, CsvOptions("#", None, True))) > 2
+    results = run(linear, tmp_path, tmp_path / "out", comment="#", skip_header=True, limits=SMALL)
     assert results["a.csv.out"] == results["b.csv.out"]
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_an_error_in_a_late_part_names_its_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     lines = csv(digits[:700], "integers").split(b"\n")
     lines[612] = lines[612].replace(b",", b",x", 3)
     (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
     with pytest.raises(InputError) as caught:
-        run(mlp, tmp_path, tmp_path / "out")
+        run(mlp, tmp_path, tmp_path / "out", limits=SMALL)
     assert (caught.value.line, caught.value.column) == (613, lines[612].index(b"x") + 1)
     assert read_tree(tmp_path / "out") == {}
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_finished_parts_are_not_done_again(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(csv(digits[:700], "integers"))
-    expected = run(mlp, tmp_path, tmp_path / "whole")
+    expected = run(mlp, tmp_path, tmp_path / "whole", limits=SMALL)
     output = tmp_path / "out"
     stop = threading.Event()
-    transform(load_model(mlp), str(tmp_path), str(output), Options(workers=1), stop=stop, progress=lambda _: stop.set())
+    transform(mlp, tmp_path, output, Options(workers=1), stop=stop, progress=lambda _: stop.set(), limits=SMALL)
     parts = {name: os.stat(output / name).st_ino for name in left_over(output)}
     assert parts
     assert read_tree(output) == {}
     done: list[int] = []
-    summary = transform(load_model(mlp), str(tmp_path), str(output), progress=lambda report: done.append(report.images))
+    summary = transform(mlp, tmp_path, output, progress=lambda report: done.append(report.records), limits=SMALL)
     assert sum(done) < 700
     assert summary.inputs == 1
     assert read_tree(output) == expected
     assert left_over(output) == []
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_parts_of_an_input_that_changed_are_not_taken(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     path, output, stop = tmp_path / "x.csv", tmp_path / "out", threading.Event()
     path.write_bytes(csv(digits[:700], "integers"))
-    transform(load_model(mlp), str(path), str(output), Options(workers=1), stop=stop, progress=lambda _: stop.set())
+    transform(mlp, path, output, Options(workers=1), stop=stop, progress=lambda _: stop.set(), limits=SMALL)
     assert left_over(output)
     path.write_bytes(csv(digits[700:1400], "integers"))
-    results = run(mlp, path, output)
-    assert results == run(mlp, path, tmp_path / "fresh")
+    results = run(mlp, path, output, limits=SMALL)
+    assert results == run(mlp, path, tmp_path / "fresh", limits=SMALL)
     assert left_over(output) == []
 
 
 def test_an_input_that_grows_while_it_is_read_is_an_error(digits: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(csv(digits[:1000]))
-    item = next(find_inputs(str(path)))
-    chunks = inputs.read_chunks(item, bytearray(1 << 20))
+    item = next(find_objects(str(path)))
+    chunks = read_chunks(LocalStore(), whole(item), bytearray(1 << 20), 1 << 20)
     next(chunks)
     with open(path, "ab") as file:
         file.write(csv(digits[:1]))
@@ -176,7 +186,6 @@ def test_what_is_left_of_inputs_that_have_gone_goes_too(linear: Path, tmp_path: 
     assert (output / ".fastinfer-12-34").is_dir()
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_a_large_input_that_cannot_be_used_is_put_aside_once_and_the_rest_goes_on(
     linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,17 +198,20 @@ def test_a_large_input_that_cannot_be_used_is_put_aside_once_and_the_rest_goes_o
 
     def touch(*arguments: Any) -> Any:
         for shard in plan.plan_shards(*arguments):
-            if isinstance(shard.items[0], Part) and shard.items[0].file.key == "changes.csv":
+            if isinstance(shard.items[0], Span) and shard.items[0].item.key == "changes.csv":
                 os.utime(source / "changes.csv", (1, 1))
             yield shard
 
     with monkeypatch.context() as patched:
         patched.setattr(engine, "plan_shards", touch)
-        patched.setattr(plan, "SHARD_BYTES", 64 << 10)
         summary = transform(
-            load_model(linear), str(source), str(tmp_path / "out"), Options(on_error="quarantine", workers=2)
+            linear,
+            source,
+            tmp_path / "out",
+            Options(on_error="quarantine", workers=2),
+            limits=dataclasses.replace(SMALL, shard_bytes=64 << 10),
         )
-    assert (summary.inputs, summary.rejected, summary.images) == (2, 2, summary.images)
+    assert (summary.inputs, summary.rejected, summary.records) == (2, 2, summary.records)
     assert sorted(read_tree(tmp_path / "out")) == ["good.csv.out", "small.csv.out"]
     rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
     assert sorted((reject["key"], reject["code"]) for reject in rejects) == [
@@ -208,7 +220,7 @@ def test_a_large_input_that_cannot_be_used_is_put_aside_once_and_the_rest_goes_o
     ]
     assert left_over(tmp_path / "out") == []
     # What can be used by now is done by the next run, and the other is told again.
-    again = transform(load_model(linear), str(source), str(tmp_path / "out"), Options(on_error="quarantine", workers=1))
+    again = transform(linear, source, tmp_path / "out", Options(on_error="quarantine", workers=1), limits=SMALL)
     assert (again.inputs, again.skipped, again.rejected) == (1, 2, 1)
 
 
@@ -238,11 +250,11 @@ def test_bad_records_are_put_aside_with_their_place(
     (source / "mixed.csv").write_bytes(newline.join(lines))
     (source / "good.csv").write_bytes(b"\n".join(good))
     options = Options(on_error="quarantine", batch_size=batch_size)
-    summary = transform(load_model(four), str(source), str(tmp_path / "out"), options)
+    summary = transform(four, source, tmp_path / "out", options)
     results = {name: json.loads(text) for name, text in read_tree(tmp_path / "out").items()}
     assert results["mixed.csv.out"][::2] == results["good.csv.out"]
     assert results["mixed.csv.out"][1::2] == [None] * len(BAD_LINES)
-    assert (summary.inputs, summary.images, summary.rejected) == (2, len(lines) + len(good), len(BAD_LINES))
+    assert (summary.inputs, summary.records, summary.rejected) == (2, len(lines) + len(good), len(BAD_LINES))
 
     rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
     assert [reject["line"] for reject in rejects] == list(range(2, len(lines), 2))
@@ -260,15 +272,15 @@ def test_a_bad_file_is_put_aside_whole(linear: Path, tmp_path: Path) -> None:
     (source / "empty.csv").write_bytes(b"\n\n")
     (source / "gone.csv").write_bytes(b"1,2\n")
     (source / "z.csv").write_bytes(b"3,4\n")
-    item = next(find_inputs(str(source / "gone.csv")))
+    item = next(find_objects(str(source / "gone.csv")))
     (source / "gone.csv").unlink()
     folder = OutputFolder(str(tmp_path / "out"))
-    job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder, quarantine=True)
+    job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder.layout, quarantine=True)
     with folder.open_run({"depends_on": {}}, overwrite=False):
-        files = [*find_inputs(str(source)), item]
+        files = [*find_objects(str(source)), item]
         report = run_shard(Shard(0, sorted(files, key=lambda file: file.key)), job)
     release(job)
-    assert (report.error, report.files, report.rejected) == (None, 2, 2)
+    assert (report.error, report.inputs, report.rejected) == (None, 2, 2)
     assert sorted(read_tree(tmp_path / "out")) == ["a.csv.out", "z.csv.out"]
     rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
     assert [(reject["key"], reject["line"], reject["code"]) for reject in rejects] == [
@@ -277,14 +289,13 @@ def test_a_bad_file_is_put_aside_whole(linear: Path, tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_records_of_a_cut_file_are_put_aside_by_their_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     lines = csv(digits[:700], "integers").splitlines()
     bad = {5: b"x" + lines[5], 333: lines[333] + b",1", 699: lines[699][:-1]}
     for number, line in bad.items():
         lines[number] = line
     (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
-    results = run(mlp, tmp_path, tmp_path / "out", on_error="quarantine")
+    results = run(mlp, tmp_path, tmp_path / "out", on_error="quarantine", limits=SMALL)
     predictions = json.loads(results["x.csv.out"])
     assert [number for number, row in enumerate(predictions) if row is None] == list(bad)
     rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
@@ -348,7 +359,6 @@ def test_what_cannot_be_listed_is_put_aside_and_the_rest_goes_on(linear: Path, t
     assert list(read_tree(tmp_path / "stop")) == ["a.csv.out"]
 
 
-@pytest.mark.usefixtures("small_parts")
 def test_rejects_of_finished_parts_are_kept(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     lines = csv(digits[:700], "integers").splitlines()
     for number in range(0, 700, 50):
@@ -356,9 +366,9 @@ def test_rejects_of_finished_parts_are_kept(mlp: Path, digits: np.ndarray, tmp_p
     (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
     output, stop = tmp_path / "out", threading.Event()
     options = Options(workers=1, on_error="quarantine")
-    transform(load_model(mlp), str(tmp_path), str(output), options, stop=stop, progress=lambda _: stop.set())
+    transform(mlp, tmp_path, output, options, stop=stop, progress=lambda _: stop.set(), limits=SMALL)
     assert left_over(output)
-    summary = transform(load_model(mlp), str(tmp_path), str(output), options)
+    summary = transform(mlp, tmp_path, output, options, limits=SMALL)
     rejects = [json.loads(line)["line"] for line in (output / "_rejects.jsonl").read_text().splitlines()]
     assert sorted(rejects) == list(range(1, 701, 50))
     assert summary.rejected == 14
@@ -371,9 +381,9 @@ def test_rejects_are_kept_whatever_folder_the_command_runs_in(
     (tmp_path / "in" / "a.csv").write_bytes(b"1,2\nx,2\n")
     monkeypatch.chdir(tmp_path)
     options = Options(on_error="quarantine")
-    assert transform(load_model(linear), "in", "out", options).rejected == 1
+    assert transform(linear, Path("in"), Path("out"), options).rejected == 1
     monkeypatch.chdir("/")
-    again = transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "out"), options)
+    again = transform(linear, tmp_path / "in", tmp_path / "out", options)
     assert (again.skipped, again.rejected) == (1, 1)
     assert len((tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()) == 1
 
@@ -542,7 +552,7 @@ def test_the_instruction_set_can_be_pinned(isa: str, samples: Path, mlp: Path, t
 
 
 def test_the_stages_are_timed(samples: Path, mlp: Path, tmp_path: Path) -> None:
-    summary = transform(load_model(mlp), str(samples), str(tmp_path / "out"), Options(workers=2))
+    summary = transform(mlp, samples, tmp_path / "out", Options(workers=2))
     stages = summary.stage_seconds
     assert list(stages) == ["read", "parse", "forward", "format", "write", "wait"]
     assert all(seconds > 0 for stage, seconds in stages.items() if stage != "wait")
@@ -562,7 +572,7 @@ def test_a_memory_limit_bounds_a_line(linear: Path, tmp_path: Path) -> None:
     ]
     limited = subprocess.run([*arguments, "--memory-limit", "260M"], capture_output=True, text=True)
     assert limited.returncode == 1
-    assert "a line that begins at byte 0 is longer than" in limited.stderr
+    assert "the line that begins at byte 0 is longer than" in limited.stderr
     refused = subprocess.run([*arguments, "--memory-limit", "50M"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert "50 MiB of memory are too few" in refused.stderr
@@ -590,11 +600,11 @@ def test_memory_does_not_grow_with_the_input(shape: str, mlp: Path, digits: np.n
 
 def test_files_are_read_while_the_model_runs(linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
-    for number in range(inputs.FILES_PER_CALL + 1):
+    for number in range(local.FILES_PER_CALL + 1):
         (tmp_path / "in" / f"{number:03d}.csv").write_bytes(b"1,2\n")
     second_group_read = threading.Event()
     calls: list[int] = []
-    read_files, forward = inputs.read_files, Executor.forward
+    read_files, forward = local.read_files, MXNetExecutor.forward
 
     def read(paths: list[bytes], buffer: bytearray) -> list[tuple[int, int]]:
         calls.append(len(paths))
@@ -602,24 +612,24 @@ def test_files_are_read_while_the_model_runs(linear: Path, tmp_path: Path, monke
             second_group_read.set()
         return read_files(paths, buffer)
 
-    def run_model(executor: Executor) -> Any:
+    def run_model(executor: MXNetExecutor) -> Any:
         # The first batch is run only when the second group has been asked for: without a reader this waits in vain.
         assert second_group_read.wait(10)
         return forward(executor)
 
-    monkeypatch.setattr(inputs, "read_files", read)
+    monkeypatch.setattr(local, "read_files", read)
     options = Options(workers=1, exact=True)  # nothing is probed
-    transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "expected"), options)
+    transform(linear, tmp_path / "in", tmp_path / "expected", options)
     calls.clear()
     second_group_read.clear()
-    monkeypatch.setattr(Executor, "forward", run_model)
-    transform(load_model(linear), str(tmp_path / "in"), str(tmp_path / "out"), options)
-    assert calls == [inputs.FILES_PER_CALL, 1]
+    monkeypatch.setattr(MXNetExecutor, "forward", run_model)
+    transform(linear, tmp_path / "in", tmp_path / "out", options)
+    assert calls == [local.FILES_PER_CALL, 1]
     assert read_tree(tmp_path / "out") == read_tree(tmp_path / "expected")
 
 
 def test_the_stages_of_a_large_file_are_timed(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"1,2\n" * 500_000)
-    summary = transform(load_model(linear), str(tmp_path), str(tmp_path / "out"), Options(workers=1))
+    summary = transform(linear, tmp_path, tmp_path / "out", Options(workers=1))
     assert all(seconds > 0 for seconds in summary.stage_seconds.values())
     assert sum(summary.stage_seconds.values()) == pytest.approx(summary.seconds, rel=0.01)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from fastinfer import kernels
 from fastinfer.errors import ConfigError, InputError
 
 ISAS = kernels.available_isas()
-STATUS_H = Path(__file__).parent.parent.parent / "csrc" / "status.h"
 
 
 def read(body: bytes, isa: str, capacity: int = 4096, **options: object) -> tuple[list[float], int, int, int]:
@@ -185,11 +182,6 @@ def test_an_unknown_instruction_set_is_refused() -> None:
         kernels.CsvParser(b"", isa="mmx")
 
 
-def test_the_codes_are_those_of_the_header() -> None:
-    enum = re.findall(r"^  (\w+) = (\d+),", STATUS_H.read_text(), re.M)
-    assert [(code.word, str(code.number)) for code in kernels.CODES] == enum
-
-
 def test_parse_csv_counts_rows_of_any_layout() -> None:
     out = np.empty((3, 2, 2), np.float32)
     assert kernels.parse_csv(b"1,2\n3,4\n5,6\n7,8\n", out) == 2
@@ -202,14 +194,14 @@ def test_parse_csv_counts_rows_of_any_layout() -> None:
     ("body", "code", "message"),
     [
         (b"1,2,3,4\n1,2,abc,4\n", "expected_number", "a:2:5: expected a number, found 'abc' (field 3 of 4)"),
-        (b"x,y\n1,2\n", "expected_number", "a:1:1: expected a number, found 'x' (field 1 of 2). Hint: --header skip"),
-        (b"1,2,3,#4\n", "expected_number", "a:1:7: expected a number, found '#4' (field 4 of 4). Hint: --comment '#'"),
-        (b"1,2,,4\n", "empty_cell", "a:1:5: expected a number, found an empty field (field 3 of 4). Hint: --missing"),
-        (b"1,2,3,\r\n", "empty_cell", "a:1:7: expected a number, found an empty field (field 4 of 4). Hint"),
+        (b"x,y\n1,2\n", "expected_number", "a:1:1: expected a number, found 'x' (field 1 of 2)"),
+        (b"1,2,3,#4\n", "expected_number", "a:1:7: expected a number, found '#4' (field 4 of 4)"),
+        (b"1,2,,4\n", "empty_cell", "a:1:5: expected a number, found an empty field (field 3 of 4)"),
+        (b"1,2,3,\r\n", "empty_cell", "a:1:7: expected a number, found an empty field (field 4 of 4)"),
         (b"1,2,3,4\r1,2,3\r", "unequal_line", "a:2:6: expected 4 fields as in the first line, found 3"),
         (b"1,2,3,4\r\n\r\n1,2,3,4,5\n", "unequal_line", "a:3:9: expected 4 fields as in the first line, found 5"),
         (b"1,2,3\n", "partial_row", "a:2: expected a multiple of 4 values, found 3"),
-        (b" \n\n", "empty_input", "a: there is no value in it"),
+        (b" \n\n", "empty_input", "a: empty input: no values found"),
         (b"1\n" * 13, "output_full", "a:13:1: there are more values than the output has room for"),
         (b"1," + b"x" * 99, "expected_number", "found '" + "x" * 60 + "…' (field 2 of 2)"),
     ],
@@ -219,15 +211,7 @@ def test_an_error_names_the_place_and_what_was_found(body: bytes, code: str, mes
         kernels.parse_csv(body, np.empty((3, 2, 2), np.float32), path="a")
     assert caught.value.code == code
     assert message in str(caught.value)
-
-
-def test_the_place_is_right_in_a_long_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastinfer.codecs.csv.LINE_PIECE_BYTES", 7)
-    body = b"0,0,0,0,0,0,0,0,0,0\r\n" * 3 + b"0,0,0,0,0,0,0,0,0,x\n"
-    error = kernels.csv_error(body, 2, body.index(b"x"), columns=10)
-    assert (error.line, error.column) == (4, 19)
-    assert "field 10 of 10" in str(error)
-    assert kernels.csv_error(b"0,0,0,0,0,x", 2, 10).column == 11
+    assert caught.value.hint is None  # what to do about it depends on the caller
 
 
 @pytest.mark.parametrize(

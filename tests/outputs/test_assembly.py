@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from fastinfer.codecs.json import FORM
 from fastinfer.errors import InputError, OutputError
-from fastinfer.outputs import assembly
 from fastinfer.outputs.assembly import Assembly
-from fastinfer.outputs.folder import OutputFolder
-from fastinfer.storage.local import InputFile, Part
+from fastinfer.outputs.layout import OutputLayout
+from fastinfer.records.spans import Span
+from fastinfer.storage.base import Object
+from fastinfer.storage.local import LocalStore, LocalUpload
 
 TEXTS = [b"[1.0]", b"", b"[2.0], [2.5]", b"[3.0]"]
 WHOLE = b"[[1.0], [2.0], [2.5], [3.0]]"
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> list[Part]:
+def parts(tmp_path: Path) -> list[Span]:
     """The parts of an input whose outputs are there."""
     source = tmp_path / "x.csv"
     source.write_bytes(b"0\n" * 8)
     (tmp_path / "out").mkdir()
     facts = source.stat()
-    file = InputFile(str(source), "x.csv", facts.st_size, facts.st_mtime_ns)
-    made = [Part(file, 4 * number, 4 * number + 4, 1) for number in range(len(TEXTS))]
+    item = Object(str(source), "x.csv", facts.st_size, facts.st_mtime_ns)
+    made = [Span(item, 4 * number, 4 * number + 4, 1) for number in range(len(TEXTS))]
     for part, text in zip(made, TEXTS):
-        Path(OutputFolder(str(tmp_path / "out")).part_path(part)).write_bytes(text)
+        Path(OutputLayout(str(tmp_path / "out")).span(part)).write_bytes(text)
     return made
+
+
+def assemble(folder: Path, parts: list[Span], *, durable: bool = False) -> Assembly:
+    return Assembly(OutputLayout(str(folder / "out")), LocalStore(durable), FORM, parts)
 
 
 def left(folder: Path) -> list[str]:
@@ -41,36 +44,36 @@ def left(folder: Path) -> list[str]:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(len(TEXTS)))))
 @pytest.mark.parametrize("durable", [False, True])
 def test_parts_are_joined_in_order_whenever_they_come(
-    order: tuple[int, ...], durable: bool, parts: list[Part], tmp_path: Path
+    order: tuple[int, ...], durable: bool, parts: list[Span], tmp_path: Path
 ) -> None:
-    whole = Assembly(OutputFolder(str(tmp_path / "out"), durable=durable), parts)
+    whole = assemble(tmp_path, parts, durable=durable)
     assert [whole.add(parts[number]) for number in order] == [False, False, False, True]
     assert left(tmp_path / "out") == ["x.csv.out"]
     assert (tmp_path / "out" / "x.csv.out").read_bytes() == WHOLE
-    assert (tmp_path / "out" / "x.csv.out").stat().st_mtime_ns == parts[0].file.modified_ns
+    assert (tmp_path / "out" / "x.csv.out").stat().st_mtime_ns == parts[0].item.version
 
 
-def test_a_join_that_failed_begins_anew(parts: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = Assembly(OutputFolder(str(tmp_path / "out")), parts)
-    copy = assembly.shutil.copyfileobj
+def test_a_join_that_failed_begins_anew(parts: list[Span], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = assemble(tmp_path, parts)
+    write = LocalUpload.write
 
-    def fill_up(_source: Any, target: Any, _length: int) -> None:
-        target.write(b"[2")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fill_up(upload: LocalUpload, _: bytes) -> None:
+        write(upload, b"[2")
+        raise OutputError("cannot be written: No space left on device")
 
     assert not whole.add(parts[0])
-    monkeypatch.setattr(assembly.shutil, "copyfileobj", fill_up)
+    monkeypatch.setattr(LocalUpload, "write", fill_up)
     assert not whole.add(parts[1])
     with pytest.raises(OutputError, match="No space left"):
         whole.add(parts[2])
     assert len(left(tmp_path / "out")) == len(parts)
-    monkeypatch.setattr(assembly.shutil, "copyfileobj", copy)
+    monkeypatch.setattr(LocalUpload, "write", write)
     assert whole.add(parts[3])
     assert (tmp_path / "out" / "x.csv.out").read_bytes() == WHOLE
 
 
-def test_an_input_that_changed_gets_no_output(parts: list[Part], tmp_path: Path) -> None:
-    whole = Assembly(OutputFolder(str(tmp_path / "out")), parts)
+def test_an_input_that_changed_gets_no_output(parts: list[Span], tmp_path: Path) -> None:
+    whole = assemble(tmp_path, parts)
     (tmp_path / "x.csv").write_bytes(b"1\n")
     for part in parts[:-1]:
         whole.add(part)
@@ -80,8 +83,8 @@ def test_an_input_that_changed_gets_no_output(parts: list[Part], tmp_path: Path)
     assert len(left(tmp_path / "out")) == len(parts)
 
 
-def test_what_is_left_off_leaves_the_parts(parts: list[Part], tmp_path: Path) -> None:
-    whole = Assembly(OutputFolder(str(tmp_path / "out")), parts)
+def test_what_is_left_off_leaves_the_parts(parts: list[Span], tmp_path: Path) -> None:
+    whole = assemble(tmp_path, parts)
     whole.add(parts[0])
     assert len(left(tmp_path / "out")) == len(parts) + 1
     whole.drop()

@@ -5,24 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from fastinfer.codecs.csv import parse_csv
+from fastinfer.kernels import parse_csv
 from fastinfer.models.module import load_model
 from fastinfer.runtimes.invariance import (
-    CANDIDATES,
-    find_batch_size,
-    find_smaller,
-    is_invariant,
     probe_rows,
-    remembered,
 )
-from fastinfer.runtimes.mxnet.graph import Executor
-from tests import networks
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from tests.networks import mx
 
 
-def run(executor: Executor, rows: np.ndarray) -> np.ndarray:
+def run(executor: MXNetExecutor, rows: np.ndarray) -> np.ndarray:
     size = executor.batch_size
     outputs = []
     for first in range(0, len(rows), size):
@@ -33,7 +26,7 @@ def run(executor: Executor, rows: np.ndarray) -> np.ndarray:
 
 
 def test_the_input_is_the_memory_that_the_graph_reads(linear: Path) -> None:
-    executor = Executor(mx, load_model(linear), mx.cpu(), 3)
+    executor = MXNetExecutor(mx, load_model(linear), mx.cpu(), 3)
     bound = executor._bound.arg_dict["data"]
     parse_csv(b"1,2\n3,4\n5,6\n", executor.input)
     assert bound.asnumpy().tolist() == [[1, 2], [3, 4], [5, 6]]
@@ -42,7 +35,7 @@ def test_the_input_is_the_memory_that_the_graph_reads(linear: Path) -> None:
 
 
 def test_forward_returns_memory_of_its_own(linear: Path) -> None:
-    executor = Executor(mx, load_model(linear), mx.cpu(), 1)
+    executor = MXNetExecutor(mx, load_model(linear), mx.cpu(), 1)
     executor.input[:] = 1
     first = executor.forward()
     kept = first.copy()
@@ -51,126 +44,8 @@ def test_forward_returns_memory_of_its_own(linear: Path) -> None:
     assert np.array_equal(first, kept)
 
 
-@pytest.mark.parametrize("network", [networks.mlp, networks.convolution, networks.linear])
-@pytest.mark.parametrize("copies", [2, 16, 33])
-def test_row_wise_graphs_compute_as_batch_size_one(network: networks.Any, copies: int, tmp_path: Path) -> None:
-    model = load_model(networks.save(network, tmp_path))
-    rows = probe_rows(40, model.row_values)
-    single = run(Executor(mx, model, mx.cpu(), 1), rows)
-    repeated = run(Executor(mx, model, mx.cpu(), copies, row_wise=True), rows)
-    assert repeated.tobytes() == single.tobytes()
-
-
 def test_contexts_give_the_same_bits(mlp: Path) -> None:
     model = load_model(mlp)
     rows = probe_rows(96, model.row_values)
-    results = {run(Executor(mx, model, mx.cpu(index), 48), rows).tobytes() for index in (0, 1)}
+    results = {run(MXNetExecutor(mx, model, mx.cpu(index), 48), rows).tobytes() for index in (0, 1)}
     assert len(results) == 1
-
-
-def test_what_the_probe_calls_invariant_is_so_for_other_rows_in_another_order(mlp: Path) -> None:
-    model = load_model(mlp)
-    random = np.random.RandomState(1)
-    answers = set()
-    for size in (5, 8, 32, 48, 96, 128, 144, 240, 480, 512):
-        executor = Executor(mx, model, mx.cpu(), size)
-        rows = random.uniform(0, 1, (4 * size, model.row_values)).astype(np.float32)
-        order = random.permutation(len(rows))
-        moved = np.empty_like(run(executor, rows))
-        moved[order] = run(executor, rows[order])
-        same = moved.tobytes() == run(executor, rows).tobytes()
-        answers.add((is_invariant(executor), same))
-    # Both kinds are met, and the probe is never wrong in the way that matters.
-    assert (True, True) in answers
-    assert (True, False) not in answers
-
-
-def test_a_graph_that_depends_on_the_place_is_told(tmp_path: Path) -> None:
-    """A network whose every row gets its place in the batch added: the probe must see it at any size."""
-
-    def placed() -> tuple[networks.Any, tuple[int, ...]]:
-        layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3)
-        place = mx.sym.cumsum(mx.sym.ones_like(layer), axis=0)
-        return layer + place * 1e-6, (4,)
-
-    model = load_model(networks.save(placed, tmp_path))
-    assert not is_invariant(Executor(mx, model, mx.cpu(), 48))
-
-
-def test_a_network_that_mixes_its_batch_has_no_invariant_size(tmp_path: Path) -> None:
-    def mixing() -> tuple[networks.Any, tuple[int, ...]]:
-        return mx.sym.softmax(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0), (4,)
-
-    model = load_model(networks.save(mixing, tmp_path))
-    assert find_batch_size(lambda size: Executor(mx, model, mx.cpu(), size), model.row_values) is None
-
-
-def test_a_network_of_the_batchs_mean_is_told_and_served_row_by_row(tmp_path: Path) -> None:
-    def mean() -> tuple[networks.Any, tuple[int, ...]]:
-        return mx.sym.mean(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0, keepdims=True), (4,)
-
-    model = load_model(networks.save(mean, tmp_path))
-    assert find_batch_size(lambda size: Executor(mx, model, mx.cpu(), size), model.row_values) is None
-    rows = probe_rows(40, 4)
-    single = run(Executor(mx, model, mx.cpu(), 1), rows)
-    assert run(Executor(mx, model, mx.cpu(), 8, row_wise=True), rows).tobytes() == single.tobytes()
-
-
-def test_a_smaller_graph_is_taken_only_where_it_gives_the_same_bits(
-    mlp: Path, digits: np.ndarray, tmp_path: Path
-) -> None:
-    def sized() -> tuple[networks.Any, tuple[int, ...]]:
-        layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3)
-        size = mx.sym.sum(mx.sym.ones_like(layer), axis=0, keepdims=True)
-        return mx.sym.broadcast_add(layer, size), (4,)
-
-    bound = {}
-
-    def bind_sized(size: int) -> Executor:
-        return bound.setdefault(size, Executor(mx, load_model(sized_model), mx.cpu(), size))
-
-    sized_model = networks.save(sized, tmp_path)
-    # At each size all rows are computed alike, but at no two sizes.
-    assert all(is_invariant(bind_sized(size)) for size in CANDIDATES)
-    assert find_smaller(bind_sized, bind_sized(480)) is None
-
-    def bind(size: int) -> Executor:
-        return Executor(mx, load_model(mlp), mx.cpu(), size)
-
-    size = find_smaller(bind, bind(480))
-    rows = digits[:480].astype(np.float32) / 255
-    if size is not None:  # a matter of the CPU
-        assert run(bind(size), rows).tobytes() == run(bind(480), rows).tobytes()
-
-
-def test_large_records_get_small_batches(tmp_path: Path) -> None:
-    def wide() -> tuple[networks.Any, tuple[int, ...]]:
-        return mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=1), (300_000,)
-
-    model = load_model(networks.save(wide, tmp_path))
-    tried = []
-
-    def bind(size: int) -> Executor:
-        tried.append(size)
-        return Executor(mx, model, mx.cpu(), size)
-
-    find_batch_size(bind, model.row_values)
-    assert set(tried) <= {CANDIDATES[-1]}
-
-
-def test_the_probes_answer_is_remembered_for_the_same_circumstances(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    answers = iter([480, None, 96, 48])
-
-    def find() -> int | None:
-        return next(answers)
-
-    assert [remembered({"cpu": "a"}, find) for _ in range(3)] == [480] * 3
-    assert [remembered({"cpu": "b"}, find) for _ in range(3)] == [None] * 3
-    for path in tmp_path.rglob("*.json"):
-        path.write_text('{"batch_size"')
-    assert remembered({"cpu": "a"}, find) == 96
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    assert remembered({"cpu": "a"}, find) == 48

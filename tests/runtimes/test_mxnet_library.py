@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastinfer.errors import ConfigError
-from fastinfer.runtimes.mxnet.library import ndarray_memory
+from fastinfer.runtimes.mxnet.library import count_gpus, ndarray_memory, open_contexts
 from tests.networks import mx
 
 HIDE = """
@@ -57,8 +57,6 @@ def test_an_ndarray_that_cannot_be_written_in_place_is_refused() -> None:
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    from fastinfer.runtimes.devices import count_gpus, open_contexts
-
     if count_gpus(mx):  # a machine with one: its last index is there, the next is not
         assert open_contexts([("gpu", count_gpus(mx) - 1)])
     with pytest.raises(ConfigError, match="there is no gpu:99"):

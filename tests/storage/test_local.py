@@ -1,21 +1,20 @@
-"""What counts as an input, what it is called, and how its bytes come."""
+"""Files as objects: what a source names, how they are read, and how results are written."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fastinfer.errors import InputError
-from fastinfer.storage.local import InputFile, find_inputs, read_chunks
+from fastinfer.engine.source import find_objects
+from fastinfer.errors import ConfigError, InputError, OutputError
+from fastinfer.storage.local import TEMPORARY_PREFIX, LocalStore
 
 
 def keys(source: object) -> list[str]:
-    return [item.key for item in find_inputs(str(source))]
+    return [item.key for item in find_objects(str(source))]
 
 
 @pytest.fixture
@@ -49,8 +48,8 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> Non
 
 def test_size_and_time_are_the_files(tree: Path) -> None:
     os.utime(tree / "a.csv", ns=(5, 1_234_567_891_234_567_891))
-    item = next(find_inputs(str(tree / "a.csv")))
-    assert (item.size, item.modified_ns) == (4, 1_234_567_891_234_567_891)
+    item = next(find_objects(str(tree / "a.csv")))
+    assert (item.size, item.version) == (4, 1_234_567_891_234_567_891)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere/*.csv", "b*.txt"])
@@ -63,7 +62,7 @@ def test_what_is_not_there_is_said(source: str, tree: Path) -> None:
 
 def test_a_link_that_leads_back_is_an_error(tree: Path) -> None:
     (tree / "sub" / "loop").symlink_to(tree)
-    (loop,) = (item for item in find_inputs(str(tree)) if item.problem)
+    (loop,) = (item for item in find_objects(str(tree)) if item.problem)
     assert (loop.key, loop.problem.code) == ("sub/loop", "link_loop")
     assert len(keys(tree)) == 5
 
@@ -80,7 +79,7 @@ def test_a_dangling_link_and_a_pipe_are_told_in_their_place(tmp_path: Path) -> N
     (tmp_path / "a.csv").write_bytes(b"1\n")
     (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.csv")
-    good, gone, pipe = find_inputs(str(tmp_path))
+    good, gone, pipe = find_objects(str(tmp_path))
     assert good.problem is None
     assert str(gone.problem) == f"{tmp_path}/gone.csv: cannot be read: No such file or directory"
     assert str(pipe.problem) == f"{tmp_path}/pipe.csv: is not a regular file"
@@ -99,41 +98,79 @@ def test_names_that_are_not_utf8_are_names(tmp_path: Path) -> None:
     raw = os.fsencode(tmp_path) + b"/caf\xe9.csv"
     with open(raw, "wb") as file:
         file.write(b"1\n")
-    (item,) = find_inputs(str(tmp_path))
+    (item,) = find_objects(str(tmp_path))
     assert os.fsencode(item.key) == b"caf\xe9.csv"
     buffer = bytearray(64)
-    assert list(read_chunks(item, buffer)) == [(0, 2, 0)]
+    assert LocalStore().read_many([item], buffer) == [(2, 0)]
+    with LocalStore().open(item) as reader, memoryview(buffer) as view:
+        assert reader.read_into(view, 0) == 2
 
 
-def test_a_file_that_vanished_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError) as caught:
-        list(read_chunks(InputFile(str(tmp_path / "x.csv"), "x.csv", 1, 1), bytearray(8)))
-    assert caught.value.code == "input_missing"
-
-
-@given(
-    content=st.lists(st.sampled_from([b"1", b",", b"\n", b"\r", b"\r\n", b"22222"]), max_size=60).map(b"".join),
-    size=st.integers(2, 40),
-)
-def test_chunks_are_the_file_cut_at_line_ends(content: bytes, size: int) -> None:
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        path = file.name
-        buffer = bytearray(size)
-        read = b""
-        for _, stop, base in read_chunks(next(find_inputs(path)), buffer):
-            assert base == len(read)
-            if read:
-                assert read.endswith((b"\n", b"\r"))
-                assert not (read.endswith(b"\r") and buffer[:1] == b"\n")
-            read += buffer[:stop]
-        assert read == content
-
-
-def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_grew_or_was_touched_is_not_what_was_listed(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
-    path.write_bytes(b"1,2\n" + b"3," * 2000)
-    with pytest.raises(InputError) as caught:
-        list(read_chunks(next(find_inputs(str(path))), bytearray(256), line_bytes=1000))
-    assert caught.value.code == "line_too_long"
+    changes: list[Callable[[], object]] = [
+        lambda: path.write_bytes(b"1,2\n3,4\n"),
+        lambda: os.utime(path, (1, 1)),
+    ]
+    for change in changes:
+        path.write_bytes(b"1,2\n")
+        item = next(find_objects(str(path)))
+        with LocalStore().open(item) as reader:
+            reader.check_unchanged()
+            change()
+            with pytest.raises(InputError) as caught:
+                reader.check_unchanged()
+        assert caught.value.code == "input_changed"
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_an_upload_has_its_name_only_when_it_is_committed(durable: bool, tmp_path: Path) -> None:
+    store = LocalStore(durable)
+    upload = store.begin(str(tmp_path / "a" / "x.out"), "word")
+    upload.write(b"one, ")
+    upload.write(b"two")
+    assert os.listdir(tmp_path / "a") == [f"{TEMPORARY_PREFIX}word"]
+    upload.commit(1_234_567_891_987_654_321)
+    assert os.listdir(tmp_path / "a") == ["x.out"]
+    assert store.version(str(tmp_path / "a" / "x.out")) == 1_234_567_891_987_654_321
+    assert b"".join(store.read_pieces(str(tmp_path / "a" / "x.out"))) == b"one, two"
+    upload = store.begin(str(tmp_path / "a" / "y.out"))
+    upload.write(b"half")
+    upload.abort()
+    assert os.listdir(tmp_path / "a") == ["x.out"]
+
+
+def test_small_results_are_written_in_groups_and_folders_are_made(tmp_path: Path) -> None:
+    uris = [f"{tmp_path}/{number % 3}/{number}.out" for number in range(600)]
+    texts = [b"%d" % number for number in range(600)]
+    assert LocalStore().write_many(uris, texts, list(range(600))) == [0] * 600
+    assert [Path(uri).read_bytes() for uri in uris] == texts
+    assert [os.stat(uri).st_mtime_ns for uri in uris] == list(range(600))
+
+
+def test_a_folder_is_locked_against_a_second_holder(tmp_path: Path) -> None:
+    folder = str(tmp_path / "new")
+    with LocalStore().lock(folder):
+        with pytest.raises(ConfigError) as caught, LocalStore().lock(folder):
+            pass
+        assert caught.value.code == "output_in_use"
+    with LocalStore().lock(folder):
+        pass
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError), LocalStore().lock(str(tmp_path / "file")):
+        pass
+
+
+def test_names_are_those_of_files(tmp_path: Path) -> None:
+    store = LocalStore()
+    assert store.names(str(tmp_path / "nowhere")) == []
+    (tmp_path / "folder").mkdir()
+    store.append(str(tmp_path / "lines"), b"a\n")
+    store.append(str(tmp_path / "lines"), b"b\n")
+    assert (tmp_path / "lines").read_bytes() == b"a\nb\n"
+    assert store.names(str(tmp_path)) == ["lines"]
+    assert sorted(store.folders(str(tmp_path))) == [str(tmp_path), str(tmp_path / "folder")]
+    store.remove(str(tmp_path / "lines"))
+    store.remove(str(tmp_path / "lines"))
+    assert store.names(str(tmp_path)) == []
+    assert store.version(str(tmp_path / "lines")) is None

@@ -1,4 +1,4 @@
-"""The only module that imports mxnet.
+"""The only module that imports mxnet, and what this process's MXNet has.
 
 The import takes seconds, reads settings that cannot be changed afterwards, and needs names that NumPy 1.24 removed; all
 three are dealt with here. Call :func:`load_mxnet` where the framework is needed, never at the top of a module, so that
@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...errors import ConfigError
@@ -34,6 +34,9 @@ INFERENCE_SETTINGS = {
     "MXNET_SUBGRAPH_VERBOSE": "0",
 }
 
+
+# Variables of the environment by which MXNet and its libraries choose their code.
+NUMERIC_VARIABLES = ("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_MKLDNN_", "MXNET_SUBGRAPH_BACKEND", "OMP_NUM_THREADS")
 
 ENGINE_LINE = b"MXNet start using engine"
 
@@ -134,3 +137,38 @@ def first_line(error: Exception) -> str:
     # Where it repeats the arguments first, what is wrong stands behind its own error's name.
     named = (line.partition("MXNetError: ")[2] for line in lines if "MXNetError: " in line)
     return next(named, lines[0] if lines else type(error).__name__)
+
+
+def numeric_environment() -> dict[str, str]:
+    """The variables by which MXNet, as imported, chooses its code."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(NUMERIC_VARIABLES)}
+
+
+def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
+    """MXNet contexts of devices, (kind, index) each.
+
+    Raises:
+        ConfigError: ``no_such_device`` where a GPU is named that this machine, or this build of MXNet, does not have.
+    """
+    mxnet = load_mxnet()
+    gpus = count_gpus(mxnet) if any(kind == "gpu" for kind, _ in devices) else 0
+    for kind, index in devices:
+        if kind == "gpu" and index >= gpus:
+            built = mxnet.runtime.Features().is_enabled("CUDA")
+            reason = f"MXNet sees {gpus} GPUs" if built else f"mxnet {mxnet.__version__} here is a build without CUDA"
+            raise ConfigError(
+                f"there is no gpu:{index}: {reason}",
+                code="no_such_device",
+                hint=None
+                if built
+                else "install a build of mxnet for this machine's CUDA (mxnet-cu112), or use the CPU",
+            )
+    return [mxnet.Context(kind, index) for kind, index in devices]
+
+
+def count_gpus(mxnet: Any) -> int:
+    """GPUs that MXNet can use here."""
+    try:
+        return int(mxnet.context.num_gpus())
+    except mxnet.base.MXNetError:  # a build with CUDA on a machine without its driver
+        return 0

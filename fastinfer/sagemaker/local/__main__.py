@@ -294,6 +294,7 @@ class Transform:
     def _run_engine(self, model: Path, items: list[Item]) -> list[Item]:
         """Transforms all objects at once; returns those that are left, from the first that has an error on."""
         from ...engine.run import transform
+        from ...engine.source import find_objects
         from ...models.module import load_model
         from ...options import Options
 
@@ -309,8 +310,10 @@ class Transform:
                 # No copy: the engine reads what the link leads to.
                 target.symlink_to(path.resolve())
         try:
-            summary = transform(load_model(model), str(source), str(output), Options(exact=True))
-            print(f"{summary.images:,} images, {summary.images_per_second:,.0f} images/s", flush=True)
+            summary = transform(
+                load_model(model), find_objects(str(source)), str(output), Options(exact=True), source=str(source)
+            )
+            print(f"{summary.records:,} records, {summary.records_per_second:,.0f} records/s", flush=True)
         except InputError as error:
             print(f"the engine stopped: {error}", file=sys.stderr, flush=True)
         left = []
@@ -395,8 +398,7 @@ def _without_place(error: Exception) -> str:
 
 
 def _count_gpus() -> int:
-    from ...runtimes.devices import count_gpus
-    from ...runtimes.mxnet.library import load_mxnet
+    from ...runtimes.mxnet.library import count_gpus, load_mxnet
 
     try:
         return count_gpus(load_mxnet())

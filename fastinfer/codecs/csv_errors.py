@@ -1,0 +1,113 @@
+"""What is wrong with CSV text, in words: the one table of the kernels' codes, and the place of an error as line and column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .._native.text import count_lines, find_line_start
+from ..errors import FOUND_LIMIT, InputError, quote
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+LINE_PIECE_BYTES = 1 << 16
+
+
+class Code(NamedTuple):
+    """What a kernel's status says: the word that errors carry, and the message. One for each code of csrc/status.h."""
+
+    number: int
+    word: str
+    message: str
+
+
+# The one table of codes; a test compares it with csrc/status.h.
+CODES = [
+    Code(0, "ok", "all input was read"),
+    Code(1, "output_full", "there are more values than the output has room for"),
+    Code(2, "expected_number", "expected a number, found {found} (field {field} of {fields})"),
+    Code(3, "empty_cell", "expected a number, found an empty field (field {field} of {fields})"),
+    Code(4, "unequal_line", "expected {columns} fields as in the first line, found {fields}"),
+]
+OUTPUT_FULL, UNEQUAL_LINE = (
+    next(code.number for code in CODES if code.word == word) for word in ("output_full", "unequal_line")
+)
+
+
+def empty_input(path: str | None) -> InputError:
+    """The error for a body without a value."""
+    return InputError("empty input: no values found", code="empty_input", path=path)
+
+
+def partial_row(
+    values: int, row_values: int, *, path: str | None = None, line: int | None = None, in_a_line: int = 0
+) -> InputError:
+    """The error for a body whose values are no whole number of rows; ``in_a_line`` of them each, where that is known."""
+    found = f"{values:,}, {in_a_line:,} in a line" if in_a_line else f"{values:,}"
+    return InputError(
+        f"expected a multiple of {row_values:,} values, found {found}", code="partial_row", path=path, line=line
+    )
+
+
+def csv_error(
+    body: Buffer,
+    code: int,
+    position: int,
+    *,
+    columns: int = 0,
+    path: str | None = None,
+    first_line: int = 1,
+    comment: str | None = None,
+) -> InputError:
+    """The error that a kernel's status stands for, with its place in words.
+
+    Args:
+        body: the bytes that were read.
+        code: a number of :data:`CODES` above 0.
+        position: byte offset in `body` of the cell or line end at fault.
+        columns: fields of a line as far as known; 0 inside the first line.
+        path: what the message calls the input.
+        first_line: the number of `body`'s first line, where it is a part of a file.
+        comment: the sign that ends a line's fields, if one does.
+    """
+    _, word, message = CODES[code]
+    with memoryview(body).cast("B") as view:
+        line, line_start = line_of(view, position)
+        line_end = _line_end(view, position)
+        if comment is not None:
+            sign = bytes(view[line_start:line_end]).find(comment.encode())
+            line_end = line_start + sign if sign >= 0 else line_end
+        fields = bytes(view[line_start:line_end]).count(b",") + 1
+        # Four bytes a character at most, and one more character so that quote() can see that it cuts.
+        found = bytes(view[position : min(line_end, position + 4 * FOUND_LIMIT + 4)]).split(b",")[0].strip(b" \t")
+        field = bytes(view[line_start:position]).count(b",") + 1
+    return InputError(
+        message.format(found=quote(found), field=field, fields=max(fields, field), columns=columns),
+        code=word,
+        path=path,
+        line=line + first_line - 1,
+        column=position - line_start + 1,
+        found=found.decode("utf-8", "backslashreplace"),
+    )
+
+
+def line_of(view: memoryview, position: int) -> tuple[int, int]:
+    """The 1-based line that `position` is in, and the offset of that line's first byte."""
+    start = position
+    while start > 0:
+        # From the end, a piece at a time: the input may be larger than what one wants to copy.
+        piece = bytes(view[max(0, start - LINE_PIECE_BYTES) : start])
+        found = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+        if found >= 0:
+            start -= len(piece) - found - 1
+            break
+        start -= len(piece)
+    return count_lines(view, 0, start) + 1, start
+
+
+def _line_end(view: memoryview, position: int) -> int:
+    """The offset of the LF or CR that ends the line of `position`, or the end of `view`."""
+    stop = find_line_start(view, min(position + 1, len(view)))
+    while stop > position and view[stop - 1] in b"\r\n":
+        stop -= 1
+    return stop

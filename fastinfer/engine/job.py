@@ -1,0 +1,88 @@
+"""What the workers of a run have in common, and what they report. Both go to other processes and machines as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..codecs.base import Form
+from ..codecs.csv import CsvOptions
+from ..codecs.json import FORM
+from ..errors import InputError
+from ..models.module import Model
+from ..options import Limits
+from ..outputs.layout import OutputLayout
+from ..records.spans import Span
+from ..storage.local import LocalStore
+
+# What a worker's time goes into, in the order of the data.
+STAGES: tuple[str, ...] = ("read", "parse", "forward", "format", "write")
+
+
+# More than a dozen attributes: all that a worker needs, in one picklable value.
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a run has in common.
+
+    Attributes:
+        token: a word that no other job has.
+        model: the model.
+        devices: (kind, index) of each device; a process's graphs go to them in turn.
+        batch_size: rows of one forward pass.
+        row_wise: whether each row is computed as at batch size 1 (the container's bytes).
+        csv: how objects are read.
+        layout: names of the results.
+        store: where objects and results are.
+        quarantine: whether bad records are rejected instead of ending the shard; a line is a record then.
+        form: how the rows of a result stand together.
+        limits: how much is read and held at a time.
+        runtime: the name of what computes.
+        cpu_isa: the instruction set that it may use at the most; None: what the CPU has.
+        depends_on: what the run's record says that its bytes depend on; None: nothing is compared.
+        parent: the process whose children run the shards, where they are to end with it; None for any other.
+    """
+
+    token: str
+    model: Model
+    devices: tuple[tuple[str, int], ...]
+    batch_size: int
+    row_wise: bool
+    csv: CsvOptions
+    layout: OutputLayout
+    store: LocalStore = field(default_factory=LocalStore)
+    quarantine: bool = False
+    form: Form = FORM
+    limits: Limits = field(default_factory=Limits)
+    runtime: str = "mxnet"
+    cpu_isa: str | None = None
+    depends_on: dict[str, Any] | None = None
+    parent: int | None = None
+
+
+@dataclass
+class ShardReport:
+    """What became of a shard.
+
+    Attributes:
+        number: the shard's.
+        inputs: results of whole objects finished.
+        records: rows in them, rejected ones included.
+        rejected: records and whole objects rejected.
+        bytes_read: size of the objects, or of the spans, that were transformed.
+        seconds: time spent in each stage.
+        spans: spans finished.
+        refused: spans of objects that are to be rejected as a whole, and why.
+        error: what stopped the shard, if anything did.
+        failed_at: index of the item at fault in the shard, so that the first in the order of the inputs can be reported.
+    """
+
+    number: int
+    inputs: int = 0
+    records: int = 0
+    rejected: int = 0
+    bytes_read: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    spans: list[Span] = field(default_factory=list)
+    refused: list[tuple[Span, InputError]] = field(default_factory=list)
+    error: Exception | None = None
+    failed_at: int = 0

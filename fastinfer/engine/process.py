@@ -1,0 +1,89 @@
+"""What the workers of one process share: bound graphs with buffers, made once for a job, and the signal to stop."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import NamedTuple
+
+from ..runtimes import load_runtime
+from ..runtimes.base import Executor
+from ..runtimes.batch_size import bind_executors
+from ..runtimes.pool import Pool
+from .job import Job
+from .provenance import check_machine
+
+# How often a worker process looks whether its parent is there.
+PARENT_CHECK_S = 0.5
+
+
+class Workspace(NamedTuple):
+    """What one worker needs for itself, shard after shard.
+
+    Attributes:
+        executor: a bound graph.
+        buffers: for what is read; one is read into while the other is used.
+    """
+
+    executor: Executor
+    buffers: tuple[bytearray, bytearray]
+
+
+class WorkerProcess:
+    """What the workers of one process share.
+
+    Args:
+        job: the job.
+        workers: how many of this process's threads run shards at a time.
+
+    Attributes:
+        workspaces: lent to one worker at a time.
+        stop: set when the run is to end early.
+    """
+
+    def __init__(self, job: Job, workers: int) -> None:
+        runtime = load_runtime(job.runtime, cpu_isa=job.cpu_isa)
+        if job.depends_on is not None:
+            check_machine(job.depends_on, runtime)
+        executors = bind_executors(runtime, job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise)
+        size = job.limits.chunk_bytes
+        self.workspaces = Pool(Workspace(executor, (bytearray(size), bytearray(size))) for executor in executors)
+        self.stop = threading.Event()
+
+
+# The one job that this process works on, by its token.
+_processes: dict[str, WorkerProcess] = {}
+_lock = threading.Lock()
+
+
+def prepare(job: Job, workers: int = 1) -> WorkerProcess:
+    """The job's share of this process, made at the first call. Another job's is released."""
+    with _lock:
+        if job.token not in _processes:
+            _processes.clear()
+            _processes[job.token] = WorkerProcess(job, workers)
+        return _processes[job.token]
+
+
+def release(job: Job) -> None:
+    """Releases the job's share of this process."""
+    with _lock:
+        _processes.pop(job.token, None)
+
+
+def end_with_parent(parent: int) -> None:
+    """Has this process end when its parent is gone, also while it waits for work and would see nothing of that."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="fastinfer-parent", daemon=True).start()
+
+
+def end_if_orphaned(job: Job) -> None:
+    """Ends a process whose parent was killed: the next run may hold the folder already."""
+    if job.parent is not None and job.parent not in (os.getpid(), os.getppid()):
+        os._exit(1)

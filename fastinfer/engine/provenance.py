@@ -1,0 +1,68 @@
+"""What the bytes of a run's results depend on: kept in its record, compared by the next run and by workers elsewhere."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+from .. import machine
+from .._version import __version__
+from ..errors import ConfigError
+from ..models.module import Model
+from ..options import Options
+from ..runtimes.provenance import of_model
+
+if TYPE_CHECKING:
+    from ..runtimes.base import Runtime
+    from ..runtimes.batch_size import Batching
+
+
+def of_plan(model: Model, options: Options, source: str) -> dict[str, Any]:
+    """What is known before the runtime is loaded: model, machine, source, and how records are read.
+
+    Args:
+        model: the model.
+        options: of the run.
+        source: what names all its inputs.
+    """
+    return {
+        **of_model(model, options),
+        "mode": "exact" if options.exact else "default",
+        "comment": options.comment,
+        "missing": None if options.missing is None else repr(options.missing),
+        "skip_header": options.skip_header,
+        "on_error": options.on_error,
+        "source": source,
+    }
+
+
+def of_run(model: Model, options: Options, source: str, runtime: Runtime, batching: Batching) -> dict[str, Any]:
+    """All of it."""
+    return {
+        **of_plan(model, options, source),
+        **runtime.identity(),
+        "batch_size": None if batching.row_wise else batching.batch_size,
+    }
+
+
+def check_machine(expected: dict[str, Any], runtime: Runtime) -> None:
+    """Refuses to work for a run whose record would not be true here, on another machine than the one that began it.
+
+    Args:
+        expected: the run's record of what its bytes depend on.
+        runtime: of this process.
+
+    Raises:
+        ConfigError: ``other_machine``.
+    """
+    here = {"fastinfer": __version__, **runtime.identity()}
+    if expected["cpu_isa"] is None:
+        # Where the instruction set is pinned, that is what was asked for: the same bytes from CPUs of different kinds.
+        here.update(cpu=machine.cpu_name(), cpu_features=machine.cpu_features())
+    for name, value in here.items():
+        if value != expected[name]:
+            raise ConfigError(
+                f"{platform.node()} would give other bytes: {name} is {value!r} there, {expected[name]!r} where the run began",
+                code="other_machine",
+                hint="use the same versions and environment on all machines, and pin cpu_isa for different CPUs",
+            )

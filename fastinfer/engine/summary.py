@@ -1,0 +1,49 @@
+"""What a run did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+# More than a dozen attributes: the facts of a run, one by one, as `--json` prints them.
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes:
+        inputs: objects transformed now.
+        skipped: objects whose outputs an earlier run had finished.
+        records: rows of their outputs, rejected ones included.
+        rejected: records and whole objects that were rejected, by this run or by earlier ones whose outputs are kept.
+        bytes_read: size of the objects transformed.
+        seconds: wall time of the run without the start.
+        startup_seconds: loading the runtime, choosing the batch size, getting the workers ready (processes have the rest of
+            their start in ``seconds``).
+        peak_memory_bytes: largest resident size so far of this process, or of one of its children that have ended.
+        batch_size: rows of one forward pass.
+        invariant: whether a row's bytes are a function of the row alone.
+        workers: how many.
+        stage_seconds: time that all workers together spent in each stage; ``wait`` is what is left of theirs.
+    """
+
+    inputs: int = 0
+    skipped: int = 0
+    records: int = 0
+    rejected: int = 0
+    bytes_read: int = 0
+    seconds: float = 0.0
+    startup_seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    batch_size: int = 0
+    invariant: bool = True
+    workers: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def records_per_second(self) -> float:
+        return self.records / self.seconds if self.seconds else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for ``--json``."""
+        return {**asdict(self), "records_per_second": self.records_per_second}

@@ -1,0 +1,101 @@
+"""``_run.json``: what the results in a folder depend on, and whether those of an earlier run may be taken as this one's."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from ..storage.atomic import replacing, unwritable
+from ..storage.local import LocalStore
+from .layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout, is_span
+
+
+class RunRecord:
+    """The record of a run's folder.
+
+    Args:
+        layout: of the folder.
+        store: where it is.
+
+    Attributes:
+        resumes: whether the folder holds results of the same kind, to go on from.
+        since_ns: results written before are of another run, whatever the record says: an overwriting run may have been
+            stopped half-way. By the clock of the file system, in nanoseconds.
+    """
+
+    def __init__(self, layout: OutputLayout, store: LocalStore) -> None:
+        self._layout = layout
+        self._store = store
+        self.resumes = False
+        self.since_ns = 0
+
+    def begin(self, record: dict[str, Any], *, overwrite: bool) -> None:
+        """Compares a run with the folder's record, and writes its own.
+
+        Raises:
+            ConfigError: ``other_run`` where the results there depend on other things.
+            OutputError: the record cannot be read or written.
+        """
+        self.compare(record["depends_on"], overwrite=overwrite)
+        if not self.resumes:
+            self.since_ns = self._store.now_ns(self._layout.root)
+        self.write(record)
+
+    def compare(self, depends_on: dict[str, Any], *, overwrite: bool, partial: bool = False) -> None:
+        """Finds out whether results in the folder may be taken as a run's own; writes nothing.
+
+        Args:
+            depends_on: what the run's bytes depend on.
+            overwrite: whether every result is to be made anew.
+            partial: whether only what is in `depends_on` counts.
+
+        Raises:
+            ConfigError: ``other_run``.
+        """
+        self.resumes = False
+        root = self._layout.root
+        if overwrite or not os.path.isdir(root):
+            return
+        try:
+            with open(self._layout.record, encoding="utf-8") as file:
+                kept = json.load(file)
+                earlier, since_ns = dict(kept["depends_on"]), int(kept["since_ns"])
+        except FileNotFoundError:
+            foreign = next((name for name in sorted(os.listdir(root)) if name.endswith(OUTPUT_SUFFIX)), None)
+            if foreign is None:
+                return
+            raise ConfigError(
+                f"the folder holds {foreign} but no {RUN_RECORD} that says where it came from",
+                code="other_run",
+                path=root,
+            ) from None
+        except OSError as error:
+            raise unwritable(self._layout.record, error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError("is not the record of a run", code="other_run", path=self._layout.record) from error
+        differing = [
+            f"{key} was {earlier.get(key)!r}, is {depends_on.get(key)!r}"
+            for key in (depends_on if partial else {**depends_on, **earlier})
+            if earlier.get(key) != depends_on.get(key)
+        ]
+        if differing:
+            if self._holds_results():
+                message = f"the outputs there are of another run: {'; '.join(differing)}"
+                raise ConfigError(message, code="other_run", path=root)
+            return
+        self.resumes, self.since_ns = True, since_ns
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Puts `record` in the place of the folder's. Raises OutputError."""
+        with replacing(Path(self._layout.record)) as temporary:
+            temporary.write_text(json.dumps({**record, "since_ns": self.since_ns}, indent=2) + "\n", encoding="utf-8")
+
+    def _holds_results(self) -> bool:
+        return any(
+            name.endswith(OUTPUT_SUFFIX) or is_span(name)
+            for folder in self._store.folders(self._layout.root)
+            for name in self._store.names(folder)
+        )

@@ -1,0 +1,111 @@
+"""Spans: an object, or lines of a large one that are worked on by themselves.
+
+A large object whose lines are whole records is cut at line ends. The cuts depend on the object alone, so that a later run cuts
+it alike and finds the spans that are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Callable, NamedTuple
+
+from .._native.text import find_line_start
+from ..errors import InputError
+from ..storage.base import Object, Reader, Store
+
+# How much is read at a time to find the end of a line.
+BLOCK_BYTES = 64 << 10
+
+
+class Span(NamedTuple):
+    """Bytes of an object, from a line's start to another's, or to the end.
+
+    Attributes:
+        item: the object.
+        start, stop: the first byte, and the one behind the last.
+        columns: values of a line, as the object's first record has them; 0 where that is not known.
+    """
+
+    item: Object
+    start: int
+    stop: int
+    columns: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the object."""
+        return self.start == 0 and self.stop == self.item.size
+
+
+def whole(item: Object) -> Span:
+    """All of an object."""
+    return Span(item, 0, item.size, 0)
+
+
+def cut(
+    store: Store,
+    item: Object,
+    span_bytes: int,
+    row_values: int,
+    count_columns: Callable[[Iterable[bytes]], int],
+    line_bytes: int,
+    columns: int = 0,
+) -> list[Span]:
+    """Divides a large object at line ends into spans of about ``span_bytes``.
+
+    Returns an empty list where it cannot be divided (a record is on several lines, a line is too long, or it cannot be read);
+    reading the whole of it then reports what is wrong.
+
+    Args:
+        store: where it is.
+        item: what to divide.
+        span_bytes: how large a span should be.
+        row_values: values of one record.
+        count_columns: gives the values of the first record among lines, 0 where there is none or an error.
+        line_bytes: how long a line may be.
+        columns: values of a line; 0: as the first record has them.
+    """
+    try:
+        with store.open(item) as reader:
+            columns = columns or count_columns(_lines(reader, line_bytes))
+            if columns == 0 or columns % row_values:
+                return []
+            count = max(1, round(item.size / span_bytes))
+            offsets = (item.size * number // count for number in range(1, count))
+            starts = [_next_line(reader, offset, line_bytes) for offset in offsets]
+    except InputError:
+        return []
+    if None in starts:
+        return []
+    bounds = sorted({0, *(start for start in starts if start is not None and start < item.size), item.size})
+    return [Span(item, start, stop, columns) for start, stop in zip(bounds, bounds[1:])]
+
+
+def _lines(reader: Reader, line_bytes: int) -> Iterator[bytes]:
+    """The lines of an object from its start, up to one that is too long."""
+    start = 0
+    while (stop := _next_line(reader, start + 1, line_bytes)) is not None:
+        line = _read(reader, start, stop - start)
+        if not line:
+            return
+        yield line
+        start = stop
+
+
+def _next_line(reader: Reader, position: int, line_bytes: int) -> int | None:
+    """The first byte at or behind ``position`` (above 0) that begins a line; None where a line is too long."""
+    # From one byte before, to see whether a line ends there.
+    for begin in range(position - 1, position + line_bytes, BLOCK_BYTES - 1):
+        block = _read(reader, begin, BLOCK_BYTES)
+        found = find_line_start(block, 1) if len(block) > 1 else len(block)
+        # A line end at the very end of a block may be the first half of a CRLF: the next block begins with that byte.
+        if found < len(block) or len(block) < BLOCK_BYTES:
+            return begin + found
+    return None
+
+
+def _read(reader: Reader, offset: int, size: int) -> bytes:
+    block = bytearray(size)
+    with memoryview(block) as view:
+        count = reader.read_into(view, offset)
+    return bytes(block[:count])

@@ -1,0 +1,81 @@
+"""How many rows a forward pass takes, and on which graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import ModelError
+from ..models.module import Model
+from ..options import Options, parse_device
+from .base import Executor, Runtime
+from .invariance import CANDIDATES, cached, find_batch_size, is_invariant
+from .provenance import of_model
+
+# Copies of the network in one row-wise graph; benchmarks/bench_forward.py found little gain beyond.
+ROWS_PER_EXACT_GRAPH = 8
+
+
+class Batching(NamedTuple):
+    """How rows are computed.
+
+    Attributes:
+        batch_size: rows of one forward pass.
+        row_wise: whether each row is computed as at batch size 1.
+        invariant: whether a row's bits depend on the row alone.
+    """
+
+    batch_size: int
+    row_wise: bool
+    invariant: bool
+
+
+def choose_batching(runtime: Runtime, model: Model, options: Options) -> Batching:
+    """How rows are to be computed, on the first of the devices.
+
+    Raises:
+        ModelError: at the size that was asked for the model does not give a row for each record; or it cannot be bound.
+        ConfigError: ``no_such_device``.
+    """
+    device = parse_device(options.device)[0]
+    runtime.check_devices([device])
+
+    def bind(batch_size: int) -> Executor:
+        return runtime.bind(model, device, batch_size)
+
+    if options.exact:
+        return Batching(options.batch_size or ROWS_PER_EXACT_GRAPH, row_wise=True, invariant=True)
+    if options.batch_size is not None:
+        executor = bind(options.batch_size)
+        if not executor.gives_a_row_each:
+            raise ModelError(
+                f"at batch size {options.batch_size} it does not give a row for each record",
+                path=model.path,
+                hint="without a batch size records are computed one by one",
+            )
+        return Batching(options.batch_size, row_wise=False, invariant=is_invariant(executor))
+    depends_on = {**of_model(model, options), **runtime.identity(), "candidates": CANDIDATES}
+    batch_size = cached(depends_on, lambda: find_batch_size(bind, model.row_values))
+    if batch_size is not None:
+        return Batching(batch_size, row_wise=False, invariant=True)
+    # Row by row, at the container's batch size, every model is invariant.
+    return Batching(ROWS_PER_EXACT_GRAPH, row_wise=True, invariant=True)
+
+
+def bind_executors(
+    runtime: Runtime, model: Model, devices: Sequence[tuple[str, int]], count: int, batch_size: int, *, row_wise: bool
+) -> list[Executor]:
+    """The bound graphs of a run: all of them, one after the other and before any of them runs.
+
+    Args:
+        runtime: what binds.
+        model: what to bind.
+        devices: (kind, index) of each device; the graphs go to them in turn.
+        count: how many graphs.
+        batch_size: rows of one forward pass.
+        row_wise: whether each row is computed as at batch size 1.
+    """
+    runtime.check_devices(devices)
+    return [
+        runtime.bind(model, devices[number % len(devices)], batch_size, row_wise=row_wise) for number in range(count)
+    ]

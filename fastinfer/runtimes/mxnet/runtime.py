@@ -1,0 +1,58 @@
+"""MXNet through its Python package, as a runtime."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import ConfigError
+from ...models.module import Model
+from ...options import CPU_ISA_VARIABLE
+from .graph import MXNetExecutor
+from .library import INFERENCE_SETTINGS, SPEED_SETTINGS, load_mxnet, numeric_environment, open_contexts
+
+
+class MXNetRuntime:
+    """MXNet, imported with the settings of inference, or taken as the caller's program has imported it.
+
+    Args:
+        cpu_isa: the instruction set that oneDNN may use at the most; None: what the CPU has.
+
+    Attributes:
+        advice: what makes it slow here, for the user; None where nothing does.
+
+    Raises:
+        ConfigError: ``mxnet_missing``, ``mxnet_broken``, or the instruction set cannot be set any more.
+    """
+
+    def __init__(self, cpu_isa: str | None = None) -> None:
+        settings = {**INFERENCE_SETTINGS, **({} if cpu_isa is None else {CPU_ISA_VARIABLE: cpu_isa})}
+        imported = "mxnet" in sys.modules
+        unset = [f"{name}={settings[name]}" for name in SPEED_SETTINGS if imported and name not in os.environ]
+        self.advice: str | None = None
+        if unset:
+            self.advice = (
+                f"mxnet was imported before {' and '.join(unset)} could be set: the outputs are right, but a run was "
+                "seen to take up to 3 times as long; set them before the program starts, or import fastinfer's "
+                "Transformer and run it first"
+            )
+        if cpu_isa is not None:
+            found = os.environ.get(CPU_ISA_VARIABLE, None if imported else cpu_isa)
+            if found != cpu_isa:
+                raise ConfigError(
+                    f"the instruction set cannot be {cpu_isa}: MXNet was started with {found or 'what the CPU has'}",
+                    hint=f"set {CPU_ISA_VARIABLE}={cpu_isa} before the program starts",
+                )
+        self._mxnet = load_mxnet(settings)
+
+    def identity(self) -> dict[str, Any]:
+        return {"mxnet": self._mxnet.__version__, "environment": numeric_environment()}
+
+    def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
+        open_contexts(devices)
+
+    def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> MXNetExecutor:
+        (context,) = open_contexts([device])
+        return MXNetExecutor(self._mxnet, model, context, batch_size, row_wise=row_wise)

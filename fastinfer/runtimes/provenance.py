@@ -1,0 +1,23 @@
+"""What a prediction's bits depend on, as far as it is known without the runtime."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .. import machine
+from .._version import __version__
+from ..models.module import Model
+from ..options import CPU_ISA_VARIABLE, Options, parse_device
+
+
+def of_model(model: Model, options: Options) -> dict[str, Any]:
+    """Model, processor and device; beside them count the batch size and the runtime's identity."""
+    return {
+        "fastinfer": __version__,
+        "model": model.digest,
+        "device": parse_device(options.device)[0][0],
+        "cpu": machine.cpu_name(),
+        "cpu_features": machine.cpu_features(),
+        "cpu_isa": options.cpu_isa or os.environ.get(CPU_ISA_VARIABLE),
+    }

@@ -1,0 +1,174 @@
+"""The pulled decoder: whatever the chunks and the room for rows, the rows are the same, and bad records have their place."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastinfer.codecs.base import DONE, FULL, BadRecord
+from fastinfer.codecs.csv import CsvDecoder, CsvOptions, count_columns, is_csv, read_body
+from fastinfer.engine.source import find_objects
+from fastinfer.errors import InputError
+from fastinfer.records.reading import read_chunks
+from fastinfer.records.spans import whole
+from fastinfer.storage.local import LocalStore
+
+
+def chunks_of(body: bytes, size: int) -> Iterator[tuple[bytearray, int, int, bool]]:
+    """A body as the reader gives it: cut at line ends."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        buffer = bytearray(size)
+        for chunk in read_chunks(LocalStore(), whole(next(find_objects(file.name))), buffer, 1 << 20):
+            yield buffer, chunk.start, chunk.stop, chunk.base == 0
+
+
+def decode(
+    body: bytes, row_values: int, *, size: int = 64, room: int = 16, quarantine: bool = False, **options: Any
+) -> tuple[list[float | None], list[BadRecord]]:
+    """All values of a body, None for each bad record; and the bad records."""
+    decoder = CsvDecoder(CsvOptions(**options), row_values, line_is_record=quarantine)
+    rows = np.zeros(room * row_values, np.float32)
+    values: list[float | None] = []
+    bad: list[BadRecord] = []
+    filled = 0
+    decoder.begin(0)
+    for buffer, start, stop, first in chunks_of(body, size):
+        decoder.start(buffer, start, stop, first=first)
+        while (outcome := decoder.fill(rows, filled)) is not DONE:
+            filled += decoder.written
+            if isinstance(outcome, BadRecord):
+                bad.append(outcome)
+                values += [*rows[: filled - outcome.values].tolist(), None]
+            else:
+                assert outcome is FULL
+                assert filled == len(rows)
+                values += rows.tolist()
+            filled = 0
+        filled += decoder.written
+        values += rows[:filled].tolist()
+        filled = 0
+    decoder.end(may_be_empty=False)
+    return values, bad
+
+
+@given(
+    lines=st.lists(st.lists(st.integers(-99, 99), min_size=3, max_size=3), min_size=1, max_size=30),
+    newline=st.sampled_from([b"\n", b"\r\n", b"\r"]),
+    size=st.integers(16, 200),
+    room=st.integers(1, 9),
+)
+def test_chunks_and_room_do_not_change_the_rows(lines: list[list[int]], newline: bytes, size: int, room: int) -> None:
+    body = b"".join(b",".join(b"%d" % value for value in line) + newline for line in lines)
+    assert decode(body, 3, size=size, room=room) == ([value for line in lines for value in line], [])
+    values, bad = decode(body, 3, size=size, room=room, quarantine=True)
+    assert (values, bad) == ([value for line in lines for value in line], [])
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from([b"1,2", b"1,2,3", b"1", b"x,2", b"1,", b",", b"1,2 ", b'"1",2']), min_size=1, max_size=30
+    ),
+    size=st.integers(16, 200),
+    room=st.integers(1, 9),
+)
+def test_bad_records_are_passed_over_with_line_and_text(lines: list[bytes], size: int, room: int) -> None:
+    values, bad = decode(b"\n".join(lines) + b"\n", 2, size=size, room=room, quarantine=True)
+    good = [line.strip() == b"1,2" for line in lines]
+    assert values == [value for is_good in good for value in ([1.0, 2.0] if is_good else [None])]
+    assert [record.text for record in bad] == [line for line, is_good in zip(lines, good) if not is_good]
+    assert all(record.error.column is not None and record.error.path is None for record in bad)
+
+
+def test_lines_count_from_the_chunks_start() -> None:
+    _, bad = decode(b"1\n" * 20 + b"x\n" + b"1\n" * 3 + b"y\n", 1, size=200, quarantine=True)
+    assert [(record.error.line, record.error.column, record.error.found) for record in bad] == [
+        (21, 1, "x"),
+        (25, 1, "y"),
+    ]
+
+
+def test_header_mark_comments_and_empty_cells() -> None:
+    assert decode(b"\xef\xbb\xbf1,2\n", 2) == ([1, 2], [])
+    assert decode(b"\xef\xbb\xbfa,b\n1,2\n", 2, skip_header=True) == ([1, 2], [])
+    assert decode(b"# x\n1,2 # y\n", 2, comment="#") == ([1, 2], [])
+    assert decode(b"1,\n", 2, missing=-1.0) == ([1, -1], [])
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [(b"", "empty_input"), (b"\n\n", "empty_input"), (b"1,2,3\n", "partial_row")]
+)
+def test_totals_are_checked_at_the_end(body: bytes, code: str) -> None:
+    with pytest.raises(InputError) as caught:
+        decode(body, 2)
+    assert caught.value.code == code
+    assert caught.value.path is None
+
+
+def test_a_part_of_an_object_may_be_empty() -> None:
+    decoder = CsvDecoder(CsvOptions(), 2, line_is_record=False)
+    decoder.begin(2)
+    decoder.start(bytearray(b"\n\n"), 0, 2, first=False)
+    assert decoder.fill(np.zeros(4, np.float32), 0) is DONE
+    decoder.end(may_be_empty=True)
+
+
+def test_plain_bodies_are_read_in_one_call_up_to_one_that_is_not() -> None:
+    bodies = [b"1,2\n", b"3,4\n5,6\n", b"x\n", b"7,8\n"]
+    buffer, bounds = bytearray(), []
+    for body in bodies:
+        buffer += body
+        bounds.append((len(buffer), 0))
+    rows = np.zeros(20, np.float32)
+    decoder = CsvDecoder(CsvOptions(), 2, line_is_record=False)
+    assert decoder.fill_bodies(buffer, bounds, 0, rows, 2) == [1, 2]
+    assert rows[2:8].tolist() == [1, 2, 3, 4, 5, 6]
+    assert decoder.fill_bodies(buffer, bounds, 3, rows, 0) == [1]
+    skipping = CsvDecoder(CsvOptions(skip_header=True), 2, line_is_record=False)
+    assert skipping.fill_bodies(buffer, bounds, 0, rows, 0) == []
+
+
+def test_the_chunk_is_let_go_when_it_is_done() -> None:
+    buffer = bytearray(b"1,2\n")
+    decoder = CsvDecoder(CsvOptions(), 2, line_is_record=False)
+    decoder.begin(0)
+    decoder.start(buffer, 0, 4, first=True)
+    with pytest.raises(BufferError):
+        buffer.append(1)
+    assert decoder.fill(np.zeros(2, np.float32), 0) is DONE
+    buffer.append(1)
+    decoder.start(buffer, 0, 4, first=False)
+    decoder.release()
+    buffer.append(1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "columns"),
+    [
+        ([b"1,2,3\n"], CsvOptions(), 3),
+        ([b"\n", b"# a,b\n", b"1,2\n"], CsvOptions(comment="#"), 2),
+        ([b"a,b,c\n", b"1,2\n"], CsvOptions(skip_header=True), 2),
+        ([b"\xef\xbb\xbf1,2\n"], CsvOptions(), 2),
+        ([b"a,b\n"], CsvOptions(), 0),
+        ([], CsvOptions(), 0),
+    ],
+)
+def test_columns_are_those_of_the_first_record(lines: list[bytes], options: CsvOptions, columns: int) -> None:
+    assert count_columns(lines, options) == columns
+
+
+def test_a_whole_body_is_read_at_once() -> None:
+    rows = np.zeros(8, np.float32)
+    assert read_body(b"\xef\xbb\xbf1,2\n3,4\n", rows, 2) == 2
+    assert rows[:4].tolist() == [1, 2, 3, 4]
+
+
+def test_names_of_csv_files() -> None:
+    assert [is_csv(name) for name in ("a.csv", "A.CSV", ".csv", "a.csv.gz", "csv")] == [True, True, True, False, False]

@@ -1,0 +1,40 @@
+"""A kernel's status in words, with the place as line and column."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fastinfer.codecs.csv_errors import CODES, csv_error, empty_input, partial_row
+
+STATUS_H = Path(__file__).parent.parent.parent / "csrc" / "status.h"
+
+
+def test_the_codes_are_those_of_the_header() -> None:
+    enum = re.findall(r"^  (\w+) = (\d+),", STATUS_H.read_text(), re.M)
+    assert [(code.word, str(code.number)) for code in CODES] == enum
+
+
+def test_the_place_is_right_in_a_long_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastinfer.codecs.csv_errors.LINE_PIECE_BYTES", 7)
+    body = b"0,0,0,0,0,0,0,0,0,0\r\n" * 3 + b"0,0,0,0,0,0,0,0,0,x\n"
+    error = csv_error(body, 2, body.index(b"x"), columns=10)
+    assert (error.line, error.column) == (4, 19)
+    assert "field 10 of 10" in str(error)
+    assert csv_error(b"0,0,0,0,0,x", 2, 10).column == 11
+
+
+def test_what_was_found_is_there_for_programs() -> None:
+    error = csv_error(b"1,#2,3\n", 2, 2, path="a")
+    assert (error.found, error.hint) == ("#2", None)
+    assert str(error) == "a:1:3: expected a number, found '#2' (field 2 of 3)"
+
+
+def test_totals_that_are_no_rows_say_what_was_found() -> None:
+    assert str(empty_input("a")) == "a: empty input: no values found"
+    assert str(partial_row(1500, 784, path="a", line=1, in_a_line=750)) == (
+        "a:1: expected a multiple of 784 values, found 1,500, 750 in a line"
+    )
+    assert str(partial_row(3, 2)) == "expected a multiple of 2 values, found 3"

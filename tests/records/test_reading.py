@@ -1,0 +1,169 @@
+"""How the bytes of objects come: chunks that end where a line does, groups of small objects, lines counted."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastinfer._native.files import FILES_PER_CALL
+from fastinfer.engine.source import find_objects
+from fastinfer.errors import InputError
+from fastinfer.records.reading import (
+    SMALL_OBJECT_BYTES,
+    Chunk,
+    Group,
+    LineCounter,
+    read_ahead,
+    read_chunks,
+    read_groups,
+)
+from fastinfer.records.spans import Span, whole
+from fastinfer.storage.base import Object
+from fastinfer.storage.local import LocalReader, LocalStore
+
+STORE = LocalStore()
+
+
+def read(item: Object, buffer: bytearray, line_bytes: int = 1 << 20) -> Iterator[Chunk]:
+    return read_chunks(STORE, whole(item), buffer, line_bytes)
+
+
+def test_a_file_that_vanished_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        list(read(Object(str(tmp_path / "x.csv"), "x.csv", 1, 1), bytearray(8)))
+    assert caught.value.code == "input_missing"
+
+
+@given(
+    content=st.lists(st.sampled_from([b"1", b",", b"\n", b"\r", b"\r\n", b"22222"]), max_size=60).map(b"".join),
+    size=st.integers(2, 40),
+)
+def test_chunks_are_the_file_cut_at_line_ends(content: bytes, size: int) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        path = file.name
+        buffer = bytearray(size)
+        found = b""
+        for _, stop, base in read(next(find_objects(path)), buffer):
+            assert base == len(found)
+            if found:
+                assert found.endswith((b"\n", b"\r"))
+                assert not (found.endswith(b"\r") and buffer[:1] == b"\n")
+            found += buffer[:stop]
+        assert found == content
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"1,2\n" + b"3," * 2000)
+    with pytest.raises(InputError) as caught:
+        list(read(next(find_objects(str(path))), bytearray(256), line_bytes=1000))
+    assert caught.value.code == "line_too_long"
+
+
+class Slow(LocalReader):
+    """Gives few bytes a read, as some network file systems do."""
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        return super().read_into(view[:7], offset)
+
+
+class SlowStore(LocalStore):
+    def open(self, item: Object) -> LocalReader:
+        return Slow(item)
+
+
+def test_a_short_read_is_not_the_end(tmp_path: Path) -> None:
+    content = b"".join(b"%d,%d\n" % (number, number) for number in range(1000))
+    (tmp_path / "x.csv").write_bytes(content)
+    buffer = bytearray(64)
+    chunks = read_chunks(SlowStore(), whole(next(find_objects(str(tmp_path / "x.csv")))), buffer, 64)
+    assert b"".join(bytes(buffer[chunk.start : chunk.stop]) for chunk in chunks) == content
+
+
+def test_an_object_that_shrank_is_not_read_as_a_shorter_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"1,2\n" * 100)
+    item = next(find_objects(str(path)))
+    with open(path, "r+b") as file:
+        file.truncate(40)
+    os.utime(path, ns=(int(item.version), int(item.version)))
+    with pytest.raises(InputError) as caught:
+        list(read(item, bytearray(64)))
+    assert caught.value.code == "input_changed"
+
+
+def test_small_objects_come_in_groups_and_others_unread(tmp_path: Path) -> None:
+    for number in range(FILES_PER_CALL + 2):
+        (tmp_path / f"{number:04d}.csv").write_bytes(b"%d\n" % number)
+    (tmp_path / "0100.csv").write_bytes(b"1\n" * SMALL_OBJECT_BYTES)
+    (tmp_path / "0101.csv").unlink()
+    (tmp_path / "0101.csv").symlink_to("nowhere")
+    items = list(find_objects(str(tmp_path)))
+    buffers = bytearray(1 << 16), bytearray(1 << 16)
+    found: list[str] = []
+    sizes = []
+    for each in read_groups(STORE, items, buffers):
+        if isinstance(each, Group):
+            sizes.append(len(each.items))
+            for index, item in enumerate(each.items):
+                (chunk,) = each.chunks(index)
+                assert each.buffer[chunk.start : chunk.stop] == Path(item.uri).read_bytes()
+            found += [item.key for item in each.items]
+        else:
+            sizes.append(0)
+            assert each.is_whole
+            found.append(each.item.key)
+    assert found == [item.key for item in items]
+    assert sizes == [100, 0, 0, FILES_PER_CALL - 100]
+
+
+def test_spans_come_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1\n2\n3\n")
+    item = next(find_objects(str(tmp_path / "x.csv")))
+    spans = [Span(item, 0, 2, 1), Span(item, 2, 6, 1)]
+    assert list(read_groups(STORE, spans, (bytearray(8), bytearray(8)))) == spans
+    buffer = bytearray(8)
+    assert [(chunk, bytes(buffer[: chunk.stop])) for chunk in read_chunks(STORE, spans[1], buffer, 8)] == [
+        ((0, 4, 2), b"2\n3\n")
+    ]
+
+
+def test_reading_ahead_changes_nothing() -> None:
+    assert list(read_ahead(iter(range(5)))) == list(range(5))
+
+    def fails() -> Iterator[int]:
+        yield 1
+        raise InputError("no")
+
+    ahead = read_ahead(fails())
+    assert next(ahead) == 1
+    with pytest.raises(InputError):
+        next(ahead)
+
+
+@given(
+    lines=st.lists(st.sampled_from([b"1\n", b"22\r\n", b"\n", b"333\r"]), min_size=1, max_size=40),
+    steps=st.lists(st.integers(0, 39), max_size=6),
+)
+def test_lines_are_counted_on_from_the_last_count(lines: list[bytes], steps: list[int]) -> None:
+    content = b"".join(lines)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        counter = LineCounter(STORE, next(find_objects(file.name)), 16, 64)
+        for step in sorted(step % len(lines) for step in steps):
+            before = b"".join(lines[:step])
+            if content[len(before) :].startswith(b"\n") and before.endswith(b"\r"):
+                continue  # no line begins between the halves of a CRLF
+            assert (
+                counter.before(len(before))
+                == len(before.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")) - 1
+            )

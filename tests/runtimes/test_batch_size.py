@@ -1,0 +1,101 @@
+"""How rows are computed: the size and graph that are chosen, with any runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastinfer.errors import ConfigError, ModelError
+from fastinfer.models.module import Model, load_model
+from fastinfer.options import Options
+from fastinfer.runtimes import load_runtime
+from fastinfer.runtimes.base import Executor, Runtime
+from fastinfer.runtimes.batch_size import ROWS_PER_EXACT_GRAPH, Batching, bind_executors, choose_batching
+from fastinfer.runtimes.invariance import CANDIDATES
+
+
+class Sums:
+    """A runtime of a few lines: the sum of a row, and at some batch sizes its place as well."""
+
+    advice = None
+
+    def __init__(self, dependent: Sequence[int] = (), mixing: Sequence[int] = ()) -> None:
+        self.dependent, self.mixing = dependent, mixing
+        self.bound: list[tuple[tuple[str, int], int, bool]] = []
+
+    def identity(self) -> dict[str, Any]:
+        return {"sums": f"{self.dependent}"}
+
+    def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
+        if any(kind == "gpu" for kind, _ in devices):
+            raise ConfigError("there is no gpu:0", code="no_such_device")
+
+    def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> Executor:
+        self.bound.append((device, batch_size, row_wise))
+        return SumExecutor(self, model, batch_size)
+
+
+class SumExecutor:
+    output_shape = ()
+
+    def __init__(self, runtime: Sums, model: Model, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.input = np.zeros((batch_size, model.row_values), np.float32)
+        self.gives_a_row_each = batch_size not in runtime.mixing
+        self._dependent = batch_size in runtime.dependent
+
+    def forward(self) -> Any:
+        places = np.arange(self.batch_size, dtype=np.float32)[:, None] * 1e-3
+        return self.input.sum(axis=1, keepdims=True) + (places if self._dependent else 0)
+
+
+@pytest.fixture
+def model(linear: Path) -> Model:
+    return load_model(linear)
+
+
+def test_the_first_size_at_which_rows_do_not_depend_on_their_place_is_chosen(model: Model) -> None:
+    runtime: Runtime = Sums(dependent=CANDIDATES[:2])
+    assert choose_batching(runtime, model, Options()) == Batching(CANDIDATES[2], row_wise=False, invariant=True)
+
+
+def test_where_no_size_is_invariant_rows_are_computed_one_by_one(model: Model) -> None:
+    expected = Batching(ROWS_PER_EXACT_GRAPH, row_wise=True, invariant=True)
+    assert choose_batching(Sums(dependent=CANDIDATES), model, Options()) == expected
+
+
+def test_exact_takes_the_row_wise_graph_without_a_probe(model: Model) -> None:
+    runtime = Sums()
+    assert choose_batching(runtime, model, Options(exact=True)) == Batching(8, row_wise=True, invariant=True)
+    assert choose_batching(runtime, model, Options(exact=True, batch_size=3)).batch_size == 3
+    assert runtime.bound == []
+
+
+def test_a_size_that_was_asked_for_is_probed(model: Model) -> None:
+    runtime = Sums(dependent=[7], mixing=[9])
+    assert choose_batching(runtime, model, Options(batch_size=5)) == Batching(5, row_wise=False, invariant=True)
+    assert choose_batching(runtime, model, Options(batch_size=7)) == Batching(7, row_wise=False, invariant=False)
+    with pytest.raises(ModelError, match="at batch size 9 it does not give a row for each record"):
+        choose_batching(runtime, model, Options(batch_size=9))
+
+
+def test_graphs_go_to_the_devices_in_turn(model: Model) -> None:
+    runtime = Sums()
+    bind_executors(runtime, model, [("cpu", 0), ("cpu", 1)], 3, 4, row_wise=True)
+    assert runtime.bound == [(("cpu", 0), 4, True), (("cpu", 1), 4, True), (("cpu", 0), 4, True)]
+    with pytest.raises(ConfigError):
+        bind_executors(runtime, model, [("gpu", 0)], 1, 4, row_wise=True)
+
+
+def test_mxnet_is_a_runtime(model: Model) -> None:
+    runtime = load_runtime()
+    assert runtime.identity()["mxnet"].startswith("1.")
+    executor = runtime.bind(model, ("cpu", 0), 2)
+    executor.input[:] = [[1, 2], [3, 4]]
+    assert executor.forward().shape == (2, 1)
+    with pytest.raises(ConfigError, match="there is no gpu:99"):
+        runtime.check_devices([("cpu", 0), ("gpu", 99)])
