@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ._version import __version__ as __version__
 from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError, WorkerDied
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from .options import Options
     from .transformer import Transformer
 
-__version__ = "0.1.0"
 __all__ = [
     "ConfigError",
     "FastinferError",

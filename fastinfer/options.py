@@ -7,8 +7,9 @@ import platform
 from dataclasses import dataclass
 from typing import Any
 
-from . import __version__, machine
+from . import machine
 from ._native.kernels import CsvParser
+from ._version import __version__
 from .errors import ConfigError
 from .models.module import Model
 from .runtimes.devices import parse_device

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from .._version import __version__
 from ..errors import ConfigError
 
 # Tries of one call; a job's wait lasts hours, and seconds of backing off do not matter. $AWS_MAX_ATTEMPTS overrides.
@@ -87,8 +88,6 @@ def client_config() -> Any:
         retries["mode"] = "standard"
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = ATTEMPTS
-    from .. import __version__
-
     return Config(retries=retries, user_agent_extra=f"fastinfer/{__version__}")
 
 
