@@ -12,7 +12,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fa
 CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.10 python3.9; do \
 	$$python -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: all demo notebook test bench bench-memory lint clean fuzz sanitize native native-neon exhaust instructions
+.PHONY: all demo notebook test bench bench-memory lint clean docs/errors.md fuzz sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -65,6 +65,10 @@ bench: .venv/with-bench
 # 26 GB of disk and 12 GB of memory: up to 20 GB in a file, and a million files.
 bench-memory: .venv/with-bench
 	$(BIN)/python -m pytest -s benchmarks/bench_memory.py
+
+# The page of error codes, from the registry.
+docs/errors.md: .venv/built
+	$(BIN)/python -c 'from fastinfer.errors import errors_page; print(errors_page(), end="")' > $@
 
 lint: .venv/with-lint
 	$(BIN)/ruff check .

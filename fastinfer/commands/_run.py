@@ -28,30 +28,15 @@ import sys
 from collections.abc import Sequence
 from typing import Callable, Optional
 
-from ..errors import ConfigError, FastinferError, InputError, ModelError, OutputError, WorkerDied
+from ..errors import FastinferError, OutputError
 
 EXIT_OK = 0
-EXIT_CODES: dict[type[FastinferError], int] = {
-    InputError: 1,
-    ConfigError: 2,
-    ModelError: 3,
-    OutputError: 4,
-    WorkerDied: 5,
-}
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 # What the system answers when there is no room.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Command = Callable[[Optional[Sequence[str]]], Optional[int]]
-
-
-def exit_code(error: FastinferError) -> int:
-    """The exit code of a command that ended with `error`."""
-    for kind, code in EXIT_CODES.items():
-        if isinstance(error, kind):
-            return code
-    return 1
 
 
 def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
@@ -77,7 +62,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except FastinferError as error:
         say(f"error: {error}")
-        return exit_code(error)
+        return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
         return EXIT_INTERRUPTED
@@ -90,7 +75,7 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         # print() names no file: it is stdout that cannot take more.
         _drop_stdout()
         say(f"error: standard output cannot be written: {error.strerror}")
-        return EXIT_CODES[OutputError]
+        return OutputError.exit_code
     return EXIT_OK if code is None else code
 
 

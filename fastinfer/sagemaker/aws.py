@@ -14,6 +14,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import ConfigError
+from ..errors import ServiceError as ServiceError
 
 # Tries of one call; a job's wait lasts hours, and seconds of backing off do not matter. $AWS_MAX_ATTEMPTS overrides.
 ATTEMPTS = 8
@@ -42,24 +43,6 @@ SECRETS = (
     (re.compile(r"(\w+://)[^/\s@]+@"), r"\1(hidden)@"),
 )  # fmt: skip
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCESS_KEY_ID")
-
-
-class ServiceError(ConfigError):
-    """AWS refused a call, or could not be reached.
-
-    Attributes:
-        code: ``aws_missing``, ``aws_denied``, ``aws_throttled``, ``aws_unreachable``, ``no_credentials``,
-            ``quota_exceeded``, else ``aws_refused``.
-        service_code: AWS's own word, such as ``ValidationException``; empty where AWS did not answer.
-    """
-
-    code = "aws_refused"
-    service_code = ""
-
-    @property
-    def transient(self) -> bool:
-        """Whether the same call may succeed a little later."""
-        return self.code in ("aws_throttled", "aws_unreachable")
 
 
 def load_boto3() -> Any:

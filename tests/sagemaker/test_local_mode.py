@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from fastinfer.engine.run import transform
-from fastinfer.errors import ConfigError
+from fastinfer.errors import ConfigError, ServiceError
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, jobs
@@ -328,7 +328,7 @@ def test_a_killed_or_stopped_job_has_ended(tmp_path: Path, local_root: Path) -> 
         with pytest.raises(JobFailed) as caught:
             estimator.wait()
         assert caught.value.code == end
-    with pytest.raises(ConfigError, match="already"):
+    with pytest.raises(ServiceError, match="already"):
         estimator.fit(job_name="killed")
 
 
