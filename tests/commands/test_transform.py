@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.commands.transform import main
+from fastinfer.commands.transform import main, option_hint
 from fastinfer.engine.run import Options, transform
-from fastinfer.errors import ConfigError, InputError
+from fastinfer.errors import ConfigError, FastinferError, InputError, ModelError
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.outputs.folder import TEMPORARY_PREFIX
 from tests.conftest import csv, read_tree
@@ -79,7 +79,7 @@ def test_closed_standard_streams_do_no_harm(samples: Path, mlp: Path, tmp_path: 
 def test_help_and_dry_run_do_not_import_the_heavy_parts(samples: Path, mlp: Path, tmp_path: Path) -> None:
     for arguments in (["--help"], [samples, tmp_path / "out", "--model", mlp, "--dry-run", "--json"]):
         script = (
-            "import sys; from fastinfer.transform import main\n"
+            "import sys; from fastinfer.commands.transform import main\n"
             "try: main(sys.argv[1:])\n"
             "except SystemExit: pass\n"
             "print(sorted({'mxnet', 'numpy', 'joblib'} & set(sys.modules)), file=sys.stderr)"
@@ -203,6 +203,38 @@ def test_what_is_refused_can_be_asked_for(linear: Path, tmp_path: Path, capsys: 
             # Each is refused by default, and the message names the option.
             assert code == 1
             assert left_out in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (InputError("", code="empty_cell"), "--missing VALUE reads it"),
+        (InputError("", code="expected_number", found="# a", line=3, column=1), "--comment '#' skips comments"),
+        (
+            InputError("", code="expected_number", found="x", line=1, column=1),
+            "--header skip skips a first line of names",
+        ),
+        (
+            InputError("", code="expected_number", found="x", line=1, column=4),
+            "--header skip skips a first line of names",
+        ),
+        (InputError("", code="expected_number", found="x", line=2, column=1), None),
+        (InputError("", code="expected_number", found="x", line=1, column=9), None),
+        (ConfigError("", code="other_run"), "name another folder, or --overwrite"),
+        (
+            ConfigError("", code="other_machine"),
+            "the same versions and environment on all machines, and --cpu-isa for ",
+        ),
+        (ConfigError("", code="no_such_device"), "--device cpu"),
+        (ModelError("no such model", code="model_missing"), "name a folder or a model.tar.gz with --model"),
+        (ModelError("the model lacks model-symbol.json", code="model_missing"), None),
+        (ModelError("at batch size 3 it does not give a row for each record"), "leave --batch-size out"),
+        (ModelError("is not JSON"), None),
+    ],
+)
+def test_hints_name_this_commands_options(error: FastinferError, hint: str | None) -> None:
+    given = option_hint(error)
+    assert given is None if hint is None else given is not None and given.startswith(hint)
 
 
 def test_a_byte_order_mark_is_dropped(linear: Path, tmp_path: Path) -> None:
