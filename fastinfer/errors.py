@@ -301,6 +301,7 @@ register(
     ("secrets", "a file that may hold credentials would be uploaded", "put the code into a folder of its own"),
     ("too_large", "the source code is too large to upload", "send data through a channel, or raise `max_code_bytes`"),
     ("twice", "two files would have the same name in the archive", "rename one"),
+    ("unknown_isa", "this build or CPU lacks the instruction set that was forced", "unset `FASTINFER_ISA`"),
     ("unknown_python", "no container image has this Python version", "use one that the hint lists"),
     ("unknown_region", "no container image is known in this region", "use a region that the hint lists"),
     ("unknown_version", "no container image has this framework version", "use one that the hint lists"),

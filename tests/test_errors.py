@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def raised_codes() -> set[str]:
             ]
             error_classes[name] = own[0] if own else ""
     codes = {code.word for code in CODES if code.word != "ok"}
+    for path in (ROOT / "fastinfer").rglob("*.pyx"):
+        codes |= set(re.findall(r'\bcode="(\w+)"', path.read_text()))
     for tree in parsed():
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             given = [keyword.value for keyword in call.keywords if keyword.arg == "code"]
