@@ -104,6 +104,13 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> int:
+    """An option's type: a number of at least 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, found {text!r}")
+    return int(text)
+
+
 def _report_defect(error: Exception) -> int:
     """Prints an exception that fastinfer did not raise on purpose as one line, with its traceback on request."""
     if os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0"):

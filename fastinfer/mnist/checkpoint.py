@@ -21,6 +21,7 @@ from typing import Any
 
 from ..storage.atomic import make_folder, replacing
 
+# What the notebook's script passes to `mx.callback.module_checkpoint`.
 PREFIX = "mnist"
 _SET = re.compile(rf"{PREFIX}-(\d{{4,}})\.(?:params|states|json)")
 

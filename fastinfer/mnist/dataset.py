@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..storage.atomic import unreadable
 
 UBYTE = 0x08
+# The names that the notebook gives to the files of a channel.
 IMAGES_NAME = "images.gz"
 LABELS_NAME = "labels.gz"
 

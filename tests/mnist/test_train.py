@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import pickle
-import shlex
 import shutil
 import signal
 import struct
@@ -26,25 +25,14 @@ from fastinfer.errors import ConfigError, InputError, ModelError, OutputError
 from fastinfer.mnist.checkpoint import newest_checkpoint
 from fastinfer.mnist.dataset import read_channel
 from fastinfer.mnist.feed import Batches, make_accuracy
-from fastinfer.mnist.train import TRAINING_SETTINGS, TrainConfig, load_environment, main, parse_config, train
+from fastinfer.mnist.train import TRAINING_SETTINGS, TrainConfig, train
 from fastinfer.runtimes.mxnet.library import load_mxnet
+from tests.mnist.channels import ROWS, write_channel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MNIST = ROOT / "examples" / "mnist"
 # mxnet's own iterator and mx.nd.array, which only the tests use, ask scipy for a name that it warns about.
 uses_mxnets_arrays = pytest.mark.filterwarnings("ignore:.*scipy.sparse.csr:DeprecationWarning")
-ROWS = 650  # no multiple of the batch size: the last batch is filled up
-
-
-def write_channel(folder: Path, source: Path, rows: int, first: int = 0) -> Path:
-    """A channel with some rows of a real one."""
-    images, labels = read_channel(source)
-    folder.mkdir(parents=True)
-    for name, magic, values in (("images.gz", 0x803, images), ("labels.gz", 0x801, labels)):
-        part = values[first : first + rows]
-        header = struct.pack(f">I{part.ndim}I", magic, *part.shape)
-        (folder / name).write_bytes(gzip.compress(header + part.tobytes()))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -313,7 +301,7 @@ def test_a_checkpoint_of_another_training_is_refused(mx: Any, config: TrainConfi
         ({"batch_size": 50}, "batch size 100, now 50"),
         ({"seed": 8}, "seed 7, now 8"),
         ({"train": channels[1]}, f"rows {ROWS}, now 250"),
-        ({"epochs": 1}, "epochs done 2, now --epochs 1"),
+        ({"epochs": 1}, "epochs done 2, now 1 in all"),
     ]:
         with pytest.raises(ConfigError, match=words) as caught:
             train(replace(config, resume=True, **change))  # type: ignore[arg-type]
@@ -327,7 +315,7 @@ def test_a_checkpoint_of_another_training_is_refused(mx: Any, config: TrainConfi
         path.unlink()
     other = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=10, name="fullyconnected0")
     mx.sym.SoftmaxOutput(other, name="softmax").save(str(folder / "mnist-symbol.json"))
-    with pytest.raises(ConfigError, match="of another training: network"):
+    with pytest.raises(ConfigError, match="from another training: network"):
         train(replace(config, resume=True))
 
 
@@ -340,7 +328,7 @@ def test_each_host_trains_on_its_part_and_the_first_saves(tmp_path: Path, config
         "DMLC_NUM_WORKER": "2",
         "DMLC_INTERFACE": "lo",
     }
-    command = [sys.executable, "-m", "fastinfer.mnist.train", "--train", config.train, "--test", config.test, "--json"]
+    command = [sys.executable, "-m", "fastinfer", "train", "--train", config.train, "--test", config.test, "--json"]
     command += ["--quiet", "--epochs", "12", "--hosts", "algo-1", "algo-2", "--model-dir"]
     processes = []
     for role, host in (("scheduler", "algo-1"), ("server", "algo-1"), ("worker", "algo-1"), ("worker", "algo-2")):
@@ -379,18 +367,18 @@ def test_each_host_trains_on_its_part_and_the_first_saves(tmp_path: Path, config
 
 def test_options_that_make_no_sense_are_refused_before_any_work(config: TrainConfig) -> None:
     for change, words in [
-        ({"batch_size": 0}, "--batch-size must be at least 1, found 0"),
-        ({"epochs": 0}, "--epochs must be at least 1, found 0"),
-        ({"learning_rate": 0.0}, "--learning-rate must be a positive number"),
-        ({"learning_rate": float("nan")}, "--learning-rate must be a positive number"),
-        ({"seed": -1}, "--seed must be 0 to"),
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+        ({"epochs": 0}, "epochs must be at least 1, found 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be a positive number"),
+        ({"learning_rate": float("nan")}, "learning_rate must be a positive number"),
+        ({"seed": -1}, "seed must be 0 to"),
         ({"device": "tpu"}, "expected cpu, gpu, gpu:0 or gpu:0,1, found 'tpu'"),
         ({"device": "cpu:0,0"}, "'cpu:0,0' names a device twice"),
-        ({"device": "cpu:0,1", "batch_size": 1}, "--batch-size 1 is too small for 2 devices"),
+        ({"device": "cpu:0,1", "batch_size": 1}, "batch_size 1 is too small for 2 devices"),
         ({"hosts": ("a", "b")}, "the current host 'localhost' is not among the hosts 'a b'"),
-        ({"hosts": ("localhost", "b")}, "needs mxnet's parameter server"),
+        ({"hosts": ("localhost", "b")}, "requires mxnet's parameter server"),
         ({"hosts": ("localhost", "localhost")}, "must name every host once"),
-        ({"resume": True, "checkpoint_dir": None}, "--resume needs --checkpoint-dir"),
+        ({"resume": True, "checkpoint_dir": None}, "resume requires checkpoint_dir"),
     ]:
         with pytest.raises(ConfigError) as caught:
             train(replace(config, **change))  # type: ignore[arg-type]
@@ -413,7 +401,7 @@ def test_data_that_cannot_be_trained_on_is_refused(config: TrainConfig, tmp_path
     small = struct.pack(">4I", 0x803, 20, 14, 14) + bytes(20 * 196)
     (folder / "images.gz").write_bytes(gzip.compress(small))
     (folder / "labels.gz").write_bytes(gzip.compress(labels[:-1] + b"\1"))
-    with pytest.raises(InputError, match="images of 14 x 14 pixels, but those to train on have 28 x 28"):
+    with pytest.raises(InputError, match="expected images of 28 x 28 pixels as in training, found 14 x 14"):
         train(replace(config, test=str(folder)))
 
 
@@ -428,136 +416,3 @@ def test_a_model_that_cannot_be_written_is_an_error(config: TrainConfig, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="the folder cannot be written"):
         train(replace(config, model_dir=str(tmp_path / "file" / "model")))
-
-
-def test_sagemakers_environment_gives_the_defaults() -> None:
-    assert load_environment({}) == {}
-    environment = {
-        "SM_CHANNEL_TRAIN": "/t",
-        "SM_CHANNEL_TEST": "/v",
-        "SM_MODEL_DIR": "/m",
-        "SM_CURRENT_HOST": "algo-2",
-        "SM_HOSTS": '["algo-1", "algo-2"]',
-        "SM_NUM_GPUS": "2",
-    }
-    assert load_environment(environment) == {
-        "train": "/t",
-        "test": "/v",
-        "model_dir": "/m",
-        "current_host": "algo-2",
-        "hosts": ("algo-1", "algo-2"),
-        "device": "gpu:0,1",
-    }
-    for wrong in ({"SM_HOSTS": "algo-1"}, {"SM_HOSTS": "[1]"}, {"SM_NUM_GPUS": "many"}):
-        with pytest.raises(ConfigError) as caught:
-            load_environment(wrong)
-        assert caught.value.code == "bad_environment"
-
-
-def run_command_line(arguments: list[str], environment: dict[str, str] | None = None) -> Any:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "fastinfer.mnist.train", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-
-
-def test_the_command_takes_sagemakers_environment_and_prints_json(config: TrainConfig) -> None:
-    environment = {
-        "SM_CHANNEL_TRAIN": config.train,
-        "SM_CHANNEL_TEST": config.test,
-        "SM_MODEL_DIR": config.model_dir,
-        "SM_CURRENT_HOST": "algo-1",
-        "SM_HOSTS": '["algo-1"]',
-        "SM_NUM_GPUS": "0",
-    }
-    done = run_command_line(["--epochs", "2", "--learning-rate", "0.1", "--json", "--tar"], environment)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert (report["epochs"], report["rows"], report["seed"]) == (2, ROWS, 2)
-    assert len(report["validation_accuracy"]) == 2
-    assert "Epoch[1] Validation-accuracy=" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("trained 2 epochs of 650 images in ")
-    assert (Path(config.model_dir) / "model.tar.gz").exists()
-
-
-def test_the_commands_exit_codes(config: TrainConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--train", config.train, "--test", config.test, "--model-dir", config.model_dir, "--epochs", "1"]
-    assert main([*arguments, "--quiet"]) == 0
-    assert capfd.readouterr() == ("", "")
-    assert main([*arguments, "--train", str(tmp_path / "nowhere")]) == 1
-    assert "nowhere: no such folder" in capfd.readouterr().err
-    assert main([*arguments, "--device", "gpu:99"]) == 2
-    assert main(["--train", config.train]) == 2
-    assert "--test is needed, as SM_CHANNEL_TEST is not set" in capfd.readouterr().err
-    assert main([*arguments, "--learning-rate", "1e30"]) == 3
-    assert main([*arguments, "--model-dir", "/dev/null/model"]) == 4
-    with pytest.raises(SystemExit) as stopped:
-        main(["--batch-size", "many"])
-    assert stopped.value.code == 2
-
-
-def test_ctrl_c_ends_a_training_with_130_and_leaves_its_checkpoints(mx: Any, config: TrainConfig) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "fastinfer.mnist.train",
-        "--train",
-        config.train,
-        "--test",
-        config.test,
-        "--epochs",
-    ]
-    command += ["100000", "--model-dir", config.model_dir, "--checkpoint-dir", config.checkpoint_dir or ""]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("Epoch[3] Validation-accuracy"):
-                process.send_signal(signal.SIGINT)
-                break
-        assert process.stderr.read().splitlines()[-1] == "interrupted"
-        assert process.wait(60) == 130
-    found, _ = newest_checkpoint(mx, Path(config.checkpoint_dir or ""))
-    assert found is not None
-    assert found.epoch >= 4
-
-
-@pytest.mark.parametrize("module", ["train", "samples", "digits"])
-def test_help_needs_no_mxnet(module: str) -> None:
-    script = f"""
-        import sys
-        from fastinfer.mnist.{module} import main
-        try:
-            main(["--help"])
-        except SystemExit as stopped:
-            assert stopped.code == 0
-        assert "mxnet" not in sys.modules
-        """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"usage: python -m fastinfer.mnist.{module}")
-
-
-def test_the_commands_of_the_docs_are_commands() -> None:
-    text = (ROOT / "docs" / "training.md").read_text()
-    commands = [line for line in text.splitlines() if line.startswith("python -m fastinfer.mnist.train ")]
-    assert len(commands) == 3
-    for command in commands:
-        arguments = shlex.split(command)[3:]
-        # The last option makes it fail on what it is told, after all options were understood.
-        with pytest.raises(ConfigError, match="--epochs must be at least 1"):
-            train(parse_config([*arguments, "--epochs", "0"]))
-    for path in ("examples/mnist/train", "examples/mnist/test"):
-        assert path in commands[0]
-        assert (ROOT / path).is_dir()
