@@ -42,10 +42,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 # Train on the real MNIST, write the first 1,000 test images as SageMaker's sample set prints them, transform, look.
 demo: .venv/built
-	$(BIN)/python -m fastinfer.mnist.train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
-	$(BIN)/python -m fastinfer.mnist.samples examples/mnist/test $(DEMO)/in --count 1000
-	$(BIN)/python -m fastinfer.transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
-	$(BIN)/python -m fastinfer.mnist.digits $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
+	$(BIN)/fastinfer train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
+	$(BIN)/fastinfer samples examples/mnist/test $(DEMO)/in --count 1000
+	$(BIN)/fastinfer transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
+	$(BIN)/fastinfer report $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
 
 # The notebook's story, executed on this machine, with what it shows: demo/notebook.ipynb.
 notebook: .venv/with-notebook

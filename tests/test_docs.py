@@ -26,6 +26,13 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
+def in_this_environment(command: str) -> list[str]:
+    """A documented command line, run by this interpreter."""
+    program, *arguments = shlex.split(command)
+    assert program in ("python", "fastinfer")
+    return [sys.executable, *(["-m", "fastinfer"] if program == "fastinfer" else []), *arguments]
+
+
 @pytest.fixture
 def place(tmp_path: Path, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the README's reader stands: inputs in in/, a model.tar.gz."""
@@ -39,9 +46,7 @@ def test_the_shell_examples_of_the_readme_run(place: Path) -> None:
     commands = [line for block in blocks(README, "sh") for line in block.splitlines()]
     assert any("fastinfer.transform" in command for command in commands)
     for command in commands:
-        words = shlex.split(command)
-        assert words[0] == "python"
-        subprocess.run([sys.executable, *words[1:]], check=True, capture_output=True)
+        subprocess.run(in_this_environment(command), check=True, capture_output=True)
     assert len(read_tree(place / "out")) == 10
 
 
@@ -102,6 +107,6 @@ def test_the_shell_examples_of_the_sagemaker_page_run(place: Path, monkeypatch: 
     ]
     assert len(commands) == 3
     for command in commands:
-        subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True, capture_output=True)
+        subprocess.run(in_this_environment(command), check=True, capture_output=True)
     assert len(list((place / "models").rglob("model.tar.gz"))) > 0
     assert len(read_tree(place / "results")) == 100
