@@ -310,8 +310,8 @@ def _refuse_other_checkpoints(config: TrainConfig, folder: Path) -> None:
 
 def _find_checkpoint(mx: Any, config: TrainConfig, symbol: Any, rows: int) -> Checkpoint | None:
     folder = Path(config.checkpoint_dir or "")
-    found, passed = newest_checkpoint(mx, folder)
-    for sentence in passed:
+    found, skipped = newest_checkpoint(mx, folder)
+    for sentence in skipped:
         logger.warning("%s: %s", folder, sentence)
     if found is None:
         logger.info("%s: no checkpoint to resume from, training from the start", folder)

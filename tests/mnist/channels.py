@@ -20,3 +20,7 @@ def write_channel(folder: Path, source: Path, rows: int, first: int = 0) -> Path
         header = struct.pack(f">I{part.ndim}I", magic, *part.shape)
         (folder / name).write_bytes(gzip.compress(header + part.tobytes()))
     return folder
+
+
+def files_of(folder: str | None) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder or "").iterdir()}

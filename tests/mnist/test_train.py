@@ -6,14 +6,10 @@ import gzip
 import json
 import logging
 import os
-import pickle
 import shutil
-import signal
 import struct
 import subprocess
 import sys
-import tarfile
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,47 +18,14 @@ import numpy as np
 import pytest
 
 from fastinfer.errors import ConfigError, InputError, ModelError, OutputError
-from fastinfer.mnist.checkpoint import newest_checkpoint
 from fastinfer.mnist.dataset import read_channel
-from fastinfer.mnist.feed import Batches, make_accuracy
-from fastinfer.mnist.train import TRAINING_SETTINGS, TrainConfig, train
-from fastinfer.runtimes.mxnet.library import load_mxnet
-from tests.mnist.channels import ROWS, write_channel
+from fastinfer.mnist.train import TrainConfig, train
+from tests.mnist.channels import ROWS, files_of, write_channel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MNIST = ROOT / "examples" / "mnist"
 # mxnet's own iterator and mx.nd.array, which only the tests use, ask scipy for a name that it warns about.
 uses_mxnets_arrays = pytest.mark.filterwarnings("ignore:.*scipy.sparse.csr:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def channels(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    top = tmp_path_factory.mktemp("channels")
-    return (
-        str(write_channel(top / "train" / "deep", MNIST / "train", ROWS).parent),
-        str(write_channel(top / "test", MNIST / "test", 250)),
-    )
-
-
-@pytest.fixture
-def config(channels: tuple[str, str], tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        train=channels[0],
-        test=channels[1],
-        model_dir=str(tmp_path / "model"),
-        epochs=3,
-        seed=7,
-        checkpoint_dir=str(tmp_path / "checkpoints"),
-    )
-
-
-@pytest.fixture(scope="module")
-def mx() -> Any:
-    return load_mxnet(TRAINING_SETTINGS)
-
-
-def files_of(folder: str | None) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in Path(folder or "").iterdir()}
 
 
 def notebook_parameters(mx: Any, config: TrainConfig) -> dict[str, bytes]:
@@ -109,73 +72,11 @@ def test_same_seed_same_bytes_and_another_seed_others(config: TrainConfig, tmp_p
     assert reports[0].train_accuracy == reports[1].train_accuracy
 
 
-@uses_mxnets_arrays
-def test_the_model_is_what_sagemaker_saves(mx: Any, config: TrainConfig, tmp_path: Path) -> None:
-    config = replace(config, tar=str(tmp_path / "packed" / "model.tar.gz"), epochs=12)
-    report = train(config)
-    assert set(files_of(config.model_dir)) == {"model-symbol.json", "model-0000.params", "model-shapes.json"}
-    shapes = (Path(config.model_dir) / "model-shapes.json").read_text()
-    assert shapes == '[{"name": "data", "shape": [100, 1, 28, 28]}]'
-    with tarfile.open(config.tar or "") as archive:
-        packed = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
-    assert packed == files_of(config.model_dir)
-    first = Path(config.tar or "").read_bytes()
-    train(replace(config, checkpoint_dir=None))
-    assert Path(config.tar or "").read_bytes() == first
-
-    # The reported accuracy is that of the saved model over every test image once.
-    module = mx.mod.Module.load(config.model_dir + "/model", 0, label_names=None)
-    images, labels = read_channel(config.test)
-    module.bind([("data", (250, 1, 28, 28))], for_training=False)
-    output = module.predict(mx.io.NDArrayIter(images[:, np.newaxis].astype(np.float32) / 255, batch_size=250))
-    accuracy = float((output.asnumpy().argmax(axis=1) == labels).mean())
-    assert report.validation_accuracy[-1] == accuracy
-    assert len(report.validation_accuracy) == len(report.train_accuracy) == 12
-
-
 def test_training_learns(config: TrainConfig, tmp_path: Path) -> None:
     folder = write_channel(tmp_path / "more", MNIST / "train", 6000)
     report = train(replace(config, train=str(folder), epochs=25, checkpoint_dir=None))
     assert report.train_accuracy[-1] > 0.9
     assert report.validation_accuracy[-1] > 0.85
-
-
-@uses_mxnets_arrays
-def test_the_order_and_the_metric_are_mxnets_own(mx: Any) -> None:
-    images = np.arange(7 * 4, dtype=np.uint8).reshape(7, 2, 2)
-    labels = np.arange(7, dtype=np.uint8)
-    np.random.seed(5)
-    theirs = mx.io.NDArrayIter(images[:, np.newaxis].astype(np.float32) / 255, labels, 3, shuffle=True)
-    ours = Batches(mx, images, labels, 3, seed=5)
-    resumed = Batches(mx, images, labels, 3, seed=5, epochs_done=2)
-    for epoch in range(4):
-        expected = [(batch.data[0].asnumpy().tolist(), batch.label[0].asnumpy().tolist()) for batch in theirs]
-        found = [(batch.data[0].asnumpy().tolist(), batch.label[0].asnumpy().tolist()) for batch in ours]
-        assert found == expected
-        assert len(found) == 3
-        if epoch >= 2:
-            assert [batch.label[0].asnumpy().tolist() for batch in resumed] == [label for _, label in expected]
-            resumed.reset()
-        theirs.reset()
-        ours.reset()
-
-
-@uses_mxnets_arrays
-def test_the_deferred_accuracy_counts_as_mxnets_and_skips_padding(mx: Any) -> None:
-    random = np.random.RandomState(3)
-    ours, theirs = make_accuracy(mx), mx.metric.Accuracy()
-    for step in range(40):
-        label, output = mx.nd.array(random.randint(0, 3, 10)), mx.nd.array(random.rand(10, 3))
-        ours.update([label], [output])
-        theirs.update([label], [output])
-        if step % 15 == 14:
-            assert ours.get_name_value() == theirs.get_name_value()
-            ours.reset_local()
-            theirs.reset_local()
-    assert ours.get_global_name_value() == theirs.get_global_name_value()
-    ours.reset()
-    ours.update([mx.nd.array([0, 1, -1, -1])], [mx.nd.array([[1, 0], [1, 0], [1, 0], [0, 1]])])
-    assert ours.get() == ("accuracy", 0.5)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0,1"])
@@ -196,94 +97,6 @@ def test_a_resumed_training_ends_with_the_bytes_of_one_never_stopped(
     again = train(replace(config, epochs=4, resume=True))
     assert again.validation_accuracy == whole.validation_accuracy[3:]
     assert files_of(config.model_dir) == files_of(str(tmp_path / "whole"))
-
-
-def test_checkpoints_have_the_names_and_content_of_mxnets_callback(
-    mx: Any, config: TrainConfig, tmp_path: Path
-) -> None:
-    train(config)
-    names = {f"mnist-000{epoch}.{kind}" for epoch in (1, 2, 3) for kind in ("params", "states", "json")}
-    assert set(files_of(config.checkpoint_dir)) == names | {"mnist-symbol.json"}
-    with open(f"{config.checkpoint_dir}/mnist-0003.states", "rb") as file:
-        assert pickle.load(file) == dict.fromkeys(range(6))
-    module = mx.mod.Module.load(f"{config.checkpoint_dir}/mnist", 3)
-    module.bind([("data", (100, 1, 28, 28))], [("softmax_label", (100,))])
-    module.init_params(force_init=True, arg_params=module._arg_params, aux_params={})
-    module.init_optimizer(optimizer_params={"learning_rate": 0.1})
-    # And the other way: what mxnet's callback writes is resumed from.
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    mx.callback.module_checkpoint(module, str(theirs / "mnist"), save_optimizer_states=True)(2)
-    assert {path.name for path in theirs.iterdir()} == {"mnist-symbol.json", "mnist-0003.params", "mnist-0003.states"}
-    other = replace(config, checkpoint_dir=str(theirs), model_dir=str(tmp_path / "other"), epochs=4, resume=True)
-    train(other)
-    train(replace(config, epochs=4, resume=True))
-    assert files_of(other.model_dir) == files_of(config.model_dir)
-
-
-def run_killed(config: TrainConfig, epoch: int, renames: int) -> None:
-    """Trains in a process that kills itself, as `kill -9` does, before the n-th rename of an epoch's checkpoint."""
-    script = f"""
-        import os, signal
-        from fastinfer.mnist.train import TrainConfig, train
-        plain, seen = os.replace, []
-        def replace(source, target):
-            if "mnist-" in str(target):
-                seen.append(target)
-                if len(seen) == {(epoch - 1) * 4 + renames}:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            plain(source, target)
-        os.replace = replace
-        train({config!r})
-        """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, timeout=100, check=False)
-    assert done.returncode == -signal.SIGKILL
-
-
-@pytest.mark.parametrize("renames", [1, 2, 3, 4])
-def test_a_kill_while_a_checkpoint_is_written_leaves_one_to_resume_from(
-    mx: Any, config: TrainConfig, tmp_path: Path, renames: int
-) -> None:
-    run_killed(config, 2, renames)
-    left = files_of(config.checkpoint_dir)
-    assert any(name.endswith(".tmp") for name in left)
-    found, _ = newest_checkpoint(mx, Path(config.checkpoint_dir or ""))
-    assert found is not None
-    assert found.epoch == 1
-    report = train(replace(config, resume=True))
-    assert report.first_epoch == 2
-    whole = replace(config, model_dir=str(tmp_path / "whole"), checkpoint_dir=str(tmp_path / "w"))
-    train(whole)
-    assert files_of(config.model_dir) == files_of(whole.model_dir)
-    assert files_of(config.checkpoint_dir) == files_of(whole.checkpoint_dir)
-
-
-@pytest.mark.parametrize("kind", ["params", "states", "json"])
-@pytest.mark.parametrize("damage", ["cut", "gone", "changed"])
-def test_a_damaged_checkpoint_is_passed_over_and_said(mx: Any, config: TrainConfig, kind: str, damage: str) -> None:
-    train(config)
-    path = Path(config.checkpoint_dir or "") / f"mnist-0003.{kind}"
-    content = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(content[: len(content) // 2] if damage == "cut" else content[:-9] + b"?" + content[-8:])
-    found, passed = newest_checkpoint(mx, path.parent)
-    assert found is not None
-    assert found.epoch == 2
-    assert len(passed) == 1
-    assert passed[0].startswith("the checkpoint of epoch 3 is not whole: ")
-
-
-def test_states_that_would_run_code_are_not_loaded(mx: Any, config: TrainConfig, tmp_path: Path) -> None:
-    train(replace(config, epochs=1))
-    folder = Path(config.checkpoint_dir or "")
-    (folder / "mnist-0001.json").unlink()
-    (folder / "mnist-0001.states").write_bytes(b"cos\nsystem\n(S'touch " + os.fsencode(tmp_path / "ran") + b"'\ntR.")
-    found, passed = newest_checkpoint(mx, folder)
-    assert found is None
-    assert "os.system" in passed[0] or "posix.system" in passed[0]
-    assert not (tmp_path / "ran").exists()
 
 
 def test_a_resume_without_a_checkpoint_trains_from_the_start(
