@@ -12,7 +12,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fa
 CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.10 python3.9; do \
 	$$python -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: all demo notebook test bench bench-memory lint clean fuzz sanitize native native-neon exhaust instructions
+.PHONY: all demo notebook test bench bench-memory lint clean docs/errors.md fuzz sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -42,10 +42,10 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 # Train on the real MNIST, write the first 1,000 test images as SageMaker's sample set prints them, transform, look.
 demo: .venv/built
-	$(BIN)/python -m fastinfer.mnist.train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
-	$(BIN)/python -m fastinfer.mnist.samples examples/mnist/test $(DEMO)/in --count 1000
-	$(BIN)/python -m fastinfer.transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
-	$(BIN)/python -m fastinfer.mnist.digits $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
+	$(BIN)/fastinfer train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
+	$(BIN)/fastinfer samples examples/mnist/test $(DEMO)/in --count 1000
+	$(BIN)/fastinfer transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
+	$(BIN)/fastinfer report $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
 
 # The notebook's story, executed on this machine, with what it shows: demo/notebook.ipynb.
 notebook: .venv/with-notebook
@@ -65,6 +65,10 @@ bench: .venv/with-bench
 # 26 GB of disk and 12 GB of memory: up to 20 GB in a file, and a million files.
 bench-memory: .venv/with-bench
 	$(BIN)/python -m pytest -s benchmarks/bench_memory.py
+
+# The page of error codes, from the registry.
+docs/errors.md: .venv/built
+	$(BIN)/python -c 'from fastinfer.errors import errors_page; print(errors_page(), end="")' > $@
 
 lint: .venv/with-lint
 	$(BIN)/ruff check .

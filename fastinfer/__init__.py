@@ -1,8 +1,10 @@
 """Local batch inference for MXNet Module models, in the bytes of SageMaker Batch Transform.
 
->>> from fastinfer import Transformer
->>> transformer = Transformer(model="model.tar.gz")  # doctest: +SKIP
->>> transformer.transform("in/", "out/").wait()  # doctest: +SKIP
+>>> import fastinfer
+>>> fastinfer.transform("in/", "out/", model="model.tar.gz")  # doctest: +SKIP
+Summary(inputs=1000, ...)
+
+The names in `__all__` are public; docs/api.md describes them.
 """
 
 from __future__ import annotations
@@ -10,14 +12,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
-from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError, WorkerDied
+from ._version import __version__ as __version__
+from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError, ServiceError, WorkerDied
 
 if TYPE_CHECKING:
     from .engine.summary import Summary
     from .handlers.predictor import Predictor
     from .options import Options
-    from .transformer import Transformer
+    from .transformer import Transformer, transform
 
 __all__ = [
     "ConfigError",
@@ -27,19 +29,21 @@ __all__ = [
     "Options",
     "OutputError",
     "Predictor",
+    "ServiceError",
     "Summary",
     "Transformer",
     "WorkerDied",
     "__version__",
+    "transform",
 ]
 
-# Where the names live that are imported when they are asked for: `python -m fastinfer.transform --help` should not wait
-# for NumPy.
+# The modules of names that are imported on first use, so that a command's --help does not wait for NumPy.
 _LATE = {
     "Options": "options",
     "Predictor": "handlers.predictor",
     "Summary": "engine.summary",
     "Transformer": "transformer",
+    "transform": "transformer",
 }
 
 
@@ -47,3 +51,7 @@ def __getattr__(name: str) -> Any:
     if name in _LATE:
         return getattr(importlib.import_module(f".{_LATE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

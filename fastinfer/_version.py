@@ -1,3 +1,3 @@
-"""The version, for everything that needs only that."""
+"""The version of the package: the one place that names it."""
 
 __version__ = "0.1.0"

@@ -1,6 +1,8 @@
-"""The Python API: a Transformer as the SageMaker SDK's users know it, running on this machine.
+"""The Python API: a function that transforms files, and a Transformer as users of the SageMaker SDK know it.
 
 >>> import fastinfer
+>>> fastinfer.transform("in/", "out/", model="model.tar.gz")  # doctest: +SKIP
+Summary(inputs=1000, ...)
 >>> transformer = fastinfer.Transformer("model.tar.gz")  # doctest: +SKIP
 >>> transformer.transform("in/", "out/")  # doctest: +SKIP
 >>> transformer.wait()  # doctest: +SKIP
@@ -14,36 +16,84 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, TypedDict
 
-from .engine.run import transform
+from .engine import run
 from .engine.source import find_objects, name_source
 from .errors import ConfigError
 from .models.module import find_model, load_model
 from .options import Options
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .engine.summary import Summary
 
 
-class Transformer:
-    """Runs a model over files.
+class OptionKeywords(TypedDict, total=False):
+    """The fields of :class:`fastinfer.Options` as keywords, for type checkers and editors; a test compares the two."""
+
+    exact: bool
+    batch_size: int | None
+    workers: int | None
+    device: str
+    overwrite: bool
+    comment: str | None
+    missing: float | None
+    skip_header: bool
+    backend: str
+    address: str | None
+    on_error: str
+    max_errors: int | None
+    memory_limit: int | None
+    durable: bool
+    cpu_isa: str | None
+
+
+def transform(
+    data: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    model: str | os.PathLike[str] | None = None,
+    **options: Unpack[OptionKeywords],
+) -> Summary:
+    """Runs a model over files and waits until all are done.
 
     Args:
-        model: folder or tar archive as SageMaker's training saved it; None: ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the
-            MNIST model that fastinfer ships.
-        options: keywords of :class:`fastinfer.Options`: ``exact``, ``batch_size``, ``workers``, ``device``, …
+        data: a folder, a file or a glob of CSV files.
+        output: folder of the results.
+        model: as for :class:`Transformer`.
+        options: the fields of :class:`fastinfer.Options`.
+
+    Returns:
+        what was done.
+
+    Raises:
+        InputError, ModelError, OutputError, ConfigError, WorkerDied: what stopped the run.
+        KeyboardInterrupt: after the workers have stopped; finished outputs are kept.
+    """
+    return Transformer(model, **options).transform(data, output).wait()
+
+
+class Transformer:
+    """Runs a model over files, in the background.
+
+    Args:
+        model: folder or tar archive as SageMaker's training saves it; None: ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the
+            MNIST model that comes with fastinfer.
+        options: the fields of :class:`fastinfer.Options`.
 
     Raises:
         ModelError: the model cannot be used.
-        ConfigError: an option cannot be.
+        ConfigError: an option is unknown or has a wrong value.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None = None, **options: Any) -> None:
-        try:
-            self.options = Options(**options)
-        except TypeError as error:
-            raise ConfigError(f"{error}", hint="see fastinfer.Options") from None
+    def __init__(self, model: str | os.PathLike[str] | None = None, **options: Unpack[OptionKeywords]) -> None:
+        known = [field.name for field in fields(Options)]
+        for name in options:
+            if name not in known:
+                raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join(known)}")
+        self.options = Options(**options)
         self.model = load_model(find_model(model)[0])
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None
@@ -53,21 +103,21 @@ class Transformer:
 
     @property
     def output_path(self) -> str | None:
-        """Folder of the last transform's results, None before the first."""
+        """Folder of the last transform's results; None before the first."""
         return self._output_path
 
     def transform(self, data: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Transformer:
-        """Starts transforming; returns at once. :meth:`wait` waits, and raises what went wrong.
+        """Starts a run and returns at once. :meth:`wait` waits for its end and raises its error.
 
         Args:
             data: a folder, a file or a glob of CSV files.
             output: folder of the results; None: a new one in the working folder, named by the time.
 
         Returns:
-            itself, so that ``transform(…).wait()`` reads in one line.
+            itself, for ``transform(…).wait()``.
 
         Raises:
-            ConfigError: ``busy``: the one before is still running.
+            ConfigError: ``busy`` if the previous run has not ended.
         """
         if self._thread is not None and self._thread.is_alive():
             raise ConfigError("a transform is running", code="busy", hint="wait() first, or use a second Transformer")
@@ -79,14 +129,14 @@ class Transformer:
         return self
 
     def wait(self) -> Summary:
-        """Waits for the transform to end.
+        """Waits for the end of the run.
 
         Returns:
-            what it did.
+            what was done.
 
         Raises:
-            InputError, ModelError, OutputError, ConfigError: what stopped it.
-            KeyboardInterrupt: after the workers have left off; finished outputs stay.
+            InputError, ModelError, OutputError, ConfigError, WorkerDied: what stopped the run.
+            KeyboardInterrupt: after the workers have stopped; finished outputs are kept.
         """
         if self._thread is None:
             raise ConfigError("nothing was started", code="not_started", hint="call transform() first")
@@ -101,16 +151,16 @@ class Transformer:
         return self._summary
 
     def stop(self) -> None:
-        """Ends the transform early and waits for that; finished outputs stay, and the same call again goes on."""
+        """Stops the run early and waits for its end. Finished outputs are kept; the same call again continues."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self, data: str, output: str) -> None:
         try:
-            self._summary = transform(
+            self._summary = run.transform(
                 self.model, find_objects(data), output, self.options, source=name_source(data), stop=self._stop
             )
         except BaseException as error:
-            # Raised again in the thread that waits.
+            # wait() raises it in the caller's thread.
             self._error = error

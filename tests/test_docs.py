@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.engine.run import transform
 from fastinfer.mnist.dataset import read_labels
 from fastinfer.mnist.samples import write_samples
-from fastinfer.models.module import SHIPPED_MODEL, load_model
+from fastinfer.models.module import SHIPPED_MODEL
 from tests.conftest import MNIST, csv, read_tree
+from tests.runs import transform
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -24,6 +24,13 @@ README = (ROOT / "README.md").read_text()
 
 def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def in_this_environment(command: str) -> list[str]:
+    """A documented command line, run by this interpreter."""
+    program, *arguments = shlex.split(command)
+    assert program in ("python", "fastinfer")
+    return [sys.executable, *(["-m", "fastinfer"] if program == "fastinfer" else []), *arguments]
 
 
 @pytest.fixture
@@ -39,16 +46,14 @@ def test_the_shell_examples_of_the_readme_run(place: Path) -> None:
     commands = [line for block in blocks(README, "sh") for line in block.splitlines()]
     assert any("fastinfer.transform" in command for command in commands)
     for command in commands:
-        words = shlex.split(command)
-        assert words[0] == "python"
-        subprocess.run([sys.executable, *words[1:]], check=True, capture_output=True)
+        subprocess.run(in_this_environment(command), check=True, capture_output=True)
     assert len(read_tree(place / "out")) == 10
 
 
 def test_the_python_examples_of_the_readme_run(place: Path) -> None:
     (example,) = blocks(README, "python")
     done = subprocess.run([sys.executable, "-c", example], check=True, capture_output=True, text=True)
-    assert done.stdout == "10 out/\n"
+    assert done.stdout == "10\n"
     assert len(read_tree(place / "out")) == 10
 
 
@@ -87,7 +92,7 @@ def test_every_option_of_the_transform_command_is_in_the_readme() -> None:
 
 def test_the_shipped_model_is_as_good_as_it_says(tmp_path: Path, digits: np.ndarray) -> None:
     (tmp_path / "test.csv").write_bytes(csv(digits))
-    transform(load_model(SHIPPED_MODEL), str(tmp_path), str(tmp_path / "out"))
+    transform(SHIPPED_MODEL, tmp_path, tmp_path / "out")
     rows = np.array(json.loads((tmp_path / "out" / "test.csv.out").read_text()))
     accuracy = (rows.argmax(axis=1) == read_labels(MNIST / "test")).mean()
     assert accuracy >= 0.965
@@ -102,6 +107,6 @@ def test_the_shell_examples_of_the_sagemaker_page_run(place: Path, monkeypatch: 
     ]
     assert len(commands) == 3
     for command in commands:
-        subprocess.run([sys.executable, *shlex.split(command)[1:]], check=True, capture_output=True)
+        subprocess.run(in_this_environment(command), check=True, capture_output=True)
     assert len(list((place / "models").rglob("model.tar.gz"))) > 0
     assert len(read_tree(place / "results")) == 100

@@ -74,11 +74,11 @@ def test_the_wheel_runs_alone_from_another_folder(built: Path, tmp_path: Path) -
     subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [str(python), "-m", *map(str, arguments)]
+        command = [str(tmp_path / "env" / "bin" / "fastinfer"), *map(str, arguments)]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
 
-    run("fastinfer.mnist.samples", MNIST / "test", "in", "--count", 10)
-    done = run("fastinfer.transform", "in", "out")
+    run("samples", MNIST / "test", "in", "--count", 10)
+    done = run("transform", "in", "out")
     assert done.stderr.splitlines()[-1].startswith("10 inputs, 10 images, 0 rejected")
-    shown = run("fastinfer.mnist.digits", "in", "out", "--labels", MNIST / "test")
+    shown = run("report", "in", "out", "--labels", MNIST / "test")
     assert "predictions 7, 2, 1, 0, 4, 1, 4, 9, 5, 9" in shown.stdout

@@ -10,10 +10,11 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from fastinfer.engine.run import Options, transform
 from fastinfer.models.module import load_model
+from fastinfer.options import Options
 from tests import networks
 from tests.conftest import csv
+from tests.runs import transform
 
 Container = Callable[[Path, bytes], bytes]
 
@@ -46,7 +47,7 @@ def run(model: Path, bodies: dict[str, bytes], folder: Path, **options: Any) -> 
     for name, body in bodies.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(body)
-    transform(load_model(model), str(source), str(output), Options(**options))
+    transform(model, source, output, Options(**options))
     return {name: (output / f"{name}.out").read_bytes() for name in bodies}
 
 

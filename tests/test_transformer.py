@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import doctest
 import os
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import fastinfer
+import fastinfer.kernels
+import fastinfer.transformer
 from fastinfer.errors import ConfigError, InputError, ModelError
+from fastinfer.transformer import OptionKeywords
 from tests.conftest import csv, read_tree
 
 
@@ -83,7 +88,68 @@ def test_a_run_can_be_stopped_and_taken_up_again(digits: np.ndarray, mlp: Path, 
     assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
 
 
+def test_the_function_waits_and_returns_the_summary(samples: Path, mlp: Path, tmp_path: Path) -> None:
+    summary = fastinfer.transform(samples, tmp_path / "out", mlp, workers=2, exact=True)
+    assert isinstance(summary, fastinfer.Summary)
+    assert (summary.inputs, summary.records) == (30, 30)
+    fastinfer.Transformer(mlp, exact=True).transform(samples, tmp_path / "other").wait()
+    assert read_tree(tmp_path / "out") == read_tree(tmp_path / "other")
+
+
+def test_the_function_raises_what_went_wrong(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1,2\n3,oops\n")
+    with pytest.raises(InputError, match=r"x\.csv:2:3: expected a number, found 'oops'"):
+        fastinfer.transform(tmp_path, tmp_path / "out", linear)
+
+
+def test_an_unknown_option_is_refused(mlp: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown option 'batchsize'\. Hint: the options are exact, batch_size, "):
+        fastinfer.Transformer(mlp, batchsize=3)  # type: ignore[call-arg]
+    with pytest.raises(ConfigError, match="unknown option 'wait'"):
+        fastinfer.transform(tmp_path, tmp_path, mlp, wait=True)  # type: ignore[call-arg]
+
+
+def test_the_typed_keywords_are_the_options() -> None:
+    keywords = OptionKeywords.__annotations__
+    expected = {field.name: field.type for field in fields(fastinfer.Options)}
+    assert {name: getattr(kind, "__forward_arg__", kind) for name, kind in keywords.items()} == expected
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "import fastinfer; from fastinfer import transform",
+        "import fastinfer, fastinfer.transform; transform = fastinfer.transform",
+        "import fastinfer; fastinfer.transform; import fastinfer.transform; transform = fastinfer.transform",
+        "import fastinfer, importlib; transform = importlib.import_module('fastinfer.transform')",
+    ],
+)
+def test_the_submodule_of_the_same_name_does_not_hide_the_function(statements: str) -> None:
+    check = (
+        "; from fastinfer.transformer import transform as function; assert transform is fastinfer.transform is function"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", statements + check], check=True, timeout=60)
+
+
+def test_dir_lists_the_public_names_and_all_exist() -> None:
+    assert dir(fastinfer) == sorted(fastinfer.__all__)
+    for name in dir(fastinfer):
+        assert getattr(fastinfer, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        fastinfer.Nothing  # noqa: B018
+
+
+def test_every_public_name_is_in_the_docs() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "api.md").read_text()
+    assert [name for name in fastinfer.__all__ if f"`{name}" not in page and f"fastinfer.{name}" not in page] == []
+
+
+def test_exact_is_off_by_default(mlp: Path) -> None:
+    assert fastinfer.Options().exact is False
+    assert fastinfer.Transformer(mlp).options.exact is False
+
+
 def test_the_documented_examples_run() -> None:
-    for module in (fastinfer.codecs.csv, fastinfer.transformer):
+    for module in (fastinfer.kernels, fastinfer.transformer):
         failed, tried = doctest.testmod(module)
         assert (failed, tried > 0) == (0, True)

@@ -2,20 +2,20 @@
 
 A command is a function of its arguments that prints its data on stdout, raises a
 :class:`~fastinfer.errors.FastinferError` for what it refuses, and returns an exit code or None. :func:`run_command`
-calls it and is the only place that knows codes:
+calls it and turns errors into exit codes:
 
 =====  ==========================================================================
 0      done
-1      the data to be read is wrong (:class:`~fastinfer.errors.InputError`)
-2      an option or the machine is (:class:`~fastinfer.errors.ConfigError`, and what argparse refuses)
-3      the model is (:class:`~fastinfer.errors.ModelError`)
-4      a result cannot be written (:class:`~fastinfer.errors.OutputError`)
-5      a worker process died twice on the same inputs (:class:`~fastinfer.errors.WorkerDied`)
+1-6    the ``exit_code`` of the error's class: 1 the input data is wrong, 2 an option is wrong (also what argparse
+       refuses) or the machine lacks something, 3 the model cannot be used, 4 a result cannot be written, 5 a worker
+       process died twice on the same inputs, 6 AWS or another service refused a call or could not be reached
+70     any other exception: a defect of fastinfer, in one line; ``FASTINFER_TRACEBACK=1`` shows the traceback
 130    interrupted (Ctrl-C)
-141    whoever reads stdout has gone (as a shell reports SIGPIPE)
+141    the reader of stdout has gone away (as a shell reports SIGPIPE)
 =====  ==========================================================================
 
-Any other exception is a defect of fastinfer and keeps its traceback.
+The library's hints name arguments of the Python API. A command that has options for them passes a function that gives the
+hint in terms of its options.
 """
 
 from __future__ import annotations
@@ -25,47 +25,38 @@ import contextlib
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Callable, Optional
 
-from ..errors import ConfigError, FastinferError, InputError, ModelError, OutputError, WorkerDied
+from ..errors import FastinferError, OutputError
 
 EXIT_OK = 0
-EXIT_CODES: dict[type[FastinferError], int] = {
-    InputError: 1,
-    ConfigError: 2,
-    ModelError: 3,
-    OutputError: 4,
-    WorkerDied: 5,
-}
+EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-# What the system answers when there is no room.
+# What the system answers when the disk is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+TRACEBACK_VARIABLE = "FASTINFER_TRACEBACK"
+
 Command = Callable[[Optional[Sequence[str]]], Optional[int]]
+Hint = Callable[[FastinferError], Optional[str]]
 
 
-def exit_code(error: FastinferError) -> int:
-    """The exit code of a command that ended with `error`."""
-    for kind, code in EXIT_CODES.items():
-        if isinstance(error, kind):
-            return code
-    return 1
-
-
-def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
+def run_command(command: Command, argv: Sequence[str] | None = None, *, hint: Hint | None = None) -> int:
     """Runs a command and returns its exit code; an error is printed as one ``error: …`` line on stderr.
 
     Args:
         command: takes the arguments (None: those of the process) and returns an exit code, None meaning 0.
         argv: the arguments to hand to it.
+        hint: gives the hint to print instead of an error's own, None to keep that.
 
     Raises:
         SystemExit: by argparse itself, for ``--help`` (0) and for what it refuses (2).
     """
     for standard in (0, 1, 2):
-        # Where one is closed, the next file opened would take its number, and words would be written into it.
+        # If one is closed, the next file opened would get its number, and messages would be written into that file.
         try:
             os.fstat(standard)
         except OSError:
@@ -76,8 +67,9 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except FastinferError as error:
-        say(f"error: {error}")
-        return exit_code(error)
+        own_words = hint(error) if hint is not None else None
+        say(f"error: {error if own_words is None else error.at(hint=own_words)}")
+        return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
         return EXIT_INTERRUPTED
@@ -86,11 +78,13 @@ def run_command(command: Command, argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.errno not in FULL or error.filename is not None:
-            raise
-        # print() names no file: it is stdout that cannot take more.
+            return _report_defect(error)
+        # print() names no file, so stdout is what is full.
         _drop_stdout()
         say(f"error: standard output cannot be written: {error.strerror}")
-        return EXIT_CODES[OutputError]
+        return OutputError.exit_code
+    except Exception as error:
+        return _report_defect(error)
     return EXIT_OK if code is None else code
 
 
@@ -110,8 +104,26 @@ def whole_number(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> int:
+    """An option's type: a number of at least 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, found {text!r}")
+    return int(text)
+
+
+def _report_defect(error: Exception) -> int:
+    """Prints an exception that fastinfer did not raise on purpose as one line, with its traceback on request."""
+    if os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0"):
+        say("".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
+    what = " ".join(traceback.format_exception_only(type(error), error)[-1].split())
+    say(
+        f"error: internal error, a defect of fastinfer: {what}. Hint: {TRACEBACK_VARIABLE}=1 shows the traceback to report"
+    )
+    return EXIT_DEFECT
+
+
 def _drop_stdout() -> None:
-    """Sends what is still buffered for stdout nowhere, so that the interpreter's last flush has nothing to say."""
+    """Discards what is still buffered for stdout, so that the interpreter's last flush does not fail."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -119,9 +131,9 @@ def _drop_stdout() -> None:
 
 
 def say(text: str) -> None:
-    """Prints words for people: on stderr, where that is there."""
+    """Prints a message on stderr, if there is one."""
     if sys.stderr is None:
         return
-    # stderr may be gone as well; the exit code still tells.
+    # stderr may be closed as well; the exit code still reports the result.
     with contextlib.suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""What this machine and this installation are: ``python -m fastinfer.commands.doctor``.
+"""``fastinfer doctor``: what this machine and this installation provide.
 
-Words on standard output, or one JSON object with ``--json``. The exit code is 0 where models can be run, 2 where mxnet
-cannot be imported; the report is printed in both cases.
+Text on stdout, or one JSON object with ``--json``. The exit code is 0 if models can be run, 2 if mxnet cannot be imported
+or a forced instruction set is missing; the report is printed in every case.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -66,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _doctor(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m fastinfer.commands.doctor", description="Shows machine and installation."
+        prog="fastinfer doctor", description="Show what this machine and this installation provide."
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of words")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     as_json = parser.parse_args(argv).json
     report = diagnose()
     if as_json:
@@ -102,7 +101,3 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
-"""``python -m fastinfer.transform IN OUT``: batch transform on this machine.
+"""``fastinfer transform IN OUT``: batch transform on this machine.
 
-Data and ``--json`` go to stdout, words and progress to stderr.
+``--json`` goes to stdout, messages and progress to stderr.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..engine.provenance import of_plan
 from ..engine.source import find_objects, name_source
+from ..errors import FastinferError
 from ..models.module import Model, find_model, load_model
 from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
@@ -26,18 +28,41 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 IN may be a folder (every .csv file below it), a file, or a quoted glob. IN/x/NAME.csv becomes OUT/x/NAME.csv.out, in
-the form that SageMaker Batch Transform's MXNet container gives, and with --exact in its very bytes. Run again, it goes
-on where it was stopped: outputs that are finished, of inputs that have not changed, are left alone.
+the format of SageMaker Batch Transform's MXNet container; with --exact, in exactly its bytes. A second run continues
+where the first stopped: finished outputs of unchanged inputs are kept.
 
-exit codes: 0 done; 1 an input is wrong (also where it was put aside); 2 an option is wrong, or the machine lacks
+exit codes: 0 done; 1 an input is wrong (also if it was quarantined); 2 an option is wrong, or the machine lacks
 something; 3 the model cannot be used; 4 an output cannot be written; 5 a worker process died twice on the same inputs;
-130 interrupted. Finished outputs stay in every case.
+70 internal error; 130 interrupted. Finished outputs are kept in every case.
 """
 
+# Hints in terms of this command's options, by code; instead of those of the library.
+HINTS = {
+    "empty_cell": "--missing VALUE reads it",
+    "mixed_batch": "leave --batch-size out: records are computed one by one then",
+    "model_missing": "name a folder or a model.tar.gz with --model",
+    "other_machine": "the same versions and environment on all machines, and --cpu-isa for different CPUs",
+    "other_run": "name another folder, or --overwrite",
+}
+# The column of a line's first field, also behind a byte order mark.
+FIRST_COLUMNS = (1, 4)
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return run_command(_transform, argv)
+
+def main(argv: Sequence[str] | None = None, prog: str = "fastinfer transform") -> int:
+    """The command; returns its exit code. `prog` is what its usage line calls it."""
+    return run_command(partial(_transform, prog), argv, hint=option_hint)
+
+
+def option_hint(error: FastinferError) -> str | None:
+    """The hint that names an option of this command; None where it has none for the error."""
+    if error.code == "expected_number":
+        if (error.found or "").startswith("#"):
+            return "--comment '#' skips comments"
+        if error.line == 1 and error.column in FIRST_COLUMNS:
+            return "--header skip skips a first line of names"
+    if error.code == "no_such_device":
+        return f"--device cpu, or {error.hint}" if error.hint else "--device cpu"
+    return HINTS.get(error.code)
 
 
 def _size(text: str) -> int:
@@ -48,83 +73,87 @@ def _size(text: str) -> int:
     return int(number) << {"": 0, "K": 10, "M": 20, "G": 30}[unit]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fastinfer.transform",
+        prog=prog,
         description="Run an MXNet model over CSV files on this machine.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", metavar="IN", help="folder, file or glob of CSV records")
-    parser.add_argument("output", metavar="OUT", help="folder of the results; made where it is missing")
+    parser.add_argument("output", metavar="OUT", help="folder of the results; created if missing")
     parser.add_argument(
         "--model",
         metavar="PATH",
-        help="folder or model.tar.gz as SageMaker training saved it (default: $FASTINFER_MODEL, $SM_MODEL_DIR, else the "
-        "MNIST model that fastinfer ships)",
+        help="folder or model.tar.gz, as SageMaker training saves it (default: $FASTINFER_MODEL, $SM_MODEL_DIR, else the "
+        "MNIST model that comes with fastinfer)",
     )
     parser.add_argument(
         "--exact",
         action="store_true",
-        help="the container's own bytes: every row computed as at batch size 1 (slower)",
+        help="exactly the container's bytes: every row computed as at batch size 1 (slower)",
     )
     parser.add_argument(
         "--batch-size",
         type=count_or_auto,
         metavar="auto|N",
-        help="rows of one forward pass (default auto: a size at which a row's bytes depend on the row alone)",
+        help="rows per forward pass (default auto: a size at which a row's bytes depend only on that row)",
     )
     parser.add_argument(
         "--workers",
         type=count_or_auto,
         metavar="auto|N",
-        help="threads, each with its own graph (default auto: one a core)",
+        help="number of workers, each with its own graph (default auto: one per core, or one per GPU)",
     )
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
     parser.add_argument("--comment", metavar="CHAR", help="skip from this character to the end of its line")
     parser.add_argument("--missing", type=float, metavar="VALUE", help="read an empty cell as this number")
-    parser.add_argument("--header", choices=["none", "skip"], default="none", help="pass over each file's first line")
-    parser.add_argument("--overwrite", action="store_true", help="make outputs anew that are there already")
+    parser.add_argument("--header", choices=["none", "skip"], default="none", help="skip the first line of each file")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     parser.add_argument(
         "--on-error",
         choices=ON_ERROR,
         default="stop",
-        help="at a bad record: stop (default), or put it aside in OUT/_rejects.jsonl and go on, null in its place",
+        help="at a bad record: stop (default), or quarantine it in OUT/_rejects.jsonl, write null in its place and continue",
     )
-    parser.add_argument("--max-errors", type=whole_number, metavar="N", help="stop when more records are put aside")
+    parser.add_argument(
+        "--max-errors", type=whole_number, metavar="N", help="stop when more records than this are rejected"
+    )
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
         default="threads",
-        help="what workers are: threads (default); processes, for isolation: one that dies is replaced; or tasks of dask "
+        help="kind of workers: threads (default); processes, for isolation: one that dies is replaced; or tasks of dask "
         "or ray, on all machines that see IN and OUT under the same paths",
     )
     parser.add_argument(
         "--address",
         metavar="WHERE",
-        help="the dask scheduler (tcp://HOST:8786) or ray cluster (HOST:6379, auto); default: one on this machine for the run",
+        help="dask scheduler (tcp://HOST:8786) or ray cluster (HOST:6379, auto); default: one started here for the run",
     )
     parser.add_argument(
         "--memory-limit",
         type=_size,
         metavar="SIZE",
-        help="what the process may hold, such as 500M or 2G; a line too long for it is an error",
+        help="memory that the process may use, such as 500M or 2G; a longer line is an error",
     )
-    parser.add_argument("--durable", action="store_true", help="have each output on the disk before it gets its name")
+    parser.add_argument(
+        "--durable", action="store_true", help="write each output to the disk before it gets its name (fsync)"
+    )
     parser.add_argument(
         "--cpu-isa",
         metavar="NAME",
-        help="instruction set that oneDNN may use at the most (AVX2, AVX512_CORE, ...): the same bytes on other CPUs",
+        help="highest instruction set that oneDNN may use (AVX2, AVX512_CORE, ...): the same bytes on different CPUs",
     )
-    parser.add_argument("--profile", action="store_true", help="print where the workers' time went")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--profile", action="store_true", help="print the time that workers spent in each stage")
+    parser.add_argument("--dry-run", action="store_true", help="report what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    parser.add_argument("--quiet", action="store_true", help="print only errors")
     return parser
 
 
-def _transform(argv: Sequence[str] | None) -> int:
-    arguments = _parser().parse_args(argv)
+def _transform(prog: str, argv: Sequence[str] | None) -> int:
+    arguments = _parser(prog).parse_args(argv)
     options = Options(
         exact=arguments.exact,
         batch_size=arguments.batch_size,
@@ -149,7 +178,7 @@ def _transform(argv: Sequence[str] | None) -> int:
     if arguments.dry_run:
         return _dry_run(arguments, model, options)
 
-    # Imported late: --help and --dry-run should not wait for NumPy.
+    # Imported late: --help and --dry-run do not need NumPy.
     from ..engine.run import transform
 
     source = arguments.input
@@ -162,7 +191,7 @@ def _transform(argv: Sequence[str] | None) -> int:
         if not summary.invariant:
             say(f"warning: at batch size {summary.batch_size} a row's last bits depend on its place in the batch")
         if summary.rejected:
-            say(f"put aside: {OutputLayout(arguments.output).rejects}")
+            say(f"rejected records: {OutputLayout(arguments.output).rejects}")
         if arguments.profile:
             say(describe_stages(summary))
         say(describe(summary))
@@ -242,7 +271,3 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._shown:
             self._bar.close()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -348,7 +348,7 @@ def _load_module(model_dir: Path) -> Any:
     mxnet = load_mxnet()
     missing = [name for name in MODEL_FILES if not (model_dir / name).is_file()]
     if missing:
-        raise ModelError(f"the model lacks {', '.join(missing)}", code="model_missing", path=str(model_dir))
+        raise ModelError(f"the model lacks {', '.join(missing)}", code="model_incomplete", path=str(model_dir))
     try:
         inputs = [
             (each["name"], (1, *each["shape"][1:]))

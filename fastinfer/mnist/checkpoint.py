@@ -1,10 +1,10 @@
-"""Checkpoints of a training: sets of files of which a resume takes only a whole one.
+"""Checkpoints of a training: sets of files, of which a resume uses only a complete one.
 
 The names are those of `mx.callback.module_checkpoint`: `mnist-symbol.json`, and after epoch 1 `mnist-0001.params` and
 `mnist-0001.states`. Beside them `mnist-0001.json` records what the training was (seed, batch size, rows, hosts) and the
-digests of the three files. It is written last and every file by renaming, so a set with a record whose digests agree is
-whole, whenever the training was killed. A folder without any record was written by other software (the notebook's
-script); its sets are taken if they load.
+digests of the three files. Every file is written under a temporary name and renamed, the record last, so a set whose
+digests agree with its record is complete, even if the training was killed. A folder without any record was written by
+other software (the notebook's script); its sets are used if they load.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from typing import Any
 
 from ..storage.atomic import make_folder, replacing
 
+# What the notebook's script passes to `mx.callback.module_checkpoint`.
 PREFIX = "mnist"
 _SET = re.compile(rf"{PREFIX}-(\d{{4,}})\.(?:params|states|json)")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A whole set of files.
+    """A complete set of files.
 
     Args:
-        folder: where it lies.
-        epoch: how many epochs were done; the number in its names.
+        folder: the folder of the set.
+        epoch: the number of finished epochs; the number in the names of the files.
         settings: what :func:`save_checkpoint` was given; empty for a set of other software.
     """
 
@@ -41,7 +42,7 @@ class Checkpoint:
 
     @property
     def prefix(self) -> str:
-        """What mxnet's loaders call the prefix."""
+        """The prefix that mxnet's loaders expect."""
         return str(self.folder / PREFIX)
 
 
@@ -53,7 +54,7 @@ def save_checkpoint(
     save_states: Callable[[str], object],
     settings: dict[str, Any],
 ) -> None:
-    """Writes the set of `epoch`; the three functions each write one file to the path they get.
+    """Writes the set of `epoch`; the three functions each write one file to the given path.
 
     Raises:
         OutputError: ``cannot_write``.
@@ -70,7 +71,7 @@ def save_checkpoint(
 
 
 def checkpoint_epochs(folder: Path) -> list[int]:
-    """The epochs of which `folder` holds any file of a set, newest first, whole or not."""
+    """The epochs for which `folder` has any file of a set, newest first, complete or not."""
     if not folder.is_dir():
         return []
     matches = (_SET.fullmatch(path.name) for path in folder.iterdir())
@@ -78,13 +79,13 @@ def checkpoint_epochs(folder: Path) -> list[int]:
 
 
 def newest_checkpoint(mx: Any, folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint in `folder`, and a sentence for each newer set that was passed over.
+    """The newest complete checkpoint in `folder`, and a sentence for each newer set that was skipped.
 
     Args:
         mx: mxnet, for sets without a record.
-        folder: it need not exist.
+        folder: may be missing.
     """
-    passed: list[str] = []
+    skipped: list[str] = []
     epochs = checkpoint_epochs(folder)
     with_records = any(_record_path(folder, epoch).exists() for epoch in epochs)
     for epoch in epochs:
@@ -94,11 +95,11 @@ def newest_checkpoint(mx: Any, folder: Path) -> tuple[Checkpoint | None, list[st
             if not with_records:
                 mx.sym.load(str(_files(folder, epoch)[0]))
                 mx.nd.load(str(_files(folder, epoch)[2]))
-            return Checkpoint(folder, epoch, settings), passed
+            return Checkpoint(folder, epoch, settings), skipped
         except (OSError, ValueError, mx.MXNetError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            passed.append(f"the checkpoint of epoch {epoch} is not whole: {reason}")
-    return None, passed
+            skipped.append(f"the checkpoint of epoch {epoch} is not complete: {reason}")
+    return None, skipped
 
 
 def network_signature(symbol_json: str) -> list[tuple[object, ...]]:
@@ -116,7 +117,7 @@ def network_signature(symbol_json: str) -> list[tuple[object, ...]]:
 
 
 def _files(folder: Path, epoch: int) -> tuple[Path, Path, Path]:
-    """Symbol, states and parameters of a set, in the order they are written."""
+    """Symbol, states and parameters of a set, in the order of writing."""
     stem = f"{PREFIX}-{epoch:04d}"
     return folder / f"{PREFIX}-symbol.json", folder / f"{stem}.states", folder / f"{stem}.params"
 
@@ -132,7 +133,7 @@ def _digest(path: Path) -> str:
 def _read_record(folder: Path, epoch: int) -> dict[str, Any]:
     record = json.loads(_record_path(folder, epoch).read_text())
     if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise ValueError(f"{_record_path(folder, epoch).name} is no record of a checkpoint")
+        raise ValueError(f"{_record_path(folder, epoch).name} is not the record of a checkpoint")
     for path in _files(folder, epoch):
         if record.get("sha256", {}).get(path.name) != _digest(path):
             raise ValueError(f"{path.name} is not the file that was saved")
@@ -140,14 +141,14 @@ def _read_record(folder: Path, epoch: int) -> dict[str, Any]:
 
 
 def _check_states(path: Path) -> None:
-    """Refuses states that are not plain sgd's, which are all None.
+    """Refuses states other than those of plain sgd, which are all None.
 
-    mxnet will unpickle the file, and a pickle that may name functions can run anything.
+    mxnet unpickles the file, and a pickle that names functions can run any code.
     """
 
     class NothingNamed(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
-            raise ValueError(f"{path.name} holds a {module}.{name}, which plain sgd has no use for")
+            raise ValueError(f"{path.name} names {module}.{name}, which the states of plain sgd never do")
 
     try:
         states = NothingNamed(io.BytesIO(path.read_bytes())).load()

@@ -1,9 +1,9 @@
 """Reads IDX files, the format that MNIST comes in, and finds a channel's two files as the notebook's script does.
 
 An IDX file is a big-endian header (two zero bytes, a type code, the rank, then one uint32 per dimension) and the values
-in C order. Read here is what image classification uses: unsigned bytes of rank 1 (labels) and 3 (images), gzipped. The
-format is the one on http://yann.lecun.com/exdb/mnist/. Everything that a damaged or foreign file can be is refused with
-the file's name; a wrong length is never cut or padded.
+in C order. Supported is what image classification uses: unsigned bytes of rank 1 (labels) and 3 (images), gzipped. The
+format is described on http://yann.lecun.com/exdb/mnist/. A damaged file or one of another format is an error with the
+file's name; a wrong length is never cut or padded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..errors import InputError
 from ..storage.atomic import unreadable
 
 UBYTE = 0x08
+# The names that the notebook gives to the files of a channel.
 IMAGES_NAME = "images.gz"
 LABELS_NAME = "labels.gz"
 
@@ -127,8 +128,8 @@ def _read_gzip(name: str) -> bytes:
         with gzip.open(name, "rb") as file:
             return file.read()
     except gzip.BadGzipFile as error:
-        raise InputError(f"not a whole gzip file: {error}", code="not_gzip", path=name) from error
+        raise InputError(f"is not a gzip file: {error}", code="not_gzip", path=name) from error
     except (EOFError, zlib.error) as error:
-        raise InputError(f"the gzip stream is cut short or damaged: {error}", code="truncated", path=name) from error
+        raise InputError(f"the gzip file is truncated or damaged: {error}", code="truncated", path=name) from error
     except OSError as error:
         raise unreadable(name, error) from error

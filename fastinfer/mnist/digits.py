@@ -1,27 +1,21 @@
-"""Shows what a transform made of sample images: `python -m fastinfer.mnist.digits SAMPLES_DIR OUT_DIR --labels LABELS`.
+"""Reads the predictions for a folder of samples, and draws the digits as text or as a PNG contact sheet.
 
-For every `data-N.csv` of SAMPLES_DIR, in the order of N, it reads `data-N.csv.out` in OUT_DIR: JSON, one list of
-probabilities for each line of the input. It prints the accuracy over all of them, the first labels beside the
-predictions as the notebook does, draws the first digits in the terminal and, on request, saves them as a PNG contact
-sheet. A missing output, one without an input, or one with another number of rows is an error: nothing is passed over.
+For every `data-N.csv` of the samples, in the order of N, there must be a `data-N.csv.out`: JSON, one list of
+probabilities for each line of the input. A missing output, one without an input, or one with another number of rows is an
+error: nothing is skipped.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..commands._run import run_command
 from ..errors import ConfigError, InputError, quote
 from ..storage.atomic import make_folder, replacing, unreadable
 from .dataset import read_labels
@@ -145,7 +139,7 @@ def save_contact_sheet(images: NDArray[np.float64], captions: Sequence[str], wro
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
-        raise ConfigError("a PNG needs Pillow", code="pillow_missing", hint="pip install 'Pillow>=9'") from error
+        raise ConfigError("a PNG requires Pillow", code="pillow_missing", hint="pip install 'Pillow>=9'") from error
     scale, margin, caption_height = 4, 8, 22
     count, rows, columns = images.shape
     across = min(5, count)
@@ -195,19 +189,29 @@ def _read_cells(line: str, path: Path, number: int) -> list[float]:
         raise InputError(str(error), code="bad_number", path=str(path), line=number) from error
 
 
-def _read_labels_of(source: str, count: int) -> list[int]:
-    """The first `count` labels of a file or channel folder."""
+def read_labels_of(source: str, count: int) -> list[int]:
+    """The first `count` labels of a file or channel folder.
+
+    Raises:
+        InputError: as :func:`read_labels`, and ``count_mismatch`` if there are fewer.
+    """
     labels: list[int] = read_labels(source).tolist()
     if len(labels) < count:
         raise InputError(f"{len(labels)} labels for {count} predictions", code="count_mismatch", path=source)
     return labels[:count]
 
 
-def _as_squares(values: NDArray[np.float64], samples: Path) -> NDArray[np.float64]:
-    """The rows of values as square images from 0 to 1; values above 1 are taken for pixels up to 255."""
+def as_squares(values: NDArray[np.float64], samples: Path) -> NDArray[np.float64]:
+    """The rows of values as square images from 0 to 1; values above 1 are read as pixels up to 255.
+
+    Raises:
+        InputError: ``count_mismatch`` if a row is not a square.
+    """
     side = math.isqrt(values.shape[1])
     if side * side != values.shape[1]:
-        raise InputError(f"{values.shape[1]} values are no square image", code="count_mismatch", path=str(samples))
+        raise InputError(
+            f"expected a square image, found {values.shape[1]} values", code="count_mismatch", path=str(samples)
+        )
     scaled = values / 255 if values.max() > 1 else values
     return scaled.reshape(-1, side, side)
 
@@ -220,77 +224,7 @@ def _block_lines(image: NDArray[np.float64]) -> list[str]:
 
 
 def _grey_lines(image: NDArray[np.float64]) -> list[str]:
-    # A character is about twice as high as wide: each line stands for two rows.
+    # A character is about twice as high as wide, so each line shows two rows.
     rows = [image[first : first + 2].mean(axis=0) for first in range(0, len(image), 2)]
     steps = len(GREY_RAMP) - 1
     return ["".join(GREY_RAMP[round(float(min(max(value, 0), 1)) * steps)] for value in row) for row in rows]
-
-
-def _can_print(text: str, encoding: str | None) -> bool:
-    try:
-        text.encode(encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m fastinfer.mnist.digits",
-        description="Show what a transform made of sample images.",
-        epilog="Exit codes: 0 done, 1 an output is missing or wrong, 2 bad option, 4 the PNG cannot be written, "
-        "130 interrupted.",
-    )
-    parser.add_argument("samples", metavar="SAMPLES_DIR", help="the folder with data-0.csv, data-1.csv, …")
-    parser.add_argument("outputs", metavar="OUT_DIR", help="the folder with data-0.csv.out, …")
-    parser.add_argument(
-        "--labels", metavar="LABELS", help="an IDX .gz file, or a folder with labels.gz somewhere below"
-    )
-    parser.add_argument("--count", type=int, default=10, metavar="N", help="how many to show (default: 10)")
-    parser.add_argument("--png", metavar="FILE", help="save the shown digits as a contact sheet (needs Pillow)")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of text and digits")
-    return parser
-
-
-def _run(argv: Sequence[str] | None) -> None:
-    arguments = _parser().parse_args(argv)
-    if arguments.count < 1:
-        raise ConfigError(f"--count must be at least 1, found {arguments.count}")
-    samples = Path(arguments.samples)
-    results = read_results(samples, Path(arguments.outputs), arguments.count)
-    predictions = results.predictions
-    shown = predictions[: arguments.count]
-    labels = _read_labels_of(arguments.labels, len(predictions)) if arguments.labels is not None else None
-    captions = [str(prediction) for prediction in shown]
-    wrong = [False] * len(shown)
-    if labels is not None:
-        wrong = [label != prediction for label, prediction in zip(labels, shown)]
-        pairs = zip(labels, shown, wrong)
-        captions = [f"{label} -> {prediction}" + " wrong" * missed for label, prediction, missed in pairs]
-    images = _as_squares(results.shown, samples)
-    if arguments.png:
-        save_contact_sheet(images, captions, wrong, Path(arguments.png))
-    if arguments.json:
-        report: dict[str, Any] = {"images": len(predictions), "predictions": predictions}
-        if labels is not None:
-            report.update(labels=labels, accuracy=accuracy(labels, predictions))
-        print(json.dumps(report))
-        return
-    if labels is not None:
-        correct = sum(label == prediction for label, prediction in zip(labels, predictions))
-        print(f"accuracy    {accuracy(labels, predictions):.4f} ({correct:,} of {len(predictions):,})")
-        print(f"labels      {', '.join(map(str, labels[: len(shown)]))}")
-    print(f"predictions {', '.join(map(str, shown))}")
-    plain = not _can_print(HALF_BLOCKS, sys.stdout.encoding)
-    print(draw_digits(images, captions, shutil.get_terminal_size().columns, plain), end="")
-    if arguments.png:
-        print(f"contact sheet: {arguments.png}", file=sys.stderr)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    return run_command(_run, argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,11 +1,11 @@
-"""What Module.fit is fed with: batches of images in a seeded order, and an accuracy that does not stop the engine.
+"""The inputs of Module.fit: batches of images in a seeded order, and an accuracy that does not block the engine.
 
-Both do the arithmetic of mxnet's own `NDArrayIter(shuffle=True)` and `Accuracy`, bit for bit, without their costs:
+The results are those of mxnet's own `NDArrayIter(shuffle=True)` and `Accuracy`, bit for bit, at lower cost:
 
-- NDArrayIter copies the whole data set into a new order before every epoch; here the rows of a batch are gathered from
-  one array by an operator that runs beside the training.
-- Accuracy waits for the outputs of every batch before the next one is sent off; here it looks at a batch when the
-  engine is already :data:`BATCHES_AHEAD` batches further.
+- NDArrayIter copies the whole data set into a new order before every epoch; here an operator that runs in parallel with
+  the training gathers the rows of a batch from one array.
+- Accuracy waits for the outputs of every batch before the next one starts; here a batch is counted when the engine is
+  :data:`BATCHES_AHEAD` batches ahead.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Enough that the engine never runs dry; bounded, as each waiting batch holds its rows.
+# Enough to keep the engine busy; bounded, because each waiting batch holds its rows in memory.
 BATCHES_AHEAD = 16
 # The label of a row that only fills up the last batch of a validation.
 PADDING_LABEL = -1
 
 
 class Batches:
-    """An iterator over batches of images scaled to 0…1, as Module.fit and Module.score want it.
+    """An iterator over batches of images scaled to 0…1, as Module.fit and Module.score expect them.
 
     A last batch that is not full is filled up with the first rows of the same order, as `NDArrayIter` pads.
 
@@ -32,10 +32,10 @@ class Batches:
         mx: mxnet.
         images: uint8 (n, rows, columns).
         labels: uint8 (n,).
-        batch_size: rows a batch.
-        seed: of the order, which is drawn anew for every epoch; None keeps the order of the rows and marks the rows
-            that fill up the last batch, so that an accuracy counts every image once.
-        epochs_done: how many epochs' orders to pass over, so that a resumed training goes on as it would have.
+        batch_size: rows per batch.
+        seed: of the order, which is new in every epoch; None keeps the order of the rows and marks the rows that fill up
+            the last batch, so that an accuracy counts every image once.
+        epochs_done: the number of epochs whose orders are skipped, so that a resumed training continues unchanged.
     """
 
     def __init__(

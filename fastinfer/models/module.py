@@ -80,8 +80,9 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     """Reads a model from a folder or a tar archive (plain, gzip, bzip2 or xz).
 
     Raises:
-        ModelError: ``model_missing`` (no such path, or a file of it is missing), ``unsafe_archive`` (a member that leaves
-            the folder, a link, a device, too large), ``bad_model`` (unreadable, or not a model with one data input).
+        ModelError: ``model_missing`` (no such path); ``model_incomplete`` (a file of it is missing); ``unsafe_archive`` (a
+            member that leaves the folder, a link, a device, too large); ``bad_model`` (unreadable, or not a model with one
+            data input).
     """
     source = Path(path)
     if source.is_dir():
@@ -89,14 +90,12 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     elif source.exists():
         files = _read_archive(source)
     else:
-        raise ModelError(
-            "no such model", code="model_missing", path=str(path), hint="name a folder or a model.tar.gz with --model"
-        )
+        raise ModelError("no such model", code="model_missing", path=str(path), hint="name a folder or a model.tar.gz")
     missing = [name for name in MODEL_FILES if name not in files]
     if missing:
         raise ModelError(
             f"the model lacks {', '.join(missing)}",
-            code="model_missing",
+            code="model_incomplete",
             path=str(path),
             hint=f"SageMaker's MXNet training saves {', '.join(MODEL_FILES)}",
         )

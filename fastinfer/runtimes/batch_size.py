@@ -50,6 +50,7 @@ def choose_batching(runtime: Runtime, model: Model, options: Options) -> Batchin
         if not executor.gives_a_row_each:
             raise ModelError(
                 f"at batch size {options.batch_size} it does not give a row for each record",
+                code="mixed_batch",
                 path=model.path,
                 hint="without a batch size records are computed one by one",
             )

@@ -26,7 +26,7 @@ from .session import Session, get_execution_role
 from .transformer import Transformer, run_locally
 
 EPILOG = (
-    "Exit codes: 0 done; 1 the job or its data failed; 2 an option, or AWS, refused; 3 the model; 4 an output; "
+    "Exit codes: 0 done; 1 the job or its data failed; 2 an option is wrong; 3 the model; 4 an output; 6 AWS refused; "
     "130 interrupted."
 )
 

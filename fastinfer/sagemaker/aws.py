@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from .._version import __version__
 from ..errors import ConfigError
+from ..errors import ServiceError as ServiceError
 
 # Tries of one call; a job's wait lasts hours, and seconds of backing off do not matter. $AWS_MAX_ATTEMPTS overrides.
 ATTEMPTS = 8
@@ -43,24 +45,6 @@ SECRETS = (
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCESS_KEY_ID")
 
 
-class ServiceError(ConfigError):
-    """AWS refused a call, or could not be reached.
-
-    Attributes:
-        code: ``aws_missing``, ``aws_denied``, ``aws_throttled``, ``aws_unreachable``, ``no_credentials``,
-            ``quota_exceeded``, else ``aws_refused``.
-        service_code: AWS's own word, such as ``ValidationException``; empty where AWS did not answer.
-    """
-
-    code = "aws_refused"
-    service_code = ""
-
-    @property
-    def transient(self) -> bool:
-        """Whether the same call may succeed a little later."""
-        return self.code in ("aws_throttled", "aws_unreachable")
-
-
 def load_boto3() -> Any:
     """Imports boto3.
 
@@ -87,8 +71,6 @@ def client_config() -> Any:
         retries["mode"] = "standard"
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = ATTEMPTS
-    from .._version import __version__
-
     return Config(retries=retries, user_agent_extra=f"fastinfer/{__version__}")
 
 

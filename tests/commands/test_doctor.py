@@ -1,4 +1,4 @@
-"""``python -m fastinfer.commands.doctor``: the report, and what forces an instruction set."""
+"""``fastinfer doctor``: the report, and what forces an instruction set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastinfer import kernels
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "fastinfer.commands.doctor", *arguments],
+        [sys.executable, "-m", "fastinfer", "doctor", *arguments],
         env={**{name: value for name, value in os.environ.items() if name != "FASTINFER_ISA"}, **environment},
         capture_output=True,
         text=True,

@@ -11,9 +11,17 @@ from pathlib import Path
 import pytest
 
 from fastinfer.commands._run import run_command
-from fastinfer.errors import ConfigError, FastinferError, InputError, ModelError, OutputError
+from fastinfer.errors import (
+    ConfigError,
+    FastinferError,
+    InputError,
+    ModelError,
+    OutputError,
+    ServiceError,
+    WorkerDied,
+)
 
-CODES = [(InputError, 1), (ConfigError, 2), (ModelError, 3), (OutputError, 4)]
+CODES = [(InputError, 1), (ConfigError, 2), (ModelError, 3), (OutputError, 4), (WorkerDied, 5), (ServiceError, 6)]
 
 
 @pytest.mark.parametrize(("kind", "code"), CODES)
@@ -34,12 +42,56 @@ def test_arguments_and_exit_code_are_handed_through() -> None:
     assert run_command(lambda _argv: None) == 0
 
 
-def test_a_defect_keeps_its_traceback() -> None:
+@pytest.mark.parametrize("given", ["0", "", None])
+def test_a_defect_is_one_line_without_a_traceback(
+    given: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FASTINFER_TRACEBACK", raising=False)
+    if given is not None:
+        monkeypatch.setenv("FASTINFER_TRACEBACK", given)
+
     def command(_argv: Sequence[str] | None) -> None:
         raise KeyError("defect")
 
-    with pytest.raises(KeyError):
-        run_command(command)
+    assert run_command(command) == 70
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        "error: internal error, a defect of fastinfer: KeyError: 'defect'. "
+        "Hint: FASTINFER_TRACEBACK=1 shows the traceback to report\n"
+    )
+
+
+def test_the_traceback_of_a_defect_can_be_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTINFER_TRACEBACK", "1")
+
+    def command(_argv: Sequence[str] | None) -> None:
+        raise FileNotFoundError(2, "No such file", "lost.txt")
+
+    assert run_command(command) == 70
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "test_run.py" in "".join(lines)
+    assert lines[-1].startswith(
+        "error: internal error, a defect of fastinfer: FileNotFoundError: [Errno 2] No such file"
+    )
+
+
+def test_a_command_gives_the_hint_in_terms_of_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(argv: Sequence[str] | None) -> None:
+        raise ConfigError("it is wrong", code="bad_device" if argv else "no_such_device", hint="the library's words")
+
+    def hint(error: FastinferError) -> str | None:
+        return "--device cpu" if error.code == "no_such_device" else None
+
+    assert run_command(command, [], hint=hint) == 2
+    assert run_command(command, ["x"], hint=hint) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: it is wrong. Hint: --device cpu",
+        "error: it is wrong. Hint: the library's words",
+    ]
 
 
 def run_script(body: str, stdout: int | None = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:

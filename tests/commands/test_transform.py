@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.commands.transform import main
-from fastinfer.engine.run import Options, transform
-from fastinfer.errors import ConfigError, InputError
-from fastinfer.models.module import SHIPPED_MODEL, load_model
-from fastinfer.outputs.folder import TEMPORARY_PREFIX
+from fastinfer.commands.transform import main, option_hint
+from fastinfer.errors import ConfigError, FastinferError, InputError, ModelError
+from fastinfer.models.module import SHIPPED_MODEL
+from fastinfer.options import Options
+from fastinfer.storage.local import TEMPORARY_PREFIX
 from tests.conftest import csv, read_tree
+from tests.runs import transform
 
 
 def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,7 +39,7 @@ def test_each_csv_gets_its_out_beside_nothing_else(samples: Path, mlp: Path, tmp
     expected = sorted(f"{path.relative_to(samples)}.out" for path in samples.rglob("*.csv"))
     found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert found == ["_run.json", *expected]
-    assert done.stderr.splitlines()[-1].startswith("30 inputs, 30 images, 0 rejected, ")
+    assert done.stderr.splitlines()[-1].startswith("30 inputs, 30 records, 0 rejected, ")
     for text in read_tree(tmp_path / "out").values():
         ((*probabilities,),) = json.loads(text)
         assert len(probabilities) == 10
@@ -63,7 +64,7 @@ def test_quiet_says_nothing_and_json_goes_to_stdout(samples: Path, mlp: Path, tm
     done = command(samples, tmp_path / "out", "--model", mlp, "--quiet", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads(done.stdout)
-    assert (summary["inputs"], summary["images"], summary["rejected"], summary["skipped"]) == (30, 30, 0, 0)
+    assert (summary["inputs"], summary["records"], summary["rejected"], summary["skipped"]) == (30, 30, 0, 0)
     assert summary["bytes_read"] == 30 * 10_192
     assert summary["peak_memory_bytes"] > 1 << 20
 
@@ -79,7 +80,7 @@ def test_closed_standard_streams_do_no_harm(samples: Path, mlp: Path, tmp_path: 
 def test_help_and_dry_run_do_not_import_the_heavy_parts(samples: Path, mlp: Path, tmp_path: Path) -> None:
     for arguments in (["--help"], [samples, tmp_path / "out", "--model", mlp, "--dry-run", "--json"]):
         script = (
-            "import sys; from fastinfer.transform import main\n"
+            "import sys; from fastinfer.commands.transform import main\n"
             "try: main(sys.argv[1:])\n"
             "except SystemExit: pass\n"
             "print(sorted({'mxnet', 'numpy', 'joblib'} & set(sys.modules)), file=sys.stderr)"
@@ -94,7 +95,7 @@ def test_help_and_dry_run_do_not_import_the_heavy_parts(samples: Path, mlp: Path
 
 def test_a_dry_run_tells_what_is_left_and_touches_nothing(samples: Path, mlp: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    transform(load_model(mlp), str(samples), str(output))
+    transform(mlp, samples, output)
     (output / "a" / "data-1.csv.out").unlink()
     (output / "a" / ".fastinfer-1-2").write_bytes(b"another run may be writing this")
     before = {path: path.stat().st_ctime_ns for path in sorted(output.rglob("*"))}
@@ -108,26 +109,25 @@ def test_a_dry_run_tells_what_is_left_and_touches_nothing(samples: Path, mlp: Pa
 
 def test_a_second_run_does_what_is_left(samples: Path, mlp: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    model = load_model(mlp)
-    first = transform(model, str(samples), str(output))
+    first = transform(mlp, samples, output)
     before = read_tree(output)
     times = {path: path.stat().st_ctime_ns for path in output.rglob("*.out")}
     gone, changed = output / "a" / "data-1.csv.out", samples / "a" / "data-3.csv"
     gone.unlink()
     os.utime(changed, ns=(1, 1))
-    second = transform(model, str(samples), str(output))
+    second = transform(mlp, samples, output)
     assert (first.inputs, first.skipped) == (30, 0)
     assert (second.inputs, second.skipped) == (2, 28)
     assert read_tree(output) == before
     redone = {path.name for path in output.rglob("*.out") if times[path] != path.stat().st_ctime_ns}
     assert redone == {"data-1.csv.out", "data-3.csv.out"}
-    third = transform(model, str(samples), str(output), Options(overwrite=True))
+    third = transform(mlp, samples, output, Options(overwrite=True))
     assert (third.inputs, third.skipped) == (30, 0)
     assert read_tree(output) == before
 
 
 def test_outputs_of_another_model_are_not_mixed_in(samples: Path, mlp: Path, tmp_path: Path) -> None:
-    transform(load_model(mlp), str(samples), str(tmp_path / "out"))
+    transform(mlp, samples, tmp_path / "out")
     done = command(samples, tmp_path / "out", "--model", mlp, "--exact")
     assert done.returncode == 2
     assert "mode was 'default', is 'exact'" in done.stderr
@@ -143,8 +143,8 @@ def test_outputs_of_another_model_are_not_mixed_in(samples: Path, mlp: Path, tmp
         (b"1,2\n3\n", ":2:", "expected 2 fields as in the first line, found 1"),
         (b"1,2\n3,4,5\n", ":2:", "expected 2 fields as in the first line, found 3"),
         (b"1,2,3\n", ":1", "expected a multiple of 2 values, found 3"),
-        (b"", "", "there is no value in it"),
-        (b"\n \n", "", "there is no value in it"),
+        (b"", "", "empty input: no values found"),
+        (b"\n \n", "", "empty input: no values found"),
         (b"x1,x2\n1,2\n", ":1:1", "found 'x1'"),
         (b'"1",2\n', ":1:1", "expected a number"),
         (b"1,2\n" * 300_000 + b"1,\xff\n", ":300001:3", "expected a number"),
@@ -179,7 +179,7 @@ def test_the_first_bad_file_of_those_met_is_named(linear: Path, tmp_path: Path) 
         (source / f"{number}.csv").write_bytes(b"1,2\n" if number < 3 else b"x\n")
     for workers in (1, 4):
         with pytest.raises(InputError) as caught:
-            transform(load_model(linear), str(source), str(tmp_path / f"out-{workers}"), Options(workers=workers))
+            transform(linear, source, tmp_path / f"out-{workers}", Options(workers=workers))
         # One worker meets the first; of four, with two files each, a worker meets the first bad one of its own share.
         met = {str(source / f"{number}.csv") for number in ((3,) if workers == 1 else (3, 4, 6))}
         assert caught.value.path in met
@@ -197,7 +197,7 @@ def test_what_is_refused_can_be_asked_for(linear: Path, tmp_path: Path, capsys: 
         output = tmp_path / f"out{left_out}"
         code = main([str(odd), str(output), "--model", str(linear), "--quiet", *arguments])
         if left_out is None:
-            transform(load_model(linear), str(plain), str(tmp_path / "expected"))
+            transform(linear, plain, tmp_path / "expected")
             assert read_tree(output) == read_tree(tmp_path / "expected")
         else:
             # Each is refused by default, and the message names the option.
@@ -205,21 +205,54 @@ def test_what_is_refused_can_be_asked_for(linear: Path, tmp_path: Path, capsys: 
             assert left_out in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (InputError("", code="empty_cell"), "--missing VALUE reads it"),
+        (InputError("", code="expected_number", found="# a", line=3, column=1), "--comment '#' skips comments"),
+        (
+            InputError("", code="expected_number", found="x", line=1, column=1),
+            "--header skip skips a first line of names",
+        ),
+        (
+            InputError("", code="expected_number", found="x", line=1, column=4),
+            "--header skip skips a first line of names",
+        ),
+        (InputError("", code="expected_number", found="x", line=2, column=1), None),
+        (InputError("", code="expected_number", found="x", line=1, column=9), None),
+        (ConfigError("", code="other_run"), "name another folder, or --overwrite"),
+        (
+            ConfigError("", code="other_machine"),
+            "the same versions and environment on all machines, and --cpu-isa for ",
+        ),
+        (ConfigError("", code="no_such_device"), "--device cpu"),
+        (ConfigError("", code="no_such_device", hint="another build"), "--device cpu, or another build"),
+        (ModelError("no such model", code="model_missing"), "name a folder or a model.tar.gz with --model"),
+        (ModelError("the model lacks model-symbol.json", code="model_incomplete"), None),
+        (ModelError("at batch size 3", code="mixed_batch"), "leave --batch-size out"),
+        (ModelError("is not JSON"), None),
+    ],
+)
+def test_hints_name_this_commands_options(error: FastinferError, hint: str | None) -> None:
+    given = option_hint(error)
+    assert given is None if hint is None else given is not None and given.startswith(hint)
+
+
 def test_a_byte_order_mark_is_dropped(linear: Path, tmp_path: Path) -> None:
     for name, body in {"a.csv": b"1,2\n", "b.csv": b"\xef\xbb\xbf1,2\n"}.items():
         (tmp_path / name).write_bytes(body)
-    transform(load_model(linear), str(tmp_path), str(tmp_path / "out"))
+    transform(linear, tmp_path, tmp_path / "out")
     assert len(set(read_tree(tmp_path / "out").values())) == 1
 
 
 def test_a_file_larger_than_a_chunk_and_a_batch_is_one_list(linear: Path, tmp_path: Path) -> None:
     rows = np.random.RandomState(0).randint(0, 99_999, (200_000, 2))
     (tmp_path / "x.csv").write_bytes(b"".join(b"%d,%d\n" % tuple(row) for row in rows.tolist()))
-    transform(load_model(linear), str(tmp_path), str(tmp_path / "out"))
+    transform(linear, tmp_path, tmp_path / "out")
     predictions = json.loads((tmp_path / "out" / "x.csv.out").read_bytes())
     assert len(predictions) == 200_000
     (tmp_path / "y.csv").write_bytes(b"%d,%d\n" % tuple(rows[123_456].tolist()))
-    transform(load_model(linear), str(tmp_path), str(tmp_path / "out"))
+    transform(linear, tmp_path, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "y.csv.out").read_bytes()) == [predictions[123_456]]
 
 
@@ -270,7 +303,7 @@ def test_an_output_that_cannot_be_written_has_its_exit_code(
 def test_two_contexts_give_what_one_gives(samples: Path, mlp: Path, tmp_path: Path) -> None:
     trees = []
     for number, device in enumerate(["cpu", "cpu:0,1"]):
-        transform(load_model(mlp), str(samples), str(tmp_path / f"out-{number}"), Options(device=device, workers=2))
+        transform(mlp, samples, tmp_path / f"out-{number}", Options(device=device, workers=2))
         trees.append(read_tree(tmp_path / f"out-{number}"))
     assert trees[0] == trees[1]
 
@@ -309,7 +342,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(digits: np.ndarray, ml
     assert all(text.startswith(b"[[") and text.endswith(b"]]") for text in killed.values())
     times = {path: path.stat().st_ino for path in output.rglob("*.out")}
     assert subprocess.run(arguments, timeout=120).returncode == 0
-    transform(load_model(mlp), str(source), str(tmp_path / "unbroken"))
+    transform(mlp, source, tmp_path / "unbroken")
     assert read_tree(output) == read_tree(tmp_path / "unbroken")
     assert sorted(os.listdir(output)) == sorted(["_run.json", *read_tree(tmp_path / "unbroken")])
     assert {path: path.stat().st_ino for path in times} == times

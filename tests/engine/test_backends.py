@@ -28,7 +28,7 @@ from fastinfer.options import BACKENDS, Options
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.storage.base import Object
 from tests.conftest import csv, read_tree
-from tests.engine.test_run import transform
+from tests.runs import transform
 
 OTHERS = ["processes", "dask", "ray"]
 

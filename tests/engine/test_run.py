@@ -21,8 +21,7 @@ from fastinfer.engine import run as engine
 from fastinfer.engine.job import Job
 from fastinfer.engine.plan import Shard
 from fastinfer.engine.process import release
-from fastinfer.engine.source import find_objects, name_source
-from fastinfer.engine.summary import Summary
+from fastinfer.engine.source import find_objects
 from fastinfer.engine.worker import run_shard
 from fastinfer.errors import ConfigError, InputError, OutputError
 from fastinfer.models.module import load_model
@@ -36,14 +35,10 @@ from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS
 from fastinfer.storage import local
 from fastinfer.storage.local import TEMPORARY_PREFIX, LocalStore
 from tests.conftest import csv, read_tree, skip
+from tests.runs import transform
 
 # Spans of 64 KiB, read in chunks of 4 KiB, so that small files are large objects.
 SMALL = Limits(chunk_bytes=4 << 10, large_object_bytes=96 << 10, span_bytes_least=64 << 10, span_bytes_most=64 << 10)
-
-
-def transform(model: Path, source: Path, output: Path, options: Options | None = None, **rest: Any) -> Summary:
-    objects = find_objects(str(source))
-    return engine.transform(load_model(model), objects, str(output), options, source=name_source(str(source)), **rest)
 
 
 def run(model: Path, source: Path, output: Path, limits: Limits | None = None, **options: Any) -> dict[str, bytes]:

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 import fastinfer
 from fastinfer import Predictor
-from fastinfer.engine.run import Options, transform
 from fastinfer.errors import ConfigError, InputError, ModelError
 from fastinfer.models.module import load_model
+from fastinfer.options import Options
 from tests import networks
 from tests.conftest import csv
+from tests.runs import transform
 
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
 NETWORKS = [networks.mlp, networks.convolution, networks.linear, networks.scalar, networks.segmentation]
@@ -231,7 +232,7 @@ def test_the_default_mode_answers_as_a_transform_does(mlp: Path, digits: np.ndar
         (tmp_path / "in" / name).write_bytes(body)
     for exact in (False, True):
         output = tmp_path / f"out-{exact}"
-        transform(load_model(mlp), str(tmp_path / "in"), str(output), Options(exact=exact))
+        transform(mlp, tmp_path / "in", output, Options(exact=exact))
         answering = Predictor(mlp, exact=exact)
         for name, body in bodies.items():
             assert answering.answer(body)[0] == (output / f"{name}.out").read_bytes()

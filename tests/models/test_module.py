@@ -14,7 +14,7 @@ import pytest
 from fastinfer.errors import ModelError
 from fastinfer.models import module as model_module
 from fastinfer.models.module import MODEL_FILES, find_model, load_model
-from fastinfer.runtimes.mxnet.graph import Executor
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.storage import archive as archive_module
 from tests import networks
 from tests.networks import mx
@@ -32,8 +32,8 @@ def pack(folder: Path, archive: Path, prefix: str = "", mode: str = "w:gz") -> P
     return archive
 
 
-def bind(path: Path) -> Executor:
-    return Executor(mx, load_model(path), mx.cpu(), 1)
+def bind(path: Path) -> MXNetExecutor:
+    return MXNetExecutor(mx, load_model(path), mx.cpu(), 1)
 
 
 @pytest.mark.parametrize("prefix", ["", "./"])
@@ -106,7 +106,7 @@ def test_a_missing_file_is_named(name: str, folder: Path) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelError, match=f"the model lacks {name}") as caught:
         load_model(folder)
-    assert caught.value.code == "model_missing"
+    assert caught.value.code == "model_incomplete"
 
 
 def test_a_missing_model_is_named(tmp_path: Path) -> None:

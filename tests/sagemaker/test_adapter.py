@@ -116,7 +116,7 @@ def test_without_credentials_or_region_the_error_says_what_to_set(
         get_execution_role()
     assert caught.value.code == "no_role"
     assert get_execution_role(LocalSession()).endswith(":role/local")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ServiceError) as caught:
         Session(profile="nobodys").boto_session  # noqa: B018
     assert "nobodys" in str(caught.value)
     for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
@@ -282,24 +282,25 @@ def test_the_framework_is_not_imported_by_the_adapter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "code", "said"),
     [
-        (["train"], "SCRIPT is needed. Hint: or --attach JOB"),
-        (["transform", "in"], "one of --model and --training-job is needed"),
-        (["transform", "in", "--model", "m", "--training-job", "t"], "one of --model and --training-job is needed"),
-        (["train", "--attach", "no-such-job", "--local"], "there is no local training job no-such-job"),
+        (["train"], 2, "SCRIPT is needed. Hint: or --attach JOB"),
+        (["transform", "in"], 2, "one of --model and --training-job is needed"),
+        (["transform", "in", "--model", "m", "--training-job", "t"], 2, "one of --model and --training-job is needed"),
+        (["train", "--attach", "no-such-job", "--local"], 6, "there is no local training job no-such-job"),
         (
             ["transform", "--attach", "no-such-job", "--local", "--no-wait"],
+            6,
             "there is no local transform job no-such-job",
         ),
-        (["train", "x.py", "--framework-version", "1.9.1", "--region", "us-west-2", "--role", "r"], "1.9.1"),
+        (["train", "x.py", "--framework-version", "1.9.1", "--region", "us-west-2", "--role", "r"], 2, "1.9.1"),
     ],
 )
-def test_a_command_that_cannot_be_is_told(arguments: list[str], said: str, local_root: Path) -> None:
+def test_a_command_that_cannot_be_is_told(arguments: list[str], code: int, said: str, local_root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "fastinfer.sagemaker", *arguments], capture_output=True, text=True, cwd=local_root.parent
     )
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
 
 

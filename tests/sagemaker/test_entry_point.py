@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.engine.run import transform
-from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from tests.conftest import skip
+from tests.runs import transform
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT
 from tests.sagemaker.environment import container_environment
 
@@ -77,7 +76,7 @@ def test_the_script_trains_and_answers_with_the_framework_of_old_containers(
     assert sum(first) == pytest.approx(1)
     # A model of the old framework runs here.
     (tmp_path / "x.csv").write_text(body)
-    transform(load_model(tmp_path / "model"), str(tmp_path / "x.csv"), str(tmp_path / "out"), Options(exact=True))
+    transform(tmp_path / "model", tmp_path / "x.csv", tmp_path / "out", Options(exact=True))
     assert json.loads((tmp_path / "out" / "x.csv.out").read_text())[0] == pytest.approx(first, abs=1e-6)
 
 

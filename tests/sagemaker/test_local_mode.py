@@ -15,14 +15,14 @@ import boto3
 import numpy as np
 import pytest
 
-from fastinfer.engine.run import transform
-from fastinfer.errors import ConfigError
-from fastinfer.models.module import SHIPPED_MODEL, load_model
+from fastinfer.errors import ConfigError, ServiceError
+from fastinfer.models.module import SHIPPED_MODEL
 from fastinfer.options import Options
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, jobs
 from fastinfer.sagemaker.code_archive import pack_folder
 from fastinfer.storage.uri import join, local_path, relative_key
 from tests.conftest import csv, read_tree
+from tests.runs import transform
 from tests.sagemaker.cloud import Cloud
 from tests.sagemaker.conftest import ENTRY_POINT
 
@@ -213,7 +213,7 @@ def test_a_failing_script_is_told_with_its_last_words(tmp_path: Path, local_root
 
 def test_without_hooks_the_engine_answers_with_the_containers_bytes(source: Path, tmp_path: Path) -> None:
     results = run(make_model(tmp_path), source, tmp_path / "out")
-    transform(load_model(SHIPPED_MODEL), str(source), str(tmp_path / "expected"), Options(exact=True))
+    transform(SHIPPED_MODEL, source, tmp_path / "expected", Options(exact=True))
     assert results == read_tree(tmp_path / "expected")
     assert sorted(results) == sorted(f"{'sub/' if number % 2 else ''}{number}.csv.out" for number in range(6))
 
@@ -328,7 +328,7 @@ def test_a_killed_or_stopped_job_has_ended(tmp_path: Path, local_root: Path) -> 
         with pytest.raises(JobFailed) as caught:
             estimator.wait()
         assert caught.value.code == end
-    with pytest.raises(ConfigError, match="already"):
+    with pytest.raises(ServiceError, match="already"):
         estimator.fit(job_name="killed")
 
 

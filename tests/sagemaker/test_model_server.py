@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.engine.run import transform
-from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from tests.conftest import csv, skip
+from tests.runs import transform
 from tests.sagemaker import serving
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT
 from tests.sagemaker.serving import ModelServer, model_server, running_processes
@@ -71,7 +70,7 @@ def same_python(python: Path) -> bool:
 
 def exact(model: Path, folder: Path, body: bytes) -> bytes:
     (folder / "x.csv").write_bytes(body)
-    transform(load_model(model), str(folder / "x.csv"), str(folder / "out"), Options(exact=True))
+    transform(model, folder / "x.csv", folder / "out", Options(exact=True))
     return (folder / "out" / "x.csv.out").read_bytes()
 
 

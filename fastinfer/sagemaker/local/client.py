@@ -158,7 +158,7 @@ class LocalClient:
             make_folder(folder.parent)
             folder.mkdir()
         except FileExistsError:
-            raise ConfigError(f"there is a local {kind.word} {name} already", code="aws_refused") from None
+            raise ServiceError(f"there is a local {kind.word} {name} already") from None
         (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
         write_status(folder, status="InProgress", secondary="Starting")
         with open(folder / LOG, "wb") as log:

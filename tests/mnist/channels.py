@@ -1,0 +1,26 @@
+"""Small channels of real images, for the tests of training."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+from fastinfer.mnist.dataset import read_channel
+
+ROWS = 650  # no multiple of the batch size: the last batch is filled up
+
+
+def write_channel(folder: Path, source: Path, rows: int, first: int = 0) -> Path:
+    """A channel with some rows of a real one."""
+    images, labels = read_channel(source)
+    folder.mkdir(parents=True)
+    for name, magic, values in (("images.gz", 0x803, images), ("labels.gz", 0x801, labels)):
+        part = values[first : first + rows]
+        header = struct.pack(f">I{part.ndim}I", magic, *part.shape)
+        (folder / name).write_bytes(gzip.compress(header + part.tobytes()))
+    return folder
+
+
+def files_of(folder: str | None) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder or "").iterdir()}

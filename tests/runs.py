@@ -1,0 +1,18 @@
+"""Runs of the engine, as tests make them: from a model's path, a source and a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastinfer.engine import run as engine
+from fastinfer.engine.source import find_objects, name_source
+from fastinfer.engine.summary import Summary
+from fastinfer.models.module import load_model
+from fastinfer.options import Options
+
+
+def transform(model: Path, source: Path, output: Path, options: Options | None = None, **rest: Any) -> Summary:
+    """Transforms all that a source names; `rest` are further arguments of the engine's."""
+    objects = find_objects(str(source))
+    return engine.transform(load_model(model), objects, str(output), options, source=name_source(str(source)), **rest)
