@@ -18,6 +18,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from .._native.kernels import (
     CsvParser,
     active_isa,
@@ -34,6 +36,7 @@ from ..runtimes.mxnet.library import ndarray_memory
 from ..storage.local import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from typing_extensions import Buffer
 
 __all__ = [
@@ -252,3 +255,18 @@ def _line_end(view: memoryview, position: int) -> int:
     while stop > position and view[stop - 1] in b"\r\n":
         stop -= 1
     return stop
+
+
+def decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    row_values = math.prod(row_shape)
+    # A value takes two bytes at least, with what follows it. Memory that no value comes to is never touched.
+    most = (len(content) + 1) // 2
+    out = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
+    try:
+        count = parse_csv(content, out)
+    except InputError as error:
+        error.hint = None  # about options of the command
+        if error.code == "partial_row":
+            error.line = None  # of a body by its total, no line is at fault
+        raise
+    return out[:count].reshape(count, *row_shape)

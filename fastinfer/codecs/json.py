@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..errors import InputError
 from .csv import format_json_bodies, format_json_rows
 
 
@@ -42,3 +44,24 @@ def encode_json_bodies(
         texts.append(b"[" + encode_json(predictions[first : first + count], row_shape) + b"]")
         first += count
     return texts
+
+
+def decode_json(content: bytes) -> NDArray[Any]:
+    try:
+        array = np.array(json.loads(content.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise InputError("is not UTF-8 text", code="bad_json") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"is not JSON: {error.msg}", code="bad_json", line=error.lineno, column=error.colno) from error
+    except RecursionError as error:
+        raise InputError("is nested too deep", code="bad_json") from error
+    except ValueError as error:  # lists of unequal lengths, or more levels than an array has
+        raise InputError("its lists make no rectangle of numbers", code="bad_values") from error
+    if array.dtype == object and array.size and all(type(value) in (int, float, bool) for value in array.flat):
+        try:
+            return array.astype(np.float64)  # integers beyond 64 bits
+        except OverflowError as error:
+            raise InputError("an integer is beyond what a double holds", code="bad_values") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError("something else than numbers stands in its lists", code="bad_values")
+    return array

@@ -34,12 +34,13 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ..codecs.content_types import CSV, JSON, NPY, choose_accepted, decode_rows, encode_predictions
 from ..errors import ModelError
 from ..models.module import CODE, DEFAULT_PROGRAM, MODEL_FILES, PROGRAM_VARIABLE, SHAPES_NAME, find_model
 from ..runtimes.mxnet.graph import binding
 from ..runtimes.mxnet.library import INFERENCE_SETTINGS, first_line, load_mxnet
 from ..storage.archive import read_members, unpack
-from .predictor import CSV, JSON, NPY, Predictor, choose_accepted, decode_rows, encode_predictions
+from .predictor import Predictor
 
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 

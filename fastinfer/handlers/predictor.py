@@ -13,7 +13,6 @@ takes: JSON's ``null`` (it becomes NaN there), numbers in JSON strings, and pick
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import os
@@ -24,19 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codecs.csv import format_csv, parse_csv
-from ..codecs.json import encode_json
+from ..codecs.content_types import CSV, JSON, check_rows, choose_accepted, decode_rows, encode_predictions
 from ..engine.run import choose_batch_size
-from ..errors import InputError, ModelError, quote
+from ..errors import InputError, ModelError
 from ..models.module import Model, find_model, load_model
 from ..options import Options
 from ..runtimes.devices import open_contexts, parse_device
 from ..runtimes.invariance import find_smaller
 from ..runtimes.mxnet.graph import Executor, Pool, bind_executors
 from ..runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
-
-CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
-CONTENT_TYPES = (JSON, CSV, NPY)
 
 # Shapes other than the model's own, of JSON and NPY bodies, that stay bound.
 OTHER_SHAPES_LIMIT = 8
@@ -131,7 +126,7 @@ class Predictor:
             InputError: ``bad_shape`` where the graph does not take the rows; ``empty_input`` where there is none.
         """
         rows = np.ascontiguousarray(rows, dtype=np.float32)
-        _check_rows(rows)
+        check_rows(rows)
         graphs = self._graphs if self.takes(rows.shape[1:]) else self._other(rows.shape[1:])
         return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
 
@@ -238,127 +233,6 @@ class _Graphs:
                 first += len(part)
         predictions = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return predictions.reshape(count, *self.output_shape)
-
-
-def decode_rows(
-    body: bytes | str,
-    content_type: str,
-    row_shape: tuple[int, ...],
-    content_types: Sequence[str] = CONTENT_TYPES,
-) -> NDArray[np.float32]:
-    """See :meth:`Predictor.decode`; CSV takes the shape (rows, *row_shape), and only some content types may be read."""
-    if content_type not in content_types:
-        raise InputError(
-            f"the content type {quote(content_type or '')} is not read; {', '.join(content_types)} are",
-            code="unsupported_content_type",
-        )
-    content = body.encode() if isinstance(body, str) else body
-    if content_type == CSV:
-        return _decode_csv(content, row_shape)
-    array = _decode_json(content) if content_type == JSON else _decode_npy(content)
-    _check_rows(array)
-    # A double beyond float32 is infinite, as in the container.
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _check_rows(array: NDArray[Any]) -> None:
-    if array.ndim == 0:
-        raise InputError("expected a list of rows, found a single value", code="bad_shape")
-    if array.shape[0] == 0:
-        raise InputError("there is no row in it", code="empty_input")
-
-
-def encode_predictions(predictions: NDArray[np.float32], content_type: str) -> bytes:
-    """Predictions of shape (rows, ...) as text or NPY."""
-    if content_type == NPY:
-        stream = io.BytesIO()
-        np.save(stream, predictions.astype("<f8"), allow_pickle=False)
-        return stream.getvalue()
-    flat = np.ascontiguousarray(predictions, dtype=np.float32).reshape(len(predictions), -1)
-    if content_type == JSON:
-        return b"[" + encode_json(flat, predictions.shape[1:]) + b"]"
-    if predictions.ndim > 2:
-        raise InputError(
-            f"text/csv cannot hold predictions of shape {predictions.shape}; {JSON} and {NPY} can",
-            code="unsupported_accept",
-        )
-    return format_csv(flat)
-
-
-def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
-    """The first of the types in an Accept header that can be given; JSON where anything may be.
-
-    Raises:
-        InputError: ``unsupported_accept``.
-    """
-    if not accept or accept == "*/*":
-        return JSON
-    for item in accept.replace(" ", "").split(","):
-        if item in content_types:
-            return item
-    raise InputError(f"none of {quote(accept)} can be given; {', '.join(content_types)} can", code="unsupported_accept")
-
-
-def _decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    row_values = math.prod(row_shape)
-    # A value takes two bytes at least, with what follows it. Memory that no value comes to is never touched.
-    most = (len(content) + 1) // 2
-    out = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
-    try:
-        count = parse_csv(content, out)
-    except InputError as error:
-        error.hint = None  # about options of the command
-        if error.code == "partial_row":
-            error.line = None  # of a body by its total, no line is at fault
-        raise
-    return out[:count].reshape(count, *row_shape)
-
-
-def _decode_json(content: bytes) -> NDArray[Any]:
-    try:
-        array = np.array(json.loads(content.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8 text", code="bad_json") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"is not JSON: {error.msg}", code="bad_json", line=error.lineno, column=error.colno) from error
-    except RecursionError as error:
-        raise InputError("is nested too deep", code="bad_json") from error
-    except ValueError as error:  # lists of unequal lengths, or more levels than an array has
-        raise InputError("its lists make no rectangle of numbers", code="bad_values") from error
-    if array.dtype == object and array.size and all(type(value) in (int, float, bool) for value in array.flat):
-        try:
-            return array.astype(np.float64)  # integers beyond 64 bits
-        except OverflowError as error:
-            raise InputError("an integer is beyond what a double holds", code="bad_values") from error
-    if array.dtype.kind not in "biuf":
-        raise InputError("something else than numbers stands in its lists", code="bad_values")
-    return array
-
-
-def _decode_npy(content: bytes) -> NDArray[Any]:
-    stream = io.BytesIO(content)
-    npy: Any = np.lib.format  # without types
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    try:
-        version = npy.read_magic(stream)
-        if version not in readers:
-            raise ValueError(f"version {version}")
-        shape, fortran, kind = readers[version](stream)
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
-        raise InputError("is not an NPY array of version 1.0 or 2.0", code="bad_npy") from error
-    if kind.kind not in "biuf":
-        raise InputError(f"expected numbers, found an array of {kind}", code="bad_values")
-    count = math.prod(shape)
-    found = len(content) - stream.tell()
-    # Before any memory is taken: the header is the sender's word.
-    if found != count * kind.itemsize:
-        raise InputError(
-            f"an array of shape {shape} and type {kind} has {count * kind.itemsize:,} bytes, found {found:,}",
-            code="bad_npy",
-        )
-    array = np.frombuffer(content, dtype=kind, count=count, offset=stream.tell())
-    return array.reshape(shape, order="F" if fortran else "C")
 
 
 def _flattens(model: Model) -> bool:

@@ -269,7 +269,7 @@ class Workers:
         """Answers requests out of one batch; what is wrong with one of them is its own."""
         import numpy as np
 
-        from ..handlers.predictor import choose_accepted
+        from ..codecs.content_types import choose_accepted
 
         decoded: list[tuple[Pending, str, NDArray[Any]]] = []
         for request in requests:
