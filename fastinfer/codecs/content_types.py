@@ -1,39 +1,73 @@
-"""The content types that a request may have and ask for, and what reads and prints each."""
+"""The content types of requests and answers: one table of what decodes and encodes each.
+
+The names are compared as they are, as SageMaker's container does: no parameters (``; charset=``), no other case.
+"""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, quote
-from .csv import decode_csv, format_csv
-from .json import decode_json, encode_json
-from .npy import decode_npy
+from .csv import decode_csv_body, encode_csv_body
+from .json import decode_json_body, encode_json_body
+from .npy import decode_npy_body, encode_npy_body
 
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
-CONTENT_TYPES = (JSON, CSV, NPY)
+
+
+class Codec(NamedTuple):
+    """What reads and prints one content type.
+
+    Attributes:
+        decode: a body and the shape of a row of the model, to an array of numbers. CSV takes that shape; the others have
+            one of their own.
+        encode: an array of any type, to a body.
+    """
+
+    decode: Callable[[bytes, tuple[int, ...]], NDArray[Any]]
+    encode: Callable[[NDArray[Any]], bytes]
+
+
+CODECS = {
+    JSON: Codec(lambda body, _: decode_json_body(body), encode_json_body),
+    CSV: Codec(decode_csv_body, encode_csv_body),
+    NPY: Codec(lambda body, _: decode_npy_body(body), encode_npy_body),
+}
+CONTENT_TYPES = tuple(CODECS)
 
 
 def decode_rows(
     body: bytes | str,
-    content_type: str,
+    content_type: str | None,
     row_shape: tuple[int, ...],
     content_types: Sequence[str] = CONTENT_TYPES,
 ) -> NDArray[np.float32]:
-    """See :meth:`Predictor.decode`; CSV takes the shape (rows, *row_shape), and only some content types may be read."""
-    if content_type not in content_types:
+    """The rows of a request's body.
+
+    Args:
+        body: bytes, or text that is encoded as UTF-8.
+        content_type: the body's content type.
+        row_shape: shape of one row, which CSV takes.
+        content_types: those that are supported.
+
+    Returns:
+        float32 array, C-contiguous, of shape (rows, ...).
+
+    Raises:
+        InputError: ``unsupported_content_type``; ``bad_shape`` for a single value; ``empty_input``; and what
+            :func:`.csv.decode_csv_body`, :func:`.json.decode_json_body` and :func:`.npy.decode_npy_body` raise.
+    """
+    if content_type is None or content_type not in content_types:
         raise InputError(
-            f"the content type {quote(content_type or '')} is not read; {', '.join(content_types)} are",
+            f"unsupported content type {quote(content_type or '')}: expected one of {', '.join(content_types)}",
             code="unsupported_content_type",
         )
     content = body.encode() if isinstance(body, str) else body
-    if content_type == CSV:
-        return decode_csv(content, row_shape)
-    array = decode_json(content) if content_type == JSON else decode_npy(content)
+    array = CODECS[content_type].decode(content, row_shape)
     check_rows(array)
     # A double beyond float32 is infinite, as in the container.
     with np.errstate(over="ignore"):
@@ -41,31 +75,28 @@ def decode_rows(
 
 
 def check_rows(array: NDArray[Any]) -> None:
+    """Raises InputError where an array has no rows: ``bad_shape`` for a single value, ``empty_input``."""
     if array.ndim == 0:
         raise InputError("expected a list of rows, found a single value", code="bad_shape")
     if array.shape[0] == 0:
-        raise InputError("there is no row in it", code="empty_input")
+        raise InputError("empty input: no rows found", code="empty_input")
 
 
-def encode_predictions(predictions: NDArray[np.float32], content_type: str) -> bytes:
-    """Predictions of shape (rows, ...) as text or NPY."""
-    if content_type == NPY:
-        stream = io.BytesIO()
-        np.save(stream, predictions.astype("<f8"), allow_pickle=False)
-        return stream.getvalue()
-    flat = np.ascontiguousarray(predictions, dtype=np.float32).reshape(len(predictions), -1)
-    if content_type == JSON:
-        return b"[" + encode_json(flat, predictions.shape[1:]) + b"]"
-    if predictions.ndim > 2:
-        raise InputError(
-            f"text/csv cannot hold predictions of shape {predictions.shape}; {JSON} and {NPY} can",
-            code="unsupported_accept",
-        )
-    return format_csv(flat)
+def encode_predictions(predictions: NDArray[Any], content_type: str) -> bytes:
+    """Predictions as the container's encoder prints what their ``tolist()`` gives.
+
+    Args:
+        predictions: array of any type and shape; float32 is the fast case.
+        content_type: one of :data:`CONTENT_TYPES`.
+
+    Raises:
+        InputError: ``unsupported_accept`` where CSV cannot hold the predictions.
+    """
+    return CODECS[content_type].encode(predictions)
 
 
 def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
-    """The first of the types in an Accept header that can be given; JSON where anything may be.
+    """The content type of an answer: the first of an Accept header that is supported, JSON where any will do.
 
     Raises:
         InputError: ``unsupported_accept``.
@@ -75,4 +106,6 @@ def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_T
     for item in accept.replace(" ", "").split(","):
         if item in content_types:
             return item
-    raise InputError(f"none of {quote(accept)} can be given; {', '.join(content_types)} can", code="unsupported_accept")
+    raise InputError(
+        f"unsupported Accept {quote(accept)}: expected one of {', '.join(content_types)}", code="unsupported_accept"
+    )

@@ -14,6 +14,7 @@ what is refused stands in docs/kernels.md. The instruction set is chosen at impo
 
 from __future__ import annotations
 
+import io
 import math
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -257,16 +258,48 @@ def _line_end(view: memoryview, position: int) -> int:
     return stop
 
 
-def decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+def decode_csv_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """The rows of a whole body, by its total number of values as in :func:`parse_csv`.
+
+    Returns:
+        array of shape (rows, *row_shape).
+
+    Raises:
+        InputError: as :func:`parse_csv`; `partial_row` without a line, as none of them is at fault.
+    """
     row_values = math.prod(row_shape)
-    # A value takes two bytes at least, with what follows it. Memory that no value comes to is never touched.
-    most = (len(content) + 1) // 2
-    out = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
+    # A value and what separates it from the next take two bytes at least. Memory behind the last value is never touched.
+    most = (len(body) + 1) // 2
+    rows = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
+    parser = CsvParser()
+    parser.reset(body, len(BYTE_ORDER_MARK) if body.startswith(BYTE_ORDER_MARK) else 0)
     try:
-        count = parse_csv(content, out)
-    except InputError as error:
-        error.hint = None  # about options of the command
-        if error.code == "partial_row":
-            error.line = None  # of a body by its total, no line is at fault
-        raise
-    return out[:count].reshape(count, *row_shape)
+        written = parser.parse(rows)
+        if parser.code != 0:
+            raise csv_error(body, parser.code, parser.position, columns=parser.columns)
+    finally:
+        parser.release()
+    if written == 0:
+        raise empty_input(None)
+    if written % row_values:
+        raise partial_row(written, row_values, path=None, line=None)
+    return rows[: written // row_values].reshape(-1, *row_shape)
+
+
+def encode_csv_body(array: NDArray[Any]) -> bytes:
+    """A whole body: the digits of JSON for float32, what ``numpy.savetxt`` prints of ``array.tolist()`` for other types.
+
+    Raises:
+        InputError: `unsupported_accept` where the array has not one or two dimensions.
+    """
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"unsupported Accept 'text/csv' for predictions of shape {array.shape}: "
+            "use application/json or application/x-npy",
+            code="unsupported_accept",
+        )
+    if array.dtype == np.float32:
+        return format_csv(np.ascontiguousarray(array).reshape(len(array), -1))
+    text = io.StringIO()
+    np.savetxt(text, array.tolist(), delimiter=",", fmt="%s")
+    return text.getvalue().encode()

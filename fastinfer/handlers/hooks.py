@@ -19,7 +19,6 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
-import io
 import json
 import os
 import shutil
@@ -32,9 +31,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable
 
-import numpy as np
-
 from ..codecs.content_types import CSV, JSON, NPY, choose_accepted, decode_rows, encode_predictions
+from ..codecs.json import encode_json_value
 from ..errors import ModelError
 from ..models.module import CODE, DEFAULT_PROGRAM, MODEL_FILES, PROGRAM_VARIABLE, SHAPES_NAME, find_model
 from ..runtimes.mxnet.graph import binding
@@ -388,28 +386,12 @@ def _default_block_predict(data: Any, model: Any) -> Any:
 
 def _default_output(prediction: Any, accept: str) -> tuple[bytes, str]:
     accepted = choose_accepted(accept)
-    return _encode(prediction.asnumpy(), accepted), accepted
+    return encode_predictions(prediction.asnumpy(), accepted), accepted
 
 
 def _default_block_output(prediction: Any, accept: str) -> tuple[bytes, str]:
     accepted = choose_accepted(accept, BLOCK_TYPES)
-    return _encode(prediction.asnumpy(), accepted), accepted
-
-
-def _encode(array: Any, content_type: str) -> bytes:
-    """An array of any type and shape, as the container prints what ``tolist`` makes of it."""
-    if array.dtype == np.float32 and array.ndim > 0:
-        return encode_predictions(array, content_type)
-    values = array.tolist()
-    if content_type == JSON:
-        return json.dumps(values).encode()
-    if content_type == NPY:
-        stream = io.BytesIO()
-        np.save(stream, values)
-        return stream.getvalue()
-    text = io.StringIO()
-    np.savetxt(text, values, delimiter=",", fmt="%s")
-    return text.getvalue().encode()
+    return encode_predictions(prediction.asnumpy(), accepted), accepted
 
 
 def _as_bytes(result: Any) -> bytes:
@@ -418,4 +400,4 @@ def _as_bytes(result: Any) -> bytes:
         return bytes(result)
     if isinstance(result, str):
         return result.encode("utf-8")
-    return json.dumps(result, indent=2).encode("utf-8")
+    return encode_json_value(result)

@@ -143,7 +143,7 @@ class Predictor:
             InputError: ``unsupported_accept``, also where CSV cannot hold the predictions.
         """
         accepted = choose_accepted(accept)
-        return encode_predictions(predictions, accepted), accepted
+        return encode_predictions(np.asarray(predictions, dtype=np.float32), accepted), accepted
 
     def takes(self, row_shape: tuple[int, ...]) -> bool:
         """Whether rows of this shape run on the graph of the model's own shape, and can share a batch with its rows."""
@@ -166,7 +166,7 @@ class Predictor:
                     graphs = self._bind(dataclasses.replace(self.model, row_shape=row_shape))
                 except ModelError as error:
                     raise InputError(
-                        f"the model takes rows of shape {self.model.row_shape}, found {row_shape}", code="bad_shape"
+                        f"expected rows of shape {self.model.row_shape}, found {row_shape}", code="bad_shape"
                     ) from error
                 if len(self._others) >= OTHER_SHAPES_LIMIT:
                     del self._others[next(iter(self._others))]
