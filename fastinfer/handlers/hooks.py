@@ -26,7 +26,7 @@ import sys
 import tempfile
 import traceback
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable
@@ -39,6 +39,7 @@ from ..runtimes.mxnet.graph import binding
 from ..runtimes.mxnet.library import INFERENCE_SETTINGS, first_line, load_mxnet
 from ..storage.archive import read_members, unpack
 from .predictor import Predictor
+from .request import Answer, Request, unwrap
 
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 
@@ -98,19 +99,35 @@ class Handler:
             Exception: whatever a hook raises; UnicodeDecodeError where a text type is not UTF-8; TypeError where a hook
                 gives what is neither text, bytes nor JSON.
         """
-        wanted = self.accepted(accept)
-        if self.predictor is not None:
-            return self.predictor.answer(body, content_type or "", wanted)
-        assert self._transform is not None
-        data = body.decode("utf-8") if content_type in TEXT_TYPES else bytearray(body)
-        with _on_path(self._code):
-            result = self._transform(data, content_type, wanted)
-        if isinstance(result, tuple):
-            result, wanted = result[0], result[1]
-        return _as_bytes(result), wanted
+        return unwrap(self.answer_many([Request(body, content_type, accept)]))
 
-    def accepted(self, accept: str | None) -> str:
-        """What a request's Accept header stands for."""
+    def answer_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
+        """The answers to several requests, in order; an error takes the place of an answer. See :meth:`answer`.
+
+        Without hooks the requests share batches; hooks answer them one after the other.
+        """
+        requests = [request._replace(accept=self._accepted(request.accept)) for request in requests]
+        if self.predictor is not None:
+            return self.predictor.answer_many(requests)
+        return [self._answer_by_hooks(request) for request in requests]
+
+    def _answer_by_hooks(self, request: Request) -> Answer | Exception:
+        assert self._transform is not None
+        body, content_type, accept = request
+        assert accept is not None
+        try:
+            content = body.encode() if isinstance(body, str) else body
+            data = content.decode("utf-8") if content_type in TEXT_TYPES else bytearray(content)
+            with _on_path(self._code):
+                result = self._transform(data, content_type, accept)
+            if isinstance(result, tuple):
+                result, accept = result[0], result[1]
+            return Answer(_as_bytes(result), accept)
+        except Exception as error:
+            return error
+
+    def _accepted(self, accept: str | None) -> str:
+        """What a request's Accept header means."""
         return self._default_accept if not accept or accept == "*/*" else accept
 
 

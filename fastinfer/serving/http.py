@@ -32,14 +32,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import machine
 from ..commands._run import EXIT_INTERRUPTED, EXIT_OK, count_or_auto, run_command, say, whole_number
 from ..errors import ConfigError, FastinferError, InputError, quote
+from ..handlers.request import Answer, Request
 from ..models.module import SHIPPED_MODEL, find_model
 
 if TYPE_CHECKING:
     from aiohttp import web
-    from numpy.typing import NDArray
 
     from ..handlers.hooks import Handler
-    from ..handlers.predictor import Predictor
 
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 BASE_VARIABLE = "SAGEMAKER_BASE_DIR"
@@ -135,17 +134,13 @@ class Reply(NamedTuple):
 class Pending:
     """A request that waits for its reply, in the event loop's ``future``."""
 
-    __slots__ = ("accept", "arrived", "body", "content_type", "future", "reply")
+    __slots__ = ("arrived", "future", "request", "size")
 
-    def __init__(
-        self, body: bytes, content_type: str | None, accept: str | None, future: asyncio.Future[Reply]
-    ) -> None:
-        self.body = body
-        self.content_type = content_type
-        self.accept = accept
+    def __init__(self, request: Request, future: asyncio.Future[Reply]) -> None:
+        self.request = request
+        self.size = len(request.body)
         self.future = future
         self.arrived = time.monotonic()
-        self.reply: Reply | None = None
 
 
 class Workers:
@@ -165,7 +160,7 @@ class Workers:
         self._stopped = False
         self._threads: list[threading.Thread] = []
         self.loaded: asyncio.Future[Handler] = loop.create_future()
-        self.images = 0
+        self.rows = 0
 
     def start(self) -> None:
         """Starts loading the model, and then the workers. ``loaded`` says when, or what was wrong."""
@@ -216,23 +211,25 @@ class Workers:
         self._work(handler)
 
     def _work(self, handler: Handler) -> None:
-        while requests := self._take():
-            try:
-                if handler.predictor is None:
-                    for request in requests:
-                        request.reply = _answer_by_hooks(handler, request)
-                        self._tell(_deliver, [request])
-                else:
-                    self._answer(handler, handler.predictor, requests)
-                    self._tell(_deliver, requests)
-            except BaseException as error:  # a defect: the requests are not left hanging, nor the worker lost
-                traceback.print_exc()
-                for request in requests:
-                    request.reply = request.reply or _reply_to(error)
-                self._tell(_deliver, requests)
+        while batch := self._take():
+            # Hooks answer one request at a time, and may take long: each is sent when it is ready.
+            for requests in [[request] for request in batch] if handler.has_hooks else [batch]:
+                self._answer(handler, requests)
             with self._change:
                 self._busy -= 1
                 self._change.notify()
+
+    def _answer(self, handler: Handler, requests: list[Pending]) -> None:
+        try:
+            results = handler.answer_many([request.request for request in requests])
+            replies = [_reply_with(result) for result in results]
+            self.rows += sum(result.rows for result in results if not isinstance(result, Exception))
+        except BaseException as error:  # a defect: requests still get a reply, and the worker goes on
+            traceback.print_exc()
+            replies = [_reply_to(error)] * len(requests)
+        finally:
+            results = []  # their errors' tracebacks refer to this frame
+        self._tell(_deliver, list(zip(requests, replies)))
 
     def _take(self) -> list[Pending]:
         """The requests of the next batch; none when it is time to end."""
@@ -247,9 +244,9 @@ class Workers:
                     break
                 # Another worker was faster.
             requests = [self._queue.popleft()]
-            size = len(requests[0].body)
-            while self._queue and size + len(self._queue[0].body) <= TAKE_BYTES:
-                size += len(self._queue[0].body)
+            size = requests[0].size
+            while self._queue and size + self._queue[0].size <= TAKE_BYTES:
+                size += self._queue[0].size
                 requests.append(self._queue.popleft())
             self._busy += 1
             if self._queue:
@@ -261,51 +258,9 @@ class Workers:
         delay_s = self._settings.max_delay_s
         while delay_s and self._busy and self._queue and not self._stopped:
             remaining = self._queue[0].arrived + delay_s - time.monotonic()
-            if remaining <= 0 or sum(len(request.body) for request in self._queue) >= TAKE_BYTES:
+            if remaining <= 0 or sum(request.size for request in self._queue) >= TAKE_BYTES:
                 return
             self._change.wait(remaining)
-
-    def _answer(self, handler: Handler, predictor: Predictor, requests: list[Pending]) -> None:
-        """Answers requests out of one batch; what is wrong with one of them is its own."""
-        import numpy as np
-
-        from ..codecs.content_types import choose_accepted
-
-        decoded: list[tuple[Pending, str, NDArray[Any]]] = []
-        for request in requests:
-            try:
-                accept = choose_accepted(handler.accepted(request.accept))
-                rows = predictor.decode(request.body, request.content_type or "")
-                if predictor.takes(rows.shape[1:]):
-                    decoded.append((request, accept, rows.reshape(len(rows), -1)))
-                else:
-                    self._finish(predictor, request, accept, predictor.predict(rows))
-            except Exception as error:
-                request.reply = _reply_to(error)
-        if not decoded:
-            return
-        parts = [rows for _, _, rows in decoded]
-        together = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        try:
-            predictions = predictor.predict(together.reshape(-1, *predictor.model.row_shape))
-        except Exception as error:
-            traceback.print_exc()
-            for request, _, _ in decoded:
-                request.reply = _reply_to(error)
-            return
-        first = 0
-        for request, accept, rows in decoded:
-            self._finish(predictor, request, accept, predictions[first : first + len(rows)])
-            first += len(rows)
-
-    def _finish(self, predictor: Predictor, request: Pending, accept: str, predictions: NDArray[Any]) -> None:
-        try:
-            body, content_type = predictor.encode(predictions, accept)
-        except Exception as error:
-            request.reply = _reply_to(error)
-        else:
-            request.reply = Reply(200, body, content_type)
-            self.images += len(predictions)  # of several threads: near enough for a line at the end
 
     def _tell(self, what: Any, *arguments: Any) -> None:
         # The loop is closed where the end did not wait for us.
@@ -313,10 +268,9 @@ class Workers:
             self._loop.call_soon_threadsafe(what, *arguments)
 
 
-def _deliver(requests: list[Pending]) -> None:
-    for request in requests:
-        if request.reply is not None and not request.future.done():
-            request.future.set_result(request.reply)
+def _deliver(replies: list[tuple[Pending, Reply]]) -> None:
+    for request, reply in replies:
+        _set_result(request.future, reply)
 
 
 def _set_result(future: asyncio.Future[Any], result: Any) -> None:
@@ -329,15 +283,13 @@ def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
         future.set_exception(error)
 
 
-def _answer_by_hooks(handler: Handler, request: Pending) -> Reply:
-    try:
-        return Reply(200, *handler.answer(request.body, request.content_type, request.accept))
-    except FastinferError as error:
-        return _reply_to(error)
-    except Exception as error:
-        # Whoever wrote the hook finds out where it failed; whoever asked, that it did.
-        traceback.print_exc()
-        return _reply_to(error)
+def _reply_with(result: Answer | Exception) -> Reply:
+    if not isinstance(result, Exception):
+        return Reply(200, result.body, result.content_type)
+    if not isinstance(result, FastinferError):
+        # The author of a hook, or of fastinfer, needs to see where it failed; the sender only that it did.
+        traceback.print_exception(type(result), result, result.__traceback__)
+    return _reply_to(result)
 
 
 def _reply_to(error: BaseException) -> Reply:
@@ -465,7 +417,7 @@ class Server:
                 return _text(413, f"the body has more than {limit:,} bytes (--max-payload-mb)")
             accept = ",".join(request.headers.getall("Accept", ())) or None
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-            self._workers.put(Pending(body, request.headers.get("Content-Type"), accept, future))
+            self._workers.put(Pending(Request(body, request.headers.get("Content-Type"), accept), future))
             return await future
         finally:
             self._room.give(size)
@@ -529,9 +481,9 @@ async def _serve(settings: Settings) -> int:
         await runner.cleanup()
     ended = workers.stop(max(0.0, ends_at - time.monotonic()) if workers.loaded.done() else 0.0)
     if not settings.quiet:
-        images = f", {workers.images:,} images" if workers.images else ""
+        rows = f", {workers.rows:,} rows" if workers.rows else ""
         unanswered = f", {lost:,} left unanswered" if lost else ""
-        say(f"stopped: {server.requests:,} requests answered{images}{unanswered}")
+        say(f"stopped: {server.requests:,} requests answered{rows}{unanswered}")
     if not ended:
         # A thread is in the midst of a hook, or of loading; it has no way to be called off.
         sys.stderr.flush()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import gc
 import io
 import json
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -19,6 +22,7 @@ import fastinfer
 from fastinfer import Predictor
 from fastinfer.engine.run import Options, transform
 from fastinfer.errors import ConfigError, InputError, ModelError
+from fastinfer.handlers.request import Request
 from fastinfer.models.module import load_model
 from tests import networks
 from tests.conftest import csv
@@ -210,6 +214,83 @@ def test_an_npy_body_is_not_unpickled_and_takes_no_memory_for_what_it_only_claim
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40, 784)})
     with pytest.raises(InputError, match="found 8"):
         predictor().decode(header.getvalue() + b"\0" * 8, NPY)
+
+
+def test_many_requests_are_answered_as_one_by_one_each_with_its_own_error(case: Case) -> None:
+    requests = [
+        Request(body, content_type, accept)
+        for accept in (None, JSON, CSV, NPY, "image/png")
+        for body, content_type in bodies(case.row_shape).values()
+    ]
+    results = case.predictor.answer_many(requests)
+    answered = 0
+    for request, result in zip(requests, results):
+        if isinstance(result, Exception):
+            with pytest.raises(InputError) as caught:
+                case.predictor.answer(*request)
+            assert str(caught.value) == str(result)
+        else:
+            assert case.predictor.answer(*request) == (result.body, result.content_type)
+            assert result.rows == len(case.predictor.decode(request.body, request.content_type))
+            answered += 1
+    assert answered > 5
+    assert case.predictor.answer_many([]) == []
+
+
+def test_requests_that_can_share_a_batch_do(digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering = Predictor(exact=True)
+    counts: list[int] = []
+    predict = answering.predict
+
+    def count(rows: Any) -> Any:
+        counts.append(len(rows))
+        return predict(rows)
+
+    monkeypatch.setattr(answering, "predict", count)
+    flat = json.dumps(digits[:2].tolist()).encode()
+    requests = [
+        Request(csv(digits[:3]), CSV),
+        Request(b"oops", CSV),
+        Request(flat, JSON),
+        Request(npy(digits[:1]), NPY),
+    ]
+    results = answering.answer_many(requests)
+    assert counts == [6]
+    assert [isinstance(result, Exception) for result in results] == [False, True, False, False]
+
+
+def test_an_error_of_the_model_is_that_of_all_requests_of_its_batch(
+    digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = Predictor()
+
+    def fail(_: Any) -> Any:
+        raise MemoryError("as asked")
+
+    monkeypatch.setattr(answering, "predict", fail)
+    results = answering.answer_many([Request(csv(digits[:1]), CSV)] * 2 + [Request(b"1", "text/plain")])
+    assert [type(result) for result in results] == [MemoryError, MemoryError, InputError]
+    with pytest.raises(MemoryError, match="as asked"):
+        answering.answer(csv(digits[:1]))
+
+
+@pytest.mark.parametrize(("text", "content_type"), [(b"{", JSON), (b"1,x", CSV), (b"1,2", CSV), (b"no npy", NPY)])
+def test_an_error_that_is_gone_leaves_no_reference_to_the_body(text: bytes, content_type: str) -> None:
+    body = bytes(bytearray(text))  # not a constant of this code
+    predictor()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(body)
+        results = predictor().answer_many([Request(body, content_type)])
+        assert isinstance(results[0], InputError)
+        del results
+        assert sys.getrefcount(body) == before
+        with contextlib.suppress(InputError):
+            predictor().answer(body, content_type)
+        assert sys.getrefcount(body) == before
+    finally:
+        gc.enable()
 
 
 def test_text_and_bytes_and_all_ways_to_ask_for_anything_are_the_same(digits: np.ndarray) -> None:
