@@ -272,7 +272,7 @@ def decode_csv_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float
     most = (len(body) + 1) // 2
     rows = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
     parser = CsvParser()
-    parser.reset(body, len(BYTE_ORDER_MARK) if body.startswith(BYTE_ORDER_MARK) else 0)
+    parser.reset(body, len(BYTE_ORDER_MARK) if body[:3] == BYTE_ORDER_MARK else 0)
     try:
         written = parser.parse(rows)
         if parser.code != 0:

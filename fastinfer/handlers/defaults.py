@@ -1,4 +1,4 @@
-"""The container's default hooks, for what a user's module leaves out."""
+"""The container's default hooks, which do what a user's module leaves out. Those of a Module and of a Gluon block differ."""
 
 from __future__ import annotations
 
@@ -11,27 +11,35 @@ from ..errors import ModelError
 from ..models.module import MODEL_FILES, SHAPES_NAME
 from ..runtimes.mxnet.library import first_line, load_mxnet
 
-# What each kind of model takes and gives by default.
+# A Gluon block has no shape of its own, which CSV would need.
 BLOCK_TYPES = (JSON, NPY)
 
 
 def is_module(model: Any, file: Path) -> bool:
-    """Whether a model is a Module, not a Gluon block: so the container tells which defaults it has."""
+    """Whether what ``model_fn`` returned is a Module (True) or a Gluon block (False), which decides its defaults.
+
+    Raises:
+        ModelError: ``bad_program`` where it is neither.
+    """
     mxnet = load_mxnet()
     if isinstance(model, mxnet.mod.BaseModule):
         return True
     if isinstance(model, mxnet.gluon.block.Block):
         return False
     raise ModelError(
-        f"model_fn gives neither a Module nor a Gluon block, but {type(model).__name__}",
+        f"expected a Module or a Gluon block from model_fn, found {type(model).__name__}",
         code="bad_program",
         path=str(file),
-        hint="a model of another kind needs a transform_fn",
+        hint="define transform_fn to use a model of another kind",
     )
 
 
 def load_module(model_dir: Path) -> Any:
-    """The saved model as the container binds it: on the CPU, at batch size 1."""
+    """The saved model as the container binds it: on the CPU, at batch size 1.
+
+    Raises:
+        ModelError: ``model_missing``, ``bad_model``.
+    """
     mxnet = load_mxnet()
     missing = [name for name in MODEL_FILES if not (model_dir / name).is_file()]
     if missing:
@@ -53,30 +61,35 @@ def load_module(model_dir: Path) -> Any:
 
 
 def module_input(data: Any, content_type: str | None, model: Any) -> Any:
+    """A body as the iterator that a Module predicts from; the last batch is padded."""
     mxnet = load_mxnet()
     ((_, shape),) = model.data_shapes
-    rows = mxnet.nd.array(decode_rows(data, content_type or "", tuple(shape[1:])))
+    rows = mxnet.nd.array(decode_rows(data, content_type, tuple(shape[1:])))
     return mxnet.io.NDArrayIter(rows, batch_size=shape[0], last_batch_handle="pad")
 
 
 def module_predict(data: Any, model: Any) -> Any:
+    """The Module's predictions of all rows."""
     return model.predict(data)
 
 
 def block_input(data: Any, content_type: str | None) -> Any:
-    # A block has no shape of its own, which CSV would need.
-    return load_mxnet().nd.array(decode_rows(data, content_type or "", (), BLOCK_TYPES))
+    """A body as the array that a Gluon block is called with."""
+    return load_mxnet().nd.array(decode_rows(data, content_type, (), BLOCK_TYPES))
 
 
 def block_predict(data: Any, model: Any) -> Any:
+    """The block's predictions."""
     return model(data)
 
 
 def module_output(prediction: Any, accept: str) -> tuple[bytes, str]:
+    """Predictions in the content type that Accept asks for, and its name."""
     accepted = choose_accepted(accept)
     return encode_predictions(prediction.asnumpy(), accepted), accepted
 
 
 def block_output(prediction: Any, accept: str) -> tuple[bytes, str]:
+    """As :func:`module_output`, without CSV."""
     accepted = choose_accepted(accept, BLOCK_TYPES)
     return encode_predictions(prediction.asnumpy(), accepted), accepted

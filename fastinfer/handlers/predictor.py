@@ -44,8 +44,8 @@ class Predictor:
     Args:
         model: folder or tar archive as SageMaker's training saved it, or a loaded :class:`fastinfer.models.module.Model`; None:
             ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the MNIST model that fastinfer ships.
-        exact: True: the container's bytes, every row computed as at batch size 1. False: faster, at a batch size at which
-            a row's bytes depend on the row alone.
+        exact: True gives the container's bytes: every row is computed as at batch size 1. False is faster: at a batch
+            size at which a row's bytes depend on that row alone.
         batch_size: rows of one forward pass; None: chosen.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
         threads: how many threads may run the model at the same time, each on a graph of its own; others wait.
@@ -64,7 +64,7 @@ class Predictor:
         self,
         model: str | os.PathLike[str] | Model | None = None,
         *,
-        exact: bool = True,
+        exact: bool = False,
         batch_size: int | None = None,
         device: str = "cpu",
         threads: int = 1,
@@ -118,14 +118,14 @@ class Predictor:
             predictions = self._predict_together([rows for _, _, rows in together])
         except Exception as error:
             results.update({index: error for index, _, _ in together})
-            together = []
-        first = 0
-        for index, accepted, rows in together:
-            try:
-                results[index] = self._encode(predictions[first : first + len(rows)], accepted)
-            except Exception as error:
-                results[index] = error
-            first += len(rows)
+        else:
+            first = 0
+            for index, accepted, rows in together:
+                try:
+                    results[index] = self._encode(predictions[first : first + len(rows)], accepted)
+                except Exception as error:
+                    results[index] = error
+                first += len(rows)
         try:
             return [results[index] for index in range(len(requests))]
         finally:

@@ -535,12 +535,13 @@ def _describe(settings: Settings, handler: Handler, listening: socket.socket, se
     host, port = listening.getsockname()[:2]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if handler.predictor is None:
-        how = f"hooks of {handler.program}"
+        assert handler.module is not None
+        how = f"hooks of {handler.module.file}"
     else:
         how = "exact" if settings.exact else f"batches of {handler.predictor.batch_size}"
         how += f", {settings.workers} workers"
-        if handler.program is not None:
-            how += f", no hooks in {handler.program.name}"
+        if handler.module is not None:
+            how += f", no hooks in {handler.module.file.name}"
     return f"serving {settings.model} ({settings.origin}) on http://{address}, {how}, ready in {seconds:.1f} s"
 
 

@@ -59,7 +59,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             answer = handler.default_output_fn(handler.default_predict_fn(decoded, module), accept)
         return answer if isinstance(answer, bytes) else answer.encode()
 
-    predictor = Predictor(folder)
+    predictor = Predictor(folder, exact=True)
     return Case(predictor, container, predictor.model.row_shape)
 
 
@@ -168,7 +168,7 @@ _made: list[Predictor] = []
 def predictor() -> Predictor:
     """Of the model that fastinfer ships; made once."""
     if not _made:
-        _made.append(Predictor())
+        _made.append(Predictor(exact=True))
     return _made[0]
 
 
@@ -362,7 +362,7 @@ def test_many_threads_give_the_answers_of_one(mlp: Path, digits: np.ndarray) -> 
 
 
 def test_graphs_are_bound_for_other_shapes_while_others_run(tmp_path: Path) -> None:
-    answering = Predictor(networks.save(networks.segmentation, tmp_path / "model"), threads=2)
+    answering = Predictor(networks.save(networks.segmentation, tmp_path / "model"), exact=True, threads=2)
     shapes = [(1, height, width) for height in range(4, 9) for width in range(4, 9)]
     rows = {shape: np.random.RandomState(sum(shape)).rand(3, *shape) for shape in shapes}
     expected = {shape: answering.predict(rows[shape]) for shape in shapes}

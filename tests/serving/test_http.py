@@ -366,7 +366,7 @@ def test_a_module_that_is_named_and_not_there_ends_it(mlp: Path) -> None:
     with serving("--model", str(mlp), "--program", "gone.py", wait=False) as server:
         _, said = server.process.communicate(timeout=30)
     assert server.process.returncode == 3
-    assert said == f"error: {mlp}: there is no code/gone.py\n"
+    assert said == f"error: {mlp}: code/gone.py does not exist\n"
 
 
 def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
