@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .serving.http import main
+from .commands.serve import main
 
 if __name__ == "__main__":
     sys.exit(main())

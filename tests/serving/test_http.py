@@ -25,8 +25,9 @@ import numpy as np
 import pytest
 
 from fastinfer import Predictor
+from fastinfer.commands.serve import main, parse_settings
 from fastinfer.errors import ConfigError
-from fastinfer.serving.http import find_served_model, main, parse_settings
+from fastinfer.serving.settings import find_served_model
 from tests.conftest import csv
 
 ROOT = Path(__file__).parent.parent.parent
