@@ -1,4 +1,8 @@
-"""The threads that compute, and the queue before them."""
+"""Requests to batches: one queue, and the threads that take requests from it and answer them.
+
+Requests that arrive while a batch is being computed share the next one, so a lone request does not wait. Each worker
+decodes, computes and prints by itself, on a graph of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,18 @@ import threading
 import time
 import traceback
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Callable
 
-from ..handlers.request import Request
-from .reply import Reply, reply_to, reply_with
+from ..errors import FastinferError
+from ..handlers.request import Answer, Request
+from .reply import Reply, error_reply
 from .settings import Settings
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
 
-# A worker takes requests from the queue until it has so much to do: the others should have something as well.
+# A worker takes requests from the queue up to this many bytes; the rest are for the other workers.
 TAKE_BYTES = 1 << 20
 
 
@@ -34,11 +40,15 @@ class Pending:
 
 
 class Workers:
-    """The threads that compute, and the queue before them.
+    """The threads that load the model and answer requests, and the queue in front of them.
 
     Args:
-        loop: where replies go.
-        settings: the command line's.
+        loop: the event loop that gets the replies.
+        settings: the server's.
+
+    Attributes:
+        loaded: the loaded model, or the error of loading it.
+        rows: how many have been predicted so far, for a message: threads count without a lock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
@@ -53,7 +63,7 @@ class Workers:
         self.rows = 0
 
     def start(self) -> None:
-        """Starts loading the model, and then the workers. ``loaded`` says when, or what was wrong."""
+        """Starts to load the model; when it is there, ``loaded`` is set and the workers start."""
         self._start_thread(self._load)
 
     def put(self, pending: Pending) -> None:
@@ -63,7 +73,7 @@ class Workers:
             self._change.notify()
 
     def stop(self, timeout_s: float) -> bool:
-        """Ends the workers when they have done what is queued; whether all have ended in time."""
+        """Ends the workers when the queue is empty; returns whether all have ended in time."""
         with self._change:
             self._stopped = True
             self._change.notify_all()
@@ -72,13 +82,13 @@ class Workers:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _start_thread(self, target: Any, *arguments: Any) -> None:
+    def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=target, args=arguments, name="fastinfer-worker", daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def _load(self) -> None:
-        from ..handlers.hooks import load_handler  # and with it NumPy
+        from ..handlers.hooks import load_handler  # and NumPy with it: the port is open before that
 
         settings = self._settings
         try:
@@ -91,9 +101,9 @@ class Workers:
                 threads=settings.workers,
             )
         except BaseException as error:
-            self._tell(_set_exception, self.loaded, error)
+            self._call_in_loop(set_exception, self.loaded, error)
             return
-        self._tell(set_result, self.loaded, handler)
+        self._call_in_loop(set_result, self.loaded, handler)
         if not handler.has_hooks:
             for _ in range(settings.workers - 1):
                 self._start_thread(self._work, handler)
@@ -102,7 +112,7 @@ class Workers:
 
     def _work(self, handler: Handler) -> None:
         while batch := self._take():
-            # Hooks answer one request at a time, and may take long: each is sent when it is ready.
+            # Hooks answer one request at a time, and may take long: each reply is sent when it is ready.
             for requests in [[request] for request in batch] if handler.has_hooks else [batch]:
                 self._answer(handler, requests)
             with self._change:
@@ -111,15 +121,16 @@ class Workers:
 
     def _answer(self, handler: Handler, requests: list[Pending]) -> None:
         try:
-            results = handler.answer_many([request.request for request in requests])
-            replies = [reply_with(result) for result in results]
+            results = handler.answer_many([pending.request for pending in requests])
+            _print_defects(results)
+            replies = [_reply_for(result) for result in results]
             self.rows += sum(result.rows for result in results if not isinstance(result, Exception))
-        except BaseException as error:  # a defect: requests still get a reply, and the worker goes on
+        except BaseException as error:  # a defect: the requests still get a reply, and the worker goes on
             traceback.print_exc()
-            replies = [reply_to(error)] * len(requests)
+            replies = [error_reply(error)] * len(requests)
         finally:
-            results = []  # their errors' tracebacks refer to this frame
-        self._tell(_deliver, list(zip(requests, replies)))
+            results = []  # tracebacks of errors refer to this frame, and would keep the bodies in memory
+        self._call_in_loop(_deliver, list(zip(requests, replies)))
 
     def _take(self) -> list[Pending]:
         """The requests of the next batch; none when it is time to end."""
@@ -129,7 +140,7 @@ class Workers:
                     if self._stopped:
                         return []
                     self._change.wait()
-                self._wait_for_company()
+                self._wait_for_batch()
                 if self._queue:
                     break
                 # Another worker was faster.
@@ -143,31 +154,44 @@ class Workers:
                 self._change.notify()
             return requests
 
-    def _wait_for_company(self) -> None:
-        """Holds the first request back while another batch runs, for as long as it may be."""
+    def _wait_for_batch(self) -> None:
+        """Waits for more requests while another batch runs, no longer than the first request may be delayed."""
         delay_s = self._settings.max_delay_s
         while delay_s and self._busy and self._queue and not self._stopped:
-            remaining = self._queue[0].arrived + delay_s - time.monotonic()
-            if remaining <= 0 or sum(request.size for request in self._queue) >= TAKE_BYTES:
+            remaining_s = self._queue[0].arrived + delay_s - time.monotonic()
+            if remaining_s <= 0 or sum(pending.size for pending in self._queue) >= TAKE_BYTES:
                 return
-            self._change.wait(remaining)
+            self._change.wait(remaining_s)
 
-    def _tell(self, what: Any, *arguments: Any) -> None:
-        # The loop is closed where the end did not wait for us.
+    def _call_in_loop(self, function: Callable[..., object], *arguments: Any) -> None:
+        # The loop is closed if the server stopped without waiting for this thread.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(what, *arguments)
-
-
-def _deliver(replies: list[tuple[Pending, Reply]]) -> None:
-    for request, reply in replies:
-        set_result(request.future, reply)
+            self._loop.call_soon_threadsafe(function, *arguments)
 
 
 def set_result(future: asyncio.Future[Any], result: Any) -> None:
+    """Sets a future's result, unless it was cancelled."""
     if not future.done():
         future.set_result(result)
 
 
-def _set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
+def set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
+    """Sets a future's exception, unless it was cancelled."""
     if not future.done():
         future.set_exception(error)
+
+
+def _deliver(replies: list[tuple[Pending, Reply]]) -> None:
+    for pending, reply in replies:
+        set_result(pending.future, reply)
+
+
+def _reply_for(result: Answer | Exception) -> Reply:
+    return error_reply(result) if isinstance(result, Exception) else Reply(200, result.body, result.content_type)
+
+
+def _print_defects(results: Sequence[Answer | Exception]) -> None:
+    """Prints where a hook, or fastinfer, failed: its author must see that; the sender only that it did. Each error once."""
+    for error in {id(result): result for result in results if isinstance(result, Exception)}.values():
+        if not isinstance(error, FastinferError):
+            traceback.print_exception(type(error), error, error.__traceback__)

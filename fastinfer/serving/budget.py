@@ -1,4 +1,4 @@
-"""A limit on bytes in memory."""
+"""A limit on the bytes of all bodies in memory at a time."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections import deque
 
 
 class ByteBudget:
-    """Bytes that may be held at a time; who finds none waits, first come first served."""
+    """Bytes to be acquired and released in one event loop; who finds too few waits, first come first served."""
 
     def __init__(self, size: int) -> None:
         self._free = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def take(self, size: int) -> None:
+    async def acquire(self, size: int) -> None:
+        """Takes bytes; waits until there are enough, and until all who came before have theirs."""
         if not self._waiting and size <= self._free:
             self._free -= size
             return
@@ -23,10 +24,11 @@ class ByteBudget:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self.give(size)
+                self.release(size)  # acquired and cancelled in the same turn of the loop
             raise
 
-    def give(self, size: int) -> None:
+    def release(self, size: int) -> None:
+        """Gives bytes back."""
         self._free += size
         while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
             size, future = self._waiting.popleft()

@@ -1,27 +1,21 @@
-"""``python -m fastinfer.serve``: answers requests over HTTP as SageMaker's MXNet container does.
+"""The HTTP side of a server that answers as SageMaker's MXNet container does.
 
-``GET /ping`` (200 once the model is loaded, 503 before), ``POST /invocations``, ``GET /execution-parameters``. Requests that
-come while others are being computed wait for these and then share a batch: whatever has come in meanwhile is the next one,
-so a lone request waits for nothing. Reading HTTP is asyncio's thread; decoding, computing and printing are those of the
-workers, each with a bound graph of its own, which take requests from one queue.
-
-The container answers 500 to whatever goes wrong, 413 to a body that is too large and 503 to a model that cannot be loaded.
-Here a body that cannot be read is 400, its type 415, what is asked for 406, an error in a user's hook 500; a model that
-cannot be loaded ends the command.
+``GET /ping`` is 200 when the model is loaded and 503 before, ``POST /invocations`` answers a request,
+``GET /execution-parameters`` names what suits a transform job. The event loop reads and writes HTTP; the threads of
+batcher.py decode, compute and print.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import signal
 import socket
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from ..commands._run import EXIT_INTERRUPTED, EXIT_OK, say
+from aiohttp import web
+
 from ..errors import ConfigError, quote
 from ..handlers.request import Request
 from .batcher import Pending, Workers, set_result
@@ -31,59 +25,75 @@ from .reply import Reply, text_reply
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from aiohttp import web
-
     from ..handlers.hooks import Handler
 
-# What may be held of bodies that wait for their answer; others stay with their senders until there is room.
+# Bytes of bodies that may wait for their reply; other bodies are not read until there is room.
 PENDING_BYTES = 256 << 20
 
 # How long a sender may take for a body.
 BODY_TIMEOUT_S = 60.0
 
-# Connections that are open at the end are listened to for so long: what is on its way on them is still answered.
-LAST_WORDS_S = 0.3
+# A stopping server reads on from open connections until they have been silent for so long.
+DRAIN_S = 0.3
+
+
+class Ending(NamedTuple):
+    """How a server ended.
+
+    Attributes:
+        signal: the signal that ended it.
+        requests: how many were answered.
+        unanswered: how many were given up.
+        rows: how many were predicted; rows that hooks predict are not counted.
+        workers_ended: whether all threads have ended; if not, one is in a hook or loads the model, and cannot be stopped.
+    """
+
+    signal: signal.Signals
+    requests: int
+    unanswered: int
+    rows: int
+    workers_ended: bool
 
 
 class Server:
-    """The HTTP side: reads requests, hands them to the workers, sends their replies."""
+    """Reads requests, queues them for the workers, sends their replies.
+
+    Attributes:
+        requests: how many have been answered.
+        under_way: how many are being answered.
+    """
 
     def __init__(self, settings: Settings, workers: Workers) -> None:
         self._settings = settings
         self._workers = workers
-        self._room = ByteBudget(max(PENDING_BYTES, 2 * settings.payload_bytes))
+        self._budget = ByteBudget(max(PENDING_BYTES, 2 * settings.payload_bytes))
         self._ending = False
-        self.requests = 0  # answered
+        self.requests = 0
         self.under_way = 0
 
     def application(self) -> web.Application:
-        from aiohttp import web
-
-        # One more than is taken: up to aiohttp 3.13 a body of just the largest size was refused.
+        """The routes."""
+        # One byte more: up to aiohttp 3.13 a body of exactly the largest size was refused.
         application = web.Application(client_max_size=self._settings.payload_bytes + 1)
         application.router.add_get("/ping", self._ping)
         application.router.add_get("/execution-parameters", self._execution_parameters)
         application.router.add_post("/invocations", self._invocations)
-        application.on_response_prepare.append(self._say_goodbye)
+        application.on_response_prepare.append(self._close_connection)
         return application
 
     def end(self) -> None:
-        """From now on every reply is a connection's last."""
+        """From now on every reply is the last on its connection."""
         self._ending = True
 
-    async def _say_goodbye(self, _: web.Request, response: web.StreamResponse) -> None:
+    async def _close_connection(self, _: web.Request, response: web.StreamResponse) -> None:
         if self._ending:
             response.force_close()
-            response.headers["Connection"] = "close"  # force_close() comes too late to say it
+            response.headers["Connection"] = "close"  # force_close() is too late for the header
 
     async def _ping(self, _: web.Request) -> web.Response:
-        from aiohttp import web
-
         return web.Response(status=200 if self._ready() else 503)
 
     async def _execution_parameters(self, _: web.Request) -> web.Response:
-        from aiohttp import web
-
         return web.json_response(self._settings.execution_parameters)
 
     async def _invocations(self, request: web.Request) -> web.Response:
@@ -96,69 +106,71 @@ class Server:
         return _response(reply)
 
     async def _reply(self, request: web.Request) -> Reply:
-        from aiohttp import web
-
         limit = self._settings.payload_bytes
         length = request.content_length
         if length is not None and length > limit:
-            return text_reply(413, f"the body has {length:,} bytes, {limit:,} are taken (--max-payload-mb)")
+            return text_reply(413, f"the body has {length:,} bytes, the limit is {limit:,}")
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
-            return text_reply(415, f"a body that is encoded as {quote(encoding)} is not taken")
+            return text_reply(415, f"unsupported Content-Encoding {quote(encoding)}: expected an uncompressed body")
         if not self._ready():
-            return text_reply(503, "the model is being loaded")
+            return text_reply(503, "the model is still loading")
         size = limit if length is None else length
-        await self._room.take(size)
+        await self._budget.acquire(size)
         try:
             try:
                 reading = request.read()
-                # Most bodies are there already, and a timer for each would cost more than reading it.
+                # Most bodies have arrived already, and a timer for each would cost more than reading it.
                 body = await (reading if request.content.is_eof() else asyncio.wait_for(reading, BODY_TIMEOUT_S))
             except asyncio.TimeoutError:
-                return text_reply(408, f"the body did not come within {BODY_TIMEOUT_S:.0f} s")
+                return text_reply(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")
             except ConnectionError:
-                return text_reply(400, "the connection was lost")  # no one hears it
+                return text_reply(400, "the connection was lost")  # no one reads it
             except web.HTTPRequestEntityTooLarge:
                 body = None
             if body is None or len(body) > limit:
-                return text_reply(413, f"the body has more than {limit:,} bytes (--max-payload-mb)")
+                return text_reply(413, f"the body is larger than the limit of {limit:,} bytes")
             accept = ",".join(request.headers.getall("Accept", ())) or None
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             self._workers.put(Pending(Request(body, request.headers.get("Content-Type"), accept), future))
             return await future
         finally:
-            self._room.give(size)
+            self._budget.release(size)
 
     def _ready(self) -> bool:
         return self._workers.loaded.done()
 
 
 def _response(reply: Reply) -> web.Response:
-    from aiohttp import web
-
     content_type = reply.content_type
     if not isinstance(content_type, str) or any(ord(sign) < 32 or ord(sign) > 255 for sign in content_type):
-        reply = text_reply(500, f"the module names a content type that cannot be sent: {content_type!r}")
+        reply = text_reply(500, f"the model's code returned an invalid content type: {content_type!r}")
     return web.Response(status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type})
 
 
-async def serve(settings: Settings) -> int:
-    """Serves until a signal comes; returns the exit code."""
-    from aiohttp import web
+async def serve(settings: Settings, on_ready: Callable[[Handler, str], None]) -> Ending:
+    """Serves until SIGTERM or SIGINT; then answers the requests that have been received.
 
+    Args:
+        settings: how.
+        on_ready: called when the model is loaded, with it and the address, such as ``127.0.0.1:8080``.
+
+    Raises:
+        ConfigError: ``port_taken``, ``bad_host``; an option is wrong.
+        ModelError: the model cannot be loaded.
+    """
     loop = asyncio.get_running_loop()
-    signalled: asyncio.Future[int] = loop.create_future()
+    signalled: asyncio.Future[signal.Signals] = loop.create_future()
 
-    def end(code: int) -> None:
-        set_result(signalled, code)
-        # A second one does what it does to any program.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+    def end(number: signal.Signals) -> None:
+        set_result(signalled, number)
+        # A second signal does what it does to any program.
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(each)
 
-    loop.add_signal_handler(signal.SIGTERM, end, EXIT_OK)
-    loop.add_signal_handler(signal.SIGINT, end, EXIT_INTERRUPTED)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
 
-    started = time.monotonic()
     workers = Workers(loop, settings)
     server = Server(settings, workers)
     runner = web.AppRunner(
@@ -170,7 +182,7 @@ async def serve(settings: Settings) -> int:
         shutdown_timeout=1.0,
     )
     await runner.setup()
-    # Bound before the model is loaded: what is wrong with it should be known at once.
+    # Before the model is loaded, so that a port in use is reported at once.
     listening = _listen(settings.host, settings.port)
     try:
         await web.SockSite(runner, listening, backlog=512).start()
@@ -178,30 +190,21 @@ async def serve(settings: Settings) -> int:
         either: list[asyncio.Future[Any]] = [workers.loaded, signalled]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if workers.loaded.done():
-            handler = workers.loaded.result()
-            if not settings.quiet:
-                say(_describe(settings, handler, listening, time.monotonic() - started))
-        code = await signalled
+            on_ready(workers.loaded.result(), _address_of(listening))
+        ended_by = await signalled
         ends_at = time.monotonic() + settings.grace_s
-        lost = await _drain(server, runner, ends_at)
+        unanswered = await _drain(server, runner, ends_at)
     finally:
         await runner.cleanup()
-    ended = workers.stop(max(0.0, ends_at - time.monotonic()) if workers.loaded.done() else 0.0)
-    if not settings.quiet:
-        rows = f", {workers.rows:,} rows" if workers.rows else ""
-        unanswered = f", {lost:,} left unanswered" if lost else ""
-        say(f"stopped: {server.requests:,} requests answered{rows}{unanswered}")
-    if not ended:
-        # A thread is in the midst of a hook, or of loading; it has no way to be called off.
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    grace_s = max(0.0, ends_at - time.monotonic()) if workers.loaded.done() else 0.0
+    workers_ended = workers.stop(grace_s)
+    return Ending(ended_by, server.requests, unanswered, workers.rows, workers_ended)
 
 
 async def _drain(server: Server, runner: web.AppRunner, ends_at: float) -> int:
-    """Takes no new connection, and answers what comes on those that are open; the number of requests that were too slow."""
+    """Refuses new connections and answers what arrives on open ones; returns how many requests were too slow."""
     server.end()
-    await asyncio.sleep(0)  # what has been connected is accepted in this turn of the loop
+    await asyncio.sleep(0)  # connections that were made are accepted in this turn of the loop
     for site in list(runner.sites):
         await site.stop()
     quiet_since = time.monotonic()
@@ -209,7 +212,7 @@ async def _drain(server: Server, runner: web.AppRunner, ends_at: float) -> int:
         if server.under_way:
             quiet_since = now
         assert runner.server is not None  # it is set up
-        if not runner.server.connections or now - quiet_since > LAST_WORDS_S:
+        if not runner.server.connections or now - quiet_since > DRAIN_S:
             break
         await asyncio.sleep(0.01)
     return server.under_way
@@ -222,31 +225,21 @@ def _listen(host: str, port: int) -> socket.socket:
         )[0]
         listening = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f"there is no host {quote(host)}", code="bad_host") from error
+        raise ConfigError(f"there is no host named {quote(host)}", code="bad_host") from error
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(512)  # here a port that is taken tells, not when it is first used
+        listening.listen(512)  # a port in use fails here, not when the first request arrives
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:
             raise ConfigError(
-                f"port {port} of {host} is taken", code="port_taken", hint="--port names another"
+                f"port {port} of {host} is already in use", code="port_taken", hint="choose another port"
             ) from error
         raise ConfigError(f"cannot listen on port {port} of {host}: {error.strerror}", code="bad_host") from error
     return listening
 
 
-def _describe(settings: Settings, handler: Handler, listening: socket.socket, seconds: float) -> str:
-    """The line at the start."""
+def _address_of(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if handler.predictor is None:
-        assert handler.module is not None
-        how = f"hooks of {handler.module.file}"
-    else:
-        how = "exact" if settings.exact else f"batches of {handler.predictor.batch_size}"
-        how += f", {settings.workers} workers"
-        if handler.module is not None:
-            how += f", no hooks in {handler.module.file.name}"
-    return f"serving {settings.model} ({settings.origin}) on http://{address}, {how}, ready in {seconds:.1f} s"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

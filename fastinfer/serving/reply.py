@@ -1,12 +1,16 @@
-"""What is sent back."""
+"""What is sent back for a request: an answer, or the status and text of an error.
+
+SageMaker's container replies 500 to almost every error. Here an unreadable body is 400, an unsupported content type 415, an
+unsupported Accept 406, an error in a user's hook 500.
+"""
 
 from __future__ import annotations
 
-import traceback
 from typing import NamedTuple
 
-from ..errors import FastinferError, InputError
-from ..handlers.request import Answer
+from ..errors import InputError
+
+STATUSES = {"unsupported_content_type": 415, "unsupported_accept": 406}
 
 
 class Reply(NamedTuple):
@@ -17,27 +21,19 @@ class Reply(NamedTuple):
     content_type: str
 
 
-def reply_with(result: Answer | Exception) -> Reply:
-    if not isinstance(result, Exception):
-        return Reply(200, result.body, result.content_type)
-    if not isinstance(result, FastinferError):
-        # The author of a hook, or of fastinfer, needs to see where it failed; the sender only that it did.
-        traceback.print_exception(type(result), result, result.__traceback__)
-    return reply_to(result)
+def text_reply(status: int, text: str) -> Reply:
+    """A reply of one line of text."""
+    return Reply(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
 
 
-def reply_to(error: BaseException) -> Reply:
-    """What a request is told that went wrong."""
+def error_reply(error: BaseException) -> Reply:
+    """The reply to a request that ended with an error."""
     status = 500
     if isinstance(error, InputError):
-        status = {"unsupported_content_type": 415, "unsupported_accept": 406}.get(error.code, 400)
+        status = STATUSES.get(error.code, 400)
     elif any(kind.__name__ == "BaseInferenceToolkitError" for kind in type(error).__mro__):
-        # The toolkit's own way for a hook to name a status.
-        found = getattr(error, "status_code", None)
-        status = found if isinstance(found, int) and 400 <= found <= 599 else 500
+        # With this class of SageMaker's toolkit a hook chooses the status itself.
+        chosen = getattr(error, "status_code", None)
+        status = chosen if isinstance(chosen, int) and 400 <= chosen <= 599 else 500
         return text_reply(status, str(getattr(error, "message", error)))
     return text_reply(status, str(error) or type(error).__name__)
-
-
-def text_reply(status: int, words: str) -> Reply:
-    return Reply(status, f"{words}\n".encode(), "text/plain; charset=utf-8")

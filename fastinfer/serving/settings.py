@@ -1,11 +1,12 @@
-"""What a server needs to know, and where SageMaker's environment says it."""
+"""What a server must know, and what SageMaker's environment says of it. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
+from ..errors import ConfigError
 from ..models.module import SHIPPED_MODEL, find_model
 
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
@@ -14,28 +15,26 @@ PAYLOAD_VARIABLE = "SAGEMAKER_MAX_PAYLOAD_IN_MB"
 DEFAULT_PORT = 8080
 DEFAULT_BASE = "/opt/ml"
 
-# What CreateTransformJob allows, and what the container takes beyond the 6 MiB that are the default.
+# What CreateTransformJob allows. The container accepts a few bytes more than the 6 MiB that are its default.
 PAYLOAD_MB_DEFAULT, PAYLOAD_MB_LIMIT = 6, 100
-PAYLOAD_ROOM_BYTES = 6_553_500 - (6 << 20)
+PAYLOAD_EXTRA_BYTES = 6_553_500 - (6 << 20)
+CONCURRENT_MB_LIMIT = 100  # MaxConcurrentTransforms times MaxPayloadInMB
 
 
 class Settings(NamedTuple):
-    """What the command line says.
+    """How to serve.
 
     Attributes:
-        model, origin: the model, and where its name came from.
-        program, exact, batch_size, device: see :func:`fastinfer.handlers.hooks.load_handler`.
-        host, port: where to listen; port 0 takes a free one.
+        model, program, exact, batch_size, device: see :func:`fastinfer.handlers.hooks.load_handler`.
+        host, port: where to listen; port 0: any free one.
         workers: threads that compute.
-        max_delay_s: how long a request may be held back for others to share its batch, while another batch runs.
+        max_delay_s: how long a request may wait for others to share its batch, while another batch runs.
         payload_mb: MiB of the largest body, as SageMaker counts them.
-        grace_s: how long requests under way may take at the end.
-        access_log: whether each request is told on stderr.
-        quiet: whether nothing but errors is.
+        grace_s: how long a stopping server waits for requests that it is answering.
+        access_log: whether to log each request on stderr.
     """
 
     model: Path
-    origin: str
     program: str | None
     exact: bool
     batch_size: int | None
@@ -47,17 +46,17 @@ class Settings(NamedTuple):
     payload_mb: int
     grace_s: float
     access_log: bool
-    quiet: bool
 
     @property
     def payload_bytes(self) -> int:
-        return (self.payload_mb << 20) + PAYLOAD_ROOM_BYTES
+        """Bytes of the largest body."""
+        return (self.payload_mb << 20) + PAYLOAD_EXTRA_BYTES
 
     @property
     def execution_parameters(self) -> dict[str, Any]:
-        """What SageMaker is told for a transform job that says nothing else."""
-        # As many as keep the workers busy and share batches, within what the service allows.
-        concurrent = max(1, min(8 * self.workers, 100 // self.payload_mb))
+        """The parameters of a transform job that names none, as SageMaker asks for them."""
+        # Enough requests at a time to keep the workers busy and fill batches, within what the service allows.
+        concurrent = max(1, min(8 * self.workers, CONCURRENT_MB_LIMIT // self.payload_mb))
         return {
             "MaxConcurrentTransforms": concurrent,
             "BatchStrategy": "MULTI_RECORD",
@@ -66,12 +65,45 @@ class Settings(NamedTuple):
 
 
 def find_served_model(model: str | None) -> tuple[Path, str]:
-    """The model to serve and where its name came from: as for every command, and SageMaker's own folder before the one
-    that fastinfer ships."""
+    """The model to serve and where its name came from.
+
+    As for every command, but SageMaker's own folder comes before the model that fastinfer ships.
+    """
     path, origin = find_model(model)
     if path is SHIPPED_MODEL:
-        base, named = os.environ.get(BASE_VARIABLE), f"${BASE_VARIABLE}"
+        base, variable = os.environ.get(BASE_VARIABLE), f"${BASE_VARIABLE}"
         folder = Path(base or DEFAULT_BASE, "model")
         if folder.is_dir():
-            return folder, named if base else "SageMaker's folder"
+            return folder, variable if base else "SageMaker's folder"
     return path, origin
+
+
+def parse_port(text: str) -> int:
+    """A port's number. Raises ValueError."""
+    return _parse_number(text, 0, 65535, "a port")
+
+
+def parse_payload_mb(text: str) -> int:
+    """A size of a body in MB. Raises ValueError."""
+    return _parse_number(text, 1, PAYLOAD_MB_LIMIT, "a number of MB")
+
+
+def from_environment(name: str, parse: Callable[[str], int], default: int) -> int:
+    """A number that SageMaker sets; `default` where it does not.
+
+    Raises:
+        ConfigError: ``bad_environment``.
+    """
+    text = os.environ.get(name)
+    if not text:
+        return default
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ConfigError(f"${name}: {error}", code="bad_environment") from error
+
+
+def _parse_number(text: str, least: int, most: int, what: str) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise ValueError(f"expected {what} from {least} to {most}, found {text!r}")
+    return int(text)
