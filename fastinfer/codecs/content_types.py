@@ -69,6 +69,8 @@ def decode_rows(
     content = body.encode() if isinstance(body, str) else body
     array = CODECS[content_type].decode(content, row_shape)
     check_rows(array)
+    if array.dtype == np.float32:
+        return np.ascontiguousarray(array)
     # A double beyond float32 is infinite, as in the container.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)
