@@ -154,10 +154,10 @@ def served(
 
 
 def check(answer: Callable[[bytes], bytes], bodies: dict[int, Path], *, exact: bool) -> None:
-    """The replies are those of the container's bytes, which tests/test_predictor.py compares with its code."""
+    """The replies are those of the container's bytes, which tests/handlers/test_predictor.py compares with its code."""
     from fastinfer import Predictor
 
-    predictor = Predictor(SHIPPED_MODEL)
+    predictor = Predictor(SHIPPED_MODEL, exact=True)
     for folder in bodies.values():
         for path in sorted(folder.iterdir()):
             body = path.read_bytes()

@@ -30,6 +30,7 @@ from ._native.text import (
 )
 from ._native.text import format_json as _format_json
 from .codecs.csv import read_body
+from .codecs.csv_errors import line_of, partial_row
 from .runtimes.mxnet.library import ndarray_memory
 
 if TYPE_CHECKING:
@@ -81,7 +82,11 @@ def parse_csv(
     shape, memory = float32_memory(out)
     if len(shape) < 2 or 0 in shape:
         raise ValueError(f"out must be of shape (rows, values, ...) and not empty, not {shape}")
-    return read_body(buffer, memory, math.prod(shape[1:]), comment=comment, missing=missing, path=path)
+    values, row_values = read_body(buffer, memory, comment=comment, missing=missing, path=path), math.prod(shape[1:])
+    if values % row_values:
+        with memoryview(buffer).cast("B") as view:
+            raise partial_row(values, row_values, path=path, line=line_of(view, len(view))[0])
+    return values // row_values
 
 
 def format_json(rows: Any) -> bytes:

@@ -1,10 +1,8 @@
-"""``python -m fastinfer.serve``."""
-
-from __future__ import annotations
+"""``python -m fastinfer.serve``: the command ``fastinfer serve``."""
 
 import sys
 
-from .serving.http import main
+from .commands.serve import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(prog="python -m fastinfer.serve"))

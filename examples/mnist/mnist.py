@@ -160,7 +160,7 @@ def model_fn(model_dir):
         module.bind(data_shapes=[("data", (1, *ROW_SHAPE))], for_training=False)
         module.set_params(parameters, auxiliary, allow_missing=True)
         return module
-    return Predictor(model_dir)
+    return Predictor(model_dir, exact=True)
 
 
 def transform_fn(model, data, content_type, accept):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._native.text import CsvParser, count_lines, find_line_start
 from .base import DONE, FULL, BadRecord, Outcome
-from .csv_errors import OUTPUT_FULL, UNEQUAL_LINE, csv_error, empty_input, line_of, partial_row
+from .csv_errors import OUTPUT_FULL, UNEQUAL_LINE, csv_error, empty_input, partial_row
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -170,31 +170,23 @@ def count_columns(lines: Iterable[bytes], options: CsvOptions) -> int:
 
 
 def read_body(
-    body: Buffer,
-    rows: Any,
-    row_values: int,
-    *,
-    comment: str | None = None,
-    missing: float | None = None,
-    path: str | None = None,
+    body: Buffer, rows: Any, *, comment: str | None = None, missing: float | None = None, path: str | None = None
 ) -> int:
-    """Reads a whole body into the float32 buffer ``rows`` and returns how many rows it filled.
+    """Reads a whole body into the float32 buffer ``rows`` and returns how many values it holds.
 
     Raises:
         InputError: ``expected_number``, ``empty_cell``, ``unequal_line``, ``output_full`` (more values than there is room for),
-            with line and column; ``partial_row``, with the last line; ``empty_input`` (no value at all).
+            with line and column; ``empty_input`` (no value at all).
     """
     parser = CsvParser(comment=comment, missing=missing)
     with memoryview(body).cast("B") as view:
         parser.reset(body, len(BYTE_ORDER_MARK) if view[:3] == BYTE_ORDER_MARK else 0)
-        try:
-            written = parser.parse(rows)
-            if parser.code != 0:
-                raise csv_error(body, parser.code, parser.position, columns=parser.columns, path=path, comment=comment)
-        finally:
-            parser.release()
-        if written == 0:
-            raise empty_input(path)
-        if written % row_values:
-            raise partial_row(written, row_values, path=path, line=line_of(view, parser.position)[0])
-    return written // row_values
+    try:
+        written = parser.parse(rows)
+        if parser.code != 0:
+            raise csv_error(body, parser.code, parser.position, columns=parser.columns, path=path, comment=comment)
+    finally:
+        parser.release()
+    if written == 0:
+        raise empty_input(path)
+    return written

@@ -1,4 +1,7 @@
-"""Predictions to text, as the container's encoder prints them."""
+"""``application/json``: a body to an array, and predictions to text, by the rules of SageMaker's container.
+
+Two things are refused that the container accepts: ``null`` (it becomes NaN there) and numbers in strings.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,64 @@ import json
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .._native.text import format_json_bodies, format_json_rows
+from .._native.text import format_json, format_json_bodies, format_json_rows
+from ..errors import InputError
 from .base import Form
 
-FORM = Form(b"[", b", ", b"]", b"null")
+FORM = Form(head=b"[", between=b", ", tail=b"]", rejected=b"null")
+
+NUMBERS = (int, float, bool)
 
 
-def encode_json(predictions: np.ndarray[Any, np.dtype[np.float32]], row_shape: tuple[int, ...]) -> bytes:
-    """Rows as ``json.dumps(rows.tolist())`` prints them, without the outermost brackets.
+def decode_json_body(body: bytes) -> NDArray[Any]:
+    """The array that a JSON body holds: nested lists of numbers, or a single number.
+
+    Returns:
+        array of bool, integers or floats, of the shape of the lists.
+
+    Raises:
+        InputError: ``bad_json`` where it is not JSON, with line and column; ``bad_values`` where it is not a rectangle of
+            numbers.
+    """
+    try:
+        array = np.array(json.loads(body.decode("utf-8")))
+    except UnicodeDecodeError as error:
+        raise InputError("invalid JSON: not UTF-8 text", code="bad_json") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"invalid JSON: {error.msg}", code="bad_json", line=error.lineno, column=error.colno
+        ) from error
+    except RecursionError as error:
+        raise InputError("invalid JSON: nested too deeply", code="bad_json") from error
+    except ValueError as error:  # NumPy's
+        raise InputError(
+            "expected a rectangular list of numbers, found lists of different lengths, or nested too deeply",
+            code="bad_values",
+        ) from error
+    if array.dtype == object and array.size and all(type(value) in NUMBERS for value in array.flat):
+        try:
+            return array.astype(np.float64)  # integers beyond 64 bits
+        except OverflowError as error:
+            raise InputError("expected numbers, found an integer too large for a double", code="bad_values") from error
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"expected numbers, found {_describe_others(array)}", code="bad_values")
+    return array
+
+
+def encode_json_body(array: NDArray[Any]) -> bytes:
+    """A whole body: the bytes of ``json.dumps(array.tolist())``, at the kernels' speed for float32."""
+    if array.dtype != np.float32 or array.ndim == 0:
+        return json.dumps(array.tolist()).encode()
+    rows = np.ascontiguousarray(array).reshape(len(array), -1)
+    if array.ndim == 2:
+        return format_json(rows)
+    return FORM.head + encode_json(rows, array.shape[1:]) + FORM.tail
+
+
+def encode_json(predictions: NDArray[np.float32], row_shape: tuple[int, ...]) -> bytes:
+    """Rows as they are between a body's brackets, so that a body can be written in parts.
 
     Args:
         predictions: C-contiguous float32 array of shape (rows, prod(row_shape)).
@@ -28,10 +80,8 @@ def encode_json(predictions: np.ndarray[Any, np.dtype[np.float32]], row_shape: t
     return json.dumps(predictions.reshape(-1, *row_shape).tolist())[1:-1].encode()
 
 
-def encode_json_bodies(
-    predictions: np.ndarray[Any, np.dtype[np.float32]], row_shape: tuple[int, ...], counts: list[int]
-) -> list[bytes]:
-    """The whole outputs of several bodies, brackets included.
+def encode_json_bodies(predictions: NDArray[np.float32], row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
+    """The whole bodies of several outputs.
 
     Args:
         predictions: C-contiguous float32 array of shape (rows, prod(row_shape)).
@@ -40,8 +90,27 @@ def encode_json_bodies(
     """
     if len(row_shape) == 1:
         return format_json_bodies(predictions, counts)
-    texts, first = [], 0
+    bodies, first = [], 0
     for count in counts:
-        texts.append(b"[" + encode_json(predictions[first : first + count], row_shape) + b"]")
+        rows = predictions[first : first + count]
+        bodies.append(FORM.head + encode_json(rows, row_shape) + FORM.tail)
         first += count
-    return texts
+    return bodies
+
+
+def encode_json_value(value: Any) -> bytes:
+    """Any value that is JSON, as SageMaker's model server prints what a hook returns.
+
+    Raises:
+        TypeError: the value is not JSON.
+    """
+    return json.dumps(value, indent=2).encode()
+
+
+def _describe_others(array: NDArray[Any]) -> str:
+    """What an array that is not of numbers holds."""
+    others = {type(None): "null", dict: "an object", list: "a list"}
+    for value in array.flat:
+        if type(value) in others:
+            return others[type(value)]
+    return "text"

@@ -1,1 +1,1 @@
-"""One payload to its answer: a model by itself, or a user's serving code."""
+"""Requests to answers: by a model itself, or by a user's serving code."""

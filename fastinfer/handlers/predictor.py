@@ -1,8 +1,8 @@
-"""One request's body to its answer, as SageMaker's MXNet container gives it: decode, predict, encode.
+"""Requests to answers, as SageMaker's MXNet container gives them: decode, predict, encode.
 
-What is decoded and encoded, and how, are the container's rules for a saved Module, without its server: CSV counts by its
-total and takes the model's shape; JSON and NPY keep the shape that they have. Three things are refused that the container
-takes: JSON's ``null`` (it becomes NaN there), numbers in JSON strings, and pickled, complex or over-long NPY.
+The rules are the container's for a saved Module, without its server: a CSV body counts by its total number of values and
+takes the model's shape; JSON and NPY bodies keep their own. Three things are refused that the container accepts: JSON's
+``null`` (it becomes NaN there), numbers in JSON strings, and pickled, complex or over-long NPY.
 
 >>> from fastinfer import Predictor
 >>> predictor = Predictor("model.tar.gz")  # doctest: +SKIP
@@ -13,7 +13,6 @@ takes: JSON's ``null`` (it becomes NaN there), numbers in JSON strings, and pick
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import os
@@ -24,10 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._native.text import format_csv_rows
-from ..codecs.csv import read_body
-from ..codecs.json import encode_json
-from ..errors import InputError, ModelError, quote
+from ..codecs.content_types import CSV, JSON, check_rows, choose_accepted, decode_rows, encode_predictions
+from ..errors import InputError, ModelError
 from ..models.module import Model, find_model, load_model
 from ..options import Options, parse_device
 from ..runtimes import load_runtime
@@ -35,22 +32,20 @@ from ..runtimes.base import Executor, Runtime
 from ..runtimes.batch_size import bind_executors, choose_batching
 from ..runtimes.invariance import find_smaller
 from ..runtimes.pool import Pool
-
-CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
-CONTENT_TYPES = (JSON, CSV, NPY)
+from .request import Answer, Request, unwrap
 
 # Shapes other than the model's own, of JSON and NPY bodies, that stay bound.
 OTHER_SHAPES_LIMIT = 8
 
 
 class Predictor:
-    """Answers bodies with a model's predictions. May be used by several threads at a time.
+    """Answers requests with a model's predictions. May be used by several threads at a time.
 
     Args:
         model: folder or tar archive as SageMaker's training saved it, or a loaded :class:`fastinfer.models.module.Model`; None:
             ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the MNIST model that fastinfer ships.
-        exact: True: the container's bytes, every row computed as at batch size 1. False: faster, at a batch size at which
-            a row's bytes depend on the row alone.
+        exact: True gives the container's bytes: every row is computed as at batch size 1. False is faster: at a batch
+            size at which a row's bytes depend on that row alone.
         batch_size: rows of one forward pass; None: chosen.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
         threads: how many threads may run the model at the same time, each on a graph of its own; others wait.
@@ -62,14 +57,14 @@ class Predictor:
 
     Raises:
         ModelError: the model cannot be used.
-        ConfigError: an option cannot be.
+        ConfigError: an option is wrong.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str] | Model | None = None,
         *,
-        exact: bool = True,
+        exact: bool = False,
         batch_size: int | None = None,
         device: str = "cpu",
         threads: int = 1,
@@ -90,30 +85,65 @@ class Predictor:
         """The answer to one request, and its content type.
 
         Args:
-            body: a request's body.
+            body: the request's body.
             content_type: what it is; see :meth:`decode`.
             accept: what the answer may be; see :meth:`encode`.
 
         Raises:
             InputError: see :meth:`decode`, :meth:`predict` and :meth:`encode`.
         """
-        accepted = choose_accepted(accept)
-        return self.encode(self.predict(self.decode(body, content_type)), accepted)
+        return unwrap(self.answer_many([Request(body, content_type, accept)]))
 
-    def decode(self, body: bytes | str, content_type: str = CSV) -> NDArray[np.float32]:
+    def answer_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
+        """The answers to several requests, in order. Rows of the model's shape share batches.
+
+        An error belongs to one request and takes the place of its answer; one of the model itself belongs to all that
+        shared a batch.
+        """
+        results: dict[int, Answer | Exception] = {}
+        together: list[tuple[int, str, NDArray[np.float32]]] = []
+        for index, (body, content_type, accept) in enumerate(requests):
+            try:
+                accepted = choose_accepted(accept)
+                rows = self.decode(body, content_type)
+                if self._has_own_shape(rows):
+                    together.append((index, accepted, rows.reshape(len(rows), -1)))
+                else:
+                    results[index] = self._encode(self.predict(rows), accepted)
+            except Exception as error:
+                results[index] = error
+        try:
+            predictions = self._predict_together([rows for _, _, rows in together])
+        except Exception as error:
+            results.update({index: error for index, _, _ in together})
+        else:
+            first = 0
+            for index, accepted, rows in together:
+                try:
+                    results[index] = self._encode(predictions[first : first + len(rows)], accepted)
+                except Exception as error:
+                    results[index] = error
+                first += len(rows)
+        try:
+            return [results[index] for index in range(len(requests))]
+        finally:
+            # An error's traceback keeps this frame: without the errors in it no circle keeps the bodies in memory.
+            del results
+
+    def decode(self, body: bytes | str, content_type: str | None = CSV) -> NDArray[np.float32]:
         """A body's rows.
 
         Args:
-            body: bytes, or text that stands for its UTF-8.
-            content_type: ``text/csv``, ``application/json`` or ``application/x-npy``, in these very letters.
+            body: bytes, or text that is encoded as UTF-8.
+            content_type: ``text/csv``, ``application/json`` or ``application/x-npy``, exactly so.
 
         Returns:
-            float32 array, C-contiguous, of shape (rows, ...): of CSV always the model's, of JSON and NPY as in the body.
+            float32 array, C-contiguous, of shape (rows, ...): the model's shape for CSV, the body's own for JSON and NPY.
 
         Raises:
-            InputError: ``unsupported_content_type``; ``empty_input``; of CSV ``expected_number``, ``empty_cell`` and
+            InputError: ``unsupported_content_type``; ``empty_input``; for CSV ``expected_number``, ``empty_cell`` and
                 ``unequal_line``, with line and column, and ``partial_row``; ``bad_json``; ``bad_npy``; ``bad_shape`` for a
-                single value; ``bad_values`` where something else than numbers, or no rectangle of them, stands in JSON or NPY.
+                single value; ``bad_values`` where JSON or NPY is not a rectangle of numbers.
         """
         return decode_rows(body, content_type, self.model.row_shape)
 
@@ -121,17 +151,17 @@ class Predictor:
         """The predictions of any number of rows.
 
         Args:
-            rows: array of shape (rows, ...) whose rows are of the model's shape, or of another that its graph takes.
+            rows: array of shape (rows, ...) whose rows have the model's shape, or another that its graph accepts.
 
         Returns:
             float32 array of shape (rows, ...).
 
         Raises:
-            InputError: ``bad_shape`` where the graph does not take the rows; ``empty_input`` where there is none.
+            InputError: ``bad_shape`` where the graph does not accept the rows; ``empty_input`` where there are none.
         """
         rows = np.ascontiguousarray(rows, dtype=np.float32)
-        _check_rows(rows)
-        graphs = self._graphs if self.takes(rows.shape[1:]) else self._other(rows.shape[1:])
+        check_rows(rows)
+        graphs = self._graphs if self._has_own_shape(rows) else self._other(rows.shape[1:])
         return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
 
     def encode(self, predictions: NDArray[np.float32], accept: str | None = JSON) -> tuple[bytes, str]:
@@ -139,21 +169,31 @@ class Predictor:
 
         Args:
             predictions: array of shape (rows, ...).
-            accept: one type of ``application/json``, ``text/csv`` and ``application/x-npy``, or several with commas
-                between them, of which the first that is among these three is taken; None, an empty string and ``*/*`` are
-                JSON.
+            accept: ``application/json``, ``text/csv`` or ``application/x-npy``; or several types with commas between
+                them, of which the first supported one is chosen; None, an empty string and ``*/*`` mean JSON.
 
         Raises:
             InputError: ``unsupported_accept``, also where CSV cannot hold the predictions.
         """
-        accepted = choose_accepted(accept)
-        return encode_predictions(predictions, accepted), accepted
+        answer = self._encode(np.asarray(predictions, dtype=np.float32), choose_accepted(accept))
+        return answer.body, answer.content_type
 
-    def takes(self, row_shape: tuple[int, ...]) -> bool:
-        """Whether rows of this shape run on the graph of the model's own shape, and can share a batch with its rows."""
+    def _encode(self, predictions: NDArray[np.float32], accepted: str) -> Answer:
+        return Answer(encode_predictions(predictions, accepted), accepted, len(predictions))
+
+    def _has_own_shape(self, rows: NDArray[np.float32]) -> bool:
+        """Whether rows run on the graph that is bound for the model's own shape, and can share batches there."""
+        row_shape = rows.shape[1:]
         if row_shape == self.model.row_shape:
             return True
         return self._flattens and len(row_shape) > 0 and math.prod(row_shape) == self.model.row_values
+
+    def _predict_together(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """The predictions of flat rows of the model's shape; none for no rows."""
+        if not parts:
+            return np.empty((0, *self.output_shape), np.float32)
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return self.predict(rows.reshape(-1, *self.model.row_shape))
 
     def _bind(self, model: Model) -> _Graphs:
         return _Graphs(
@@ -176,7 +216,7 @@ class Predictor:
                     graphs = self._bind(dataclasses.replace(self.model, row_shape=row_shape))
                 except ModelError as error:
                     raise InputError(
-                        f"the model takes rows of shape {self.model.row_shape}, found {row_shape}", code="bad_shape"
+                        f"expected rows of shape {self.model.row_shape}, found {row_shape}", code="bad_shape"
                     ) from error
                 if len(self._others) >= OTHER_SHAPES_LIMIT:
                     del self._others[next(iter(self._others))]
@@ -187,9 +227,9 @@ class Predictor:
 class _Graphs:
     """A model's bound graphs, each used by one thread at a time.
 
-    Beside each stands a smaller one that gives rows the same bits and takes fewer of them: a request of a few rows need not
-    wait until a whole batch is computed. Beside a row-wise graph of eight it is one of one row. A row takes 1.2 times as
-    long there as in the other when that is full (benchmarks/bench_forward.py), so it is the faster one up to half a batch.
+    Each is paired with a smaller one that gives rows the same bits, so that a request of a few rows need not wait until a
+    whole batch is computed. For a row-wise graph of eight rows it has one row. A row takes 1.2 times as long there as in a
+    full batch of the other (benchmarks/bench_forward.py), so the smaller graph is faster up to half a batch.
     """
 
     def __init__(
@@ -208,7 +248,11 @@ class _Graphs:
 
         large = small = bind(count, batch_size, row_wise=row_wise)
         if not large[0].gives_a_row_each:
-            raise ModelError(f"at batch size {batch_size} it does not give a row for each record", path=model.path)
+            raise ModelError(
+                f"at batch size {batch_size} it does not give a row for each record",
+                code="mixed_batch",
+                path=model.path,
+            )
         size: int | None = None
         if row_wise:
             size = 1
@@ -222,12 +266,12 @@ class _Graphs:
     def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[np.float32]:
         """Predictions of rows, (rows, values) to (rows, *output_shape).
 
-        They are copied into the graph's memory, at about a tenth of the time that reading them from CSV took; so decoding
-        needs no graph, and requests are decoded apart.
+        They are copied into the graph's memory, in about a tenth of the time that reading them from CSV took; so decoding
+        needs no graph, and each request is decoded by itself.
 
         Args:
             rows: what to predict.
-            blank: whether what an earlier batch left behind the last row must not have a part in it.
+            blank: whether to clear what an earlier batch left behind the last row, which may influence the rows' bits.
         """
         count, first = len(rows), 0
         parts = []
@@ -244,132 +288,11 @@ class _Graphs:
         return predictions.reshape(count, *self.output_shape)
 
 
-def decode_rows(
-    body: bytes | str,
-    content_type: str,
-    row_shape: tuple[int, ...],
-    content_types: Sequence[str] = CONTENT_TYPES,
-) -> NDArray[np.float32]:
-    """See :meth:`Predictor.decode`; CSV takes the shape (rows, *row_shape), and only some content types may be read."""
-    if content_type not in content_types:
-        raise InputError(
-            f"the content type {quote(content_type or '')} is not read; {', '.join(content_types)} are",
-            code="unsupported_content_type",
-        )
-    content = body.encode() if isinstance(body, str) else body
-    if content_type == CSV:
-        return _decode_csv(content, row_shape)
-    array = _decode_json(content) if content_type == JSON else _decode_npy(content)
-    _check_rows(array)
-    # A double beyond float32 is infinite, as in the container.
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _check_rows(array: NDArray[Any]) -> None:
-    if array.ndim == 0:
-        raise InputError("expected a list of rows, found a single value", code="bad_shape")
-    if array.shape[0] == 0:
-        raise InputError("there is no row in it", code="empty_input")
-
-
-def encode_predictions(predictions: NDArray[np.float32], content_type: str) -> bytes:
-    """Predictions of shape (rows, ...) as text or NPY."""
-    if content_type == NPY:
-        stream = io.BytesIO()
-        np.save(stream, predictions.astype("<f8"), allow_pickle=False)
-        return stream.getvalue()
-    flat = np.ascontiguousarray(predictions, dtype=np.float32).reshape(len(predictions), -1)
-    if content_type == JSON:
-        return b"[" + encode_json(flat, predictions.shape[1:]) + b"]"
-    if predictions.ndim > 2:
-        raise InputError(
-            f"text/csv cannot hold predictions of shape {predictions.shape}; {JSON} and {NPY} can",
-            code="unsupported_accept",
-        )
-    return format_csv_rows(flat)
-
-
-def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
-    """The first of the types in an Accept header that can be given; JSON where anything may be.
-
-    Raises:
-        InputError: ``unsupported_accept``.
-    """
-    if not accept or accept == "*/*":
-        return JSON
-    for item in accept.replace(" ", "").split(","):
-        if item in content_types:
-            return item
-    raise InputError(f"none of {quote(accept)} can be given; {', '.join(content_types)} can", code="unsupported_accept")
-
-
-def _decode_csv(content: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    row_values = math.prod(row_shape)
-    # A value takes two bytes at least, with what follows it. Memory that no value comes to is never touched.
-    most = (len(content) + 1) // 2
-    out = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
-    try:
-        count = read_body(content, out, row_values)
-    except InputError as error:
-        error.hint = None  # about options of the command
-        if error.code == "partial_row":
-            error.line = None  # of a body by its total, no line is at fault
-        raise
-    return out[:count].reshape(count, *row_shape)
-
-
-def _decode_json(content: bytes) -> NDArray[Any]:
-    try:
-        array = np.array(json.loads(content.decode("utf-8")))
-    except UnicodeDecodeError as error:
-        raise InputError("is not UTF-8 text", code="bad_json") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"is not JSON: {error.msg}", code="bad_json", line=error.lineno, column=error.colno) from error
-    except RecursionError as error:
-        raise InputError("is nested too deep", code="bad_json") from error
-    except ValueError as error:  # lists of unequal lengths, or more levels than an array has
-        raise InputError("its lists make no rectangle of numbers", code="bad_values") from error
-    if array.dtype == object and array.size and all(type(value) in (int, float, bool) for value in array.flat):
-        try:
-            return array.astype(np.float64)  # integers beyond 64 bits
-        except OverflowError as error:
-            raise InputError("an integer is beyond what a double holds", code="bad_values") from error
-    if array.dtype.kind not in "biuf":
-        raise InputError("something else than numbers stands in its lists", code="bad_values")
-    return array
-
-
-def _decode_npy(content: bytes) -> NDArray[Any]:
-    stream = io.BytesIO(content)
-    npy: Any = np.lib.format  # without types
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    try:
-        version = npy.read_magic(stream)
-        if version not in readers:
-            raise ValueError(f"version {version}")
-        shape, fortran, kind = readers[version](stream)
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
-        raise InputError("is not an NPY array of version 1.0 or 2.0", code="bad_npy") from error
-    if kind.kind not in "biuf":
-        raise InputError(f"expected numbers, found an array of {kind}", code="bad_values")
-    count = math.prod(shape)
-    found = len(content) - stream.tell()
-    # Before any memory is taken: the header is the sender's word.
-    if found != count * kind.itemsize:
-        raise InputError(
-            f"an array of shape {shape} and type {kind} has {count * kind.itemsize:,} bytes, found {found:,}",
-            code="bad_npy",
-        )
-    array = np.frombuffer(content, dtype=kind, count=count, offset=stream.tell())
-    return array.reshape(shape, order="F" if fortran else "C")
-
-
 def _flattens(model: Model) -> bool:
-    """Whether the graph's first step makes a plain row of a record, so that its shape before does not matter."""
+    """Whether the graph first flattens a record, so that the shape of a row does not matter."""
     nodes = json.loads(model.symbol)["nodes"]
-    places = {index for index, node in enumerate(nodes) if node["op"] == "null" and node["name"] == model.data_name}
-    first = [node for node in nodes if any(each[0] in places for each in node["inputs"])]
+    inputs = {index for index, node in enumerate(nodes) if node["op"] == "null" and node["name"] == model.data_name}
+    first = [node for node in nodes if any(each[0] in inputs for each in node["inputs"])]
     return bool(first) and all(node["op"] == "Flatten" or _flattens_itself(node) for node in first)
 
 

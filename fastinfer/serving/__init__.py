@@ -1,1 +1,1 @@
-"""Answers over HTTP."""
+"""Answers over HTTP: settings, batches, and the server."""

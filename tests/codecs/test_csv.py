@@ -166,7 +166,7 @@ def test_columns_are_those_of_the_first_record(lines: list[bytes], options: CsvO
 
 def test_a_whole_body_is_read_at_once() -> None:
     rows = np.zeros(8, np.float32)
-    assert read_body(b"\xef\xbb\xbf1,2\n3,4\n", rows, 2) == 2
+    assert read_body(b"\xef\xbb\xbf1,2\n3,4\n", rows) == 4
     assert rows[:4].tolist() == [1, 2, 3, 4]
 
 

@@ -279,7 +279,7 @@ def test_a_transform_job_answers_with_the_containers_bytes(aws: Cloud, mlp: Path
     facts = aws.wait("transform", request["TransformJobName"])
     assert facts["TransformJobStatus"] == "Completed", facts
     assert facts["CreationTime"] <= facts["TransformStartTime"] <= facts["TransformEndTime"]
-    predictor = Predictor(mlp)
+    predictor = Predictor(mlp, exact=True)
     assert aws.objects(request["TransformOutput"]["S3OutputPath"]) == {
         f"{name}.out": predictor.answer(body)[0] for name, body in bodies.items()
     }

@@ -18,15 +18,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
 import numpy as np
 import pytest
 
 from fastinfer import Predictor
-from fastinfer.errors import ConfigError
-from fastinfer.serving.http import find_served_model, main, parse_settings
 from tests.conftest import csv
 
 ROOT = Path(__file__).parent.parent.parent
@@ -366,7 +364,7 @@ def test_a_module_that_is_named_and_not_there_ends_it(mlp: Path) -> None:
     with serving("--model", str(mlp), "--program", "gone.py", wait=False) as server:
         _, said = server.process.communicate(timeout=30)
     assert server.process.returncode == 3
-    assert said == f"error: {mlp}: there is no code/gone.py\n"
+    assert said == f"error: {mlp}: code/gone.py does not exist\n"
 
 
 def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
@@ -374,15 +372,6 @@ def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
         _, said = server.process.communicate(timeout=30)
     assert server.process.returncode == 3
     assert said.startswith(f"error: {tmp_path}: the model lacks")
-
-
-def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        assert main(["--port", str(port)]) == 2
-    assert capsys.readouterr().err == f"error: port {port} of 127.0.0.1 is taken. Hint: --port names another\n"
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -471,48 +460,6 @@ def test_the_word_that_sagemaker_adds_may_stand_there(mlp: Path) -> None:
     with serving("--model", str(mlp), "--exact", "--quiet", "serve") as server:
         assert server.get("/ping")[:2] == (200, b"")
         assert server.stop() == (0, "")
-
-
-def test_settings_come_from_options_then_sagemakers_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def settings(*arguments: str) -> Any:
-        return parse_settings(arguments)
-
-    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
-    assert (settings().port, settings().payload_bytes, settings().host) == (8080, LIMIT, "127.0.0.1")
-    assert find_served_model(None)[1] == "the MNIST model that fastinfer ships"
-    (tmp_path / "model").mkdir()
-    assert find_served_model(None) == (tmp_path / "model", "$SAGEMAKER_BASE_DIR")
-    monkeypatch.setenv("SM_MODEL_DIR", "/elsewhere")
-    assert settings().model == Path("/elsewhere")
-    assert settings("--model", "named").model == Path("named")
-    monkeypatch.setenv("SAGEMAKER_BIND_TO_PORT", "9000")
-    assert (settings().port, settings("--port", "9001").port) == (9000, 9001)
-    for name, value in (("SAGEMAKER_BIND_TO_PORT", "x"), ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "101")):
-        monkeypatch.setenv(name, value)
-        with pytest.raises(ConfigError, match=rf"\${name}: expected"):
-            settings()
-        monkeypatch.delenv(name)
-    for refused in (["--port", "65536"], ["--max-payload-mb", "0"], ["--max-delay-ms", "-1"], ["train"]):
-        with pytest.raises(SystemExit) as caught:
-            settings(*refused)
-        assert caught.value.code == 2
-
-
-def test_without_aiohttp_it_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "aiohttp", None)
-    assert main([]) == 2
-    assert "pip install 'fastinfer[serve]'" in capsys.readouterr().err
-
-
-def test_help_is_instant() -> None:
-    script = (
-        "import sys, fastinfer.serve; print([n for n in ('numpy', 'aiohttp', 'mxnet', 'joblib') if n in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_the_images_entry_point_serves_what_it_copies(hooked: Path, tmp_path: Path) -> None:

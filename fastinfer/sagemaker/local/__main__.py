@@ -240,7 +240,7 @@ class Transform:
 
         from ...handlers.hooks import load_handler
 
-        handler = load_handler(model)
+        handler = load_handler(model, exact=True)
         plain = self.content_type == "text/csv" and self.accept in (None, "application/json")
         if not handler.has_hooks and plain and not self.splits and not self.assembles:
             items = self._run_engine(model, items)

@@ -1,0 +1,113 @@
+"""The content types of requests and answers: one table of what decodes and encodes each.
+
+The names are compared as they are, as SageMaker's container does: no parameters (``; charset=``), no other case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Callable, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, quote
+from .csv_body import decode_csv_body, encode_csv_body
+from .json import decode_json_body, encode_json_body
+from .npy import decode_npy_body, encode_npy_body
+
+CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
+
+
+class Codec(NamedTuple):
+    """What reads and prints one content type.
+
+    Attributes:
+        decode: a body and the shape of a row of the model, to an array of numbers. CSV takes that shape; the others have
+            one of their own.
+        encode: an array of any type, to a body.
+    """
+
+    decode: Callable[[bytes, tuple[int, ...]], NDArray[Any]]
+    encode: Callable[[NDArray[Any]], bytes]
+
+
+CODECS = {
+    JSON: Codec(lambda body, _: decode_json_body(body), encode_json_body),
+    CSV: Codec(decode_csv_body, encode_csv_body),
+    NPY: Codec(lambda body, _: decode_npy_body(body), encode_npy_body),
+}
+CONTENT_TYPES = tuple(CODECS)
+
+
+def decode_rows(
+    body: bytes | str,
+    content_type: str | None,
+    row_shape: tuple[int, ...],
+    content_types: Sequence[str] = CONTENT_TYPES,
+) -> NDArray[np.float32]:
+    """The rows of a request's body.
+
+    Args:
+        body: bytes, or text that is encoded as UTF-8.
+        content_type: the body's content type.
+        row_shape: shape of one row, which CSV takes.
+        content_types: those that are supported.
+
+    Returns:
+        float32 array, C-contiguous, of shape (rows, ...).
+
+    Raises:
+        InputError: ``unsupported_content_type``; ``bad_shape`` for a single value; ``empty_input``; and what
+            :func:`.csv_body.decode_csv_body`, :func:`.json.decode_json_body` and :func:`.npy.decode_npy_body` raise.
+    """
+    if content_type is None or content_type not in content_types:
+        raise InputError(
+            f"unsupported content type {quote(content_type or '')}: expected one of {', '.join(content_types)}",
+            code="unsupported_content_type",
+        )
+    content = body.encode() if isinstance(body, str) else body
+    array = CODECS[content_type].decode(content, row_shape)
+    check_rows(array)
+    if array.dtype == np.float32:
+        return np.ascontiguousarray(array)
+    # A double beyond float32 is infinite, as in the container.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def check_rows(array: NDArray[Any]) -> None:
+    """Raises InputError where an array has no rows: ``bad_shape`` for a single value, ``empty_input``."""
+    if array.ndim == 0:
+        raise InputError("expected a list of rows, found a single value", code="bad_shape")
+    if array.shape[0] == 0:
+        raise InputError("empty input: no rows found", code="empty_input")
+
+
+def encode_predictions(predictions: NDArray[Any], content_type: str) -> bytes:
+    """Predictions as the container's encoder prints what their ``tolist()`` gives.
+
+    Args:
+        predictions: array of any type and shape; float32 is the fast case.
+        content_type: one of :data:`CONTENT_TYPES`.
+
+    Raises:
+        InputError: ``unsupported_accept`` where CSV cannot hold the predictions.
+    """
+    return CODECS[content_type].encode(predictions)
+
+
+def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
+    """The content type of an answer: the first of an Accept header that is supported, JSON where any will do.
+
+    Raises:
+        InputError: ``unsupported_accept``.
+    """
+    if not accept or accept == "*/*":
+        return JSON
+    for item in accept.replace(" ", "").split(","):
+        if item in content_types:
+            return item
+    raise InputError(
+        f"unsupported Accept {quote(accept)}: expected one of {', '.join(content_types)}", code="unsupported_accept"
+    )

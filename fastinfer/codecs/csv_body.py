@@ -1,0 +1,59 @@
+"""``text/csv``: a whole body to an array, and predictions to text, by the rules of SageMaker's container."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._native.text import format_csv_rows
+from ..errors import InputError
+from .csv import read_body
+from .csv_errors import partial_row
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def decode_csv_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[Any]:
+    """The rows of a whole body.
+
+    Args:
+        body: the body.
+        row_shape: shape of one row; only the total of the values must be a multiple of its size.
+
+    Returns:
+        float32 array of shape (rows, *row_shape).
+
+    Raises:
+        InputError: as :func:`fastinfer.codecs.csv.read_body`; ``partial_row``, without a line, as none of them is at fault.
+    """
+    row_values = math.prod(row_shape)
+    # A value and what separates it from the next take two bytes at least. Memory behind the last value is never touched.
+    most = (len(body) + 1) // 2
+    rows = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
+    values = read_body(body, rows)
+    if values % row_values:
+        raise partial_row(values, row_values)
+    return rows[: values // row_values].reshape(-1, *row_shape)
+
+
+def encode_csv_body(array: NDArray[Any]) -> bytes:
+    """A whole body: the digits of JSON for float32, what ``numpy.savetxt`` prints of ``array.tolist()`` for other types.
+
+    Raises:
+        InputError: ``unsupported_accept`` where the array has not one or two dimensions.
+    """
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"unsupported Accept 'text/csv' for predictions of shape {array.shape}: "
+            "use application/json or application/x-npy",
+            code="unsupported_accept",
+        )
+    if array.dtype == np.float32:
+        return format_csv_rows(np.ascontiguousarray(array).reshape(len(array), -1))
+    text = io.StringIO()
+    np.savetxt(text, array.tolist(), delimiter=",", fmt="%s")
+    return text.getvalue().encode()

@@ -1,0 +1,56 @@
+"""``application/x-npy``: NumPy's own file format, as the body of a request and of an answer.
+
+Nothing is unpickled, and no memory is allocated for what a header only claims.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+
+def decode_npy_body(body: bytes) -> NDArray[Any]:
+    """The array of an NPY body, as a view of its bytes.
+
+    Returns:
+        array of bool, integers or floats, of the shape and order that the header names.
+
+    Raises:
+        InputError: ``bad_npy`` where it is not NPY of version 1.0 or 2.0, or has not as many bytes as its header says;
+            ``bad_values`` where it does not hold numbers.
+    """
+    stream = io.BytesIO(body)
+    npy: Any = np.lib.format  # without types
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    try:
+        version = npy.read_magic(stream)
+        if version not in readers:
+            raise ValueError(f"version {version}")
+        shape, fortran, kind = readers[version](stream)
+    except (ValueError, EOFError, SyntaxError, TypeError) as error:
+        raise InputError("expected an NPY array of version 1.0 or 2.0, found something else", code="bad_npy") from error
+    if kind.kind not in "biuf":
+        raise InputError(f"expected numbers, found an array of {kind}", code="bad_values")
+    count = math.prod(shape)
+    found = len(body) - stream.tell()
+    if found != count * kind.itemsize:
+        raise InputError(
+            f"expected {count * kind.itemsize:,} bytes for an array of shape {shape} and type {kind}, found {found:,}",
+            code="bad_npy",
+        )
+    array = np.frombuffer(body, dtype=kind, count=count, offset=stream.tell())
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def encode_npy_body(array: NDArray[Any]) -> bytes:
+    """A whole body: what ``numpy.save`` writes of ``array.tolist()``, where floats are doubles."""
+    stream = io.BytesIO()
+    values = array.astype("<f8", order="C") if array.dtype == np.float32 else array.tolist()
+    np.save(stream, values, allow_pickle=False)
+    return stream.getvalue()

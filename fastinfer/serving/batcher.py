@@ -1,0 +1,197 @@
+"""Requests to batches: one queue, and the threads that take requests from it and answer them.
+
+Requests that arrive while a batch is being computed share the next one, so a lone request does not wait. Each worker
+decodes, computes and prints by itself, on a graph of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Callable
+
+from ..errors import FastinferError
+from ..handlers.request import Answer, Request
+from .reply import Reply, error_reply
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..handlers.hooks import Handler
+
+# A worker takes requests from the queue up to this many bytes; the rest are for the other workers.
+TAKE_BYTES = 1 << 20
+
+
+class Pending:
+    """A request that waits for its reply, in the event loop's ``future``."""
+
+    __slots__ = ("arrived", "future", "request", "size")
+
+    def __init__(self, request: Request, future: asyncio.Future[Reply]) -> None:
+        self.request = request
+        self.size = len(request.body)
+        self.future = future
+        self.arrived = time.monotonic()
+
+
+class Workers:
+    """The threads that load the model and answer requests, and the queue in front of them.
+
+    Args:
+        loop: the event loop that gets the replies.
+        settings: the server's.
+
+    Attributes:
+        loaded: the loaded model, or the error of loading it.
+        rows: how many have been predicted so far, for a message: threads count without a lock.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._queue: deque[Pending] = deque()
+        self._change = threading.Condition()
+        self._busy = 0
+        self._stopped = False
+        self._threads: list[threading.Thread] = []
+        self.loaded: asyncio.Future[Handler] = loop.create_future()
+        self.rows = 0
+
+    def start(self) -> None:
+        """Starts to load the model; when it is there, ``loaded`` is set and the workers start."""
+        self._start_thread(self._load)
+
+    def put(self, pending: Pending) -> None:
+        """Queues a request."""
+        with self._change:
+            self._queue.append(pending)
+            self._change.notify()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Ends the workers when the queue is empty; returns whether all have ended in time."""
+        with self._change:
+            self._stopped = True
+            self._change.notify_all()
+        end = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
+        thread = threading.Thread(target=target, args=arguments, name="fastinfer-worker", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _load(self) -> None:
+        from ..handlers.hooks import load_handler  # and NumPy with it: the port is open before that
+
+        settings = self._settings
+        try:
+            handler = load_handler(
+                settings.model,
+                program=settings.program,
+                exact=settings.exact,
+                batch_size=settings.batch_size,
+                device=settings.device,
+                threads=settings.workers,
+            )
+        except BaseException as error:
+            self._call_in_loop(set_exception, self.loaded, error)
+            return
+        self._call_in_loop(set_result, self.loaded, handler)
+        if not handler.has_hooks:
+            for _ in range(settings.workers - 1):
+                self._start_thread(self._work, handler)
+        # Hooks run in the thread that loaded them, one request at a time.
+        self._work(handler)
+
+    def _work(self, handler: Handler) -> None:
+        while batch := self._take():
+            # Hooks answer one request at a time, and may take long: each reply is sent when it is ready.
+            for requests in [[request] for request in batch] if handler.has_hooks else [batch]:
+                self._answer(handler, requests)
+            with self._change:
+                self._busy -= 1
+                self._change.notify()
+
+    def _answer(self, handler: Handler, requests: list[Pending]) -> None:
+        try:
+            results = handler.answer_many([pending.request for pending in requests])
+            _print_defects(results)
+            replies = [_reply_for(result) for result in results]
+            self.rows += sum(result.rows for result in results if not isinstance(result, Exception))
+        except BaseException as error:  # a defect: the requests still get a reply, and the worker goes on
+            traceback.print_exc()
+            replies = [error_reply(error)] * len(requests)
+        finally:
+            results = []  # tracebacks of errors refer to this frame, and would keep the bodies in memory
+        self._call_in_loop(_deliver, list(zip(requests, replies)))
+
+    def _take(self) -> list[Pending]:
+        """The requests of the next batch; none when it is time to end."""
+        with self._change:
+            while True:
+                while not self._queue:
+                    if self._stopped:
+                        return []
+                    self._change.wait()
+                self._wait_for_batch()
+                if self._queue:
+                    break
+                # Another worker was faster.
+            requests = [self._queue.popleft()]
+            size = requests[0].size
+            while self._queue and size + self._queue[0].size <= TAKE_BYTES:
+                size += self._queue[0].size
+                requests.append(self._queue.popleft())
+            self._busy += 1
+            if self._queue:
+                self._change.notify()
+            return requests
+
+    def _wait_for_batch(self) -> None:
+        """Waits for more requests while another batch runs, no longer than the first request may be delayed."""
+        delay_s = self._settings.max_delay_s
+        while delay_s and self._busy and self._queue and not self._stopped:
+            remaining_s = self._queue[0].arrived + delay_s - time.monotonic()
+            if remaining_s <= 0 or sum(pending.size for pending in self._queue) >= TAKE_BYTES:
+                return
+            self._change.wait(remaining_s)
+
+    def _call_in_loop(self, function: Callable[..., object], *arguments: Any) -> None:
+        # The loop is closed if the server stopped without waiting for this thread.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def set_result(future: asyncio.Future[Any], result: Any) -> None:
+    """Sets a future's result, unless it was cancelled."""
+    if not future.done():
+        future.set_result(result)
+
+
+def set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
+    """Sets a future's exception, unless it was cancelled."""
+    if not future.done():
+        future.set_exception(error)
+
+
+def _deliver(replies: list[tuple[Pending, Reply]]) -> None:
+    for pending, reply in replies:
+        set_result(pending.future, reply)
+
+
+def _reply_for(result: Answer | Exception) -> Reply:
+    return error_reply(result) if isinstance(result, Exception) else Reply(200, result.body, result.content_type)
+
+
+def _print_defects(results: Sequence[Answer | Exception]) -> None:
+    """Prints where a hook, or fastinfer, failed: its author must see that; the sender only that it did. Each error once."""
+    for error in {id(result): result for result in results if isinstance(result, Exception)}.values():
+        if not isinstance(error, FastinferError):
+            traceback.print_exception(type(error), error, error.__traceback__)

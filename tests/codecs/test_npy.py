@@ -1,0 +1,73 @@
+"""NPY bodies: what is accepted, and what is refused before memory is allocated or anything unpickled."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastinfer.codecs.npy import decode_npy_body, encode_npy_body
+from fastinfer.errors import InputError
+
+# A header names shape, order and type; this one lacks the order.
+NO_ORDER = b"\x93NUMPY\x01\x00\x26\x00{'descr': '<f4', 'shape': (1, 2), }    \n"
+
+
+def npy(array: Any, version: tuple[int, int] | None = None) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.asanyarray(array), version=version)
+    return stream.getvalue()
+
+
+ROWS = np.random.RandomState(2).rand(3, 4)
+PICKLED = io.BytesIO()
+np.save(PICKLED, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f8", "<f2", "u1", "<i8", "?"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_arrays_of_numbers_are_read(kind: str, order: Any, version: tuple[int, int]) -> None:
+    array = np.asarray(ROWS.astype(kind), order=order)
+    assert np.array_equal(decode_npy_body(npy(array, version)), array)
+
+
+def test_a_body_is_not_copied() -> None:
+    assert not decode_npy_body(npy(ROWS)).flags.owndata
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "message"),
+    [
+        (b"", "bad_npy", "expected an NPY array of version 1.0 or 2.0"),
+        (b"1,2\n", "bad_npy", "expected an NPY array of version 1.0 or 2.0"),
+        (npy(ROWS, (3, 0)), "bad_npy", "expected an NPY array of version 1.0 or 2.0"),
+        (NO_ORDER + b"\0" * 8, "bad_npy", "expected an NPY array of version 1.0 or 2.0"),
+        (npy(ROWS)[:-1], "bad_npy", r"expected 96 bytes for .* shape \(3, 4\) and type float64, found 95$"),
+        (npy(ROWS) + b"!", "bad_npy", "expected 96 bytes .*, found 97$"),
+        (npy(ROWS.astype(np.complex64)), "bad_values", "expected numbers, found an array of complex64"),
+        (npy(np.array(["a"])), "bad_values", "expected numbers, found an array of <U1"),
+        (PICKLED.getvalue(), "bad_values", "expected numbers, found an array of object"),
+    ],
+)
+def test_what_is_wrong_is_said(body: bytes, code: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        decode_npy_body(body)
+    assert caught.value.code == code
+
+
+def test_a_header_that_claims_more_than_there_is_takes_no_memory() -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40, 784)})
+    with pytest.raises(InputError, match=r"found 8$"):
+        decode_npy_body(header.getvalue() + b"\0" * 8)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.bool_])
+def test_what_numpy_saves_of_lists_is_written(kind: Any) -> None:
+    array = np.asfortranarray((ROWS * 3).astype(kind))
+    expected = io.BytesIO()
+    np.save(expected, array.tolist())
+    assert encode_npy_body(array) == expected.getvalue()
