@@ -20,6 +20,7 @@ from .aws import scrub, told
 from .code_archive import MODEL_ARCHIVE, repack_model
 from .image_uris import INFERENCE, base_name, image_uri
 from .local.client import LocalSession
+from .logs import TRAINING, TRANSFORM
 from .mxnet import DAY_S, LOCAL_INFERENCE, SERVED_CODE, MXNet
 from .requests import model_request
 from .session import Session, get_execution_role
@@ -296,7 +297,7 @@ def _run(argv: Sequence[str] | None) -> int:
         if arguments.wait:
             facts = jobs.wait(session, kind, name)
     else:
-        kind = jobs.TRAINING if arguments.command == "train" else jobs.TRANSFORM
+        kind = TRAINING if arguments.command == "train" else TRANSFORM
         if arguments.attach is not None:
             name = arguments.attach
             facts = jobs.wait(session, kind, name) if arguments.wait else jobs.describe(session, kind, name)

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from ..errors import ConfigError, FastinferError
 from .aws import ServiceError, scrub, told
-
-if TYPE_CHECKING:
-    from .session import Session
+from .logs import TRAINING, TRANSFORM, JobKind, Logs
+from .session import Session
 
 # Looks in a row that may fail while the job itself goes on.
 LOST_LOOKS = 20
@@ -36,91 +33,7 @@ class JobFailed(FastinferError):
     code = "job_failed"
 
 
-@dataclass(frozen=True)
-class JobKind:
-    """What the API calls things for one kind of job."""
-
-    word: str
-    log_group: str
-    describe: str
-    stop: str
-    name: str
-    status: str
-
-
-TRAINING = JobKind(
-    "training job",
-    "/aws/sagemaker/TrainingJobs",
-    "describe_training_job",
-    "stop_training_job",
-    "TrainingJobName",
-    "TrainingJobStatus",
-)
-TRANSFORM = JobKind(
-    "transform job",
-    "/aws/sagemaker/TransformJobs",
-    "describe_transform_job",
-    "stop_transform_job",
-    "TransformJobName",
-    "TransformJobStatus",
-)
 KINDS = (TRAINING, TRANSFORM)
-
-
-class Logs(Protocol):
-    """The logs of one job."""
-
-    def lines(self) -> Iterator[str]:
-        """What has come since the last call."""
-        ...
-
-
-class CloudWatchLogs:
-    """Logs as CloudWatch keeps them: a stream for each host."""
-
-    def __init__(self, client: Any, group: str, job: str) -> None:
-        self._client = client
-        self._group = group
-        self._job = job
-        self._tokens: dict[str, str] = {}
-
-    def lines(self) -> Iterator[str]:
-        streams = self._streams()
-        for stream in streams:
-            # With several hosts each line says whose it is, as SageMaker's consoles show it.
-            host = stream.partition("/")[2].split("/")[0].rsplit("-", 1)[0]
-            for text in self._events(stream):
-                yield f"{host} | {text}" if len(streams) > 1 else text
-
-    def _streams(self) -> list[str]:
-        names: list[str] = []
-        try:
-            with told(f"the logs of {self._job}"):
-                pages = self._client.get_paginator("describe_log_streams").paginate(
-                    logGroupName=self._group, logStreamNamePrefix=f"{self._job}/"
-                )
-                for page in pages:
-                    names += [stream["logStreamName"] for stream in page.get("logStreams", ())]
-        except ServiceError as error:
-            # There is none before the first line is.
-            if error.code != "aws_missing":
-                raise
-        return sorted(names)
-
-    def _events(self, stream: str) -> Iterator[str]:
-        while True:
-            token = self._tokens.get(stream)
-            more = {} if token is None else {"nextToken": token}
-            with told(f"the logs of {self._job}"):
-                answer = self._client.get_log_events(
-                    logGroupName=self._group, logStreamName=stream, startFromHead=True, **more
-                )
-            for event in answer["events"]:
-                yield str(event["message"])
-            self._tokens[stream] = str(answer["nextForwardToken"])
-            # The same token again: the end, for now.
-            if not answer["events"] or answer["nextForwardToken"] == token:
-                return
 
 
 class JobName(str):

@@ -19,8 +19,10 @@ from ..storage.uri import is_s3, join, split_s3
 from . import jobs
 from .aws import told
 from .code_archive import MODEL_ARCHIVE, SOURCE_ARCHIVE, Files, dependency_files, pack, repack_model, source_files
-from .image_uris import INFERENCE, TRAINING, base_name, image_uri
+from .image_uris import INFERENCE, base_name, image_uri
+from .image_uris import TRAINING as TRAINING_IMAGE
 from .inputs import TrainingInput
+from .logs import TRAINING
 from .requests import (
     Channels,
     Request,
@@ -183,7 +185,7 @@ class MXNet:
         request = self._training_request(name, inputs, experiment_config)
         with told(f"starting the training job {name}"):
             session.sagemaker_client.create_training_job(**request)
-        self.latest_training_job = jobs.JobName(name, session, jobs.TRAINING)
+        self.latest_training_job = jobs.JobName(name, session, TRAINING)
         session.say(f"training job {name}: started")
         self.model_data = join(request["OutputDataConfig"]["S3OutputPath"], name, "output", MODEL_ARCHIVE)
         if wait:
@@ -193,7 +195,7 @@ class MXNet:
         """Waits for the training. Raises JobFailed with its reason."""
         if self.latest_training_job is None:
             raise ConfigError("nothing was started", code="not_started", hint="call fit() first")
-        facts = jobs.wait(self.sagemaker_session, jobs.TRAINING, self.latest_training_job, logs=logs)
+        facts = jobs.wait(self.sagemaker_session, TRAINING, self.latest_training_job, logs=logs)
         self.model_data = str(facts["ModelArtifacts"]["S3ModelArtifacts"])
 
     @classmethod
@@ -210,7 +212,7 @@ class MXNet:
             JobFailed: with its reason.
         """
         session = choose_session(sagemaker_session, "local" if local else "")
-        facts = jobs.describe(session, jobs.TRAINING, training_job_name)
+        facts = jobs.describe(session, TRAINING, training_job_name)
         values = {name: json.loads(text) for name, text in facts.get("HyperParameters", {}).items()}
         channel = {each["ChannelName"]: each for each in facts.get("InputDataConfig") or ()}.get(CODE_CHANNEL)
         code = values.get("sagemaker_submit_directory", "")
@@ -245,7 +247,7 @@ class MXNet:
             container_log_level=values.get("sagemaker_container_log_level", LOG_LEVEL),
             sagemaker_session=session,
         )
-        estimator.latest_training_job = jobs.JobName(training_job_name, session, jobs.TRAINING)
+        estimator.latest_training_job = jobs.JobName(training_job_name, session, TRAINING)
         estimator._code = code or None
         estimator.wait()
         return estimator
@@ -380,7 +382,7 @@ class MXNet:
 
     def _training_image(self) -> str:
         return self.image_uri or image_uri(
-            TRAINING,
+            TRAINING_IMAGE,
             self.sagemaker_session.boto_region_name,
             framework_version=self.framework_version,
             py_version=self.py_version,

@@ -15,15 +15,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from ..errors import ConfigError, InputError, quote
 from ..storage.atomic import make_folder, replacing, unreadable
 from ..storage.uri import LOCAL_BUCKET, is_s3, join, local_path, relative_key, split_s3
 from .aws import ServiceError, client_config, load_boto3, told
-
-if TYPE_CHECKING:
-    from .jobs import JobKind, Logs
+from .logs import CloudWatchLogs, JobKind, Logs
 
 # Notebook instances and Studio say here what they are.
 NOTEBOOK_METADATA = Path("/opt/ml/metadata/resource-metadata.json")
@@ -403,8 +401,6 @@ class Session:
 
     def logs(self, kind: JobKind, name: str) -> Logs:
         """The logs of a job, to be read as they come."""
-        from .jobs import CloudWatchLogs
-
         return CloudWatchLogs(self.client("logs"), kind.log_group, name)
 
 

@@ -10,6 +10,7 @@ from ..storage.uri import is_s3
 from . import jobs
 from .aws import told
 from .image_uris import base_name
+from .logs import TRANSFORM
 from .requests import Tags, transform_request
 from .session import Session
 
@@ -165,18 +166,18 @@ class Transformer:
         )
         with told(f"starting the transform job {name}"):
             session.sagemaker_client.create_transform_job(**request)
-        self.latest_transform_job = jobs.JobName(name, session, jobs.TRANSFORM)
+        self.latest_transform_job = jobs.JobName(name, session, TRANSFORM)
         session.say(f"transform job {name}: started")
         if wait:
             self.wait(logs=logs)
 
     def wait(self, logs: bool = True) -> None:
         """Waits for the last job. Raises jobs.JobFailed with its reason."""
-        jobs.wait(self.sagemaker_session, jobs.TRANSFORM, self._latest(), logs=logs)
+        jobs.wait(self.sagemaker_session, TRANSFORM, self._latest(), logs=logs)
 
     def stop_transform_job(self, wait: bool = True) -> None:
         """Ends the last job; what it has finished may be there or not."""
-        jobs.stop(self.sagemaker_session, jobs.TRANSFORM, self._latest())
+        jobs.stop(self.sagemaker_session, TRANSFORM, self._latest())
         if wait:
             try:
                 self.wait(logs=False)
@@ -194,7 +195,7 @@ class Transformer:
             ConfigError: ``aws_missing`` where there is no such job.
         """
         session = choose_session(sagemaker_session, "local" if local else "")
-        facts = jobs.describe(session, jobs.TRANSFORM, transform_job_name)
+        facts = jobs.describe(session, TRANSFORM, transform_job_name)
         output, resources = facts["TransformOutput"], facts["TransformResources"]
         transformer = cls(
             facts["ModelName"],
@@ -212,7 +213,7 @@ class Transformer:
             volume_kms_key=resources.get("VolumeKmsKeyId") or None,
             sagemaker_session=session,
         )
-        transformer.latest_transform_job = jobs.JobName(transform_job_name, session, jobs.TRANSFORM)
+        transformer.latest_transform_job = jobs.JobName(transform_job_name, session, TRANSFORM)
         return transformer
 
     def _latest(self) -> str:

@@ -18,6 +18,7 @@ from fastinfer.errors import ConfigError, InputError
 from fastinfer.sagemaker import LocalSession, MXNet, Session, Transformer, get_execution_role, jobs, session
 from fastinfer.sagemaker.aws import ServiceError, scrub
 from fastinfer.sagemaker.image_uris import INFERENCE, image_uri
+from fastinfer.sagemaker.logs import TRAINING
 from fastinfer.sagemaker.requests import format_tags, vpc_config
 from fastinfer.sagemaker.s3 import S3Downloader, S3Uploader
 from tests.sagemaker.cloud import Cloud
@@ -61,7 +62,7 @@ def test_names_fit(base: str) -> None:
 
 
 def test_a_jobs_name_is_the_job() -> None:
-    name = jobs.JobName("a-job", LocalSession(), jobs.TRAINING)
+    name = jobs.JobName("a-job", LocalSession(), TRAINING)
     assert (name, name.name, name.job_name) == ("a-job", "a-job", "a-job")
     assert json.dumps(name) == '"a-job"'
     with pytest.raises(ServiceError, match="there is no local training job a-job"):
@@ -186,7 +187,7 @@ def test_a_training_that_is_attached_to_keeps_what_it_was_started_with(aws: Clou
     )
     estimator.fit(wait=False)
     attached = MXNet.attach(str(estimator.latest_training_job))
-    facts = jobs.describe(Session(), jobs.TRAINING, str(estimator.latest_training_job))
+    facts = jobs.describe(Session(), TRAINING, str(estimator.latest_training_job))
     assert attached.model_data == facts["ModelArtifacts"]["S3ModelArtifacts"]
     for name in ("hyperparameters", "volume_size", "max_run", "enable_network_isolation", "base_job_name", "role"):
         assert getattr(attached, name) == getattr(estimator, name), name

@@ -21,6 +21,7 @@ from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, jobs
 from fastinfer.sagemaker.code_archive import pack_folder
+from fastinfer.sagemaker.logs import TRAINING
 from fastinfer.storage.uri import join, local_path, relative_key
 from tests.conftest import csv, read_tree
 from tests.sagemaker.cloud import Cloud
@@ -320,7 +321,7 @@ def test_a_killed_or_stopped_job_has_ended(tmp_path: Path, local_root: Path) -> 
     for name, end in (("killed", "job_failed"), ("stopped", "job_stopped")):
         estimator.fit(wait=False, job_name=name)
         if end == "job_stopped":
-            jobs.stop(estimator.sagemaker_session, jobs.TRAINING, name)
+            jobs.stop(estimator.sagemaker_session, TRAINING, name)
         else:
             time.sleep(0.5)
             pid = int((local_root / "training-jobs" / name / "process").read_text().split()[0])

@@ -21,6 +21,7 @@ import pytest
 from fastinfer.errors import ConfigError
 from fastinfer.mnist.samples import write_samples
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, get_execution_role, jobs
+from fastinfer.sagemaker.logs import TRAINING
 from fastinfer.sagemaker.s3 import S3Downloader
 from tests.conftest import csv
 from tests.sagemaker.cloud import REGION, USER_CREDENTIALS, Cloud
@@ -340,7 +341,7 @@ def test_an_interrupt_stops_the_job_where_the_session_says_so(
 def test_a_job_can_be_stopped(train: Callable[..., MXNet]) -> None:
     estimator = train("import time; time.sleep(100)")
     estimator.fit(wait=False)
-    jobs.stop(estimator.sagemaker_session, jobs.TRAINING, str(estimator.latest_training_job))
+    jobs.stop(estimator.sagemaker_session, TRAINING, str(estimator.latest_training_job))
     with pytest.raises(JobFailed) as caught:
         estimator.wait()
     assert caught.value.code == "job_stopped"

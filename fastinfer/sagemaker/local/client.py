@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +23,7 @@ from ...errors import ConfigError
 from ...storage.atomic import make_folder, replacing
 from ...storage.uri import LOCAL_BUCKET
 from ..aws import ServiceError
-from ..jobs import TRAINING, TRANSFORM, JobKind, Logs
+from ..logs import TRAINING, TRANSFORM, FileLogs, JobKind, Logs
 from ..session import Session, local_root
 
 POLL_S = 0.2
@@ -72,23 +72,6 @@ class LocalSession(Session):
 
     def logs(self, kind: JobKind, name: str) -> Logs:
         return FileLogs(job_folder(kind, name) / LOG)
-
-
-class FileLogs:
-    """The log of a local job."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = 0
-
-    def lines(self) -> Iterator[str]:
-        with contextlib.suppress(FileNotFoundError), open(self._path, "rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._read += len(line)
-                yield line.decode("utf-8", "replace").rstrip("\n")
 
 
 class LocalClient:
