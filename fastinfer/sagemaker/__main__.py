@@ -15,8 +15,8 @@ from ..commands._run import run_command
 from ..errors import ConfigError
 from ..models.module import CODE, DEFAULT_PROGRAM, PROGRAM_VARIABLE
 from ..storage.archive import read_members
+from ..storage.aws import scrub, told
 from . import jobs
-from .aws import scrub, told
 from .code_archive import MODEL_ARCHIVE, repack_model
 from .image_uris import INFERENCE, base_name, image_uri
 from .local.client import LocalSession

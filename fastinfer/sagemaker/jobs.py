@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from ..errors import ConfigError, FastinferError
-from .aws import ServiceError, scrub, told
+from ..storage.aws import ServiceError, scrub, told
 from .logs import TRAINING, TRANSFORM, JobKind, Logs
 from .session import Session
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from .aws import ServiceError, told
+from ..storage.aws import ServiceError, told
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..models.module import PROGRAM_VARIABLE
+from ..storage.aws import told
 from ..storage.uri import is_s3, join, split_s3
 from . import jobs
-from .aws import told
 from .code_archive import MODEL_ARCHIVE, SOURCE_ARCHIVE, Files, dependency_files, pack, repack_model, source_files
 from .image_uris import INFERENCE, base_name, image_uri
 from .image_uris import TRAINING as TRAINING_IMAGE

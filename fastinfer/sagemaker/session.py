@@ -19,8 +19,8 @@ from typing import IO, Any
 
 from ..errors import ConfigError, InputError, quote
 from ..storage.atomic import make_folder, replacing, unreadable
+from ..storage.aws import ServiceError, client_config, load_boto3, told
 from ..storage.uri import LOCAL_BUCKET, is_s3, join, local_path, relative_key, split_s3
-from .aws import ServiceError, client_config, load_boto3, told
 from .logs import CloudWatchLogs, JobKind, Logs
 
 # Notebook instances and Studio say here what they are.

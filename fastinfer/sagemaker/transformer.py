@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigError
+from ..storage.aws import told
 from ..storage.uri import is_s3
 from . import jobs
-from .aws import told
 from .image_uris import base_name
 from .logs import TRANSFORM
 from .requests import Tags, transform_request

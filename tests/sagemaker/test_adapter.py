@@ -16,11 +16,11 @@ import pytest
 
 from fastinfer.errors import ConfigError, InputError
 from fastinfer.sagemaker import LocalSession, MXNet, Session, Transformer, get_execution_role, jobs, session
-from fastinfer.sagemaker.aws import ServiceError, scrub
 from fastinfer.sagemaker.image_uris import INFERENCE, image_uri
 from fastinfer.sagemaker.logs import TRAINING
 from fastinfer.sagemaker.requests import format_tags, vpc_config
 from fastinfer.sagemaker.s3 import S3Downloader, S3Uploader
+from fastinfer.storage.aws import ServiceError, scrub
 from tests.sagemaker.cloud import Cloud
 from tests.sagemaker.test_cloud import archive
 

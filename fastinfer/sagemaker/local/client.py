@@ -21,8 +21,8 @@ from typing import IO, Any
 
 from ...errors import ConfigError
 from ...storage.atomic import make_folder, replacing
+from ...storage.aws import ServiceError
 from ...storage.uri import LOCAL_BUCKET
-from ..aws import ServiceError
 from ..logs import TRAINING, TRANSFORM, FileLogs, JobKind, Logs
 from ..session import Session, local_root
 
