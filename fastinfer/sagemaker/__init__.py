@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .inputs import TrainingInput
 from .jobs import JobFailed
-from .local.client import LocalSession
+from .local.session import LocalSession
 from .mxnet import MXNet
 from .session import Session, get_execution_role
 from .transformer import Transformer

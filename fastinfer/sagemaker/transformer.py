@@ -28,7 +28,7 @@ def choose_session(session: Session | None, instance_type: str) -> Session:
     Raises:
         ConfigError: ``bad_instance_type`` for a local session with an instance of AWS.
     """
-    from .local.client import LocalSession
+    from .local.session import LocalSession
 
     if run_locally(instance_type):
         return session if isinstance(session, LocalSession) else LocalSession(session)

@@ -17,17 +17,14 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ...errors import ConfigError
 from ...storage.atomic import make_folder, replacing
 from ...storage.aws import ServiceError
-from ...storage.uri import LOCAL_BUCKET
-from ..logs import TRAINING, TRANSFORM, FileLogs, JobKind, Logs
+from ..logs import TRAINING, TRANSFORM, JobKind
 from ..session import Session, local_root
-
-POLL_S = 0.2
-REQUEST, STATUS, LOG, PROCESS = "request.json", "status.json", "log.txt", "process"
+from .job_folder import LOG, PROCESS, REQUEST, job_folder, read_status, start_time, write_status
 
 # What a request may say that has no meaning here, and what would change the result if it were passed over.
 REFUSED_OF_TRAINING = (
@@ -40,44 +37,10 @@ REFUSED_OF_TRAINING = (
 REFUSED_OF_TRANSFORM = ("DataProcessing", "ModelClientConfig")
 
 
-class LocalSession(Session):
-    """A session whose jobs run on this machine; places in S3 are reached with the credentials of another session.
-
-    Its default bucket, ``s3://sagemaker_local/``, is a folder: ``$FASTINFER_LOCAL_ROOT``, else below ``~/.local/share``.
-
-    Args:
-        remote: the session whose credentials reach S3; None: a new one, made when S3 is needed.
-        stream: where progress and logs are printed; None: stdout.
-    """
-
-    local_mode = True
-    late_logs = False
-
-    def __init__(self, remote: Session | None = None, *, stream: IO[str] | None = None) -> None:
-        remote = remote or Session()
-        super().__init__(
-            remote._boto_session,
-            profile=remote.profile,
-            region=remote.region,
-            poll_seconds=POLL_S,
-            stop_on_interrupt=remote.stop_on_interrupt,
-            stream=stream or remote.stream,
-        )
-        self._given_boto_session = remote._given_boto_session
-        self._clients.update(remote._clients)
-        self._clients["sagemaker"] = LocalClient(self)
-
-    def default_bucket(self) -> str:
-        return LOCAL_BUCKET
-
-    def logs(self, kind: JobKind, name: str) -> Logs:
-        return FileLogs(job_folder(kind, name) / LOG)
-
-
 class LocalClient:
     """What of boto3's SageMaker client the adapter calls, with the same arguments and answers."""
 
-    def __init__(self, session: LocalSession) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     def create_training_job(self, **request: Any) -> dict[str, Any]:
@@ -154,7 +117,7 @@ class LocalClient:
                 # Ctrl-C is for whoever waits.
                 start_new_session=True,
             )
-        (folder / PROCESS).write_text(f"{process.pid} {_start_time(process.pid)}")
+        (folder / PROCESS).write_text(f"{process.pid} {start_time(process.pid)}")
         self._children.append(process)
 
     # Held so that ended ones are reaped.
@@ -164,10 +127,10 @@ class LocalClient:
         folder = job_folder(kind, name)
         try:
             request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-            facts = _read_status(folder)
+            facts = read_status(folder)
             if facts["status"] == "InProgress" and not self._runs(folder):
                 # It may have ended between the two looks.
-                facts = _read_status(folder)
+                facts = read_status(folder)
                 if facts["status"] == "InProgress":
                     facts.update(status="Failed", secondary="Failed", reason="its process has ended without a word")
         except FileNotFoundError:
@@ -201,43 +164,9 @@ class LocalClient:
         with contextlib.suppress(OSError, ValueError):
             pid, started = (folder / PROCESS).read_text().split()
             # A number may have been given anew since.
-            return _start_time(int(pid)) == started
+            return start_time(int(pid)) == started
         # Between the folder and the process's number: it is being started.
         return time.time() - folder.stat().st_mtime < 10
-
-
-def job_folder(kind: JobKind, name: str) -> Path:
-    """Where a local job is.
-
-    Raises:
-        ConfigError: ``bad_name``.
-    """
-    if not name or "/" in name or name.startswith("."):
-        raise ConfigError(f"{name!r} is no name of a job", code="bad_name")
-    return local_root() / f"{kind.word.split()[0]}-jobs" / name
-
-
-def write_status(
-    folder: Path, *, status: str, secondary: str, reason: str | None = None, artifacts: str | None = None
-) -> None:
-    """Says what has become of a job, whole or not at all."""
-    created = _read_status(folder)["created"] if (folder / STATUS).exists() else time.time()
-    facts = {"status": status, "secondary": secondary, "reason": reason, "artifacts": artifacts, "created": created}
-    with replacing(folder / STATUS) as temporary:
-        temporary.write_text(json.dumps(facts), encoding="utf-8")
-
-
-def _read_status(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / STATUS).read_text(encoding="utf-8")))
-
-
-def _start_time(pid: int) -> str:
-    """When a process began, in the kernel's ticks; empty where there is none, or it has ended and waits to be reaped."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
 
 
 def _refuse(names: Sequence[str], whose: str) -> None:
