@@ -16,14 +16,14 @@ from ..models.module import CODE, DEFAULT_PROGRAM, PROGRAM_VARIABLE
 from ..sagemaker import jobs
 from ..sagemaker.code_archive import MODEL_ARCHIVE, repack_model
 from ..sagemaker.image_uris import INFERENCE, base_name, image_uri
-from ..sagemaker.local.session import LocalSession
+from ..sagemaker.local.session import LocalSession, run_locally
 from ..sagemaker.logs import TRAINING, TRANSFORM
 from ..sagemaker.mxnet import DAY_S, LOCAL_INFERENCE, SERVED_CODE, MXNet
 from ..sagemaker.requests import model_request
 from ..sagemaker.session import Session, get_execution_role
-from ..sagemaker.transformer import Transformer, run_locally
+from ..sagemaker.transformer import Transformer
 from ..storage.archive import read_members
-from ..storage.aws import scrub, told
+from ..storage.aws import scrub, translating_errors
 from ._run import run_command
 
 EPILOG = (
@@ -255,7 +255,7 @@ def _make_model(arguments: argparse.Namespace, session: Session, instance_type: 
     place, program = _servable(arguments, session, name)
     environment = {PROGRAM_VARIABLE: program, "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE} if program else {}
     request = model_request(name, role, image, place, environment)
-    with told(f"making the model {name}"):
+    with translating_errors(f"making the model {name}"):
         session.sagemaker_client.create_model(**request)
     return name
 
@@ -282,7 +282,7 @@ def _servable(arguments: argparse.Namespace, session: Session, name: str) -> tup
             )
         empty.touch()
         size = repack_model(model, archive, code=None, keep_code=True, script=empty)
-        place = session.default_place(name, MODEL_ARCHIVE)
+        place = session.default_uri(name, MODEL_ARCHIVE)
         session.say(f"uploading the model with an empty {CODE}/{DEFAULT_PROGRAM}: {size:,} bytes to {place}")
         session.put(archive, place, encrypt=True)
         return place, DEFAULT_PROGRAM

@@ -1,4 +1,4 @@
-"""A training's channel with more said about it than its place."""
+"""An input channel of a training, described in more detail than by its URI."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 
 class TrainingInput:
-    """A channel, as SageMaker's SDK describes it.
+    """A channel, with the arguments of SageMaker's SDK.
 
     Args:
-        s3_data: its place.
+        s3_data: its URI.
         distribution: ``FullyReplicated`` (default) or ``ShardedByS3Key``.
         compression: ``None`` or ``Gzip``.
-        content_type: MIME type of its objects.
+        content_type: the MIME type of its objects.
         record_wrapping: ``None`` or ``RecordIO``.
         s3_data_type: ``S3Prefix``, ``ManifestFile`` or ``AugmentedManifestFile``.
         input_mode: ``File``, ``Pipe`` or ``FastFile``; None: the training's.

@@ -1,4 +1,4 @@
-"""The two kinds of jobs, and the logs of a job as they come: from CloudWatch, or from the file of a local job."""
+"""The two kinds of jobs, and readers of a job's log: from CloudWatch, or from the file of a local job."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..storage.aws import ServiceError, told
+from ..storage.aws import ServiceError, translating_errors
 
 
 @dataclass(frozen=True)
 class JobKind:
-    """What the API calls things for one kind of job."""
+    """The API's names for one kind of job."""
 
     word: str
     log_group: str
@@ -45,12 +45,12 @@ class Logs(Protocol):
     """The logs of one job."""
 
     def lines(self) -> Iterator[str]:
-        """What has come since the last call."""
+        """The lines that were added since the last call."""
         ...
 
 
 class CloudWatchLogs:
-    """Logs as CloudWatch keeps them: a stream for each host."""
+    """Logs in CloudWatch: one stream per host."""
 
     def __init__(self, client: Any, group: str, job: str) -> None:
         self._client = client
@@ -61,7 +61,7 @@ class CloudWatchLogs:
     def lines(self) -> Iterator[str]:
         streams = self._streams()
         for stream in streams:
-            # With several hosts each line says whose it is, as SageMaker's consoles show it.
+            # With several hosts each line begins with its host, as in SageMaker's console.
             host = stream.partition("/")[2].split("/")[0].rsplit("-", 1)[0]
             for text in self._events(stream):
                 yield f"{host} | {text}" if len(streams) > 1 else text
@@ -69,14 +69,14 @@ class CloudWatchLogs:
     def _streams(self) -> list[str]:
         names: list[str] = []
         try:
-            with told(f"the logs of {self._job}"):
+            with translating_errors(f"reading the logs of {self._job}"):
                 pages = self._client.get_paginator("describe_log_streams").paginate(
                     logGroupName=self._group, logStreamNamePrefix=f"{self._job}/"
                 )
                 for page in pages:
                     names += [stream["logStreamName"] for stream in page.get("logStreams", ())]
         except ServiceError as error:
-            # There is none before the first line is.
+            # The log group does not exist before the first line is logged.
             if error.code != "aws_missing":
                 raise
         return sorted(names)
@@ -85,20 +85,20 @@ class CloudWatchLogs:
         while True:
             token = self._tokens.get(stream)
             more = {} if token is None else {"nextToken": token}
-            with told(f"the logs of {self._job}"):
+            with translating_errors(f"reading the logs of {self._job}"):
                 answer = self._client.get_log_events(
                     logGroupName=self._group, logStreamName=stream, startFromHead=True, **more
                 )
             for event in answer["events"]:
                 yield str(event["message"])
             self._tokens[stream] = str(answer["nextForwardToken"])
-            # The same token again: the end, for now.
+            # The same token again: there is nothing more yet.
             if not answer["events"] or answer["nextForwardToken"] == token:
                 return
 
 
 class FileLogs:
-    """The log of a local job."""
+    """The log file of a local job."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

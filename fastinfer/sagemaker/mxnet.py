@@ -15,13 +15,14 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..models.module import PROGRAM_VARIABLE
-from ..storage.aws import told
+from ..storage.aws import translating_errors
 from ..storage.uri import is_s3, join, split_s3
 from . import jobs
 from .code_archive import MODEL_ARCHIVE, SOURCE_ARCHIVE, Files, dependency_files, pack, repack_model, source_files
 from .image_uris import INFERENCE, base_name, image_uri
 from .image_uris import TRAINING as TRAINING_IMAGE
 from .inputs import TrainingInput
+from .local.session import choose_session, run_locally
 from .logs import TRAINING
 from .requests import (
     Channels,
@@ -36,7 +37,7 @@ from .requests import (
     without_none,
 )
 from .session import LOCAL_ROLE, Session
-from .transformer import Transformer, choose_session, run_locally
+from .transformer import Transformer
 
 # What SageMaker's SDK 1 called things.
 OLD_NAMES = {
@@ -183,7 +184,7 @@ class MXNet:
         session = self.sagemaker_session
         name = job_name or self._make_name()
         request = self._training_request(name, inputs, experiment_config)
-        with told(f"starting the training job {name}"):
+        with translating_errors(f"starting the training job {name}"):
             session.sagemaker_client.create_training_job(**request)
         self.latest_training_job = jobs.JobName(name, session, TRAINING)
         session.say(f"training job {name}: started")
@@ -313,7 +314,7 @@ class MXNet:
             vpc=vpc_config(self.subnets, self.security_group_ids),
             enable_network_isolation=isolated,
         )
-        with told(f"making the model {name}"):
+        with translating_errors(f"making the model {name}"):
             session.sagemaker_client.create_model(**request)
         session.say(f"model {name}: made")
         return Transformer(
@@ -402,7 +403,7 @@ class MXNet:
         return role or LOCAL_ROLE if local else self.sagemaker_session.expand_role(role)
 
     def _output_path(self) -> str:
-        path = self.output_path or self.sagemaker_session.default_place()
+        path = self.output_path or self.sagemaker_session.default_uri()
         # As SageMaker's SDK sends it.
         return path.rstrip("/") + "/" if self.output_path is None else path
 
@@ -520,7 +521,7 @@ class MXNet:
         if self.code_location or not is_s3(self._output_path()):
             place = join(self.code_location or self._output_path(), name, MODEL_ARCHIVE)
         else:
-            place = session.default_place(name, MODEL_ARCHIVE)
+            place = session.default_uri(name, MODEL_ARCHIVE)
         with tempfile.TemporaryDirectory() as folder:
             model, archive = Path(folder, "trained.tar.gz"), Path(folder, MODEL_ARCHIVE)
             session.fetch(self.model_data, model)

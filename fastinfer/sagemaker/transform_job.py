@@ -1,96 +1,145 @@
-"""A transform job carried out on this machine: a CreateTransformJob request, its objects and its results."""
+"""A transform job carried out on this machine: a CreateTransformJob request, its objects and its results.
+
+A model's own code answers each request; objects of a model without code are transformed by the engine, all at once. The
+objects that the engine leaves out, because one cannot be read or parsed, are answered one by one, so that each failure is
+reported and the other objects get their results, as in Batch Transform.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import FastinferError, InputError
 from ..storage.archive import unpack
-from ..storage.atomic import make_folder
+from ..storage.base import Object
 from ..storage.uri import join
 from .code_archive import MODEL_ARCHIVE
-from .session import Item, Session
+from .s3 import check_key, fetch_below
+from .session import Session
 
-# Batch Transform's own, where a request says nothing.
+# Batch Transform's default for MaxPayloadInMB.
 PAYLOAD_MB = 6
+
+# (a request's body) -> the response's body
+Answer = Callable[[bytes], bytes]
 
 
 class Transform:
-    """A transform job: each object of the input is answered by the model's code, or by the engine where it has none."""
+    """A transform job.
+
+    Args:
+        folder: the job's folder, for the model and copies of objects.
+        request: the CreateTransformJob request, with the CreateModel request as ``Model``.
+        session: the session that reads objects and writes results.
+    """
 
     def __init__(self, folder: Path, request: dict[str, Any], session: Session) -> None:
         self.folder = folder
-        self.request = request
         self.session = session
         container = request["Model"]["PrimaryContainer"]
-        self.model_place = container["ModelDataUrl"]
+        self.model_uri = container["ModelDataUrl"]
         self.environment = {**container.get("Environment", {}), **(request.get("Environment") or {})}
-        self.content_type = request["TransformInput"].get("ContentType") or "application/octet-stream"
-        self.accept = request["TransformOutput"].get("Accept")
-        self.splits = request["TransformInput"].get("SplitType", "None") == "Line"
+        self.input = request["TransformInput"]
+        self.output = request["TransformOutput"]
+        self.content_type = self.input.get("ContentType") or "application/octet-stream"
+        self.accept = self.output.get("Accept")
         self.single = request.get("BatchStrategy") == "SingleRecord"
-        self.assembles = request["TransformOutput"].get("AssembleWith", "None") == "Line"
         self.payload_bytes = request.get("MaxPayloadInMB", PAYLOAD_MB) << 20
 
+    @property
+    def splits(self) -> bool:
+        """Whether an object's lines are its records; otherwise the whole object is one request."""
+        return bool(self.input.get("SplitType", "None") == "Line")
+
+    @property
+    def assembles(self) -> bool:
+        """Whether each response ends with a line end in the result."""
+        return bool(self.output.get("AssembleWith", "None") == "Line")
+
     def run(self) -> None:
+        """Transforms all objects.
+
+        Raises:
+            InputError: ``no_such_place`` where there is no object; ``bad_input`` where objects failed, after the others.
+            FastinferError: the model cannot be used, or a result not written.
+        """
         model = self.folder / "ml" / "model"
-        self.session.fetch(self.model_place, self.folder / MODEL_ARCHIVE)
+        self.session.fetch(self.model_uri, self.folder / MODEL_ARCHIVE)
         unpack(self.folder / MODEL_ARCHIVE, model)
         # Before the model's code, and MXNet with it, is imported.
         os.environ.update(self.environment)
-        place = self.request["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"]
-        items = list(self.session.items(place))
-        if not items:
-            raise InputError("there is no object", code="no_such_place", path=place)
+        uri = self.input["DataSource"]["S3DataSource"]["S3Uri"]
+        objects = list(self.session.list_objects(uri))
+        if not objects:
+            raise InputError("no objects found", code="no_such_place", path=uri)
 
+        answer = self._load_hooks(model)
+        if answer is None:
+            plain = self.content_type == "text/csv" and self.accept in (None, "application/json")
+            if plain and not self.splits and not self.assembles:
+                objects = self._run_engine(model, objects)
+            if objects:
+                answer = self._load_predictor(model)
+        if answer is not None:
+            self._answer_each(objects, answer)
+
+    def _load_hooks(self, model: Path) -> Answer | None:
+        """The model's own code; None where it has none, and then no graph is bound."""
+        from ..handlers.hooks import find_program, load_handler
+
+        if find_program(model) is None:
+            return None
+        handler = load_handler(model)
+        if not handler.has_hooks:
+            return None
+        return lambda payload: handler.answer(payload, self.content_type, self.accept)[0]
+
+    def _load_predictor(self, model: Path) -> Answer:
+        """The answers of the container's defaults."""
         from ..handlers.hooks import load_handler
 
-        handler = load_handler(model)
-        plain = self.content_type == "text/csv" and self.accept in (None, "application/json")
-        if not handler.has_hooks and plain and not self.splits and not self.assembles:
-            items = self._run_engine(model, items)
+        handler = load_handler(model, program="")
+        return lambda payload: handler.answer(payload, self.content_type, self.accept)[0]
+
+    def _answer_each(self, objects: Sequence[Object], answer: Answer) -> None:
+        """Answers the requests of each object, in order; one that fails has no result, and the others go on."""
         problems = []
-        one_by_one = len(items)
-        for item in items:
+        for item in objects:
             try:
-                body = self.session.read(item.place)
-                answers = []
-                for lines_before, payload in self._payloads(item, body):
+                responses = []
+                for lines_before, payload in self._payloads(item):
                     try:
-                        answers.append(handler.answer(payload, self.content_type, self.accept)[0])
+                        responses.append(answer(payload))
                     except InputError as error:
-                        # The place is said in the object, not in the request.
-                        if error.line is not None:
-                            error.line += lines_before
-                        raise
-                # Replies are put one behind another, as they are or each on lines of its own.
-                content = b"".join(answer + b"\n" for answer in answers) if self.assembles else b"".join(answers)
+                        # The line is reported as a line of the object, not of the request.
+                        raise _at_line(error, lines_before) from error
+                content = b"".join(each + b"\n" for each in responses) if self.assembles else b"".join(responses)
                 self._put(item, content)
             except Exception as error:
                 if isinstance(error, FastinferError) and not isinstance(error, InputError):
                     raise
-                # As on AWS: no output for this object, and the others go on.
-                problems.append(f"{item.place}: {_without_place(error)}")
+                problems.append(f"{item.uri}: {_without_path(error)}")
                 print(problems[-1], file=sys.stderr, flush=True)
-        if one_by_one:
-            print(f"{one_by_one - len(problems):,} of {one_by_one:,} objects answered one by one", flush=True)
+        answered = len(objects) - len(problems)
+        print(f"{answered:,} of {len(objects):,} objects answered one by one", flush=True)
         if problems:
             raise InputError(f"{len(problems)} objects failed; the first: {problems[0]}", code="bad_input")
 
-    def _payloads(self, item: Item, body: bytes) -> Iterator[tuple[int, bytes]]:
-        """What of an object goes into a request each, and how many lines lie before it."""
+    def _payloads(self, item: Object) -> Iterator[tuple[int, bytes]]:
+        """The requests of an object, each with the number of lines before it."""
+        body = self.session.read(item.uri)
         if not self.splits:
-            _check_payload(len(body), self.payload_bytes, item)
+            self._check_payload(len(body), item)
             yield 0, body
             return
         held: list[bytes] = []
         size = sent = 0
         for line in body.splitlines(keepends=True):
-            _check_payload(len(line), self.payload_bytes, item)
+            self._check_payload(len(line), item)
             if held and (self.single or size + len(line) > self.payload_bytes):
                 yield sent, b"".join(held)
                 sent += len(held)
@@ -100,55 +149,83 @@ class Transform:
         if held:
             yield sent, b"".join(held)
 
-    def _run_engine(self, model: Path, items: list[Item]) -> list[Item]:
-        """Transforms all objects at once; returns those that are left, from the first that has an error on."""
-        from ..engine.run import transform
-        from ..models.module import load_model
-        from ..options import Options
+    def _check_payload(self, size: int, item: Object) -> None:
+        """Raises InputError where a request would be larger than the job allows; a limit of 0 allows every size."""
+        if self.payload_bytes and size > self.payload_bytes:
+            raise InputError(
+                f"a request of {size:,} bytes is larger than MaxPayloadInMB allows ({self.payload_bytes:,} bytes)",
+                code="payload_too_large",
+                path=item.uri,
+                hint="raise max_payload, or use split_type='Line'",
+            )
 
-        source, output = self.folder / "in", self.folder / "out"
-        for item in items:
-            _check_payload(item.size, self.payload_bytes, item)
-            target = source / f"{item.name}.csv"
-            make_folder(target.parent)
-            path = self.session.local_path(item.place)
-            if path is None:
-                self.session.fetch(item.place, target)
-            else:
-                # No copy: the engine reads what the link leads to.
-                target.symlink_to(path.resolve())
+    def _run_engine(self, model: Path, objects: Sequence[Object]) -> list[Object]:
+        """Transforms all objects at once; returns the ones without a result: the first that failed, and later ones."""
+        for item in objects:
+            self._check_payload(item.size, item)
+        output = self.folder / "out"
         try:
-            summary = transform(load_model(model), str(source), str(output), Options(exact=True))
-            print(f"{summary.images:,} images, {summary.images_per_second:,.0f} images/s", flush=True)
+            _transform([self._local_copy(item) for item in objects], output, model, self.folder / "in")
         except InputError as error:
             print(f"the engine stopped: {error}", file=sys.stderr, flush=True)
         left = []
-        for item in items:
-            finished = output / f"{item.name}.csv.out"
-            if finished.exists():
-                self._put(item, finished)
+        for item in objects:
+            result = output / f"{item.key}.out"
+            if result.exists():
+                self._put(item, result)
             else:
                 left.append(item)
         return left
 
-    def _put(self, item: Item, content: bytes | Path) -> None:
-        output = self.request["TransformOutput"]
-        self.session.put(content, join(output["S3OutputPath"], f"{item.name}.out"), kms_key=output.get("KmsKeyId"))
+    def _local_copy(self, item: Object) -> Object:
+        """The same object as a local file; an object of S3 is fetched to the job's folder."""
+        path = self.session.local_path(item.uri)
+        if path is not None:
+            return item._replace(uri=str(path))
+        path = fetch_below(self.session, item.uri, item.key, self.folder / "fetched")
+        status = path.stat()
+        return item._replace(uri=str(path), size=status.st_size, version=status.st_mtime_ns)
+
+    def _put(self, item: Object, content: bytes | Path) -> None:
+        check_key(item.uri, item.key)
+        uri = join(self.output["S3OutputPath"], f"{item.key}.out")
+        self.session.put(content, uri, kms_key=self.output.get("KmsKeyId"))
 
 
-def _check_payload(size: int, limit: int, item: Item) -> None:
-    # 0 is no limit.
-    if limit and size > limit:
-        raise InputError(
-            f"a request of {size:,} bytes is more than MaxPayloadInMB allows ({limit:,})",
-            code="payload_too_large",
-            path=item.place,
-            hint="max_payload, or split_type='Line'",
-        )
+def _transform(objects: Sequence[Object], output: Path, model: Path, links: Path) -> None:
+    """Runs the engine over local files; the result of an object is ``output/KEY.out``.
+
+    Raises:
+        InputError: an object cannot be read or parsed; the results of others are there.
+        FastinferError: the model cannot be used, or a result not written.
+    """
+    from ..engine.run import transform
+    from ..models.module import load_model
+    from ..options import Options
+
+    # The engine takes the .csv files of a folder: links of that name lead to the objects.
+    for item in objects:
+        link = links / f"{item.key}.csv"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(Path(item.uri).resolve())
+    try:
+        summary = transform(load_model(model), str(links), str(output), Options(exact=True))
+        print(f"{summary.images:,} records, {summary.images_per_second:,.0f} records/s", flush=True)
+    finally:
+        for item in objects:
+            result = output / f"{item.key}.csv.out"
+            if result.exists():
+                result.rename(output / f"{item.key}.out")
 
 
-def _without_place(error: Exception) -> str:
-    """An error in words; the object's own place is said before, so of its place line and column are left."""
+def _at_line(error: InputError, lines_before: int) -> InputError:
+    """The same error, so many lines later."""
+    line = None if error.line is None else error.line + lines_before
+    return type(error)(error.message, code=error.code, path=error.path, line=line, column=error.column, hint=error.hint)
+
+
+def _without_path(error: Exception) -> str:
+    """An error's text after the object's URI: of its location only line and column are kept."""
     if isinstance(error, InputError):
         where = ":".join(str(part) for part in (error.line, error.column) if part is not None)
         return f"{where}: {error.message}" if where else error.message

@@ -317,7 +317,7 @@ def test_a_wait_that_is_interrupted_is_taken_up_by_name(
         with pytest.raises(KeyboardInterrupt):
             estimator.fit()
     name = str(estimator.latest_training_job)
-    assert f"training job {name} goes on" in capsys.readouterr().out
+    assert f"training job {name} continues" in capsys.readouterr().out
     assert aws.wait("training", name, until=("InProgress",))
     attached = MXNet.attach(name, estimator.sagemaker_session)
     assert attached.model_data == estimator.model_data

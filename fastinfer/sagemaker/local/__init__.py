@@ -1,4 +1,4 @@
-"""SageMaker jobs carried out on this machine."""
+"""SageMaker jobs that run on this machine."""
 
 from .session import LocalSession
 

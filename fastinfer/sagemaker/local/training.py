@@ -18,12 +18,12 @@ from ...storage.atomic import make_folder
 from ...storage.uri import join
 from ..code_archive import MODEL_ARCHIVE, SOURCE_ARCHIVE, pack_folder
 from ..s3 import fetch_below
-from .job_folder import write_status
-from .session import LocalSession
+from ..session import Session
+from .job_folder import JobFolder
 
 HOST = "algo-1"
 RESOURCES: dict[str, Any] = {"current_host": HOST, "hosts": [HOST], "network_interface_name": "lo"}
-# Hyperparameters that are the toolkit's own; others of the prefix are the framework's.
+# Hyperparameters of the training toolkit itself; others with the prefix sagemaker_ are the framework's.
 OWN_HYPERPARAMETERS = {
     "sagemaker_submit_directory",
     "sagemaker_program",
@@ -31,57 +31,74 @@ OWN_HYPERPARAMETERS = {
     "sagemaker_job_name",
     "sagemaker_region",
 }
+# How many of the script's last lines a failure's reason quotes.
 LAST_LINES = 20
-
-ERROR_WORD = "AlgorithmError"
+# SageMaker's reasons of failures begin with this.
+ERROR_PREFIX = "AlgorithmError"
 
 
 class ScriptFailed(FastinferError):
-    """The user's script ended with another code than 0."""
+    """The user's script exited with a code other than 0."""
 
     code = "script_failed"
+    exit_code = 1
 
 
-class Overran(FastinferError):
-    """A job was ended as it took too long; on AWS it counts as stopped."""
+class MaxRunExceeded(FastinferError):
+    """The script ran longer than max_run allows and was killed; as on AWS, the job counts as stopped."""
+
+    code = "max_run"
+    exit_code = 1
 
 
 class Training:
-    """A training job in a folder laid out as /opt/ml in the container."""
+    """A training job; its folder's ``ml/`` is laid out as /opt/ml in the container.
 
-    def __init__(self, folder: Path, request: dict[str, Any], session: LocalSession) -> None:
+    Args:
+        folder: the job's folder.
+        request: the CreateTrainingJob request.
+        session: the session that reads inputs and writes results.
+    """
+
+    def __init__(self, folder: JobFolder, request: dict[str, Any], session: Session) -> None:
         self.folder = folder
-        self.base = folder / "ml"
+        self.base = folder.path / "ml"
         self.request = request
         self.session = session
         self.hyperparameters = {name: json.loads(value) for name, value in request["HyperParameters"].items()}
 
     def run(self) -> str:
-        """Returns where the model is."""
-        write_status(self.folder, status="InProgress", secondary="Downloading")
+        """Trains; returns the URI of the model.
+
+        Raises:
+            ScriptFailed: the script exited with a code other than 0.
+            MaxRunExceeded: the script was killed.
+            FastinferError: an input could not be read or a result not written.
+        """
+        self.folder.write_status("InProgress", "Downloading")
         for name in ("input/config", "input/data", "model", "output/data", "code"):
             make_folder(self.base / name)
         self._write_config()
         for channel in self.request.get("InputDataConfig") or ():
-            place = channel["DataSource"]["S3DataSource"]["S3Uri"]
-            for item in self.session.items(place):
-                fetch_below(self.session, item.place, item.name, self.base / "input" / "data" / channel["ChannelName"])
-        archive = self.folder / SOURCE_ARCHIVE
+            uri = channel["DataSource"]["S3DataSource"]["S3Uri"]
+            for item in self.session.list_objects(uri):
+                fetch_below(self.session, item.uri, item.key, self.base / "input" / "data" / channel["ChannelName"])
+        archive = self.folder.path / SOURCE_ARCHIVE
         code = self.hyperparameters["sagemaker_submit_directory"]
         self.session.fetch(code, archive)
         unpack(archive, self.base / "code")
 
-        write_status(self.folder, status="InProgress", secondary="Training")
+        self.folder.write_status("InProgress", "Training")
         self._run_script()
 
-        write_status(self.folder, status="InProgress", secondary="Uploading")
+        self.folder.write_status("InProgress", "Uploading")
         output = self.request["OutputDataConfig"]
-        place = join(output["S3OutputPath"], self.request["TrainingJobName"], "output")
+        results = join(output["S3OutputPath"], self.request["TrainingJobName"], "output")
         for name, below in ((MODEL_ARCHIVE, "model"), ("output.tar.gz", "output/data")):
             if name == MODEL_ARCHIVE or any((self.base / below).iterdir()):
-                pack_folder(self.base / below, self.folder / name)
-                self.session.put(self.folder / name, join(place, name), kms_key=output.get("KmsKeyId"))
-        return join(place, MODEL_ARCHIVE)
+                pack_folder(self.base / below, self.folder.path / name)
+                self.session.put(self.folder.path / name, join(results, name), kms_key=output.get("KmsKeyId"))
+        return join(results, MODEL_ARCHIVE)
 
     @property
     def _channels(self) -> dict[str, dict[str, str]]:
@@ -107,7 +124,10 @@ class Training:
         command = [sys.executable, "-u", program, *_command_line(options)]
         print(f"running {shlex.join(['python', *command[2:]])}", flush=True)
         if (self.base / "code" / "requirements.txt").exists():
-            print("requirements.txt is not installed here: the script runs with what this interpreter has", flush=True)
+            print(
+                "requirements.txt is not installed here: the script runs with the packages of this interpreter",
+                flush=True,
+            )
         process = subprocess.Popen(
             command,
             cwd=self.base / "code",
@@ -119,10 +139,10 @@ class Training:
         )
         last: deque[str] = deque(maxlen=LAST_LINES)
         limit_s = self.request["StoppingCondition"]["MaxRuntimeInSeconds"]
-        overran = threading.Event()
+        exceeded = threading.Event()
 
         def end() -> None:
-            overran.set()
+            exceeded.set()
             process.kill()
 
         timer = threading.Timer(limit_s, end)
@@ -134,16 +154,16 @@ class Training:
             last.append(line.rstrip("\n"))
         code = process.wait()
         timer.cancel()
-        if overran.is_set():
-            raise Overran(f"the script ran for more than max_run allows, {limit_s} s", code="max_run")
+        if exceeded.is_set():
+            raise MaxRunExceeded(f"the script ran longer than max_run allows, {limit_s} s")
         if code != 0:
-            reason = f"{ERROR_WORD}: {program} ended with code {code}:\n" + "\n".join(last)
+            reason = f"{ERROR_PREFIX}: {program} exited with code {code}:\n" + "\n".join(last)
             (self.base / "output" / "failure").write_text(reason, encoding="utf-8")
             raise ScriptFailed(reason)
         (self.base / "output" / "success").touch()
 
     def _environment(self, options: dict[str, Any], program: str) -> dict[str, str]:
-        """The variables that the training toolkit gives to a script."""
+        """The environment variables that the training toolkit sets for a script."""
         base, level = self.base, self.hyperparameters.get("sagemaker_container_log_level", 20)
         channels = {name: str(base / "input" / "data" / name) for name in self._channels}
         others = {
@@ -204,7 +224,7 @@ class Training:
 
 
 def _command_line(options: dict[str, Any]) -> list[str]:
-    """Hyperparameters as the toolkit hands them to a script: ``--name value``."""
+    """Hyperparameters as the toolkit passes them to a script: ``--name value``."""
     words: list[str] = []
     for name, value in sorted(options.items()):
         words += [f"-{name}" if len(name) == 1 else f"--{name}", _word(value)]
@@ -218,7 +238,7 @@ def _word(value: Any) -> str:
 
 
 def _variable(value: Any) -> str:
-    """A value as the toolkit spells it in a variable."""
+    """A value as the toolkit writes it into an environment variable."""
     if value is None or isinstance(value, str):
         return value or ""
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
