@@ -1,34 +1,37 @@
-"""``python -m fastinfer.sagemaker train|transform|status``: jobs on AWS, or on this machine, from the command line."""
+"""``fastinfer sagemaker train|transform|status``: jobs on AWS, or on this machine, from the command line.
+
+A job's description (``--json``) and status go to stdout, progress and logs to stderr.
+"""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..models.module import CODE, DEFAULT_PROGRAM, PROGRAM_VARIABLE
+from ..models.module import PROGRAM_VARIABLE
 from ..sagemaker import jobs
-from ..sagemaker.code_archive import MODEL_ARCHIVE, repack_model
-from ..sagemaker.image_uris import INFERENCE, base_name, image_uri
+from ..sagemaker.estimator import DAY_S
+from ..sagemaker.image_uris import INFERENCE, LOCAL_INFERENCE, base_name, image_uri
 from ..sagemaker.local.session import LocalSession, run_locally
 from ..sagemaker.logs import TRAINING, TRANSFORM
-from ..sagemaker.mxnet import DAY_S, LOCAL_INFERENCE, SERVED_CODE, MXNet
-from ..sagemaker.requests import model_request
+from ..sagemaker.mxnet import MXNet
+from ..sagemaker.requests import SERVED_CODE, model_request
 from ..sagemaker.session import Session, get_execution_role
 from ..sagemaker.transformer import Transformer
-from ..storage.archive import read_members
+from ..sagemaker.uploads import upload_servable
 from ..storage.aws import scrub, translating_errors
 from ._run import run_command
 
+PROG = "fastinfer sagemaker"
 EPILOG = (
-    "Exit codes: 0 done; 1 the job or its data failed; 2 an option, or AWS, refused; 3 the model; 4 an output; "
-    "130 interrupted."
+    "Exit codes: 0 done; 1 the job or its data failed; 2 an option is wrong; 3 the model cannot be used; 4 a result cannot be "
+    "written; 6 AWS refused or could not be reached; 130 interrupted."
 )
 
 
@@ -40,7 +43,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _hyperparameter(text: str) -> tuple[str, Any]:
-    """NAME=VALUE; a value that is JSON is that, any other is text."""
+    """NAME=VALUE; the value is JSON, else text."""
     name, value = _pair(text)
     try:
         return name, json.loads(value)
@@ -48,21 +51,26 @@ def _hyperparameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m fastinfer.sagemaker", description="SageMaker jobs with MXNet.", epilog=EPILOG
+        prog=prog, description="Run SageMaker jobs with MXNet, on AWS or on this machine.", epilog=EPILOG
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print what the service says of the job as JSON on stdout")
-    shared.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    shared.add_argument("--region", help="of AWS")
-    shared.add_argument("--profile", help="of AWS's configuration")
-    shared.add_argument("--local", action="store_true", help="a job on this machine: --instance-type local")
+    shared.add_argument("--json", action="store_true", help="print the job's description as JSON on stdout")
+    shared.add_argument("--quiet", action="store_true", help="print only errors")
+    shared.add_argument("--region", help="the AWS region")
+    shared.add_argument("--profile", help="a profile of the AWS configuration")
+    shared.add_argument(
+        "--local", action="store_true", help="run the job on this machine; the same as --instance-type local"
+    )
 
     shared.add_argument(
-        "--poll", type=float, metavar="SECONDS", help="between two looks at a job (default: 5; here 0.2)"
+        "--poll",
+        type=float,
+        metavar="SECONDS",
+        help="longest time between two status requests (default: 5; for local jobs 0.2)",
     )
 
     waiting = argparse.ArgumentParser(add_help=False)
@@ -70,36 +78,53 @@ def _parser() -> argparse.ArgumentParser:
         "--wait",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="wait for the job's end (default), or do not",
+        help="wait until the job ends (default)",
     )
-    waiting.add_argument("--attach", metavar="JOB", help="start nothing: wait for this job, which was started before")
+    waiting.add_argument(
+        "--attach", metavar="JOB", help="wait for this job, which was started before, instead of starting one"
+    )
     waiting.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C also stops the job")
-    waiting.add_argument("--role", help="ARN or name (default: $SAGEMAKER_ROLE, the notebook's, the credentials')")
-    waiting.add_argument("--instance-type", default="ml.m4.xlarge", metavar="TYPE", help="of AWS, or local")
+    waiting.add_argument(
+        "--role",
+        help="ARN or name of a role (default: $SAGEMAKER_ROLE, the notebook's, the credentials')",
+    )
+    waiting.add_argument(
+        "--instance-type", default="ml.m4.xlarge", metavar="TYPE", help="an instance type of AWS, or local"
+    )
     waiting.add_argument("--instance-count", type=int, default=1, metavar="N")
-    waiting.add_argument("--framework-version", metavar="VERSION", help="of MXNet: 1.4.1 to 1.9.0")
-    waiting.add_argument("--py-version", metavar="VERSION", help="such as py38")
-    waiting.add_argument("--image-uri", metavar="IMAGE", help="an image of one's own instead")
-    waiting.add_argument("--output", metavar="PLACE", help="where results go (default: the default bucket)")
-    waiting.add_argument("--job-name", metavar="NAME", help="default: of the image's name and the time")
+    waiting.add_argument("--framework-version", metavar="VERSION", help="the version of MXNet, 1.4.1 to 1.9.0")
+    waiting.add_argument("--py-version", metavar="VERSION", help="the version of Python, such as py38")
+    waiting.add_argument("--image-uri", metavar="IMAGE", help="use this container image instead of SageMaker's")
+    waiting.add_argument("--output", metavar="URI", help="the results (default: in the default bucket)")
+    waiting.add_argument("--job-name", metavar="NAME", help="default: the image's name and the time")
     waiting.add_argument("--tag", type=_pair, action="append", default=[], metavar="NAME=VALUE")
     waiting.add_argument("--environment", type=_pair, action="append", default=[], metavar="NAME=VALUE")
     waiting.add_argument("--output-kms-key", metavar="KEY")
     waiting.add_argument("--volume-kms-key", metavar="KEY")
 
     train = commands.add_parser("train", parents=[shared, waiting], help="train a script", epilog=EPILOG)
-    train.add_argument("entry_point", metavar="SCRIPT", nargs="?", help="not with --attach")
-    train.add_argument("--channel", type=_pair, action="append", default=[], metavar="NAME=PLACE")
+    train.add_argument("entry_point", metavar="SCRIPT", nargs="?", help="the training script; omitted with --attach")
+    train.add_argument(
+        "--channel", type=_pair, action="append", default=[], metavar="NAME=URI", help="an input channel"
+    )
     train.add_argument("--hyperparameter", type=_hyperparameter, action="append", default=[], metavar="NAME=VALUE")
-    train.add_argument("--source-dir", metavar="DIR", help="a folder that goes with the script")
-    train.add_argument("--dependency", action="append", default=[], metavar="PATH", help="what goes beside the script")
-    train.add_argument("--code-location", metavar="PLACE", help="where the code goes")
-    train.add_argument("--max-code-bytes", type=int, metavar="N", help="the most that the code may have")
-    train.add_argument("--max-run", type=int, default=DAY_S, metavar="SECONDS", help="default: a day")
+    train.add_argument("--source-dir", metavar="DIR", help="a folder to upload with the script")
+    train.add_argument(
+        "--dependency", action="append", default=[], metavar="PATH", help="a file or folder to upload as well"
+    )
+    train.add_argument("--code-location", metavar="URI", help="the uploaded code")
+    train.add_argument("--max-code-bytes", type=int, metavar="N", help="the largest size of the code")
+    train.add_argument(
+        "--max-run", type=int, default=DAY_S, metavar="SECONDS", help="the longest duration (default: a day)"
+    )
     train.add_argument("--spot", action="store_true", help="AWS may interrupt the training, for a lower price")
-    train.add_argument("--max-wait", type=int, metavar="SECONDS", help="of a spot training, waiting included")
-    train.add_argument("--checkpoint-s3-uri", metavar="PLACE", help="where the script's checkpoints are kept")
-    train.add_argument("--checkpoint-local-path", metavar="DIR", help="the script's folder for them")
+    train.add_argument(
+        "--max-wait", type=int, metavar="SECONDS", help="longest duration of a spot training, with waiting"
+    )
+    train.add_argument("--checkpoint-s3-uri", metavar="URI", help="the script's checkpoints")
+    train.add_argument(
+        "--checkpoint-local-path", metavar="DIR", help="the folder that the script writes checkpoints to"
+    )
     train.add_argument("--volume-size", type=int, default=30, metavar="GB")
     train.add_argument("--subnet", action="append", metavar="ID")
     train.add_argument("--security-group", action="append", metavar="ID")
@@ -107,12 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     transform = commands.add_parser(
         "transform", parents=[shared, waiting], help="run a model over objects", epilog=EPILOG
     )
-    transform.add_argument("input", metavar="IN", nargs="?", help="a place: s3://..., or here for a local job")
-    transform.add_argument("--model", metavar="PLACE", help="a model.tar.gz, or the name of a model")
+    transform.add_argument("input", metavar="IN", nargs="?", help="the objects: s3://..., or a path for a local job")
+    transform.add_argument("--model", metavar="MODEL", help="the URI of a model.tar.gz, or the name of a model")
     transform.add_argument(
-        "--training-job", metavar="JOB", help="instead: the model that this training made, with its code"
+        "--training-job", metavar="JOB", help="the model that this training made, with its code, in place of --model"
     )
-    transform.add_argument("--program", metavar="NAME", help="with --model: the module in its code/ that serves")
+    transform.add_argument("--program", metavar="NAME", help="with --model: the module below its code/ that serves")
     transform.add_argument("--content-type", default="text/csv")
     transform.add_argument("--compression-type", choices=["None", "Gzip"])
     transform.add_argument("--split-type", choices=["None", "Line", "RecordIO", "TFRecord"])
@@ -125,15 +150,14 @@ def _parser() -> argparse.ArgumentParser:
     transform.add_argument("--output-filter", metavar="JSONPATH")
     transform.add_argument("--join-source", choices=["None", "Input"])
 
-    status = commands.add_parser("status", parents=[shared], help="what has become of a job", epilog=EPILOG)
+    status = commands.add_parser("status", parents=[shared], help="print a job's status", epilog=EPILOG)
     status.add_argument("name", metavar="JOB")
-    status.add_argument("--wait", action="store_true", help="wait for its end, and print its logs")
+    status.add_argument("--wait", action="store_true", help="wait until it ends, and print its log")
     return parser
 
 
 def _session(arguments: argparse.Namespace) -> Session:
     local = arguments.local or run_locally(getattr(arguments, "instance_type", ""))
-    # Words go to stderr, data to stdout.
     stream = io.StringIO() if arguments.quiet else sys.stderr
     session = Session(
         region=arguments.region,
@@ -148,9 +172,9 @@ def _session(arguments: argparse.Namespace) -> Session:
     return session
 
 
-def _needed(value: Any, what: str) -> Any:
+def _required(value: Any, name: str) -> Any:
     if value is None:
-        raise ConfigError(f"{what} is needed", code="bad_option", hint="or --attach JOB")
+        raise ConfigError(f"{name} is required", code="bad_option", hint="name it, or --attach JOB")
     return value
 
 
@@ -159,7 +183,7 @@ def _role(arguments: argparse.Namespace, session: Session) -> str:
 
 
 def _train(arguments: argparse.Namespace, session: Session) -> str:
-    entry_point = _needed(arguments.entry_point, "SCRIPT")
+    entry_point = _required(arguments.entry_point, "SCRIPT")
     estimator = MXNet(
         entry_point,
         role=_role(arguments, session),
@@ -195,9 +219,9 @@ def _train(arguments: argparse.Namespace, session: Session) -> str:
 
 
 def _transform(arguments: argparse.Namespace, session: Session) -> str:
-    source = _needed(arguments.input, "IN")
+    source = _required(arguments.input, "IN")
     if (arguments.model is None) == (arguments.training_job is None):
-        raise ConfigError("one of --model and --training-job is needed", code="bad_option")
+        raise ConfigError("one of --model and --training-job is required", code="bad_option")
     instance_type = "local" if session.local_mode else arguments.instance_type
     if arguments.training_job is not None:
         estimator = MXNet.attach(arguments.training_job, session, local=session.local_mode)
@@ -238,7 +262,7 @@ def _transform(arguments: argparse.Namespace, session: Session) -> str:
 
 
 def _make_model(arguments: argparse.Namespace, session: Session, instance_type: str) -> str:
-    """A model of an archive."""
+    """Creates a model of an archive; returns its name."""
     image = arguments.image_uri or LOCAL_INFERENCE
     if not session.local_mode and arguments.image_uri is None:
         image = image_uri(
@@ -252,44 +276,21 @@ def _make_model(arguments: argparse.Namespace, session: Session, instance_type: 
     role = _role(arguments, session)
     if not session.local_mode:
         role = session.expand_role(role)
-    place, program = _servable(arguments, session, name)
+    model, program = arguments.model, arguments.program
+    if not (session.local_mode or program):
+        try:
+            model, program = upload_servable(session, model, name)
+        except ConfigError as error:
+            raise ConfigError(error.message, code=error.code, path=error.path, hint="--program NAME") from error
     environment = {PROGRAM_VARIABLE: program, "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE} if program else {}
-    request = model_request(name, role, image, place, environment)
-    with translating_errors(f"making the model {name}"):
+    request = model_request(name, role, image, model, environment)
+    with translating_errors(f"creating the model {name}"):
         session.sagemaker_client.create_model(**request)
     return name
 
 
-def _servable(arguments: argparse.Namespace, session: Session, name: str) -> tuple[str, str | None]:
-    """Where an archive is that the container serves, and the module that does.
-
-    The container must find a module; one without a line stands for its defaults.
-    """
-    if session.local_mode or arguments.program:
-        return arguments.model, arguments.program
-    with tempfile.TemporaryDirectory() as folder:
-        model, empty, archive = (Path(folder, each) for each in (MODEL_ARCHIVE, DEFAULT_PROGRAM, "new.tar.gz"))
-        session.fetch(arguments.model, model)
-        code = [member.name for member in read_members(model) if member.name.startswith(f"{CODE}/")]
-        if f"{CODE}/{DEFAULT_PROGRAM}" in code:
-            return arguments.model, DEFAULT_PROGRAM
-        if any(member.endswith(".py") for member in code):
-            raise ConfigError(
-                f"there are modules below {CODE}/, and none is said to serve",
-                code="bad_option",
-                path=arguments.model,
-                hint="--program NAME",
-            )
-        empty.touch()
-        size = repack_model(model, archive, code=None, keep_code=True, script=empty)
-        place = session.default_uri(name, MODEL_ARCHIVE)
-        session.say(f"uploading the model with an empty {CODE}/{DEFAULT_PROGRAM}: {size:,} bytes to {place}")
-        session.put(archive, place, encrypt=True)
-        return place, DEFAULT_PROGRAM
-
-
-def _run(argv: Sequence[str] | None) -> int:
-    arguments = _parser().parse_args(argv)
+def _run(argv: Sequence[str] | None, *, prog: str) -> int:
+    arguments = _parser(prog).parse_args(argv)
     session = _session(arguments)
     if arguments.command == "status":
         name = arguments.name
@@ -314,6 +315,6 @@ def _run(argv: Sequence[str] | None) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROG) -> int:
     """The command; returns its exit code."""
-    return run_command(_run, argv)
+    return run_command(functools.partial(_run, prog=prog), argv)

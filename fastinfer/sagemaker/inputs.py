@@ -1,8 +1,9 @@
-"""An input channel of a training, described in more detail than by its URI."""
+"""The inputs of a training, and the tags of all requests, as users pass them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Union
 
 
 class TrainingInput:
@@ -44,3 +45,9 @@ class TrainingInput:
             "InputMode": input_mode,
         }
         self.config.update({name: value for name, value in optional.items() if value is not None})
+
+
+# A single channel, or channels by their names.
+Channels = Union[str, TrainingInput, Mapping[str, Union[str, TrainingInput]], None]
+# The API's list of ``{"Key": …, "Value": …}``, or a plain dict.
+Tags = Union[Mapping[str, str], Sequence[Mapping[str, str]], None]

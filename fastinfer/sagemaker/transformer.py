@@ -10,9 +10,10 @@ from ..storage.aws import translating_errors
 from ..storage.uri import is_s3
 from . import jobs
 from .image_uris import base_name
+from .inputs import Tags
 from .local.session import choose_session, run_locally
 from .logs import TRANSFORM
-from .requests import Tags, transform_request
+from .requests import transform_request
 from .session import Session
 
 

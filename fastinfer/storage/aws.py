@@ -74,7 +74,7 @@ def load_boto3() -> Any:
         raise ConfigError(
             "AWS access requires boto3, which is not installed",
             code="boto3_missing",
-            hint="pip install 'fastinfer[sagemaker]'; instance_type='local' with local paths needs none",
+            hint="pip install 'fastinfer[sagemaker]'; instance_type='local' needs none for local paths",
         ) from error
     return boto3
 
