@@ -1,4 +1,4 @@
-"""What an estimator is told about a training: the arguments of SageMaker's SDK, with their types and defaults."""
+"""What an estimator knows of a training: the arguments of SageMaker's SDK, with their types and defaults."""
 
 from __future__ import annotations
 

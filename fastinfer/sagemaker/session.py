@@ -335,8 +335,6 @@ class Session:
         path = self.local_path(uri)
         return (S3Store(self.client("s3")), uri) if path is None else (FileStore(), str(path))
 
-    # Jobs
-
     def logs(self, kind: JobKind, name: str) -> Logs:
         """The logs of a job."""
         return CloudWatchLogs(self.client("logs"), kind.log_group, name)

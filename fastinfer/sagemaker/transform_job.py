@@ -64,7 +64,7 @@ class Transform:
         """Transforms all objects.
 
         Raises:
-            InputError: ``no_such_place`` where there is no object; ``bad_input`` where objects failed, after the others.
+            InputError: ``no_such_place`` where no objects are found; ``bad_input`` where objects failed, after the others.
             FastinferError: the model cannot be used, or a result not written.
         """
         model = self.folder / "ml" / "model"
@@ -203,7 +203,7 @@ def _transform(objects: Sequence[Object], output: Path, model: Path, links: Path
     from ..models.module import load_model
     from ..options import Options
 
-    # The engine takes the .csv files of a folder: links of that name lead to the objects.
+    # The engine reads the .csv files of a folder: symbolic links with such names lead to the objects.
     for item in objects:
         link = links / f"{item.key}.csv"
         link.parent.mkdir(parents=True, exist_ok=True)
