@@ -20,7 +20,7 @@ from fastinfer.sagemaker.image_uris import INFERENCE, image_uri
 from fastinfer.sagemaker.logs import TRAINING
 from fastinfer.sagemaker.requests import format_tags, vpc_config
 from fastinfer.sagemaker.s3 import S3Downloader, S3Uploader
-from fastinfer.storage.aws import ServiceError, scrub
+from fastinfer.storage.aws import ServiceError
 from tests.sagemaker.cloud import Cloud
 from tests.sagemaker.test_cloud import archive
 
@@ -239,28 +239,6 @@ def test_local_paths_and_local_sessions_are_not_for_jobs_on_aws(aws: Cloud, scri
         MXNet(script, sagemaker_session=LocalSession(), **VERSION)
     with pytest.raises(ConfigError, match=r"a local session cannot run jobs on ml\.m4\.xlarge"):
         Transformer("m", 1, "ml.m4.xlarge", sagemaker_session=LocalSession())
-
-
-@pytest.mark.parametrize(
-    ("text", "secret"),
-    [
-        ("the key AKIAIOSFODNN7EXAMPLE is unknown", "AKIAIOSFODNN7EXAMPLE"),
-        ("GET https://b.s3.amazonaws.com/k?X-Amz-Signature=0a1b2c&X-Amz-Date=1", "0a1b2c"),
-        ("https://user:pass@host/x", "pass"),
-        ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG", "wJalrXUtnFEMI"),
-        ("Authorization: AWS4-HMAC-SHA256, Credential=AB/2020, Signature=fe5f80", "fe5f80"),
-        ("what the script printed: topsecretvalue.", "topsecretvalue"),
-    ],
-)
-def test_secrets_are_removed(text: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SESSION_TOKEN", "topsecretvalue")
-    assert secret not in scrub(text)
-    assert json.loads(scrub(json.dumps({"text": text}))).keys() == {"text"}
-
-
-def test_text_without_secrets_stays_as_it_is() -> None:
-    for text in ("s3://bucket/key", "https://host/a@b", "AlgorithmError: ValueError", "epoch=1, loss=2"):
-        assert scrub(text) == text
 
 
 def test_boto3_is_asked_for_only_where_it_is_needed() -> None:
