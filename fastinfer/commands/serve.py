@@ -50,6 +50,15 @@ cannot be used; 130 stopped by Ctrl-C.
 """
 
 
+# Hints in terms of this command's options, by code.
+HINTS = {
+    "model_missing": "name a folder or a model.tar.gz with --model",
+    "no_program": "--program names the module; --program '' means that none serves",
+    "no_such_device": "--device cpu",
+    "port_taken": "--port names another",
+}
+
+
 def main(argv: Sequence[str] | None = None, prog: str = "fastinfer serve") -> int:
     """The command; returns its exit code.
 
@@ -57,7 +66,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "fastinfer serve") -> in
         argv: the arguments; None: those of the process.
         prog: what --help calls the command.
     """
-    return run_command(lambda argv: _serve(argv, prog), argv)
+    return run_command(lambda argv: _serve(argv, prog), argv, hint=lambda error: HINTS.get(error.code))
 
 
 def _serve(argv: Sequence[str] | None, prog: str) -> int:

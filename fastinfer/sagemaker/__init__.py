@@ -1,4 +1,4 @@
-"""SageMaker jobs with MXNet, on AWS or on this machine, under the names that SageMaker's SDK gives things.
+"""SageMaker jobs with MXNet, on AWS or on this machine, with the names of SageMaker's SDK.
 
 >>> from fastinfer.sagemaker import get_execution_role
 >>> from fastinfer.sagemaker.mxnet import MXNet
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .inputs import TrainingInput
 from .jobs import JobFailed
-from .local.client import LocalSession
+from .local.session import LocalSession
 from .mxnet import MXNet
 from .session import Session, get_execution_role
 from .transformer import Transformer

@@ -1,7 +1,7 @@
-"""Code and models as archives: deterministic (no times, no names of users), and of nothing that was not named.
+"""Code and models as archives: deterministic (without times and names of users), with only the files that were named.
 
-What is packed leaves the machine. So a home folder, a folder above one, files that hold credentials, links that lead out
-and more than a limit are refused before the first byte is written.
+Archives are uploaded. Home folders and folders above them, files that may hold credentials, links that lead out of the
+folder, and code above a size limit are therefore refused before the first byte is written.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ SOURCE_ARCHIVE = "sourcedir.tar.gz"
 MODEL_ARCHIVE = "model.tar.gz"
 LIBRARIES = f"{CODE}/lib"
 
-# Code, not data: what a job needs of data comes by its channels.
+# The limit for code; a job's data comes through its channels.
 SIZE_LIMIT_BYTES = 256 << 20
 
 SECRET_NAMES = frozenset(
     {".ssh", ".aws", ".env", ".netrc", ".pgpass", ".pypirc", ".git-credentials", ".gnupg", ".docker", ".kube", ".azure"}
     | {"id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "credentials.json"}
 )
-# Made by tools, of no use to a job, and different on every machine.
-LEFT_OUT = frozenset({"__pycache__", ".git", ".hg", ".svn", ".ipynb_checkpoints", ".DS_Store", ".venv", ".tox"})
+# Made by tools, useless to a job, and different on every machine.
+EXCLUDED = frozenset({"__pycache__", ".git", ".hg", ".svn", ".ipynb_checkpoints", ".DS_Store", ".venv", ".tox"})
 
 COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Files:
-    """What goes into an archive: its members' names and the files they come from."""
+    """The future members of an archive: their names, and the files with their bytes."""
 
     members: Mapping[str, Path]
 
     @property
     def size(self) -> int:
-        """Bytes before they are packed."""
+        """The number of bytes before packing."""
         return sum(path.stat().st_size for path in self.members.values())
 
     def describe(self) -> str:
@@ -61,13 +61,13 @@ def source_files(
     *,
     limit_bytes: int = SIZE_LIMIT_BYTES,
 ) -> Files:
-    """The files of a script, its folder and what it depends on, as ``sourcedir.tar.gz`` holds them.
+    """The files of a script, its folder and its dependencies, for ``sourcedir.tar.gz``.
 
     Args:
         entry_point: the script; with `source_dir` its name in that folder.
-        source_dir: a folder that goes with the script, whole.
-        dependencies: files and folders that lie beside the script there.
-        limit_bytes: the most that all files may have together.
+        source_dir: a folder to pack with the script, completely.
+        dependencies: files and folders to pack beside the script.
+        limit_bytes: the largest total size.
 
     Raises:
         ConfigError: ``no_entry_point``, ``no_source``, ``unsafe_source``, ``secrets``, ``link``, ``too_large``, ``twice``.
@@ -76,30 +76,32 @@ def source_files(
     if source_dir is not None:
         folder = Path(source_dir).expanduser()
         if not folder.is_dir():
-            raise ConfigError("the source_dir is no folder", code="no_source", path=source_dir)
+            raise ConfigError("source_dir is not a folder", code="no_source", path=source_dir)
         if not (folder / entry_point).is_file():
             raise ConfigError(
-                f"there is no {entry_point} in the source_dir",
+                f"source_dir has no file {entry_point}",
                 code="no_entry_point",
                 path=source_dir,
-                hint="entry_point is the script's name in it",
+                hint="entry_point is the script's name in source_dir",
             )
         members.update(_below(folder, ""))
     else:
         script = Path(entry_point).expanduser()
         if not script.is_file():
-            raise ConfigError("the entry_point is no file", code="no_entry_point", path=entry_point)
+            raise ConfigError("entry_point is not a file", code="no_entry_point", path=entry_point)
         _refuse_secret(script)
         members[script.name] = script
     for name, path in dependency_files(dependencies):
         if name in members:
-            raise ConfigError(f"two files would be {quote(name)} in the archive", code="twice", path=str(path))
+            raise ConfigError(
+                f"two files would have the name {quote(name)} in the archive", code="twice", path=str(path)
+            )
         members[name] = path
     return _within(Files(dict(sorted(members.items()))), limit_bytes)
 
 
 def dependency_files(dependencies: Iterable[str]) -> Iterator[tuple[str, Path]]:
-    """Names and files of dependencies; a folder's files are named with its own name before them."""
+    """Names and files of dependencies; names of a folder's files begin with the folder's own name."""
     for dependency in dependencies:
         path = Path(dependency).expanduser()
         if path.is_dir():
@@ -108,11 +110,11 @@ def dependency_files(dependencies: Iterable[str]) -> Iterator[tuple[str, Path]]:
             _refuse_secret(path)
             yield path.name, path
         else:
-            raise ConfigError("the dependency is no file or folder", code="no_source", path=dependency)
+            raise ConfigError("the dependency is not a file or folder", code="no_source", path=dependency)
 
 
 def pack(files: Files, archive: Path) -> None:
-    """Packs files as .tar.gz; the same files give the same bytes.
+    """Packs files into a .tar.gz; the same files give the same bytes.
 
     Raises:
         OutputError: ``cannot_write``.
@@ -132,13 +134,13 @@ def repack_model(
     script: Path | None = None,
     libraries: Files | None = None,
 ) -> int:
-    """A model's archive with the code that serves it below ``code/``, as the container wants it.
+    """Packs a model's archive again, with the code that serves it below ``code/``, as the container requires.
 
     Args:
-        model: the ``model.tar.gz`` that a training gave.
-        archive: where the new one goes.
-        code: a ``sourcedir.tar.gz`` whose files go below ``code/``.
-        keep_code: whether what the model has below ``code/`` stays; the new files come first.
+        model: the ``model.tar.gz`` of a training.
+        archive: the new archive.
+        code: a ``sourcedir.tar.gz`` with files for ``code/``.
+        keep_code: whether the model's own files below ``code/`` are kept; new files replace those of the same name.
         script: a file for ``code/``.
         libraries: files for ``code/lib/``.
 
@@ -183,24 +185,24 @@ def pack_folder(folder: Path, archive: Path) -> None:
 
 
 def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
-    """The files of a folder, by their names in the archive."""
+    """The files of a folder with their names in the archive."""
     _refuse_home(folder)
     root = folder.resolve()
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name not in LEFT_OUT)
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in EXCLUDED)
         for name in folders:
-            path = Path(place, name)
+            path = Path(parent, name)
             _refuse_secret(path)
             if path.is_symlink():
                 raise ConfigError(
-                    "a link to a folder is not packed",
+                    "links to folders are not packed",
                     code="link",
                     path=str(path),
                     hint="name that folder as a dependency",
                 )
         for name in sorted(files):
-            path = Path(place, name)
-            if name in LEFT_OUT or name.endswith((".pyc", ".pyo")):
+            path = Path(parent, name)
+            if name in EXCLUDED or name.endswith((".pyc", ".pyo")):
                 continue
             _refuse_secret(path)
             target = path.resolve()
@@ -209,10 +211,10 @@ def _below(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
                     "the link leads out of the folder",
                     code="link",
                     path=str(path),
-                    hint="copy the file there, or name it as a dependency",
+                    hint="copy the file into the folder, or name it as a dependency",
                 )
             if not target.is_file():
-                raise ConfigError("is neither a file nor a folder", code="link", path=str(path))
+                raise ConfigError("is not a file or folder", code="link", path=str(path))
             yield "/".join(part for part in (prefix, path.relative_to(folder).as_posix()) if part), path
 
 
@@ -222,10 +224,10 @@ def _refuse_home(folder: Path) -> None:
     if resolved == home or resolved in home.parents:
         what = "the home folder" if resolved == home else "a folder above the home folder"
         raise ConfigError(
-            f"{what} is not packed and uploaded",
+            f"{what} must not be uploaded",
             code="unsafe_source",
             path=str(folder),
-            hint="put the code into a folder of its own",
+            hint="put the code into its own folder",
         )
 
 
@@ -233,30 +235,30 @@ def _refuse_secret(path: Path) -> None:
     for candidate in {path.name, path.resolve().name}:
         if candidate in SECRET_NAMES or candidate.startswith(".env."):
             raise ConfigError(
-                "holds credentials by its name, and is not packed and uploaded",
+                "has a name of files with credentials, which must not be uploaded",
                 code="secrets",
                 path=str(path),
-                hint="put the code into a folder of its own",
+                hint="put the code into its own folder",
             )
     if any(part in (".ssh", ".aws", ".gnupg") for part in path.resolve().parts):
-        raise ConfigError("lies where credentials do, and is not packed and uploaded", code="secrets", path=str(path))
+        raise ConfigError("is in a folder of credentials, which must not be uploaded", code="secrets", path=str(path))
 
 
 def _within(files: Files, limit_bytes: int) -> Files:
     if files.size > limit_bytes:
         largest = max(files.members, key=lambda name: files.members[name].stat().st_size)
         raise ConfigError(
-            f"{files.describe()} are more than the {limit_bytes:,} that code may have",
+            f"the code has {files.describe()}, more than the limit of {limit_bytes:,} bytes",
             code="too_large",
             path=str(files.members[largest]),
-            hint="this is the largest file; data goes to S3 and comes by a channel; or max_code_bytes=...",
+            hint="this is its largest file; pass data through a channel, or raise max_code_bytes",
         )
     return files
 
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[tarfile.TarFile]:
-    """A .tar.gz being written, without times; gzip's header has no name either."""
+    """A new .tar.gz, without times and without a name in gzip's header."""
     with contextlib.ExitStack() as stack:
         raw = stack.enter_context(open(path, "wb"))
         packed = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0))
@@ -265,7 +267,7 @@ def _writing(path: Path) -> Iterator[tarfile.TarFile]:
 
 def _add_file(tar: tarfile.TarFile, name: str, path: Path) -> None:
     try:
-        content = open(path, "rb")  # noqa: SIM115  (closed below; what fails while it is read is told of the archive)
+        content = open(path, "rb")  # noqa: SIM115  (closed below; an error while packing is one of the archive)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", code="no_source", path=str(path)) from error
     with content:

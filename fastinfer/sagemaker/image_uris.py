@@ -1,7 +1,7 @@
-"""Addresses of SageMaker's MXNet images: which versions there are, in which regions, and under whose account.
+"""URIs of SageMaker's MXNet images: the versions, the regions, and the accounts that own the registries.
 
-The facts stand in images.json beside this module, taken from the SageMaker Python SDK's own table (the file names it). The
-tests compare every address with the SDK's.
+The table is images.json beside this module, taken from the SageMaker Python SDK's own (the file names its source). The
+tests compare every URI with the SDK's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from ..errors import ConfigError, quote
 TRAINING = "training"
 INFERENCE = "inference"
 
-# Instance types whose images of some versions have a tag of their own.
+# Local jobs use no image. These names have an image's form; jobs are named after them.
+LOCAL_TRAINING, LOCAL_INFERENCE = "local/mxnet-training", "local/mxnet-inference"
+
+# Instance types for which some versions have an image with its own tag.
 P4D = re.compile(r"^ml[._]p4d\.?\w*$")
 
 
@@ -29,14 +32,14 @@ def image_uri(
     py_version: str | None = None,
     instance_type: str,
 ) -> str:
-    """The address of an MXNet image in SageMaker's registries.
+    """The URI of an MXNet image in SageMaker's registries.
 
     Args:
         scope: ``training`` or ``inference``.
         region: such as ``us-west-2``.
-        framework_version: such as ``1.6.0``, or short as in ``1.6``.
-        py_version: such as ``py3``; may be left out where the version has one alone.
-        instance_type: decides between the image for CPUs and the one for GPUs.
+        framework_version: such as ``1.6.0``, or shorter, ``1.6``.
+        py_version: such as ``py3``; None where the version has only one.
+        instance_type: chooses between the image for CPUs and the one for GPUs.
 
     Raises:
         ConfigError: ``unknown_version``, ``unknown_python``, ``unknown_region`` or ``bad_instance_type``.
@@ -47,31 +50,31 @@ def image_uri(
     version = table["aliases"].get(wanted, wanted)
     if version not in versions:
         raise ConfigError(
-            f"SageMaker has no MXNet image of framework_version {quote(wanted)}"
+            f"SageMaker has no MXNet image with framework_version {quote(wanted)}"
             if framework_version
-            else "framework_version is needed where no image_uri is given",
+            else "framework_version is required without image_uri",
             code="unknown_version",
-            hint=f"there are {', '.join(versions)}"
-            + ("; a model trained with MXNet 1.9.1 is served by 1.9.0" if wanted == "1.9.1" else ""),
+            hint=f"use one of {', '.join(versions)}"
+            + ("; 1.9.0 serves models that MXNet 1.9.1 trained" if wanted == "1.9.1" else ""),
         )
     pythons = versions[version]
     if py_version is None and len(pythons) == 1:
         py_version = next(iter(pythons))
     if py_version not in pythons:
         raise ConfigError(
-            f"MXNet {version} has no image of py_version {quote(py_version or '')}",
+            f"SageMaker has no image of MXNet {version} with py_version {quote(py_version or '')}",
             code="unknown_python",
-            hint=f"there {'are' if len(pythons) > 1 else 'is'} {', '.join(pythons)}",
+            hint=f"use {' or '.join(pythons)}",
         )
     registry, repository = pythons[py_version]
     accounts: dict[str, str] = table["accounts"][registry]
     if region not in accounts:
         raise ConfigError(
-            f"the images of MXNet {version} are not in the region {quote(region)}",
+            f"SageMaker has no image of MXNet {version} in the region {quote(region)}",
             code="unknown_region",
-            hint=f"they are in {', '.join(sorted(accounts))}",
+            hint=f"use one of {', '.join(sorted(accounts))}",
         )
-    # A short version stays short: SageMaker keeps a tag for each.
+    # A shorter version stays as it is: SageMaker has a tag for each.
     tag = f"{wanted}-{processor(instance_type)}-{py_version}"
     if P4D.match(instance_type) and tag in table["suffixes"]:
         tag = f"{tag}-{table['suffixes'][tag]}"
@@ -80,10 +83,10 @@ def image_uri(
 
 
 def processor(instance_type: str) -> str:
-    """``gpu`` or ``cpu``, by an instance type's family.
+    """``gpu`` or ``cpu``, according to an instance type's family.
 
     Raises:
-        ConfigError: ``bad_instance_type``, also for families that no MXNet image is made for.
+        ConfigError: ``bad_instance_type``, also for families that have no MXNet image.
     """
     match = re.match(r"^ml[._]([a-z\d]+)\.?\w*$", instance_type)
     family = match[1] if match else ""
@@ -91,13 +94,13 @@ def processor(instance_type: str) -> str:
         raise ConfigError(
             f"MXNet does not run on the instance type {quote(instance_type)}",
             code="bad_instance_type",
-            hint="such as ml.m4.xlarge, ml.p3.2xlarge, or local",
+            hint="use a type such as ml.m4.xlarge, ml.p3.2xlarge, or local",
         )
     return "gpu" if family[0] in "gp" else "cpu"
 
 
 def base_name(image: str) -> str:
-    """What names are made of where the user gives none: ``…/mxnet-training:1.6.0-cpu-py3`` is ``mxnet-training``."""
+    """The base of names where the user gives none: of ``…/mxnet-training:1.6.0-cpu-py3`` it is ``mxnet-training``."""
     match = re.match(r"^(?:.+/)?([^:/]+)(?::[^:]+)?$", image)
     return match[1] if match else image
 

@@ -1,18 +1,19 @@
-"""A training's channel with more said about it than its place."""
+"""The inputs of a training, and the tags of all requests, as users pass them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Union
 
 
 class TrainingInput:
-    """A channel, as SageMaker's SDK describes it.
+    """A channel, with the arguments of SageMaker's SDK.
 
     Args:
-        s3_data: its place.
+        s3_data: its URI.
         distribution: ``FullyReplicated`` (default) or ``ShardedByS3Key``.
         compression: ``None`` or ``Gzip``.
-        content_type: MIME type of its objects.
+        content_type: the MIME type of its objects.
         record_wrapping: ``None`` or ``RecordIO``.
         s3_data_type: ``S3Prefix``, ``ManifestFile`` or ``AugmentedManifestFile``.
         input_mode: ``File``, ``Pipe`` or ``FastFile``; None: the training's.
@@ -44,3 +45,9 @@ class TrainingInput:
             "InputMode": input_mode,
         }
         self.config.update({name: value for name, value in optional.items() if value is not None})
+
+
+# A single channel, or channels by their names.
+Channels = Union[str, TrainingInput, Mapping[str, Union[str, TrainingInput]], None]
+# The API's list of ``{"Key": …, "Value": …}``, or a plain dict.
+Tags = Union[Mapping[str, str], Sequence[Mapping[str, str]], None]

@@ -1,32 +1,29 @@
-"""Jobs under way: what they are called, waiting for them, their logs as they come, and why they failed.
+"""Running jobs: their names and status, waiting for them while printing their logs, and the reasons of failures.
 
-boto3's own waiter looks every two minutes and says nothing meanwhile; this one looks every few seconds.
+boto3's own waiter asks every two minutes and prints nothing; this one asks every few seconds.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from ..errors import ConfigError, FastinferError
-from .aws import ServiceError, scrub, told
+from ..errors import ConfigError, FastinferError, ServiceError
+from ..storage.aws import scrub, translating_errors
+from .logs import TRAINING, TRANSFORM, JobKind, Logs
+from .session import Session
 
-if TYPE_CHECKING:
-    from .session import Session
-
-# Looks in a row that may fail while the job itself goes on.
-LOST_LOOKS = 20
-# The first looks come sooner, for jobs that are short: after this, and each time so many times later.
-FIRST_LOOK_S, LATER = 0.5, 1.5
+# How many status requests in a row may fail with a transient error before waiting is given up.
+FAILED_REQUESTS_LIMIT = 20
+# Pauses between status requests begin with the first value, for short jobs, and grow by the factor.
+FIRST_PAUSE_S, BACKOFF_FACTOR = 0.5, 1.5
 # SageMaker's limit for a name.
 NAME_CHARACTERS = 63
 
 
 class JobFailed(FastinferError):
-    """A job ended without its result.
+    """A job failed or was stopped.
 
     Attributes:
         code: ``job_failed``, or ``job_stopped``.
@@ -34,101 +31,18 @@ class JobFailed(FastinferError):
     """
 
     code = "job_failed"
+    exit_code = 1
 
 
-@dataclass(frozen=True)
-class JobKind:
-    """What the API calls things for one kind of job."""
-
-    word: str
-    log_group: str
-    describe: str
-    stop: str
-    name: str
-    status: str
-
-
-TRAINING = JobKind(
-    "training job",
-    "/aws/sagemaker/TrainingJobs",
-    "describe_training_job",
-    "stop_training_job",
-    "TrainingJobName",
-    "TrainingJobStatus",
-)
-TRANSFORM = JobKind(
-    "transform job",
-    "/aws/sagemaker/TransformJobs",
-    "describe_transform_job",
-    "stop_transform_job",
-    "TransformJobName",
-    "TransformJobStatus",
-)
 KINDS = (TRAINING, TRANSFORM)
 
 
-class Logs(Protocol):
-    """The logs of one job."""
-
-    def lines(self) -> Iterator[str]:
-        """What has come since the last call."""
-        ...
-
-
-class CloudWatchLogs:
-    """Logs as CloudWatch keeps them: a stream for each host."""
-
-    def __init__(self, client: Any, group: str, job: str) -> None:
-        self._client = client
-        self._group = group
-        self._job = job
-        self._tokens: dict[str, str] = {}
-
-    def lines(self) -> Iterator[str]:
-        streams = self._streams()
-        for stream in streams:
-            # With several hosts each line says whose it is, as SageMaker's consoles show it.
-            host = stream.partition("/")[2].split("/")[0].rsplit("-", 1)[0]
-            for text in self._events(stream):
-                yield f"{host} | {text}" if len(streams) > 1 else text
-
-    def _streams(self) -> list[str]:
-        names: list[str] = []
-        try:
-            with told(f"the logs of {self._job}"):
-                pages = self._client.get_paginator("describe_log_streams").paginate(
-                    logGroupName=self._group, logStreamNamePrefix=f"{self._job}/"
-                )
-                for page in pages:
-                    names += [stream["logStreamName"] for stream in page.get("logStreams", ())]
-        except ServiceError as error:
-            # There is none before the first line is.
-            if error.code != "aws_missing":
-                raise
-        return sorted(names)
-
-    def _events(self, stream: str) -> Iterator[str]:
-        while True:
-            token = self._tokens.get(stream)
-            more = {} if token is None else {"nextToken": token}
-            with told(f"the logs of {self._job}"):
-                answer = self._client.get_log_events(
-                    logGroupName=self._group, logStreamName=stream, startFromHead=True, **more
-                )
-            for event in answer["events"]:
-                yield str(event["message"])
-            self._tokens[stream] = str(answer["nextForwardToken"])
-            # The same token again: the end, for now.
-            if not answer["events"] or answer["nextForwardToken"] == token:
-                return
-
-
 class JobName(str):
-    """A job's name that is the job as well: SageMaker's SDK has an object here, with these attributes.
+    """A job's name with the attributes of the job object that SageMaker's SDK has in its place.
 
     Args:
-        name: the job's.
-        session: whose job.
+        name: the job's name.
+        session: the session that started the job.
         kind: :data:`TRAINING` or :data:`TRANSFORM`.
     """
 
@@ -151,47 +65,53 @@ class JobName(str):
         return str(self)
 
     def describe(self) -> dict[str, Any]:
-        """What the service says of the job."""
+        """The service's description of the job."""
         return describe(self._session, self._kind, str(self))
 
     def wait(self, logs: bool = True) -> None:
-        """Waits for the job's end; see :func:`wait`."""
+        """Waits until the job ends; see :func:`wait`."""
         wait(self._session, self._kind, str(self), logs=logs)
 
     def stop(self) -> None:
-        """Asks for the job's end."""
+        """Asks the service to stop the job."""
         stop(self._session, self._kind, str(self))
 
 
 def make_name(base: str) -> str:
-    """A name for a job or model that no other has: `base`, cut to fit, and the time."""
+    """A unique name for a job or model: `base`, shortened where needed, and the time."""
     now = time.time()
-    # As SageMaker's SDK puts it behind names: UTC to the millisecond.
+    # The suffix of SageMaker's SDK: UTC to the millisecond.
     stamp = time.strftime("%Y-%m-%d-%H-%M-%S-", time.gmtime(now)) + f"{int(now * 1000) % 1000:03d}"
     return f"{base[: NAME_CHARACTERS - len(stamp) - 1].rstrip('-')}-{stamp}"
 
 
 def base_of(name: str) -> str:
-    """What :func:`make_name` made a name of; a name that it did not make."""
+    """The `base` of a name that :func:`make_name` made; any other name unchanged."""
     stamped = re.match(r"^(.+)-\d{4}(?:-\d\d){5}-\d{3}$", name)
     return stamped[1] if stamped else name
 
 
 def failure(kind: JobKind, name: str, facts: dict[str, Any]) -> JobFailed:
     """The error for a job that failed, with its reason."""
-    reason = scrub(str(facts.get("FailureReason") or "no reason is told"))
+    reason = scrub(str(facts.get("FailureReason") or "no reason was given"))
     return JobFailed(f"the {kind.word} failed: {reason}", path=name)
 
 
 def describe(session: Session, kind: JobKind, name: str) -> dict[str, Any]:
-    """What the service says of a job.
+    """The service's description of a job.
 
     Raises:
-        ServiceError: ``aws_missing`` where there is none of that name.
+        ConfigError: ``no_such_job``.
+        ServiceError: AWS refused.
     """
     call = getattr(session.sagemaker_client, kind.describe)
-    with told(f"the {kind.word} {name}"):
-        return dict(call(**{kind.name: name}))
+    try:
+        with translating_errors(f"the {kind.word} {name}"):
+            return dict(call(**{kind.name: name}))
+    except ServiceError as error:
+        if error.code != "aws_missing":
+            raise
+        raise ConfigError(error.message, code="no_such_job") from error
 
 
 def find(session: Session, name: str) -> tuple[JobKind, dict[str, Any]]:
@@ -203,71 +123,75 @@ def find(session: Session, name: str) -> tuple[JobKind, dict[str, Any]]:
     for kind in KINDS:
         try:
             return kind, describe(session, kind, name)
+        except ConfigError as error:
+            if error.code != "no_such_job":
+                raise
         except ServiceError as error:
-            if error.code != "aws_missing" and error.service_code != "ValidationException":
+            if error.service_code != "ValidationException":
                 raise
     raise ConfigError(f"there is no training or transform job {name}", code="no_such_job")
 
 
 def stop(session: Session, kind: JobKind, name: str) -> None:
-    """Asks the service to end a job."""
+    """Asks the service to stop a job."""
     call = getattr(session.sagemaker_client, kind.stop)
-    with told(f"stopping the {kind.word} {name}"):
+    with translating_errors(f"stopping the {kind.word} {name}"):
         call(**{kind.name: name})
 
 
 def wait(session: Session, kind: JobKind, name: str, *, logs: bool = True) -> dict[str, Any]:
-    """Waits for a job to end, printing what it does.
+    """Waits until a job ends and prints its progress.
 
     Args:
-        session: whose job; at most ``session.poll_seconds`` lie between two looks.
-        kind: of the job.
-        name: the job's.
-        logs: whether its logs are printed as they come.
+        session: the session that started the job; ``session.poll_seconds`` is the longest pause between status requests.
+        kind: the job's kind.
+        name: the job's name.
+        logs: whether its log is printed as well.
 
     Returns:
-        What the service says of the job that has ended.
+        The service's description of the ended job.
 
     Raises:
         JobFailed: with the service's reason.
-        KeyboardInterrupt: the job goes on, unless the session stops jobs then.
+        ConfigError: ``no_such_job``.
+        KeyboardInterrupt: the job continues unless ``session.stop_on_interrupt`` is set.
     """
     source = session.logs(kind, name) if logs else None
-    said, lost, pause = "", 0, min(FIRST_LOOK_S, session.poll_seconds)
+    shown, failed_requests, pause = "", 0, min(FIRST_PAUSE_S, session.poll_seconds)
     try:
         while True:
             try:
                 facts = describe(session, kind, name)
-                lost = 0
+                failed_requests = 0
             except ServiceError as error:
-                lost += 1
-                if not error.transient or lost >= LOST_LOOKS:
+                failed_requests += 1
+                if not error.transient or failed_requests >= FAILED_REQUESTS_LIMIT:
                     raise
                 time.sleep(session.poll_seconds)
                 continue
             status = str(facts[kind.status])
             ended = status in ("Completed", "Failed", "Stopped")
             if source is not None and ended and session.late_logs:
-                # The last lines reach CloudWatch after the job's end.
+                # The last lines arrive in CloudWatch after the job's end.
                 _print_logs(session, source)
                 time.sleep(session.poll_seconds)
             if source is not None:
                 _print_logs(session, source)
             word = str(facts.get("SecondaryStatus") or status)
-            if word != said:
+            if word != shown:
                 session.say(f"{kind.word} {name}: {word}")
-                said = word
+                shown = word
             if ended:
                 return _result(kind, name, status, facts)
             time.sleep(pause)
-            pause = min(pause * LATER, session.poll_seconds)
+            pause = min(pause * BACKOFF_FACTOR, session.poll_seconds)
     except KeyboardInterrupt:
         if session.stop_on_interrupt:
             stop(session, kind, name)
-            session.say(f"{kind.word} {name}: asked to stop")
+            session.say(f"{kind.word} {name}: stop requested")
         else:
             again = f"python -m fastinfer.sagemaker status {name} --wait{' --local' if session.local_mode else ''}"
-            session.say(f"{kind.word} {name} goes on; {again} waits for it again")
+            session.say(f"{kind.word} {name} continues; to wait for it again: {again}")
         raise
 
 
@@ -276,9 +200,9 @@ def _print_logs(session: Session, source: Logs) -> None:
         for line in source.lines():
             session.say(scrub(line.rstrip("\n")))
     except ServiceError as error:
-        # Logs are for the reader; the job does not depend on them.
+        # An unreadable log does not end the wait.
         if not error.transient:
-            session.say(f"its logs cannot be read: {error}")
+            session.say(f"the logs cannot be read: {error}")
 
 
 def _result(kind: JobKind, name: str, status: str, facts: dict[str, Any]) -> dict[str, Any]:

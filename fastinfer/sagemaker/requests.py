@@ -1,24 +1,36 @@
-"""The three requests, as pure functions of what the user said: CreateTrainingJob, CreateModel, CreateTransformJob.
+"""The API's requests as pure functions of what the user asked for: CreateTrainingJob, CreateModel, CreateTransformJob.
 
-Field by field they are those of SageMaker's SDK 2; the tests compare them.
+Field by field they equal those of SageMaker's SDK 2; the tests compare them.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from ..errors import ConfigError, quote
 from ..storage.uri import FILE, is_s3
-from .inputs import TrainingInput
+from .estimator import LOG_LEVEL, EstimatorOptions
+from .inputs import Channels, Tags, TrainingInput
 
 Request = dict[str, Any]
-Tags = Union[Mapping[str, str], Sequence[Mapping[str, str]], None]
-Channels = Union[str, TrainingInput, Mapping[str, Union[str, TrainingInput]], None]
 Vpc = Optional[Mapping[str, Sequence[str]]]
 
-# Where Debugger is not, by the SDK; the others get its hook, as there.
+# Where the inference container has the code of a model whose archive holds it.
+SERVED_CODE = "/opt/ml/model/code"
+# A job without network gets its code through a channel.
+CODE_CHANNEL, CHANNEL_CODE = "code", "/opt/ml/input/data/code/sourcedir.tar.gz"
+MODEL_CONTENT_TYPE = "application/x-sagemaker-model"
+# The first version whose images record metrics as time series.
+FIRST_WITH_METRICS = (1, 6)
+OFFICIAL_IMAGE = re.compile(
+    r"\.dkr\.ecr\..+/(?:sagemaker-)?mxnet(?:-training)?:([\d.]+)-(?:cpu|gpu)-(py[\d]+)(?:-.*)?$"
+)
+
+# Regions without SageMaker Debugger, by the SDK; in the others its hook is on by default, as there.
 WITHOUT_DEBUGGER = {
     "us-iso-east-1",
     "us-isob-east-1",
@@ -33,12 +45,12 @@ WITHOUT_DEBUGGER = {
 
 
 def without_none(**fields: Any) -> Request:
-    """The fields that have a value."""
+    """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def format_tags(tags: Tags) -> list[dict[str, str]] | None:
-    """Tags as the API takes them; a plain dict of names and values is taken as well."""
+    """Tags in the API's form."""
     if tags is None:
         return None
     if isinstance(tags, Mapping):
@@ -47,7 +59,7 @@ def format_tags(tags: Tags) -> list[dict[str, str]] | None:
 
 
 def encode_hyperparameters(values: Mapping[str, Any]) -> dict[str, str]:
-    """Each value as a string that holds JSON: what the training toolkit reads.
+    """Each value as JSON text, which the training toolkit reads.
 
     Raises:
         ConfigError: ``bad_hyperparameter``.
@@ -58,13 +70,13 @@ def encode_hyperparameters(values: Mapping[str, Any]) -> dict[str, str]:
             encoded[str(name)] = json.dumps(value)
         except (TypeError, ValueError) as error:
             raise ConfigError(
-                f"the hyperparameter {quote(str(name))} is not JSON: {error}", code="bad_hyperparameter"
+                f"the hyperparameter {quote(str(name))} cannot be written as JSON: {error}", code="bad_hyperparameter"
             ) from error
     return encoded
 
 
 def channels(inputs: Channels, *, local: bool) -> list[Request] | None:
-    """A training's channels. A single place is the channel ``training``, as in the SDK.
+    """A training's channels. A single URI is the channel ``training``, as in the SDK.
 
     Raises:
         ConfigError: ``bad_channel``.
@@ -76,26 +88,26 @@ def channels(inputs: Channels, *, local: bool) -> list[Request] | None:
     found = []
     for name, each in inputs.items():
         given = each if isinstance(each, TrainingInput) else TrainingInput(str(each))
-        place = given.config["DataSource"]["S3DataSource"]["S3Uri"]
-        if not (local or is_s3(place)):
-            where = (
-                "only instance_type='local' takes places on this machine"
-                if place.startswith((FILE, "/"))
-                else "s3://..."
+        uri = given.config["DataSource"]["S3DataSource"]["S3Uri"]
+        if not (local or is_s3(uri)):
+            is_local = uri.startswith((FILE, "/"))
+            raise ConfigError(
+                f"the channel {quote(name)}: expected a URI of S3, found {quote(uri)}",
+                code="bad_channel",
+                hint="only instance_type='local' accepts local paths" if is_local else "use s3://...",
             )
-            raise ConfigError(f"the channel {quote(name)} is not in S3: {quote(place)}", code="bad_channel", hint=where)
         found.append({**given.config, "ChannelName": name})
     return found
 
 
 def vpc_config(subnets: Sequence[str] | None, security_group_ids: Sequence[str] | None) -> Request | None:
-    """A VpcConfig, which has both or is not there.
+    """A VpcConfig; None without subnets and security groups.
 
     Raises:
         ConfigError: ``bad_vpc``.
     """
     if (subnets is None) != (security_group_ids is None):
-        raise ConfigError("a VPC needs both subnets and security_group_ids", code="bad_vpc")
+        raise ConfigError("a VPC requires both subnets and security_group_ids", code="bad_vpc")
     if subnets is None:
         return None
     return {"Subnets": list(subnets), "SecurityGroupIds": list(security_group_ids or ())}
@@ -104,14 +116,14 @@ def vpc_config(subnets: Sequence[str] | None, security_group_ids: Sequence[str] 
 def debugger_configs(
     output_path: str, region: str, *, hook: Mapping[str, Any] | bool | None, disable_profiler: bool, instance_type: str
 ) -> Request:
-    """DebugHookConfig and ProfilerConfig as the SDK sends them where the user says nothing of them.
+    """DebugHookConfig and ProfilerConfig, with the SDK's defaults.
 
     Args:
-        output_path: where both write.
-        region: some have neither.
-        hook: False: no hook; a mapping: that one.
-        disable_profiler: whether the profiler is to be off.
-        instance_type: Trainium's has no profiler.
+        output_path: the URI of what both write.
+        region: some regions have neither.
+        hook: a DebugHookConfig; False: none.
+        disable_profiler: whether the profiler is off.
+        instance_type: instances with Trainium have no profiler.
     """
     found: Request = {}
     if isinstance(hook, Mapping):
@@ -123,6 +135,175 @@ def debugger_configs(
     else:
         found["ProfilerConfig"] = {"S3OutputPath": output_path, "DisableProfiler": False}
     return found
+
+
+def distribution_parameters(distribution: Mapping[str, Any] | None) -> dict[str, bool]:
+    """The hyperparameters of a distributed training.
+
+    Raises:
+        ConfigError: ``bad_option``.
+    """
+    others = dict(distribution or {})
+    server = others.pop("parameter_server", {})
+    if others:
+        raise ConfigError(
+            f"distribution supports only parameter_server, found {', '.join(map(str, others))}", code="bad_option"
+        )
+    return {"sagemaker_parameter_server_enabled": bool(server.get("enabled"))} if server else {}
+
+
+def add_model_channel(inputs: Channels, options: EstimatorOptions) -> Channels:
+    """The channels, with one for the model to continue from where there is one.
+
+    Raises:
+        ConfigError: ``bad_channel``.
+    """
+    if options.model_uri is None:
+        return inputs
+    if inputs is None or isinstance(inputs, (str, TrainingInput)):
+        inputs = {} if inputs is None else {"training": inputs}
+    if options.model_channel_name in inputs:
+        raise ConfigError(f"there are two channels {options.model_channel_name!r}", code="bad_channel")
+    model = TrainingInput(options.model_uri, content_type=MODEL_CONTENT_TYPE, input_mode="File")
+    return {**inputs, options.model_channel_name: model}
+
+
+def parse_version(text: str | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    """The first two numbers of a version; `default` where it is unknown, as for an image of the user's own."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2]) if text else default
+
+
+def training_request(
+    name: str,
+    options: EstimatorOptions,
+    *,
+    role: str,
+    image: str,
+    code: str,
+    output_path: str,
+    inputs: Channels,
+    region: str,
+    local: bool,
+    experiment_config: Mapping[str, str] | None = None,
+) -> Request:
+    """CreateTrainingJob.
+
+    Args:
+        name: the job's name.
+        options: what the user asked for.
+        role: the role's ARN.
+        image: the container image.
+        code: the URI of the uploaded code.
+        output_path: the URI of the results.
+        inputs: the channels.
+        region: the region.
+        local: whether the job runs on this machine.
+        experiment_config: as in the API.
+
+    Raises:
+        ConfigError: ``bad_channel``, ``bad_hyperparameter``, ``bad_vpc`` or ``bad_option``.
+    """
+    data = channels(add_model_channel(inputs, options), local=local)
+    submitted = code
+    if options.enable_network_isolation:
+        data = [*(data or ()), *(channels({CODE_CHANNEL: code}, local=local) or ())]
+        submitted = CHANNEL_CODE
+    hyperparameters = {
+        **(options.hyperparameters or {}),
+        **distribution_parameters(options.distribution),
+        "sagemaker_submit_directory": submitted,
+        "sagemaker_program": options.entry_point if options.source_dir else os.path.basename(options.entry_point),
+        "sagemaker_container_log_level": options.container_log_level,
+        "sagemaker_job_name": name,
+        "sagemaker_region": region,
+    }
+    metrics = options.enable_sagemaker_metrics
+    if metrics is None and parse_version(options.framework_version, (0,)) >= FIRST_WITH_METRICS:
+        metrics = True
+    definitions = options.metric_definitions
+    checkpoints = None
+    if options.checkpoint_s3_uri:
+        checkpoints = without_none(S3Uri=options.checkpoint_s3_uri, LocalPath=options.checkpoint_local_path)
+    debugger: Request = {}
+    if not local:
+        debugger = debugger_configs(
+            output_path,
+            region,
+            hook=options.debugger_hook_config,
+            disable_profiler=options.disable_profiler,
+            instance_type=options.instance_type,
+        )
+    return without_none(
+        TrainingJobName=name,
+        AlgorithmSpecification=without_none(
+            TrainingInputMode=options.input_mode,
+            TrainingImage=image,
+            MetricDefinitions=None if definitions is None else list(map(dict, definitions)),
+            EnableSageMakerMetricsTimeSeries=None if local else metrics,
+        ),
+        RoleArn=role,
+        InputDataConfig=data,
+        OutputDataConfig=without_none(S3OutputPath=output_path, KmsKeyId=options.output_kms_key),
+        ResourceConfig=without_none(
+            VolumeSizeInGB=options.volume_size,
+            InstanceCount=options.instance_count,
+            InstanceType=options.instance_type,
+            VolumeKmsKeyId=options.volume_kms_key,
+        ),
+        StoppingCondition=without_none(MaxRuntimeInSeconds=options.max_run, MaxWaitTimeInSeconds=options.max_wait),
+        HyperParameters=encode_hyperparameters(hyperparameters),
+        Environment=dict(options.environment) if options.environment else None,
+        Tags=format_tags(options.tags),
+        VpcConfig=vpc_config(options.subnets, options.security_group_ids),
+        EnableNetworkIsolation=options.enable_network_isolation or None,
+        EnableInterContainerTrafficEncryption=options.encrypt_inter_container_traffic or None,
+        EnableManagedSpotTraining=options.use_spot_instances or None,
+        CheckpointConfig=checkpoints,
+        ExperimentConfig=dict(experiment_config) if experiment_config else None,
+        **debugger,
+    )
+
+
+def training_options(description: Mapping[str, Any], *, local: bool) -> dict[str, Any]:
+    """The options of a training, by their names, out of DescribeTrainingJob's answer.
+
+    Args:
+        description: the answer.
+        local: whether the job ran on this machine.
+    """
+    values = {name: json.loads(text) for name, text in description.get("HyperParameters", {}).items()}
+    by_name = {each["ChannelName"]: each for each in description.get("InputDataConfig") or ()}
+    code = values.get("sagemaker_submit_directory", "")
+    if code == CHANNEL_CODE and CODE_CHANNEL in by_name:
+        code = by_name[CODE_CHANNEL]["DataSource"]["S3DataSource"]["S3Uri"]
+    resources, output = description["ResourceConfig"], description["OutputDataConfig"]
+    vpc = description.get("VpcConfig") or {}
+    image = description["AlgorithmSpecification"]["TrainingImage"]
+    official = OFFICIAL_IMAGE.search(image)
+    return {
+        "entry_point": values.get("sagemaker_program", ""),
+        "source_dir": code,
+        "role": description["RoleArn"],
+        "output_path": output["S3OutputPath"],
+        "output_kms_key": output.get("KmsKeyId") or None,
+        "instance_count": resources["InstanceCount"],
+        "instance_type": resources["InstanceType"],
+        "volume_size": resources["VolumeSizeInGB"],
+        "volume_kms_key": resources.get("VolumeKmsKeyId") or None,
+        "max_run": description["StoppingCondition"]["MaxRuntimeInSeconds"],
+        "max_wait": description["StoppingCondition"].get("MaxWaitTimeInSeconds"),
+        # Training and inference have different images: an official one is kept as its version.
+        "framework_version": official[1] if official else None,
+        "py_version": official[2] if official else None,
+        "image_uri": None if official or local else image,
+        "hyperparameters": {name: value for name, value in values.items() if not name.startswith("sagemaker_")},
+        "subnets": vpc.get("Subnets"),
+        "security_group_ids": vpc.get("SecurityGroupIds"),
+        "enable_network_isolation": bool(description.get("EnableNetworkIsolation")),
+        "encrypt_inter_container_traffic": bool(description.get("EnableInterContainerTrafficEncryption")),
+        "use_spot_instances": bool(description.get("EnableManagedSpotTraining")),
+        "container_log_level": values.get("sagemaker_container_log_level", LOG_LEVEL),
+    }
 
 
 def model_request(

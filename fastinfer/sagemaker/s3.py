@@ -1,4 +1,4 @@
-"""S3Downloader and S3Uploader as SageMaker's SDK has them; each takes ``s3://``, ``file://`` and plain paths alike."""
+"""S3Downloader and S3Uploader of SageMaker's SDK; URIs may be ``s3://…``, ``file://…`` or plain paths."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..storage.base import Object
 from ..storage.uri import is_s3, join, split_s3
 from .session import Session, default_session
 
 
 class S3Downloader:
-    """Lists, reads and fetches objects."""
+    """Lists, reads and downloads objects."""
 
     @staticmethod
     def download(
         s3_uri: str, local_path: str, kms_key: str | None = None, sagemaker_session: Session | None = None
     ) -> list[str]:
-        """Fetches all objects of a place into a folder and returns the files' paths.
+        """Downloads all objects of a URI into a folder and returns the paths of the files.
 
         Args:
-            s3_uri: a place; in S3 every key that begins with it.
-            local_path: the folder; made where it is missing.
-            kms_key: not needed: S3 decrypts what it encrypted.
-            sagemaker_session: whose credentials; None: a new session.
+            s3_uri: in S3 all keys that begin with it; a local file or folder.
+            local_path: the folder; created where it is missing.
+            kms_key: accepted for compatibility and ignored: S3 decrypts what it encrypted.
+            sagemaker_session: the credentials; None: a shared session.
 
         Raises:
-            InputError: ``no_such_place``; ``unsafe_key`` where a key would leave the folder.
+            InputError: ``no_such_place``; ``unsafe_key`` for a key that would lead outside the folder.
             OutputError: ``cannot_write``.
         """
         del kms_key
         session = sagemaker_session or default_session()
         paths = []
-        for item in session.items(s3_uri):
-            fetch_below(session, item.place, item.name, Path(local_path))
-            paths.append(str(Path(local_path, item.name)))
+        for item in session.list_objects(s3_uri):
+            paths.append(str(fetch_below(session, item, Path(local_path))))
         return paths
 
     @staticmethod
@@ -62,8 +62,8 @@ class S3Downloader:
 
     @staticmethod
     def list(s3_uri: str, sagemaker_session: Session | None = None) -> list[str]:
-        """The places of all objects of a place."""
-        return [item.place for item in (sagemaker_session or default_session()).items(s3_uri)]
+        """The URIs of all objects of a URI."""
+        return [item.uri for item in (sagemaker_session or default_session()).list_objects(s3_uri)]
 
 
 class S3Uploader:
@@ -77,7 +77,7 @@ class S3Uploader:
         sagemaker_session: Session | None = None,
         callback: Any = None,
     ) -> str:
-        """Writes a file, or all files below a folder, below a place, and returns where it is.
+        """Uploads a file, or all files of a folder, below a URI and returns where it is.
 
         Raises:
             InputError: ``no_such_place``.
@@ -85,15 +85,17 @@ class S3Uploader:
         """
         del callback
         session = sagemaker_session or default_session()
-        for item in session.items(local_path):
-            session.put(Path(item.place), join(desired_s3_uri, item.name), kms_key=kms_key)
+        for item in session.list_objects(local_path):
+            if item.problem is not None:
+                raise item.problem
+            session.put(Path(item.uri), join(desired_s3_uri, item.key), kms_key=kms_key)
         return join(desired_s3_uri, Path(local_path).name) if Path(local_path).is_file() else desired_s3_uri
 
     @staticmethod
     def upload_string_as_file_body(
         body: str, desired_s3_uri: str, kms_key: str | None = None, sagemaker_session: Session | None = None
     ) -> str:
-        """Writes text, as UTF-8, as one object."""
+        """Writes text as one object, in UTF-8."""
         return (sagemaker_session or default_session()).put(body.encode(), desired_s3_uri, kms_key=kms_key)
 
     @staticmethod
@@ -106,7 +108,7 @@ class S3Uploader:
 
 
 def s3_path_join(*parts: str) -> str:
-    """Parts of a place with one ``/`` between them."""
+    """Joins the parts of a URI with one ``/`` between them."""
     return join(*parts)
 
 
@@ -115,15 +117,23 @@ def parse_s3_url(url: str) -> tuple[str, str]:
     return split_s3(url)
 
 
-def fetch_below(session: Session, place: str, name: str, folder: Path) -> None:
-    """Fetches an object to a file below a folder.
+def fetch_below(session: Session, item: Object, folder: Path) -> Path:
+    """Copies an object to the file of its key below a folder; returns that file.
 
     Raises:
-        InputError: ``unsafe_key`` where the name would leave the folder.
+        InputError: the object's problem; ``unsafe_key`` for a key that would lead outside the folder.
     """
-    if name.startswith("/") or ".." in Path(name).parts or not name:
-        raise InputError(f"a file of the name {name!r} would leave the folder", code="unsafe_key", path=place)
-    session.fetch(place, folder / name)
+    if item.problem is not None:
+        raise item.problem
+    check_key(item)
+    session.fetch(item.uri, folder / item.key)
+    return folder / item.key
+
+
+def check_key(item: Object) -> None:
+    """Raises InputError (``unsafe_key``) for a key that would lead outside a folder."""
+    if item.key.startswith("/") or ".." in Path(item.key).parts or not item.key:
+        raise InputError(f"the key {item.key!r} would lead outside the folder", code="unsafe_key", path=item.uri)
 
 
 __all__ = ["S3Downloader", "S3Uploader", "is_s3", "parse_s3_url", "s3_path_join"]

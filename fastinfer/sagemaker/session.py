@@ -1,70 +1,57 @@
-"""A session: whose account and region, where the default bucket is, and how bytes get from one place to another.
+"""A session: the account and region, their default bucket and clients, and the store that each URI belongs to.
 
-Nothing is asked of AWS, and boto3 is not imported, before something is needed of it. Places on this machine work in every
-session.
+boto3 is imported and AWS called only when they are needed. Local paths work in every session.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
-from ..errors import ConfigError, InputError, quote
-from ..storage.atomic import make_folder, replacing, unreadable
-from ..storage.uri import LOCAL_BUCKET, is_s3, join, local_path, relative_key, split_s3
-from .aws import ServiceError, client_config, load_boto3, told
+from ..errors import ConfigError, ServiceError, quote
+from ..storage.aws import client_config, load_boto3, translating_errors
+from ..storage.base import Object
+from ..storage.files import FileStore
+from ..storage.s3 import S3Store
+from ..storage.uri import LOCAL_BUCKET, is_s3, join, local_path, split_s3
+from .logs import CloudWatchLogs, JobKind, Logs
 
-if TYPE_CHECKING:
-    from .jobs import JobKind, Logs
-
-# Notebook instances and Studio say here what they are.
+# Notebook instances and Studio describe themselves in this file.
 NOTEBOOK_METADATA = Path("/opt/ml/metadata/resource-metadata.json")
 ROLE_VARIABLE = "SAGEMAKER_ROLE"
 ROOT_VARIABLE = "FASTINFER_LOCAL_ROOT"
 
-# The role of jobs that run on this machine, where nobody looks at it.
+# The role of local jobs, which nothing checks.
 LOCAL_ROLE = "arn:aws:iam::000000000000:role/local"
 
 POLL_S = 5.0
-COPY_BYTES = 1 << 20
 
 _default_sessions: dict[tuple[tuple[str, str], ...], Session] = {}
 
 
-@dataclass(frozen=True)
-class Item:
-    """An object below a place: its own place, its name relative to that, its size in bytes."""
-
-    place: str
-    name: str
-    size: int
-
-
 class Session:
-    """Credentials and region as boto3 finds them, honouring $AWS_PROFILE, $AWS_REGION and $AWS_ENDPOINT_URL(_SERVICE).
+    """An AWS account and region, found as boto3 finds them: $AWS_PROFILE, $AWS_REGION, $AWS_ENDPOINT_URL(_SERVICE), …
 
     Args:
-        boto_session: a ``boto3.Session``; None: one is made.
-        sagemaker_client: boto3's client for SageMaker; None: one is made.
+        boto_session: a ``boto3.Session``; None: a new one.
+        sagemaker_client: boto3's client for SageMaker; None: a new one.
         default_bucket: the bucket of :meth:`default_bucket`; None: ``sagemaker-REGION-ACCOUNT``.
-        default_bucket_prefix: put before every key that is made up below the default bucket.
-        profile: name of a profile in AWS's configuration.
+        default_bucket_prefix: the prefix of all keys that fastinfer chooses in the default bucket.
+        profile: a profile in AWS's configuration.
         region: such as ``us-west-2``.
-        poll_seconds: how long to wait between two looks at a job.
-        stop_on_interrupt: whether Ctrl-C while waiting also stops the job; else it goes on, to be waited for by its name.
+        poll_seconds: the longest time between two requests for a job's status.
+        stop_on_interrupt: whether Ctrl-C while waiting also stops the job; otherwise the job continues, and its name can be
+            used to wait for it again.
         stream: where progress and logs are printed; None: stdout, as SageMaker's SDK does.
     """
 
     local_mode = False
-    # Whether the last lines of a job's log come after its end.
+    # Whether the last lines of a job's log arrive after its end.
     late_logs = True
 
     def __init__(
@@ -98,18 +85,19 @@ class Session:
         """Prints a line of progress."""
         print(text, file=self.stream or sys.stdout, flush=True)
 
-    # Who and where
+    # Account, region and clients
 
     @property
     def boto_session(self) -> Any:
         """The ``boto3.Session``.
 
         Raises:
-            ConfigError: ``boto3_missing``, or ``aws_refused`` for a profile that is not there.
+            ConfigError: ``boto3_missing``.
+            ServiceError: ``aws_refused`` for an unknown profile.
         """
         if self._boto_session is None:
             boto3 = load_boto3()
-            with told("the AWS session"):
+            with translating_errors("the AWS session"):
                 self._boto_session = boto3.Session(profile_name=self.profile, region_name=self.region)
         return self._boto_session
 
@@ -125,12 +113,12 @@ class Session:
             raise ConfigError(
                 "no AWS region is set",
                 code="no_region",
-                hint="$AWS_DEFAULT_REGION, aws configure, or Session(region=...)",
+                hint="set $AWS_DEFAULT_REGION, run aws configure, or pass Session(region=...)",
             )
         return str(region)
 
     def environment(self) -> dict[str, str]:
-        """This process's variables, with those by which another process has the same credentials and region."""
+        """This process's environment variables, and those that give another process the same credentials and region."""
         variables = dict(os.environ)
         if self.profile:
             variables["AWS_PROFILE"] = self.profile
@@ -156,28 +144,28 @@ class Session:
         """boto3's client for a service."""
         if service not in self._clients:
             region = self.boto_region_name
-            with told(f"AWS {service}"):
+            with translating_errors(f"AWS {service}"):
                 self._clients[service] = self.boto_session.client(service, region_name=region, config=client_config())
         return self._clients[service]
 
     @property
     def sagemaker_client(self) -> Any:
-        """What understands CreateTrainingJob, CreateModel, CreateTransformJob and their like."""
+        """The client for CreateTrainingJob, CreateModel, CreateTransformJob and related calls."""
         return self.client("sagemaker")
 
     def account_id(self) -> str:
-        """The account that the credentials belong to."""
+        """The account of the credentials."""
         client = self.client("sts")
-        with told("the AWS account"):
+        with translating_errors("the AWS account"):
             return str(client.get_caller_identity()["Account"])
 
     def get_caller_identity_arn(self) -> str:
-        """The role of this notebook, else of the credentials; the user's ARN where they are no role's."""
+        """The ARN of this notebook's role, else of the credentials' role, else of the credentials' user."""
         role = self._notebook_role()
         if role:
             return role
         client = self.client("sts")
-        with told("the AWS identity"):
+        with translating_errors("the AWS identity"):
             arn = str(client.get_caller_identity()["Arn"])
         assumed = re.match(r"^(.+)sts::(\d+):assumed-role/(.+?)/.*$", arn)
         if assumed is None:
@@ -190,22 +178,23 @@ class Session:
             return f"{assumed[1]}iam::{assumed[2]}:role/{path}{assumed[3]}"
 
     def expand_role(self, role: str | None) -> str:
-        """A role's ARN, by IAM where its bare name is given.
+        """A role's ARN; IAM is asked where only its name is given.
 
         Raises:
-            ConfigError: ``no_role``, or what AWS refuses.
+            ConfigError: ``no_role``.
+            ServiceError: AWS refused, or there is no such role.
         """
         if not role:
             raise ConfigError(
-                "a job on AWS needs a role",
+                "a job on AWS requires a role",
                 code="no_role",
-                hint="role=get_execution_role(), its ARN or its name; instance_type='local' needs none",
+                hint="pass role=get_execution_role(), an ARN or a role's name; instance_type='local' needs none",
             )
         return role if "/" in role else self._role_arn(role)
 
     def _role_arn(self, name: str) -> str:
         client = self.client("iam")
-        with told(f"the role {quote(name)}"):
+        with translating_errors(f"the role {quote(name)}"):
             return str(client.get_role(RoleName=name)["Role"]["Arn"])
 
     def _notebook_role(self) -> str | None:
@@ -218,7 +207,7 @@ class Session:
         if facts.get("ExecutionRoleArn"):
             return str(facts["ExecutionRoleArn"])
         try:
-            with told("the notebook's role"):
+            with translating_errors("the notebook's role"):
                 if not facts.get("DomainId"):
                     answer = self.sagemaker_client.describe_notebook_instance(
                         NotebookInstanceName=facts.get("ResourceName", "")
@@ -232,15 +221,16 @@ class Session:
                 domain = self.sagemaker_client.describe_domain(DomainId=facts["DomainId"])
                 return str(domain["DefaultUserSettings"]["ExecutionRole"])
         except (ServiceError, KeyError):
-            return None  # the credentials' own identity is asked next
+            return None  # the credentials' own identity is used instead
 
     # The default bucket
 
     def default_bucket(self) -> str:
-        """The name of the bucket for what the user gave no place; made where it is missing.
+        """The bucket of everything that the user gave no URI for; created where it is missing.
 
         Raises:
-            ConfigError: ``foreign_bucket`` where it belongs to another account; what else AWS refuses.
+            ConfigError: ``foreign_bucket`` where it belongs to another account.
+            ServiceError: AWS refused.
         """
         if self._checked_bucket is None:
             account = None
@@ -248,190 +238,133 @@ class Session:
             if name is None:
                 account = self.account_id()
                 name = f"sagemaker-{self.boto_region_name}-{account}"
-            self._have_bucket(name, account)
+            self._ensure_bucket(name, account)
             self._checked_bucket = name
         return self._checked_bucket
 
-    def _have_bucket(self, name: str, account: str | None) -> None:
-        """Makes a bucket where it is missing. One whose name anybody can guess must be the account's own."""
+    def _ensure_bucket(self, name: str, account: str | None) -> None:
+        """Creates a bucket where it is missing. A bucket with a guessable name must belong to the account."""
         s3, region = self.client("s3"), self.boto_region_name
         owner = {"ExpectedBucketOwner": account} if account else {}
         try:
-            with told(f"the bucket {name}"):
+            with translating_errors(f"the bucket {name}"):
                 s3.head_bucket(Bucket=name, **owner)
             return
         except ServiceError as error:
             if error.code == "aws_denied":
                 raise ConfigError(
-                    f"the bucket {name} exists, and is not this account's or may not be used by it",
+                    f"the bucket {name} exists but belongs to another account, or this account may not use it",
                     code="foreign_bucket",
-                    hint="Session(default_bucket=...) names another",
+                    hint="name another one: Session(default_bucket=...)",
                 ) from error
             if error.code != "aws_missing":
                 raise
-        # us-east-1 is what no constraint means, and may not be named as one.
+        # No constraint means us-east-1, which S3 does not accept as a constraint.
         where = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         try:
-            with told(f"making the bucket {name}"):
+            with translating_errors(f"creating the bucket {name}"):
                 s3.create_bucket(Bucket=name, **where)
         except ServiceError as error:
-            # Somebody else was faster: another of this account's sessions, or a stranger.
+            # Created meanwhile by another session of this account.
             if error.service_code not in ("BucketAlreadyOwnedByYou", "OperationAborted"):
                 raise
         if account:
-            with told(f"the bucket {name}"):
+            with translating_errors(f"the bucket {name}"):
                 s3.get_waiter("bucket_exists").wait(Bucket=name, WaiterConfig={"Delay": 2, "MaxAttempts": 10}, **owner)
 
-    def default_place(self, *names: str) -> str:
-        """A place below the default bucket."""
+    def default_uri(self, *names: str) -> str:
+        """A URI in the default bucket."""
         return join("s3://", self.default_bucket(), self.default_bucket_prefix, *names)
 
-    # Bytes
+    # Objects
 
-    def local_path(self, place: str) -> Path | None:
-        """The path of a place that is on this machine; None for one that is not."""
-        if not is_s3(place):
-            return local_path(place)
-        bucket, key = split_s3(place)
+    def local_path(self, uri: str) -> Path | None:
+        """The local path of a URI; None for a URI of S3. The local bucket is a folder."""
+        if not is_s3(uri):
+            return local_path(uri)
+        bucket, key = split_s3(uri)
         return local_root() / LOCAL_BUCKET / key if bucket == LOCAL_BUCKET else None
 
-    def items(self, place: str) -> Iterator[Item]:
-        """The objects of a place, in the order of their names.
-
-        On this machine: the files below a folder, or the one file; hidden ones, and those in hidden folders, are no
-        objects. In S3: every key that begins with the place's; keys that end with ``/`` stand for folders, and are none.
+    def list_objects(self, uri: str) -> Iterator[Object]:
+        """The objects of a URI in the order of their keys: in S3 all keys that begin with it, else a file or a folder's files.
 
         Raises:
-            InputError: ``no_such_place``.
+            InputError: ``no_such_place`` for a missing file or folder.
         """
-        path = self.local_path(place)
-        if path is not None:
-            yield from _local_items(path, place)
-            return
-        bucket, prefix = split_s3(place)
-        client = self.client("s3")
-        with told(f"listing {place}"):
-            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for found in page.get("Contents", ()):
-                    if not found["Key"].endswith("/"):
-                        yield Item(
-                            f"s3://{bucket}/{found['Key']}", relative_key(prefix, found["Key"]), int(found["Size"])
-                        )
+        store, location = self._find_store(uri)
+        return store.list_objects(location)
 
-    def read(self, place: str) -> bytes:
+    def read(self, uri: str) -> bytes:
         """The bytes of one object.
 
         Raises:
             InputError: ``no_such_place``, ``cannot_read``.
         """
-        path = self.local_path(place)
-        if path is None:
-            bucket, key = split_s3(place)
-            client = self.client("s3")
-            try:
-                with told(place):
-                    return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
-            except ServiceError as error:
-                raise _as_input_error(error) from error
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise _unreadable(error, place) from error
+        store, location = self._find_store(uri)
+        return store.read(location)
 
-    def fetch(self, place: str, target: Path) -> None:
+    def fetch(self, uri: str, target: Path) -> None:
         """Copies one object to the file `target`, whole or not at all.
 
         Raises:
             InputError: ``no_such_place``, ``cannot_read``.
             OutputError: ``cannot_write``.
         """
-        make_folder(target.parent)
-        path = self.local_path(place)
-        with replacing(target) as temporary:
-            if path is None:
-                bucket, key = split_s3(place)
-                client = self.client("s3")
-                try:
-                    with told(place):
-                        client.download_file(bucket, key, str(temporary))
-                except ServiceError as error:
-                    raise _as_input_error(error) from error
-                return
-            with contextlib.ExitStack() as files:
-                try:
-                    source = files.enter_context(open(path, "rb"))
-                except OSError as error:
-                    raise _unreadable(error, place) from error
-                copy = files.enter_context(open(temporary, "wb"))
-                shutil.copyfileobj(source, copy, COPY_BYTES)
+        store, location = self._find_store(uri)
+        store.fetch(location, target)
 
-    def put(self, source: Path | bytes, place: str, *, kms_key: str | None = None, encrypt: bool = False) -> str:
-        """Writes a file's bytes, or these, to `place`, whole or not at all, and returns `place`.
+    def put(self, source: Path | bytes, uri: str, *, kms_key: str | None = None, encrypt: bool = False) -> str:
+        """Writes a file's bytes, or the given ones, whole or not at all; returns `uri`.
 
         Args:
             source: a file, or the bytes themselves.
-            place: where to; folders on this machine are made.
-            kms_key: of S3's encryption; not for this machine.
-            encrypt: whether S3 is to encrypt with the account's own KMS key where `kms_key` names none.
+            uri: the object; missing local folders are created.
+            kms_key: the KMS key that S3 encrypts with.
+            encrypt: whether S3 encrypts with the account's own KMS key where `kms_key` is None.
 
         Raises:
             OutputError: ``cannot_write``.
-            ConfigError: what AWS refuses.
+            ServiceError: AWS refused.
         """
-        path = self.local_path(place)
-        if path is None:
-            bucket, key = split_s3(place)
-            extra = {"ServerSideEncryption": "aws:kms"} if kms_key or encrypt else {}
-            if kms_key:
-                extra["SSEKMSKeyId"] = kms_key
-            client = self.client("s3")
-            with told(f"writing {place}"):
-                if isinstance(source, bytes):
-                    client.put_object(Bucket=bucket, Key=key, Body=source, **extra)
-                else:
-                    client.upload_file(str(source), bucket, key, ExtraArgs=extra or None)
-            return place
-        make_folder(path.parent)
-        with replacing(path) as temporary:
-            if isinstance(source, bytes):
-                temporary.write_bytes(source)
-            else:
-                shutil.copyfile(source, temporary)
-        return place
+        store, location = self._find_store(uri)
+        store.put(source, location, kms_key=kms_key, encrypt=encrypt)
+        return uri
 
-    # Jobs
+    def _find_store(self, uri: str) -> tuple[FileStore | S3Store, str]:
+        """The store of a URI, and the URI's name there."""
+        path = self.local_path(uri)
+        return (S3Store(self.client("s3")), uri) if path is None else (FileStore(), str(path))
 
     def logs(self, kind: JobKind, name: str) -> Logs:
-        """The logs of a job, to be read as they come."""
-        from .jobs import CloudWatchLogs
-
+        """The logs of a job."""
         return CloudWatchLogs(self.client("logs"), kind.log_group, name)
 
 
 def default_session() -> Session:
-    """The session of calls that are given none: one for each set of AWS's variables, as making clients takes a while."""
-    seen = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    if seen not in _default_sessions:
+    """The session of calls that are given none: one per set of AWS's environment variables, as creating clients is slow."""
+    variables = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+    if variables not in _default_sessions:
         _default_sessions.clear()
-        _default_sessions[seen] = Session()
-    return _default_sessions[seen]
+        _default_sessions[variables] = Session()
+    return _default_sessions[variables]
 
 
 def get_execution_role(sagemaker_session: Session | None = None, use_default: bool = False) -> str:
-    """The role that jobs run as: $SAGEMAKER_ROLE, else the notebook's, else that of the credentials.
+    """The role that jobs run as: $SAGEMAKER_ROLE, else the notebook's role, else the credentials' role.
 
     Args:
-        sagemaker_session: whom to ask; None: a new :class:`Session`. A local session's jobs need no role.
-        use_default: SageMaker's SDK makes a role where this is true; fastinfer does not.
+        sagemaker_session: the account; None: a new :class:`Session`. Jobs of a local session need no role.
+        use_default: SageMaker's SDK creates a role where this is true; fastinfer does not.
 
     Raises:
-        ConfigError: ``no_role``, or what AWS refuses.
+        ConfigError: ``no_role``.
+        ServiceError: AWS refused.
     """
     if use_default:
         raise ConfigError(
-            "fastinfer makes no roles",
+            "fastinfer does not create roles",
             code="no_role",
-            hint=f"make one in IAM and name it: ${ROLE_VARIABLE}, or role=...",
+            hint=f"create one in IAM and name it: ${ROLE_VARIABLE}, or role=...",
         )
     session = sagemaker_session or Session()
     named = os.environ.get(ROLE_VARIABLE)
@@ -444,51 +377,24 @@ def get_execution_role(sagemaker_session: Session | None = None, use_default: bo
     except ServiceError as error:
         if error.code == "no_credentials":
             raise ConfigError(
-                "there is no role: no AWS credentials are found here",
+                "no role is known: no AWS credentials were found",
                 code="no_role",
-                hint=f"${ROLE_VARIABLE}, or role=...; instance_type='local' needs none",
+                hint=f"set ${ROLE_VARIABLE}, or pass role=...; instance_type='local' needs none",
             ) from error
         raise
     if ":role/" not in arn:
         raise ConfigError(
-            f"the AWS identity is not a role, so that no job can run as it: {arn}",
+            f"expected the credentials of a role, found {arn}, which no job can run as",
             code="no_role",
-            hint=f"the ARN or name of a role in ${ROLE_VARIABLE}, or as role=...",
+            hint=f"set ${ROLE_VARIABLE} to the ARN or name of a role, or pass it as role=...",
         )
     return arn
 
 
 def local_root() -> Path:
-    """The folder of local jobs and of the local bucket where a session names none."""
+    """The folder of local jobs and of the local bucket."""
     given = os.environ.get(ROOT_VARIABLE)
     if given:
         return Path(given).absolute()
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return Path(data) / "fastinfer" / "sagemaker"
-
-
-def _local_items(path: Path, place: str) -> Iterator[Item]:
-    if path.is_file():
-        yield Item(str(path), path.name, path.stat().st_size)
-        return
-    if not path.is_dir():
-        raise InputError("there is no such file or folder", code="no_such_place", path=place)
-    found = []
-    for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(folder) / name for name in files if not name.startswith(".")]
-    for file in sorted(found, key=lambda file: file.relative_to(path).as_posix()):
-        yield Item(str(file), file.relative_to(path).as_posix(), file.stat().st_size)
-
-
-def _unreadable(error: OSError, place: str) -> InputError:
-    if isinstance(error, FileNotFoundError):
-        return InputError("there is no such file", code="no_such_place", path=place)
-    return unreadable(place, error)
-
-
-def _as_input_error(error: ServiceError) -> Exception:
-    """S3 has no such object: what is at fault is the input; anything else stays what it is."""
-    if error.code != "aws_missing":
-        return error
-    return InputError(error.message, code="no_such_place", hint=error.hint)

@@ -1,61 +1,41 @@
-"""The Transformer as SageMaker's SDK knows it: a model over the objects of a place, as a job."""
+"""The Transformer of SageMaker's SDK: jobs that run a model over objects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, quote
+from ..storage.aws import translating_errors
 from ..storage.uri import is_s3
 from . import jobs
-from .aws import told
 from .image_uris import base_name
-from .requests import Tags, transform_request
+from .inputs import Tags
+from .local.session import choose_session, run_locally
+from .logs import TRANSFORM
+from .requests import transform_request
 from .session import Session
-
-LOCAL_TYPES = ("local", "local_gpu")
-
-
-def run_locally(instance_type: str) -> bool:
-    """Whether jobs of that instance type run on this machine."""
-    return instance_type in LOCAL_TYPES
-
-
-def choose_session(session: Session | None, instance_type: str) -> Session:
-    """The session for jobs of an instance type: a local one where they run on this machine.
-
-    Raises:
-        ConfigError: ``bad_instance_type`` for a local session with an instance of AWS.
-    """
-    from .local.client import LocalSession
-
-    if run_locally(instance_type):
-        return session if isinstance(session, LocalSession) else LocalSession(session)
-    if isinstance(session, LocalSession) and instance_type:
-        raise ConfigError(
-            f"a local session runs jobs here, not on {instance_type}",
-            code="bad_instance_type",
-            hint="instance_type='local', or Session()",
-        )
-    return session or Session()
 
 
 class Transformer:
     """Transform jobs with one model.
 
+    The attributes are the arguments, with the SDK's names.
+
     Args:
-        model_name: the model's, as CreateModel made it.
-        instance_count, instance_type: ``local`` runs the jobs on this machine.
+        model_name: the name of a model that CreateModel made.
+        instance_count, instance_type: the jobs' instances; ``local`` runs the jobs on this machine.
         strategy: ``MultiRecord`` or ``SingleRecord``.
         assemble_with: None, or ``Line``.
-        output_path: where results go; None: a place named like the job in the default bucket.
-        output_kms_key, volume_kms_key: their encryption.
+        output_path: the URI of the results; None: one with the job's name in the default bucket.
+        output_kms_key, volume_kms_key: the KMS keys of the results and of the instances' volumes.
         accept: the content type of the results; None: JSON.
-        max_concurrent_transforms, max_payload: requests at a time, and MB of one.
+        max_concurrent_transforms: the number of concurrent requests to an instance.
+        max_payload: the largest size of a request, in MB.
         tags: a list of ``{"Key": …, "Value": …}``, or a plain dict.
-        env: further variables for the container.
-        base_transform_job_name: what job names begin with.
-        sagemaker_session: whose account; None: a new session.
+        env: environment variables of the container.
+        base_transform_job_name: how job names begin.
+        sagemaker_session: the account; None: a new session.
     """
 
     def __init__(
@@ -113,29 +93,31 @@ class Transformer:
         """Starts a transform job.
 
         Args:
-            data: a place: in S3 every key that begins with it; for a local job also a folder or file here.
+            data: the objects: in S3 all keys that begin with this URI; for a local job also a local folder or file.
             data_type: ``S3Prefix`` or ``ManifestFile``.
-            content_type: of the objects, such as ``text/csv``.
+            content_type: the objects' content type, such as ``text/csv``.
             compression_type: None or ``Gzip``.
             split_type: None: an object is a request; ``Line``: a line is a record.
-            job_name: None: made of the base name and the time.
-            input_filter, output_filter, join_source: as the API has them.
-            experiment_config, model_client_config: as the API has them.
-            wait: whether to wait for its end.
-            logs: whether its logs are printed meanwhile.
+            job_name: None: the base name and the time.
+            input_filter, output_filter, join_source, experiment_config, model_client_config: as in the API.
+            wait: whether to wait until the job ends.
+            logs: whether its log is printed while waiting.
 
         Raises:
-            ConfigError: an option that cannot be, or what AWS refuses.
+            ConfigError: an argument is wrong.
+            ServiceError: AWS refused.
             jobs.JobFailed: with the job's reason.
         """
         session, local = self.sagemaker_session, run_locally(self.instance_type)
         if not (local or is_s3(data)):
             raise ConfigError(
-                f"{data} is not in S3", code="bad_place", hint="only instance_type='local' takes places on this machine"
+                f"expected a URI of S3, found {quote(data)}",
+                code="bad_place",
+                hint="only instance_type='local' accepts local paths",
             )
         name = job_name or jobs.make_name(self.base_transform_job_name or self._base_name())
         if self._made_output_path:
-            self.output_path = session.default_place(name)
+            self.output_path = session.default_uri(name)
         assert self.output_path is not None
         request = transform_request(
             name,
@@ -163,20 +145,20 @@ class Transformer:
             experiment_config=experiment_config,
             model_client_config=model_client_config,
         )
-        with told(f"starting the transform job {name}"):
+        with translating_errors(f"starting the transform job {name}"):
             session.sagemaker_client.create_transform_job(**request)
-        self.latest_transform_job = jobs.JobName(name, session, jobs.TRANSFORM)
+        self.latest_transform_job = jobs.JobName(name, session, TRANSFORM)
         session.say(f"transform job {name}: started")
         if wait:
             self.wait(logs=logs)
 
     def wait(self, logs: bool = True) -> None:
-        """Waits for the last job. Raises jobs.JobFailed with its reason."""
-        jobs.wait(self.sagemaker_session, jobs.TRANSFORM, self._latest(), logs=logs)
+        """Waits until the last job ends. Raises jobs.JobFailed with its reason."""
+        jobs.wait(self.sagemaker_session, TRANSFORM, self._latest(), logs=logs)
 
     def stop_transform_job(self, wait: bool = True) -> None:
-        """Ends the last job; what it has finished may be there or not."""
-        jobs.stop(self.sagemaker_session, jobs.TRANSFORM, self._latest())
+        """Stops the last job; some of its results may exist."""
+        jobs.stop(self.sagemaker_session, TRANSFORM, self._latest())
         if wait:
             try:
                 self.wait(logs=False)
@@ -188,13 +170,13 @@ class Transformer:
     def attach(
         cls, transform_job_name: str, sagemaker_session: Session | None = None, *, local: bool = False
     ) -> Transformer:
-        """The Transformer of a job that was started before, whose end can be waited for.
+        """The Transformer of a job that was started before; call :meth:`wait` to wait for it.
 
         Raises:
-            ConfigError: ``aws_missing`` where there is no such job.
+            ConfigError: ``no_such_job``.
         """
         session = choose_session(sagemaker_session, "local" if local else "")
-        facts = jobs.describe(session, jobs.TRANSFORM, transform_job_name)
+        facts = jobs.describe(session, TRANSFORM, transform_job_name)
         output, resources = facts["TransformOutput"], facts["TransformResources"]
         transformer = cls(
             facts["ModelName"],
@@ -212,15 +194,15 @@ class Transformer:
             volume_kms_key=resources.get("VolumeKmsKeyId") or None,
             sagemaker_session=session,
         )
-        transformer.latest_transform_job = jobs.JobName(transform_job_name, session, jobs.TRANSFORM)
+        transformer.latest_transform_job = jobs.JobName(transform_job_name, session, TRANSFORM)
         return transformer
 
     def _latest(self) -> str:
         if self.latest_transform_job is None:
-            raise ConfigError("nothing was started", code="not_started", hint="call transform() first")
+            raise ConfigError("no job was started", code="not_started", hint="call transform() first")
         return self.latest_transform_job
 
     def _base_name(self) -> str:
-        with told(f"the model {self.model_name}"):
+        with translating_errors(f"the model {self.model_name}"):
             facts: dict[str, Any] = self.sagemaker_session.sagemaker_client.describe_model(ModelName=self.model_name)
         return base_name(facts["PrimaryContainer"]["Image"])

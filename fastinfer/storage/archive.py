@@ -1,4 +1,4 @@
-"""Archives that come from strangers: a model, the code of a job. What they unpack to is bounded and stays in its folder."""
+"""Untrusted archives, of a model or a job's code: their size is limited and their files stay in the target folder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Member(NamedTuple):
     """A file of an archive.
 
     Attributes:
-        name: its path below the folder, without ``./``.
+        name: its path below the target folder, without ``./``.
         mode: its permissions, 0o755 or 0o644.
-        content: its bytes, to be read before the next member is asked for.
-        size: how many.
+        content: its bytes; read them before the next member is requested.
+        size: the number of its bytes.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Member(NamedTuple):
 
 
 class Content(io.BufferedIOBase):
-    """The bytes of a member; read() raises ModelError where the archive breaks off."""
+    """The bytes of a member; read() raises ModelError for a damaged archive."""
 
     def __init__(self, content: IO[bytes], archive: Path) -> None:
         self._content = content
@@ -49,25 +49,25 @@ class Content(io.BufferedIOBase):
 
 
 def read_members(archive: Path) -> Iterator[Member]:
-    """The files of a tar archive, compressed or not, in its order; nothing is unpacked to the disk.
+    """The files of a tar archive, compressed or not, in their order; nothing is written to the disk.
 
     Raises:
-        ModelError: ``unsafe_archive`` where a member is a link or a device, would leave the folder, or there is too much;
-            ``bad_model`` where the archive cannot be read.
+        ModelError: ``unsafe_archive`` for a link, a device, a path outside the target folder, or an archive above the limits;
+            ``bad_model`` for an unreadable archive.
     """
     total = 0
     try:
-        # A stream: headers come one by one, so that the limits hold before anything is unpacked.
+        # Read as a stream: headers come one by one, so the limits are checked before anything is unpacked.
         with tarfile.open(archive, "r|*") as tar:
             for count, member in enumerate(tar, start=1):
                 total += member.size
                 if not (member.isfile() or member.isdir()):
                     raise _unsafe(archive, member.name, "is a link, a device or another special file")
                 if member.name.startswith("/") or ".." in Path(member.name).parts:
-                    raise _unsafe(archive, member.name, "would leave the folder it is unpacked to")
+                    raise _unsafe(archive, member.name, "would be unpacked outside the target folder")
                 if total > BYTES_LIMIT or count > MEMBERS_LIMIT:
                     limits = f"{BYTES_LIMIT >> 30} GiB in {MEMBERS_LIMIT:,} members"
-                    raise _unsafe(archive, member.name, f"takes the archive past {limits}")
+                    raise _unsafe(archive, member.name, f"makes the archive larger than {limits}")
                 content = tar.extractfile(member)
                 if content is not None:  # not a folder
                     mode = 0o755 if member.mode & 0o100 else 0o644
@@ -77,7 +77,7 @@ def read_members(archive: Path) -> Iterator[Member]:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks an archive's files below a folder.
+    """Unpacks an archive's files into a folder.
 
     Raises:
         ModelError: as :func:`read_members`.
@@ -98,7 +98,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def _unreadable(archive: Path, error: Exception) -> ModelError:
     return ModelError(
-        f"is not a readable tar archive: {error}", path=str(archive), hint="name a folder or a model.tar.gz"
+        f"is not a readable tar archive: {error}", path=str(archive), hint="use a folder or a model.tar.gz"
     )
 
 

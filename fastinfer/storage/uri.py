@@ -1,4 +1,4 @@
-"""Where things lie: ``s3://bucket/key``, ``file:///path`` or a plain path. Pure functions of the text."""
+"""URIs of objects and folders: ``s3://bucket/key``, ``file:///path`` or a plain path. Pure functions of the text."""
 
 from __future__ import annotations
 
@@ -10,47 +10,48 @@ from ..errors import ConfigError, quote
 S3 = "s3://"
 FILE = "file://"
 
-# The local session's bucket. S3 allows no underscore in a name, so that it can never be somebody's on AWS.
+# The bucket of local sessions. S3 forbids underscores in names, so no bucket on AWS can have this one.
 LOCAL_BUCKET = "sagemaker_local"
 
 
-def is_s3(place: str) -> bool:
-    return place.lower().startswith(S3)
+def is_s3(uri: str) -> bool:
+    """Whether a URI is one of S3."""
+    return uri.lower().startswith(S3)
 
 
-def split_s3(place: str) -> tuple[str, str]:
+def split_s3(uri: str) -> tuple[str, str]:
     """Bucket and key of an S3 URI.
 
     Raises:
         ConfigError: ``bad_place``.
     """
-    if not is_s3(place):
-        raise ConfigError(f"expected s3://bucket/key, found {quote(place)}", code="bad_place")
-    bucket, _, key = place[len(S3) :].partition("/")
+    if not is_s3(uri):
+        raise ConfigError(f"expected s3://bucket/key, found {quote(uri)}", code="bad_place")
+    bucket, _, key = uri[len(S3) :].partition("/")
     if not bucket:
-        raise ConfigError(f"there is no bucket in {quote(place)}", code="bad_place")
+        raise ConfigError(f"expected s3://bucket/key, found {quote(uri)}, which names no bucket", code="bad_place")
     return bucket, key.lstrip("/")
 
 
-def local_path(place: str) -> Path:
-    """The path of a place on this machine.
+def local_path(uri: str) -> Path:
+    """The path that a plain path or a ``file://`` URI names.
 
     Raises:
-        ConfigError: ``bad_place`` for any other.
+        ConfigError: ``bad_place`` for any other URI.
     """
-    if place.lower().startswith(FILE):
-        parts = urlsplit(place)
+    if uri.lower().startswith(FILE):
+        parts = urlsplit(uri)
         if parts.netloc not in ("", "localhost"):
-            raise ConfigError(f"expected file:///path, found {quote(place)}", code="bad_place")
-        # A '#' or '?' in a file's name is part of it.
-        return Path(unquote(place[len(FILE) + len(parts.netloc) :]))
-    if "://" in place:
-        raise ConfigError(f"expected s3://, file:// or a path, found {quote(place)}", code="bad_place")
-    return Path(place).expanduser()
+            raise ConfigError(f"expected file:///path, found {quote(uri)}", code="bad_place")
+        # '#' and '?' are ordinary characters of a file's name.
+        return Path(unquote(uri[len(FILE) + len(parts.netloc) :]))
+    if "://" in uri:
+        raise ConfigError(f"expected s3://, file:// or a path, found {quote(uri)}", code="bad_place")
+    return Path(uri).expanduser()
 
 
 def join(*parts: str | None) -> str:
-    """Parts of a place with one ``/`` between them; empty ones are left out."""
+    """Joins the parts of a URI with one ``/`` between them; empty parts are left out."""
     head, *others = [part for part in parts if part] or [""]
     if others and not head.endswith("://"):
         head = head.rstrip("/") + "/"
@@ -58,7 +59,7 @@ def join(*parts: str | None) -> str:
 
 
 def relative_key(prefix: str, key: str) -> str:
-    """What is left of a key below an S3 prefix; of one that merely begins with it, from the prefix's last ``/`` on.
+    """A key relative to an S3 prefix; where the prefix ends within a name, relative to that name's folder.
 
     >>> relative_key("a/in", "a/in/x/1.csv"), relative_key("a/in/1", "a/in/10.csv"), relative_key("a/1.csv", "a/1.csv")
     ('x/1.csv', '10.csv', '1.csv')

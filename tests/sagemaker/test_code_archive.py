@@ -28,7 +28,7 @@ def names(archive: Path) -> list[str]:
         return tar.getnames()
 
 
-def test_an_archive_holds_the_folder_and_says_nothing_of_who_and_when(folder: Path, tmp_path: Path) -> None:
+def test_an_archive_holds_the_folder_without_users_and_times(folder: Path, tmp_path: Path) -> None:
     archives = []
     for number in range(2):
         archives.append(tmp_path / f"{number}.tar.gz")
@@ -85,7 +85,7 @@ def test_links_out_of_the_folder_and_too_much_are_refused(folder: Path, tmp_path
         ("train.py", "nowhere", "no_source"),
     ],
 )
-def test_what_is_not_there_is_told(
+def test_missing_code_is_refused(
     entry_point: str, source_dir: str | None, code: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder.parent)
@@ -109,7 +109,7 @@ def test_a_model_gets_its_code_and_loses_the_old(folder: Path, tmp_path: Path) -
     assert found == ["code/inside/module.py", "code/train.py", "model-symbol.json"]
 
 
-def test_a_full_disk_is_told_of_the_archive_not_of_what_is_packed(folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_of_the_archive_not_of_what_is_packed(folder: Path, tmp_path: Path) -> None:
     (folder / "large.bin").write_bytes(os.urandom(100_000))
     # The archive's temporary name leads to a device that takes nothing.
     (tmp_path / ".x.tar.gz.tmp").symlink_to("/dev/full")

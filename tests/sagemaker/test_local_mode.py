@@ -20,7 +20,7 @@ from fastinfer.models.module import SHIPPED_MODEL
 from fastinfer.options import Options
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, jobs
 from fastinfer.sagemaker.code_archive import pack_folder
-from fastinfer.storage.uri import join, local_path, relative_key
+from fastinfer.sagemaker.logs import TRAINING
 from tests.conftest import csv, read_tree
 from tests.runs import transform
 from tests.sagemaker.cloud import Cloud
@@ -155,13 +155,13 @@ def test_variables_and_arguments_are_the_toolkits(
 def test_a_script_that_runs_too_long_is_ended(tmp_path: Path) -> None:
     estimator = MXNet(script(tmp_path, "import time; time.sleep(60)"), instance_type="local", max_run=1)
     before = time.monotonic()
-    with pytest.raises(JobFailed, match="max_run allows, 1 s") as caught:
+    with pytest.raises(JobFailed, match="longer than max_run allows, 1 s") as caught:
         estimator.fit()
     assert caught.value.code == "job_stopped"
     assert time.monotonic() - before < 30
 
 
-def test_requirements_are_not_installed_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_requirements_are_not_installed_and_the_log_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "code"
     folder.mkdir()
     script(folder, "import helper")
@@ -173,7 +173,7 @@ def test_requirements_are_not_installed_and_that_is_said(tmp_path: Path, capsys:
     assert "helped" in shown
 
 
-def test_a_line_of_a_later_request_is_told_by_its_place_in_the_object(tmp_path: Path, digits: np.ndarray) -> None:
+def test_a_line_of_a_later_request_is_reported_by_its_number_in_the_object(tmp_path: Path, digits: np.ndarray) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     lines = csv(digits[:5]).splitlines(keepends=True)
@@ -183,7 +183,7 @@ def test_a_line_of_a_later_request_is_told_by_its_place_in_the_object(tmp_path: 
     assert read_tree(tmp_path / "out") == {}
 
 
-def test_places_in_s3_are_reached_with_the_given_session(
+def test_s3_is_accessed_with_the_given_session(
     aws: Cloud, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket = aws.make_bucket("local-tests")
@@ -197,15 +197,15 @@ def test_places_in_s3_are_reached_with_the_given_session(
     transformer = Transformer(model, 1, "local", output_path=f"s3://{bucket}/out", sagemaker_session=session)
     transformer.transform(f"s3://{bucket}/in", content_type="text/csv")
     expected = run(model, source, tmp_path / "out")
-    found = {item.name: session.read(item.place) for item in session.items(f"s3://{bucket}/out/")}
+    found = {item.key: session.read(item.uri) for item in session.list_objects(f"s3://{bucket}/out/")}
     assert found == expected
 
 
-def test_a_failing_script_is_told_with_its_last_words(tmp_path: Path, local_root: Path) -> None:
+def test_a_failing_script_is_reported_with_its_last_lines(tmp_path: Path, local_root: Path) -> None:
     estimator = MXNet(script(tmp_path, "print('first'); raise ValueError('no such luck')"), instance_type="local")
     with pytest.raises(JobFailed) as caught:
         estimator.fit()
-    assert "script.py ended with code 1" in str(caught.value)
+    assert "script.py exited with code 1" in str(caught.value)
     assert "ValueError: no such luck" in str(caught.value)
     (failure,) = local_root.rglob("output/failure")
     assert "no such luck" in failure.read_text()
@@ -256,22 +256,24 @@ def test_a_bad_object_has_no_output_and_the_others_have(code: str | None, tmp_pa
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "text/csv; charset=utf-8"])
-def test_what_the_container_does_not_take_fails(content_type: str, source: Path, tmp_path: Path) -> None:
+def test_content_types_that_the_container_does_not_support_fail(
+    content_type: str, source: Path, tmp_path: Path
+) -> None:
     with pytest.raises(JobFailed, match="6 objects failed"):
         run(make_model(tmp_path), source, tmp_path / "out", content_type=content_type)
     assert read_tree(tmp_path / "out") == {}
 
 
-def test_what_local_jobs_do_not_do_is_refused_by_name(source: Path, tmp_path: Path) -> None:
+def test_what_local_jobs_do_not_support_is_refused_by_name(source: Path, tmp_path: Path) -> None:
     model = make_model(tmp_path)
-    with pytest.raises(ConfigError, match="does not do DataProcessing"):
+    with pytest.raises(ConfigError, match="does not support DataProcessing"):
         run(model, source, tmp_path / "out", join_source="Input")
     for options, word in (
         ({"instance_count": 2}, "instance_count must be 1"),
-        ({"checkpoint_s3_uri": "s3://a/b"}, "does not do CheckpointConfig"),
-        ({"enable_network_isolation": True}, "does not do EnableNetworkIsolation"),
-        ({"subnets": ["s"], "security_group_ids": ["g"]}, "does not do VpcConfig"),
-        ({"use_spot_instances": True}, "does not do EnableManagedSpotTraining"),
+        ({"checkpoint_s3_uri": "s3://a/b"}, "does not support CheckpointConfig"),
+        ({"enable_network_isolation": True}, "does not support EnableNetworkIsolation"),
+        ({"subnets": ["s"], "security_group_ids": ["g"]}, "does not support VpcConfig"),
+        ({"use_spot_instances": True}, "does not support EnableManagedSpotTraining"),
     ):
         with pytest.raises(ConfigError, match=word):
             MXNet(str(ENTRY_POINT), instance_type="local", **options).fit({"train": str(source)})
@@ -283,11 +285,11 @@ def test_what_local_jobs_do_not_do_is_refused_by_name(source: Path, tmp_path: Pa
         ({"output_filter": "$[0]"}, "DataProcessing"),
         ({"model_client_config": {"InvocationsMaxRetries": 1}}, "ModelClientConfig"),
     ):
-        with pytest.raises(ConfigError, match=f"does not do {word}"):
+        with pytest.raises(ConfigError, match=f"does not support {word}"):
             Transformer(model, 1, "local").transform(str(source), content_type="text/csv", **options)
     with pytest.raises(ConfigError, match="instance_count must be 1"):
         Transformer(model, 2, "local").transform(str(source))
-    with pytest.raises(ConfigError, match="only instance_type='local' takes places on this machine"):
+    with pytest.raises(ConfigError, match="only instance_type='local' accepts local paths"):
         Transformer(model, 1, "ml.m4.xlarge", output_path="s3://a/b").transform(str(source))
 
 
@@ -297,7 +299,7 @@ def test_a_payload_that_is_too_large_fails_its_job(source: Path, tmp_path: Path)
         run(make_model(tmp_path), source, tmp_path / "out", max_payload=1)
 
 
-def test_a_job_goes_on_when_its_waiter_is_interrupted_and_is_found_by_name(tmp_path: Path) -> None:
+def test_a_job_continues_when_its_waiter_is_interrupted_and_is_found_by_name(tmp_path: Path) -> None:
     text = "import os, time; time.sleep(2); open(os.environ['SM_MODEL_DIR'] + '/x', 'w').close()"
     code = (
         "import sys; from fastinfer.sagemaker import MXNet\n"
@@ -311,7 +313,10 @@ def test_a_job_goes_on_when_its_waiter_is_interrupted_and_is_found_by_name(tmp_p
     waiter.send_signal(signal.SIGINT)
     rest = waiter.communicate()[0]
     assert waiter.returncode != 0
-    assert "training job long-one goes on" in rest
+    assert (
+        "training job long-one continues; to wait for it again: python -m fastinfer.sagemaker status long-one --wait --local"
+        in rest
+    )
     assert MXNet.attach("long-one", local=True).model_data == "s3://sagemaker_local/long-one/output/model.tar.gz"
 
 
@@ -320,7 +325,7 @@ def test_a_killed_or_stopped_job_has_ended(tmp_path: Path, local_root: Path) -> 
     for name, end in (("killed", "job_failed"), ("stopped", "job_stopped")):
         estimator.fit(wait=False, job_name=name)
         if end == "job_stopped":
-            jobs.stop(estimator.sagemaker_session, jobs.TRAINING, name)
+            jobs.stop(estimator.sagemaker_session, TRAINING, name)
         else:
             time.sleep(0.5)
             pid = int((local_root / "training-jobs" / name / "process").read_text().split()[0])
@@ -328,6 +333,8 @@ def test_a_killed_or_stopped_job_has_ended(tmp_path: Path, local_root: Path) -> 
         with pytest.raises(JobFailed) as caught:
             estimator.wait()
         assert caught.value.code == end
+        if end == "job_failed":
+            assert "the job's process exited without reporting a status" in str(caught.value)
     with pytest.raises(ServiceError, match="already"):
         estimator.fit(job_name="killed")
 
@@ -356,7 +363,7 @@ def test_the_command_line_trains_and_transforms_here(channels: dict[str, Path], 
     assert "there is no training or transform job nothing" in missing.stderr
 
 
-def test_local_places_need_no_boto3(source: Path, tmp_path: Path) -> None:
+def test_local_paths_need_no_boto3(source: Path, tmp_path: Path) -> None:
     make_model(tmp_path)
     code = (
         "import sys; sys.modules['boto3'] = sys.modules['botocore'] = None\n"
@@ -365,12 +372,3 @@ def test_local_places_need_no_boto3(source: Path, tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code, str(source), str(tmp_path / "out")], check=True, capture_output=True)
     assert len(read_tree(tmp_path / "out")) == 6
-
-
-def test_places_are_read_as_they_are_meant() -> None:
-    assert local_path("file:///a/b%20c#d") == Path("/a/b c#d")
-    assert join("s3://", "bucket", None, "/a/", "b") == "s3://bucket/a/b"
-    assert relative_key("in", "input/x.csv") == "input/x.csv"
-    for place in ("file://host/a", "http://a/b"):
-        with pytest.raises(ConfigError):
-            local_path(place)

@@ -18,9 +18,10 @@ import boto3
 import numpy as np
 import pytest
 
-from fastinfer.errors import ConfigError
+from fastinfer.errors import ConfigError, ServiceError
 from fastinfer.mnist.samples import write_samples
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, get_execution_role, jobs
+from fastinfer.sagemaker.logs import TRAINING
 from fastinfer.sagemaker.s3 import S3Downloader
 from tests.conftest import csv
 from tests.sagemaker.cloud import REGION, USER_CREDENTIALS, Cloud
@@ -263,7 +264,7 @@ def train(aws: Cloud, tmp_path: Path) -> Callable[..., MXNet]:
     return make
 
 
-def test_a_job_that_fails_is_told_with_its_reason_and_its_logs(
+def test_a_job_that_fails_is_reported_with_its_reason_and_its_logs(
     train: Callable[..., MXNet], aws: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(JobFailed) as caught:
@@ -316,7 +317,7 @@ def test_a_wait_that_is_interrupted_is_taken_up_by_name(
         with pytest.raises(KeyboardInterrupt):
             estimator.fit()
     name = str(estimator.latest_training_job)
-    assert f"training job {name} goes on" in capsys.readouterr().out
+    assert f"training job {name} continues" in capsys.readouterr().out
     assert aws.wait("training", name, until=("InProgress",))
     attached = MXNet.attach(name, estimator.sagemaker_session)
     assert attached.model_data == estimator.model_data
@@ -340,7 +341,7 @@ def test_an_interrupt_stops_the_job_where_the_session_says_so(
 def test_a_job_can_be_stopped(train: Callable[..., MXNet]) -> None:
     estimator = train("import time; time.sleep(100)")
     estimator.fit(wait=False)
-    jobs.stop(estimator.sagemaker_session, jobs.TRAINING, str(estimator.latest_training_job))
+    jobs.stop(estimator.sagemaker_session, TRAINING, str(estimator.latest_training_job))
     with pytest.raises(JobFailed) as caught:
         estimator.wait()
     assert caught.value.code == "job_stopped"
@@ -411,28 +412,30 @@ def test_a_wait_outlasts_throttling_that_botocore_gives_up_on(
     assert len(aws.requests("DescribeTrainingJob")) >= 7
 
 
-def test_a_throttling_that_does_not_end_is_told(
+def test_a_throttling_that_does_not_end_is_an_error_of_the_service(
     train: Callable[..., MXNet], aws: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     aws.throttle("CreateTrainingJob", 2)
-    with pytest.raises(ConfigError, match="Rate exceeded") as caught:
+    with pytest.raises(ServiceError, match="Rate exceeded") as caught:
         train("pass").fit()
-    assert caught.value.code == "aws_throttled"
+    assert (caught.value.code, caught.value.exit_code) == ("aws_throttled", 6)
 
 
-def test_a_quota_is_told_with_what_to_do(train: Callable[..., MXNet], aws: Cloud) -> None:
+def test_a_quota_is_reported_with_what_to_do(train: Callable[..., MXNet], aws: Cloud) -> None:
     aws.refuse_instances("ml.p3.16xlarge")
-    with pytest.raises(ConfigError, match=r"ml\.p3\.16xlarge for training job usage.*Hint.*Service Quotas") as caught:
+    with pytest.raises(ServiceError, match=r"ml\.p3\.16xlarge for training job usage.*Hint.*Service Quotas") as caught:
         train("pass", instance_type="ml.p3.16xlarge").fit()
     assert caught.value.code == "quota_exceeded"
 
 
-def test_a_bucket_that_is_not_there_is_told(train: Callable[..., MXNet], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="nobodys-bucket-at-all") as caught:
+def test_a_missing_bucket_is_an_error_of_the_service(
+    train: Callable[..., MXNet], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ServiceError, match="nobodys-bucket-at-all") as caught:
         train("pass", output_path="s3://nobodys-bucket-at-all/x").fit()
     assert caught.value.code == "aws_missing"
-    with pytest.raises(ConfigError, match="nobodys-bucket-at-all") as caught:
+    with pytest.raises(ServiceError, match="nobodys-bucket-at-all") as caught:
         train("pass").fit({"train": "s3://nobodys-bucket-at-all/x"})
     assert "No S3 objects found" in str(caught.value)
     assert "started" not in capsys.readouterr().out
@@ -455,7 +458,9 @@ def test_a_default_bucket_of_another_account_is_not_used() -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_credentials_that_are_no_roles_are_told(train: Callable[..., MXNet], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_that_are_no_roles_are_refused(
+    train: Callable[..., MXNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AWS_SESSION_TOKEN")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, USER_CREDENTIALS[name.lower()])
@@ -472,8 +477,8 @@ def test_credentials_that_are_no_roles_are_told(train: Callable[..., MXNet], mon
     assert caught.value.code == "no_role"
 
 
-def test_a_role_that_jobs_cannot_run_as_is_told(train: Callable[..., MXNet]) -> None:
-    with pytest.raises(ConfigError, match="Could not assume role"):
+def test_a_role_that_jobs_cannot_run_as_is_an_error_of_the_service(train: Callable[..., MXNet]) -> None:
+    with pytest.raises(ServiceError, match="Could not assume role"):
         train("pass", role="arn:aws:iam::123456789012:role/nobody").fit()
 
 

@@ -1,5 +1,5 @@
-"""SageMaker jobs carried out on this machine."""
+"""SageMaker jobs that run on this machine."""
 
-from .client import LocalSession
+from .session import LocalSession
 
 __all__ = ["LocalSession"]

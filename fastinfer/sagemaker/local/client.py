@@ -1,114 +1,51 @@
-"""``instance_type="local"``: the same requests, carried out on this machine by processes of their own.
-
-A job is a folder: ``request.json`` says what is asked, ``status.json`` what has become of it, ``log.txt`` what it printed; the
-process that carries it out (__main__.py) outlives whoever waits for it, so that a wait can be taken
-up again by the job's name, as with AWS.
-"""
+"""``instance_type="local"``: the requests of SageMaker's API, carried out on this machine by processes of their own."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ...errors import ConfigError
+from ...errors import ConfigError, ServiceError
 from ...storage.atomic import make_folder, replacing
-from ...storage.uri import LOCAL_BUCKET
-from ..aws import ServiceError
-from ..jobs import TRAINING, TRANSFORM, JobKind, Logs
+from ..logs import TRAINING, TRANSFORM, JobKind
 from ..session import Session, local_root
+from .job_folder import JobFolder
 
-POLL_S = 0.2
-REQUEST, STATUS, LOG, PROCESS = "request.json", "status.json", "log.txt", "process"
-
-# What a request may say that has no meaning here, and what would change the result if it were passed over.
-REFUSED_OF_TRAINING = (
+# Fields of requests that local jobs do not support, and that would change the result if they were ignored.
+UNSUPPORTED_IN_TRAINING = (
     "CheckpointConfig",
     "EnableManagedSpotTraining",
-    # Promises about where data can go, which nobody keeps here.
+    # They restrict where data may go; nothing enforces that here.
     "EnableNetworkIsolation",
     "VpcConfig",
 )
-REFUSED_OF_TRANSFORM = ("DataProcessing", "ModelClientConfig")
-
-
-class LocalSession(Session):
-    """A session whose jobs run on this machine; places in S3 are reached with the credentials of another session.
-
-    Its default bucket, ``s3://sagemaker_local/``, is a folder: ``$FASTINFER_LOCAL_ROOT``, else below ``~/.local/share``.
-
-    Args:
-        remote: the session whose credentials reach S3; None: a new one, made when S3 is needed.
-        stream: where progress and logs are printed; None: stdout.
-    """
-
-    local_mode = True
-    late_logs = False
-
-    def __init__(self, remote: Session | None = None, *, stream: IO[str] | None = None) -> None:
-        remote = remote or Session()
-        super().__init__(
-            remote._boto_session,
-            profile=remote.profile,
-            region=remote.region,
-            poll_seconds=POLL_S,
-            stop_on_interrupt=remote.stop_on_interrupt,
-            stream=stream or remote.stream,
-        )
-        self._given_boto_session = remote._given_boto_session
-        self._clients.update(remote._clients)
-        self._clients["sagemaker"] = LocalClient(self)
-
-    def default_bucket(self) -> str:
-        return LOCAL_BUCKET
-
-    def logs(self, kind: JobKind, name: str) -> Logs:
-        return FileLogs(job_folder(kind, name) / LOG)
-
-
-class FileLogs:
-    """The log of a local job."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = 0
-
-    def lines(self) -> Iterator[str]:
-        with contextlib.suppress(FileNotFoundError), open(self._path, "rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._read += len(line)
-                yield line.decode("utf-8", "replace").rstrip("\n")
+UNSUPPORTED_IN_TRANSFORM = ("DataProcessing", "ModelClientConfig")
 
 
 class LocalClient:
-    """What of boto3's SageMaker client the adapter calls, with the same arguments and answers."""
+    """The calls of boto3's SageMaker client that fastinfer uses, with the same arguments and results.
 
-    def __init__(self, session: LocalSession) -> None:
+    Args:
+        session: gives the jobs' processes their credentials.
+    """
+
+    def __init__(self, session: Session) -> None:
         self._session = session
 
     def create_training_job(self, **request: Any) -> dict[str, Any]:
-        _refuse([name for name in REFUSED_OF_TRAINING if request.get(name)], "the training")
+        _refuse([name for name in UNSUPPORTED_IN_TRAINING if request.get(name)], "the training")
         _check_one_machine(request["ResourceConfig"])
         for channel in request.get("InputDataConfig") or ():
             source = channel["DataSource"]["S3DataSource"]
-            odd = {
+            unsupported = {
                 "S3DataType": source["S3DataType"] != "S3Prefix",
                 "CompressionType": channel.get("CompressionType", "None") != "None",
                 "RecordWrapperType": channel.get("RecordWrapperType", "None") != "None",
                 "InputMode": channel.get("InputMode", "File") != "File",
             }
-            _refuse([name for name, is_odd in odd.items() if is_odd], f"the channel {channel['ChannelName']}")
+            _refuse([name for name, found in unsupported.items() if found], f"the channel {channel['ChannelName']}")
         self._start(TRAINING, request["TrainingJobName"], request)
         return {}
 
@@ -129,13 +66,13 @@ class LocalClient:
     def create_transform_job(self, **request: Any) -> dict[str, Any]:
         _check_one_machine(request["TransformResources"])
         transform_input = request["TransformInput"]
-        odd = {
-            **{name: bool(request.get(name)) for name in REFUSED_OF_TRANSFORM},
+        unsupported = {
+            **{name: bool(request.get(name)) for name in UNSUPPORTED_IN_TRANSFORM},
             "S3DataType": transform_input["DataSource"]["S3DataSource"]["S3DataType"] != "S3Prefix",
             "CompressionType": transform_input.get("CompressionType", "None") != "None",
             "SplitType": transform_input.get("SplitType", "None") not in ("None", "Line"),
         }
-        _refuse([name for name, is_odd in odd.items() if is_odd], "the transform")
+        _refuse([name for name, found in unsupported.items() if found], "the transform")
         model = self.describe_model(ModelName=request["ModelName"])
         self._start(TRANSFORM, request["TransformJobName"], {**request, "Model": model})
         return {}
@@ -152,116 +89,54 @@ class LocalClient:
     def stop_transform_job(self, *, TransformJobName: str) -> dict[str, Any]:
         return self._stop(TRANSFORM, TransformJobName)
 
-    def _start(self, kind: JobKind, name: str, request: dict[str, Any]) -> None:
-        folder = job_folder(kind, name)
+    def _start(self, kind: JobKind, name: str, request: Mapping[str, Any]) -> None:
+        folder = JobFolder.of(kind, name)
         try:
-            make_folder(folder.parent)
-            folder.mkdir()
+            folder.create(request)
         except FileExistsError:
-            raise ServiceError(f"there is a local {kind.word} {name} already") from None
-        (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
-        write_status(folder, status="InProgress", secondary="Starting")
-        with open(folder / LOG, "wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "fastinfer.sagemaker.local", kind.word.split()[0], str(folder)],
-                env=self._session.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # Ctrl-C is for whoever waits.
-                start_new_session=True,
-            )
-        (folder / PROCESS).write_text(f"{process.pid} {_start_time(process.pid)}")
-        self._children.append(process)
-
-    # Held so that ended ones are reaped.
-    _children: list[subprocess.Popen[bytes]] = []  # noqa: RUF012
+            raise ServiceError(f"there is already a local {kind.word} {name}", code="aws_refused") from None
+        folder.start(kind, self._session.environment())
 
     def _describe(self, kind: JobKind, name: str) -> dict[str, Any]:
-        folder = job_folder(kind, name)
+        folder = JobFolder.of(kind, name)
         try:
-            request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-            facts = _read_status(folder)
-            if facts["status"] == "InProgress" and not self._runs(folder):
-                # It may have ended between the two looks.
-                facts = _read_status(folder)
+            request = folder.read_request()
+            facts = folder.read_status()
+            if facts["status"] == "InProgress" and not folder.is_running():
+                # Read again: the process may have ended after the first reading.
+                facts = folder.read_status()
                 if facts["status"] == "InProgress":
-                    facts.update(status="Failed", secondary="Failed", reason="its process has ended without a word")
+                    reason = "the job's process exited without reporting a status"
+                    facts.update(status="Failed", secondary="Failed", reason=reason)
         except FileNotFoundError:
             raise _missing(f"there is no local {kind.word} {name}") from None
-        answer = {
+        description = {
             **request,
             kind.status: facts["status"],
             "CreationTime": datetime.fromtimestamp(facts["created"], timezone.utc),
         }
         if kind is TRAINING:
-            answer["SecondaryStatus"] = facts["secondary"]
+            description["SecondaryStatus"] = facts["secondary"]
         if facts.get("reason"):
-            answer["FailureReason"] = facts["reason"]
+            description["FailureReason"] = facts["reason"]
         if facts.get("artifacts"):
-            answer["ModelArtifacts"] = {"S3ModelArtifacts": facts["artifacts"]}
-        return answer
+            description["ModelArtifacts"] = {"S3ModelArtifacts": facts["artifacts"]}
+        return description
 
     def _stop(self, kind: JobKind, name: str) -> dict[str, Any]:
         self._describe(kind, name)
-        folder = job_folder(kind, name)
-        if self._runs(folder):
-            pid = int((folder / PROCESS).read_text().split()[0])
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            write_status(folder, status="Stopped", secondary="Stopped")
+        folder = JobFolder.of(kind, name)
+        if folder.is_running():
+            folder.kill()
+            folder.write_status("Stopped", "Stopped")
         return {}
 
-    def _runs(self, folder: Path) -> bool:
-        for process in self._children:
-            process.poll()
-        with contextlib.suppress(OSError, ValueError):
-            pid, started = (folder / PROCESS).read_text().split()
-            # A number may have been given anew since.
-            return _start_time(int(pid)) == started
-        # Between the folder and the process's number: it is being started.
-        return time.time() - folder.stat().st_mtime < 10
 
-
-def job_folder(kind: JobKind, name: str) -> Path:
-    """Where a local job is.
-
-    Raises:
-        ConfigError: ``bad_name``.
-    """
-    if not name or "/" in name or name.startswith("."):
-        raise ConfigError(f"{name!r} is no name of a job", code="bad_name")
-    return local_root() / f"{kind.word.split()[0]}-jobs" / name
-
-
-def write_status(
-    folder: Path, *, status: str, secondary: str, reason: str | None = None, artifacts: str | None = None
-) -> None:
-    """Says what has become of a job, whole or not at all."""
-    created = _read_status(folder)["created"] if (folder / STATUS).exists() else time.time()
-    facts = {"status": status, "secondary": secondary, "reason": reason, "artifacts": artifacts, "created": created}
-    with replacing(folder / STATUS) as temporary:
-        temporary.write_text(json.dumps(facts), encoding="utf-8")
-
-
-def _read_status(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / STATUS).read_text(encoding="utf-8")))
-
-
-def _start_time(pid: int) -> str:
-    """When a process began, in the kernel's ticks; empty where there is none, or it has ended and waits to be reaped."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
-
-
-def _refuse(names: Sequence[str], whose: str) -> None:
-    """Refuses what a request asks for and a local job does not do."""
+def _refuse(names: Sequence[str], where: str) -> None:
+    """Raises ConfigError where a request uses fields that local jobs do not support."""
     if names:
         raise ConfigError(
-            f"instance_type='local' does not do {', '.join(names)} ({whose})",
+            f"instance_type='local' does not support {', '.join(names)} ({where})",
             code="not_local",
             hint="leave it out, or run the job on AWS",
         )
@@ -269,7 +144,10 @@ def _refuse(names: Sequence[str], whose: str) -> None:
 
 def _check_one_machine(resources: Mapping[str, Any]) -> None:
     if resources["InstanceCount"] != 1:
-        raise ConfigError("instance_type='local' is one machine: instance_count must be 1", code="bad_option")
+        found = resources["InstanceCount"]
+        raise ConfigError(
+            f"instance_type='local' is one machine: instance_count must be 1, found {found}", code="bad_option"
+        )
 
 
 def _missing(message: str) -> ServiceError:

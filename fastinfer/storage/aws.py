@@ -1,7 +1,7 @@
-"""The only door to boto3: imported late, retrying what is worth it, its errors told as fastinfer's, without secrets.
+"""The only module that imports boto3: late, with retries configured, its errors translated, secrets removed from them.
 
-botocore's standard mode retries throttling and transient errors; what is left is raised as a
-:class:`~fastinfer.errors.FastinferError` whose ``code`` says what kind it is.
+botocore's standard mode retries throttled calls and transient errors; the errors that remain are raised as
+:class:`ServiceError`, whose ``code`` gives the kind.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._version import __version__
-from ..errors import ConfigError
-from ..errors import ServiceError as ServiceError
+from ..errors import ConfigError, ServiceError
 
-# Tries of one call; a job's wait lasts hours, and seconds of backing off do not matter. $AWS_MAX_ATTEMPTS overrides.
+# Attempts per call: jobs take minutes to hours, so a few seconds of backing off are cheap. $AWS_MAX_ATTEMPTS overrides.
 ATTEMPTS = 8
 
 THROTTLED = {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 MISSING = {"NoSuchKey", "NoSuchBucket", "404", "ResourceNotFound", "ResourceNotFoundException", "NoSuchEntity"}
-# SageMaker says so in words: "Requested resource not found.", "Could not find model ...".
+# SageMaker reports this in the message only: "Requested resource not found.", "Could not find model ...".
 MISSING_WORDS = re.compile(r"could not (?:be found|find)|not found", re.I)
 DENIED = {
     "AccessDenied",
@@ -55,15 +54,15 @@ def load_boto3() -> Any:
         import boto3
     except ModuleNotFoundError as error:
         raise ConfigError(
-            "boto3 is not installed, and AWS is not reached without it",
+            "AWS access requires boto3, which is not installed",
             code="boto3_missing",
-            hint="pip install 'fastinfer[sagemaker]'; with local places alone, instance_type='local' needs none",
+            hint="pip install 'fastinfer[sagemaker]'; instance_type='local' needs none for local paths",
         ) from error
     return boto3
 
 
 def client_config() -> Any:
-    """How clients retry; what the user's environment says about that comes first."""
+    """How clients retry; the user's own environment variables take precedence."""
     from botocore.config import Config
 
     retries: dict[str, Any] = {}
@@ -75,29 +74,35 @@ def client_config() -> Any:
 
 
 @contextlib.contextmanager
-def told(what: str) -> Iterator[None]:
-    """Raises what boto3 raises inside as a :class:`ServiceError` that begins with `what` was being done."""
+def translating_errors(action: str) -> Iterator[None]:
+    """Translates boto3's errors into :class:`ServiceError`.
+
+    Args:
+        action: what is being done, or with what; the error's message begins with it.
+    """
     try:
         import botocore.exceptions as raised
 
         # S3 transfers wrap what the client raised.
         from boto3.exceptions import Boto3Error
     except ModuleNotFoundError:
-        # What is done without boto3 is done on this machine, and raises errors of its own.
+        # Without boto3 only local calls are possible; they raise fastinfer's own errors.
         yield
         return
     try:
         yield
     except raised.ClientError as error:
-        raise _refused(what, error) from None
+        raise _refused(action, error) from None
     except (raised.NoCredentialsError, raised.PartialCredentialsError, raised.CredentialRetrievalError) as error:
-        raise _service_error(what, str(error), "no_credentials", hint="aws configure, or $AWS_PROFILE") from None
+        raise _service_error(
+            action, str(error), "no_credentials", hint="run aws configure, or set $AWS_PROFILE"
+        ) from None
     except (raised.HTTPClientError, raised.ConnectionError) as error:
-        raise _service_error(what, str(error), "aws_unreachable") from None
+        raise _service_error(action, str(error), "aws_unreachable") from None
     except (raised.BotoCoreError, Boto3Error) as error:
         if isinstance(error.__context__, raised.ClientError):
-            raise _refused(what, error.__context__) from None
-        raise _service_error(what, str(error), "aws_refused") from None
+            raise _refused(action, error.__context__) from None
+        raise _service_error(action, str(error), "aws_refused") from None
 
 
 def scrub(text: str) -> str:
@@ -111,29 +116,29 @@ def scrub(text: str) -> str:
     return text
 
 
-def _refused(what: str, error: Any) -> ServiceError:
-    answer = error.response.get("Error", {})
-    word, message = str(answer.get("Code", "")), str(answer.get("Message", "") or error)
+def _refused(action: str, error: Any) -> ServiceError:
+    response = error.response.get("Error", {})
+    word, message = str(response.get("Code", "")), str(response.get("Message", "") or error)
     hint = None
     if word == "ResourceLimitExceeded":
         code, hint = (
             "quota_exceeded",
-            "another instance type or count, or more from AWS: Service Quotas, Amazon SageMaker",
+            "use another instance type or count, or request an increase from AWS: Service Quotas, Amazon SageMaker",
         )
     elif word in THROTTLED:
         code = "aws_throttled"
     elif word in MISSING or (word == "ValidationException" and MISSING_WORDS.search(message)):
         code = "aws_missing"
     elif word in DENIED:
-        code, hint = "aws_denied", "the credentials, their role's policies, or the region"
+        code, hint = "aws_denied", "check the credentials, their role's policies, and the region"
     elif error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
         code = "aws_unreachable"
     else:
         code = "aws_refused"
-    told_as = _service_error(what, f"{word}: {message}" if word and word not in message else message, code, hint)
-    told_as.service_code = word
-    return told_as
+    translated = _service_error(action, f"{word}: {message}" if word and word not in message else message, code, hint)
+    translated.service_code = word
+    return translated
 
 
-def _service_error(what: str, message: str, code: str, hint: str | None = None) -> ServiceError:
-    return ServiceError(scrub(f"{what}: {message}").rstrip("."), code=code, hint=hint)
+def _service_error(action: str, message: str, code: str, hint: str | None = None) -> ServiceError:
+    return ServiceError(scrub(f"{action}: {message}").rstrip("."), code=code, hint=hint)
