@@ -66,11 +66,16 @@ bench: .venv/with-bench
 bench-memory: .venv/with-bench
 	$(BIN)/python -m pytest -s benchmarks/bench_memory.py
 
+# Stubs are held against the extension modules that were built.
 lint: .venv/with-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/stubtest --allowlist tests/native/stubtest.txt \
+	  $(patsubst fastinfer/_native/%.pyx,fastinfer._native.%,$(wildcard fastinfer/_native/*.pyx))
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint fastinfer/_native
+	$(BIN)/clang-format --dry-run -Werror $(wildcard csrc/* tests/native/*.h tests/native/*.cpp benchmarks/*.cpp)
 
 # The kernels without Python: every target against the reference, under the sanitizers. Needs a C++17 compiler.
 NATIVE_FLAGS := -std=c++17 -g -Wall -Wextra -Werror -fno-exceptions -Icsrc

@@ -171,7 +171,6 @@ cdef class CsvParser:
         self.code = <int>status.code
         return <Py_ssize_t>written
 
-
     cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start,
                             Py_ssize_t row_values, Py_ssize_t columns=0):
         """Reads whole small bodies that stand one behind another in `body`, as read_files() left them there.

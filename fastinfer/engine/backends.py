@@ -103,7 +103,10 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
                         yield _report_death(shard)
         except BaseException:
             stop.set()
-            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+            # Whatever it was made with; pyright knows the type of the default alone.
+            get_reusable_executor(reuse=True).shutdown(  # pyright: ignore[reportArgumentType]
+                wait=True, kill_workers=True
+            )
             raise
 
     yield run_shards
