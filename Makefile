@@ -56,8 +56,11 @@ notebook: .venv/with-notebook
 	  $(BIN)/jupyter-execute --inplace --kernel_name=python3 $(DEMO)/notebook.ipynb
 	@echo "executed: $(DEMO)/notebook.ipynb"
 
+# Many tests wait for processes that they start: two at a time keep two cores busy. A module's tests stay in one process, which
+# shares what it has set up.
+TEST_PROCESSES ?= 2
 test: .venv/with-test .venv/container/ready .venv/sdk/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 bench: .venv/with-bench
 	$(BIN)/python -m pytest benchmarks --ignore benchmarks/bench_memory.py
