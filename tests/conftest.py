@@ -76,7 +76,7 @@ def wait_until(happened: Callable[[], object], process: subprocess.Popen[Any] | 
             raise AssertionError(f"the process ended with {process.returncode}")
         if time.monotonic() > deadline:
             raise AssertionError(f"it did not happen in {PATIENCE_S} s")
-        time.sleep(0.005)
+        time.sleep(0.001)
 
 
 def skip(reason: str) -> NoReturn:

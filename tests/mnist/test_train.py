@@ -248,7 +248,7 @@ def run_killed(config: TrainConfig, epoch: int, renames: int) -> None:
         os.replace = replace
         train({config!r})
         """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, timeout=100, check=False)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, timeout=300, check=False)
     assert done.returncode == -signal.SIGKILL
 
 
@@ -360,7 +360,7 @@ def test_each_host_trains_on_its_part_and_the_first_saves(tmp_path: Path, config
             )
         )
     try:
-        outputs = [process.communicate(timeout=100)[0] for process in processes]
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -461,7 +461,7 @@ def run_command_line(arguments: list[str], environment: dict[str, str] | None = 
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
 
@@ -542,7 +542,7 @@ def test_help_needs_no_mxnet(module: str) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
