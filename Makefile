@@ -56,8 +56,11 @@ notebook: .venv/with-notebook
 	  $(BIN)/jupyter-execute --inplace --kernel_name=python3 $(DEMO)/notebook.ipynb
 	@echo "executed: $(DEMO)/notebook.ipynb"
 
+# Many tests wait for processes that they start: two at a time keep two cores busy. A module's tests stay in one process, which
+# shares what it has set up.
+TEST_PROCESSES ?= 2
 test: .venv/with-test .venv/container/ready .venv/sdk/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 bench: .venv/with-bench
 	$(BIN)/python -m pytest benchmarks --ignore benchmarks/bench_memory.py
@@ -70,11 +73,16 @@ bench-memory: .venv/with-bench
 docs/errors.md: .venv/built
 	$(BIN)/python -c 'from fastinfer.errors import errors_page; print(errors_page(), end="")' > $@
 
+# Stubs are held against the extension modules that were built.
 lint: .venv/with-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/stubtest --allowlist tests/native/stubtest.txt \
+	  $(patsubst fastinfer/_native/%.pyx,fastinfer._native.%,$(wildcard fastinfer/_native/*.pyx))
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint fastinfer/_native
+	$(BIN)/clang-format --dry-run -Werror $(wildcard csrc/* tests/native/*.h tests/native/*.cpp benchmarks/*.cpp)
 
 # The kernels without Python: every target against the reference, under the sanitizers. Needs a C++17 compiler.
 NATIVE_FLAGS := -std=c++17 -g -Wall -Wextra -Werror -fno-exceptions -Icsrc

@@ -33,8 +33,8 @@ ssize_t read_all(int file, char* buffer, std::size_t capacity) noexcept {
   return static_cast<ssize_t>(held);
 }
 
-// Whether what could not be written there is told by write() itself, so that nothing needs to be known of close() before a
-// file gets its name. Not so where a server is behind it (NFS, FUSE).
+// Whether what could not be written there is told by write() itself, so that nothing needs to be known of close()
+// before a file gets its name. Not so where a server is behind it (NFS, FUSE).
 bool tells_at_write(int folder) noexcept {
   struct statfs status;
   if (::fstatfs(folder, &status) != 0) return false;
@@ -52,7 +52,7 @@ bool tells_at_write(int folder) noexcept {
 
 // How a file gets its name, best first; benchmarks/bench_engine.py times what comes of it.
 enum class Naming {
-  link,          // a file without a name, then linkat(2) by its descriptor: the folder is locked once, nothing is left behind
+  link,  // a file without a name, then linkat(2) by its descriptor: the folder is locked once, nothing is left behind
   link_by_proc,  // the same for a process that may not link by descriptor (before Linux 6.10: all but root)
   rename,        // a temporary name, then rename(2): everywhere
 };
@@ -111,7 +111,8 @@ int link_file(int file, Folder& folder, const char* name) noexcept {
 }
 
 // Writes a file that has no name until it is whole. EOPNOTSUPP where that cannot be done.
-int write_and_link(Folder& folder, const char* name, const char* text, std::size_t size, std::int64_t time_ns) noexcept {
+int write_and_link(Folder& folder, const char* name, const char* text, std::size_t size,
+                   std::int64_t time_ns) noexcept {
   const int file = ::openat(folder.handle, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
   if (file < 0) return errno == EISDIR || errno == EINVAL || errno == ENOENT ? EOPNOTSUPP : errno;
   int error = fill(file, text, size, time_ns);
@@ -171,8 +172,8 @@ void stat_files(const char* folder, const char* const* names, std::size_t count,
   if (base >= 0) ::close(base);
 }
 
-std::size_t read_files(const char* const* paths, std::size_t count, char* buffer, std::size_t capacity, std::size_t* ends,
-                       int* errors) noexcept {
+std::size_t read_files(const char* const* paths, std::size_t count, char* buffer, std::size_t capacity,
+                       std::size_t* ends, int* errors) noexcept {
   std::size_t held = 0;
   for (std::size_t index = 0; index < count; ++index) {
     // No wait for the writer of a pipe that has taken a file's place; for files the flag means nothing.

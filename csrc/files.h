@@ -20,20 +20,21 @@ struct FileStatus {
 // Looks at `names` in a folder, a path that ends in '/' or is empty.
 void stat_files(const char* folder, const char* const* names, std::size_t count, FileStatus* found) noexcept;
 
-// Reads whole files one behind another into buffer[0 .. capacity) and sets ends[i] to where file i ends there. A file that
-// cannot be read takes no room and sets errors[i] to errno (0 otherwise). Stops before the first file that does not fit, or
-// may not: the return value is the number of files dealt with. A file is open, read, close: no stat.
-std::size_t read_files(const char* const* paths, std::size_t count, char* buffer, std::size_t capacity, std::size_t* ends,
-                       int* errors) noexcept;
+// Reads whole files one behind another into buffer[0 .. capacity) and sets ends[i] to where file i ends there. A file
+// that cannot be read takes no room and sets errors[i] to errno (0 otherwise). Stops before the first file that does
+// not fit, or may not: the return value is the number of files dealt with. A file is open, read, close: no stat.
+std::size_t read_files(const char* const* paths, std::size_t count, char* buffer, std::size_t capacity,
+                       std::size_t* ends, int* errors) noexcept;
 
 struct WriteOptions {
   const char* temporary_name;  // a file name that no one else uses in the folders written to
   bool durable;                // whether a file is on the disk before it gets its name
 };
 
-// Writes text[ends[i-1] .. ends[i]) (from 0 for the first) to each path, with modification time times_ns[i]: without a name
-// and then linked where the file system can do that, else under the temporary name in the same folder and then renamed.
-// Sets errors[i] to errno, 0 where the file stands. No file bears its name unless it is whole. Goes on after an error.
+// Writes text[ends[i-1] .. ends[i]) (from 0 for the first) to each path, with modification time times_ns[i]: without a
+// name and then linked where the file system can do that, else under the temporary name in the same folder and then
+// renamed. Sets errors[i] to errno, 0 where the file stands. No file bears its name unless it is whole. Goes on after
+// an error.
 void write_files(const char* const* paths, std::size_t count, const char* text, const std::size_t* ends,
                  const std::int64_t* times_ns, const WriteOptions& options, int* errors) noexcept;
 

@@ -29,8 +29,8 @@ struct CsvState {
   std::size_t columns = 0;   // cells of a line; 0 until the first line has ended
 };
 
-// Before the first call state.position is 0, where a line begins; between calls only the kernel moves it. A byte-order mark
-// is the caller's to pass over.
+// Before the first call state.position is 0, where a line begins; between calls only the kernel moves it. A byte-order
+// mark is the caller's to pass over.
 //
 // Reads cells of [first, last) from state.position on into out[0 .. capacity), and adds their number to `written`.
 // A cell is taken together with the comma or line end behind it, so after the last cell of a body the state stands at

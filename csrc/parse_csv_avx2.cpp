@@ -9,10 +9,10 @@
 //
 // Rounding. A float must be what rounding to double and then to float gives.
 // The fixed form is m / 10^k with m < 10^7 and 3 <= k <= 10, both exact in float32, so one division gives the correctly
-// rounded float (W. Clinger, "How to read floating point numbers accurately", 1990). Rounding to double first would give
-// another one only if m / 10^k stood within 2^-53 (relative) of a boundary b = n * 2^j between two floats, n < 2^25,
-// without being b. But there j <= -k, so that |m / 10^k - b| = i * 2^j / 5^k for a whole i > 0, more than 2^-49 of b.
-// Decimals are rounded in scale_decimal.h.
+// rounded float (W. Clinger, "How to read floating point numbers accurately", 1990). Rounding to double first would
+// give another one only if m / 10^k stood within 2^-53 (relative) of a boundary b = n * 2^j between two floats,
+// n < 2^25, without being b. But there j <= -k, so that |m / 10^k - b| = i * 2^j / 5^k for a whole i > 0, more than
+// 2^-49 of b. Decimals are rounded in scale_decimal.h.
 #if defined(__x86_64__)
 #include <immintrin.h>
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -60,6 +62,21 @@ def samples(tmp_path: Path, digits: np.ndarray) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(csv(digit[None]))
     return folder
+
+
+# No test waits so long: it is over when what it waits for has happened, and a machine that is slow, or busy, may be so.
+PATIENCE_S = 300
+
+
+def wait_until(happened: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
+    """Returns when something has happened; fails where it never does, or where the process ends that is to make it happen."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not happened():
+        if process is not None and process.poll() is not None and not happened():
+            raise AssertionError(f"the process ended with {process.returncode}")
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it did not happen in {PATIENCE_S} s")
+        time.sleep(0.001)
 
 
 def skip(reason: str) -> NoReturn:

@@ -1,17 +1,18 @@
 from typing import Any
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, Self, disjoint_base
 
+@disjoint_base
 class CsvParser:
     code: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         body: Buffer | None = None,
         *,
         comment: str | None = None,
         missing: float | None = None,
         isa: str | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     def reset(self, body: Buffer, start: int = 0, stop: int = -1, columns: int = 0) -> None: ...
     def release(self) -> None: ...
     def parse_bodies(

@@ -12,7 +12,7 @@ from fastinfer.__main__ import COMMANDS, main
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, check=False)
 
 
 def imported(module: str, *arguments: str) -> set[str]:

@@ -121,7 +121,9 @@ def test_ascii_takes_the_place_of_blocks_where_the_terminal_has_none(folders: tu
     def report(encoding: str) -> bytes:
         environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "90"}
         command = [sys.executable, "-m", "fastinfer", "report", str(folders[0]), str(folders[1]), "--count", "3"]
-        return subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, timeout=60, check=True).stdout
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, timeout=300, check=True
+        ).stdout
 
     assert "█" in report("utf-8").decode()
     text = report("ascii").decode("ascii")

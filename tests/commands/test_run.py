@@ -98,7 +98,7 @@ def run_script(body: str, stdout: int | None = subprocess.PIPE) -> subprocess.Co
     script = "import sys\nfrom fastinfer.commands._run import run_command\n" + textwrap.dedent(body)
     root = str(Path(__file__).resolve().parent.parent.parent)
     return subprocess.run(
-        [sys.executable, "-c", script], stdout=stdout, stderr=subprocess.PIPE, cwd=root, timeout=60, check=False
+        [sys.executable, "-c", script], stdout=stdout, stderr=subprocess.PIPE, cwd=root, timeout=300, check=False
     )
 
 

@@ -53,7 +53,7 @@ def test_the_thousand_of_the_notebook_are_written_by_the_command(tmp_path: Path)
         ],
         cwd=ROOT,
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, b"")

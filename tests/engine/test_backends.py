@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +27,7 @@ from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import BACKENDS, Options
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.storage.base import Object
-from tests.conftest import csv, read_tree
+from tests.conftest import csv, read_tree, wait_until
 from tests.runs import transform
 
 OTHERS = ["processes", "dask", "ray"]
@@ -43,7 +43,7 @@ def _quiet_clusters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """The address of a dask cluster of two worker processes."""
     from distributed import LocalCluster
@@ -147,34 +147,77 @@ def test_a_worker_that_dies_is_replaced_and_what_kills_again_is_set_aside(
     assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
 
 
-@pytest.mark.parametrize("delay_s", [0.05, 0.1, 1.0])
+@pytest.fixture(scope="module")
+def large_file(digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work for one worker, while another waits; row by row it takes seconds."""
+    folder = tmp_path_factory.mktemp("large")
+    write_samples(np.resize(digits, (20_000, 28, 28)), folder, rows_per_file=20_000)
+    (path,) = folder.iterdir()
+    return path
+
+
+@pytest.mark.parametrize("moment", ["started", "importing", "reading"])
 def test_worker_processes_end_with_a_run_that_is_killed(
-    delay_s: float, mlp: Path, digits: np.ndarray, tmp_path: Path
+    moment: str, mlp: Path, large_file: Path, tmp_path: Path
 ) -> None:
-    source, output = tmp_path / "in", tmp_path / "out"
-    # For one worker; the other waits for work.
-    write_samples(np.resize(digits, (2000, 28, 28)), source, rows_per_file=2000)
-    command = [sys.executable, "-m", "fastinfer.transform", str(source), str(output), "--model", str(mlp), "--quiet"]
-    process = subprocess.Popen([*command, "--backend", "processes", "--workers", "2"], stderr=subprocess.DEVNULL)
-    while not (output / "_run.json").exists() and process.poll() is None:
-        time.sleep(0.005)
-    # Soon after, a worker may have begun to read its task, and would wait for the rest of it without end.
-    time.sleep(delay_s)
-    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
-    children = [int(number) for task in tasks for number in task.read_text().split()]
-    process.kill()
-    process.wait()
+    source = large_file.parent
+    command = [
+        sys.executable,
+        "-m",
+        "fastinfer.transform",
+        str(source),
+        str(tmp_path / "out"),
+        "--model",
+        str(mlp),
+        "--exact",
+    ]
+    process = subprocess.Popen([*command, "--quiet", "--backend", "processes", "--workers", "2"])
+    reached = {
+        # Of two workers and what tracks their resources: one may have begun to read its task, and would wait for its rest.
+        "started": lambda _: True,
+        # One that has begun to import MXNet looks at its parent when that is done.
+        "importing": lambda child: "libmxnet" in Path(f"/proc/{child}/maps").read_text(),
+        "reading": lambda child: str(large_file) in open_files(child),
+    }[moment]
+
+    def has_come() -> bool:
+        children = children_of(process.pid)
+        with contextlib.suppress(OSError):  # one has ended meanwhile
+            return len(children) > 1 and any(map(reached, children))
+        return False
+
+    try:
+        wait_until(has_come, process)
+        children = children_of(process.pid)
+    finally:
+        process.kill()
+        process.wait()
     assert len(children) > 1
-    # One that has begun to import MXNet looks when that is done.
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and any(is_running(child) for child in children):
-        time.sleep(0.1)
-    assert [child for child in children if is_running(child)] == []
+    wait_until(lambda: not any(is_running(child) for child in children))
+
+
+def children_of(parent: int) -> list[int]:
+    """The processes that a process has started, and that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            state, its_parent = path.read_text().rpartition(")")[2].split()[:2]
+            if int(its_parent) == parent and state not in "ZX":
+                found.append(int(path.parent.name))
+    return found
+
+
+def open_files(number: int) -> list[str]:
+    paths = []
+    for link in Path(f"/proc/{number}/fd").iterdir():
+        with contextlib.suppress(OSError):  # it was closed meanwhile
+            paths.append(os.readlink(link))
+    return paths
 
 
 def is_running(number: int) -> bool:
     try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
 

@@ -609,7 +609,7 @@ def test_files_are_read_while_the_model_runs(linear: Path, tmp_path: Path, monke
 
     def run_model(executor: MXNetExecutor) -> Any:
         # The first batch is run only when the second group has been asked for: without a reader this waits in vain.
-        assert second_group_read.wait(10)
+        assert second_group_read.wait(300)
         return forward(executor)
 
     monkeypatch.setattr(local, "read_files", read)

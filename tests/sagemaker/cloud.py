@@ -103,7 +103,7 @@ class Cloud:
                     found[item["Key"][len(prefix) :].lstrip("/")] = body.read()
         return found
 
-    def wait(self, kind: str, name: str, until: tuple[str, ...] = ENDED, timeout_s: float = 120) -> dict[str, Any]:
+    def wait(self, kind: str, name: str, until: tuple[str, ...] = ENDED, timeout_s: float = 300) -> dict[str, Any]:
         """Waits for a job, and returns what the service says of it.
 
         Args:
@@ -174,7 +174,7 @@ class Cloud:
 
     def _steer(self, what: str, **order: Any) -> Any:
         request = urllib.request.Request(f"{self.endpoint}/_cloud/{what}", json.dumps(order).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=300) as response:
             return json.load(response)
 
 

@@ -3,6 +3,7 @@
 CASES is JSON: `default_bucket`, and for each case the arguments of MXNet(), fit(), transformer() and transform().
 """
 
+import functools
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from sagemaker.mxnet import MXNet
 
 # The SDK checks the same configuration at every value that it asks of it, for three seconds a case. The session has done it.
 sagemaker.utils.validate_sagemaker_config = lambda _: None
+# Nor is botocore's file of all endpoints read again for each of them.
+sagemaker.utils._botocore_resolver = functools.lru_cache(maxsize=None)(sagemaker.utils._botocore_resolver)
 
 
 def channel(value):

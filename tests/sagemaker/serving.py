@@ -32,8 +32,9 @@ model_server.MMS_CONFIG_FILE = sys.argv[1]
 from sagemaker_mxnet_serving_container import serving
 serving.main()
 """
-START_TIMEOUT_S = 120
-STOP_TIMEOUT_S = 30
+MODEL_FAILED = b"Invoking custom service failed"
+START_TIMEOUT_S = 300
+STOP_TIMEOUT_S = 300
 
 
 class Reply(NamedTuple):
@@ -58,7 +59,7 @@ class ModelServer(NamedTuple):
         return self._ask("POST", "/invocations", body, headers)
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         with contextlib.closing(connection):
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
@@ -169,11 +170,12 @@ def running_processes(group: int) -> list[int]:
 
 def _wait_until_ready(process: subprocess.Popen[bytes], server: ModelServer, body: bytes, log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
+    # A model that failed to load stays so, and every request then ends in this line.
+    while time.monotonic() < deadline and process.poll() is None and MODEL_FAILED not in log.read_bytes():
         with contextlib.suppress(OSError, http.client.HTTPException):
             if server.ping() == 200 and server.invoke(body).status == 200:
                 return
-        time.sleep(0.3)
+        time.sleep(0.1)
     # A worker that fails is started again, and says the same again: each line once, without its time.
     lines = [line.partition(" - ")[2] or line for line in log.read_text(errors="replace").splitlines()]
     raise RuntimeError("\n".join(["the model server did not come up:", *list(dict.fromkeys(lines))[-60:]]))

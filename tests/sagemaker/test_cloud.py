@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fastinfer.handlers.predictor import Predictor
-from tests.conftest import csv
+from tests.conftest import csv, wait_until
 from tests.sagemaker import cloud_model
 from tests.sagemaker.cloud import Cloud
 from tests.sagemaker.cloud_jobs import join_uri
@@ -190,21 +189,20 @@ SLEEPING = """
 import os, time
 open(os.environ["SM_MODEL_DIR"] + "/begun", "w").write(str(os.getpid()))
 print("begun", flush=True)
-time.sleep(100)
+time.sleep(1000)
 """
 
 
 def wait_for_line(aws: Cloud, name: str, line: str) -> None:
     aws.wait("training", name, until=("Training",))
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with_log = aws.client("logs").describe_log_streams(
+
+    def printed() -> bool:
+        streams = aws.client("logs").describe_log_streams(
             logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=name
         )["logStreams"]
-        if with_log and line in aws.log_lines("training", name):
-            return
-        time.sleep(0.1)
-    raise TimeoutError(name)
+        return bool(streams) and line in aws.log_lines("training", name)
+
+    wait_until(printed)
 
 
 def has_ended(process: int) -> bool:
@@ -231,7 +229,7 @@ def test_a_stopped_training_ends_its_process_and_keeps_what_it_has_saved(aws: Cl
 
 
 def test_a_training_that_takes_too_long_is_stopped(aws: Cloud) -> None:
-    request = training_request(aws, SLEEPING, StoppingCondition={"MaxRuntimeInSeconds": 3})
+    request = training_request(aws, SLEEPING, StoppingCondition={"MaxRuntimeInSeconds": 1})
     aws.client("sagemaker").create_training_job(**request)
     facts = aws.wait("training", request["TrainingJobName"])
     assert (facts["TrainingJobStatus"], facts["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
@@ -245,7 +243,7 @@ print("found", *done, flush=True)
 open(folder + "/epoch-%d" % len(done), "w").close()
 if not done:
     print("waiting", flush=True)
-    time.sleep(100)
+    time.sleep(1000)
 """
 
 
@@ -256,7 +254,7 @@ def test_an_interrupted_spot_training_goes_on_from_its_checkpoints(aws: Cloud, t
         RESUMING,
         EnableManagedSpotTraining=True,
         CheckpointConfig={"S3Uri": kept, "LocalPath": folder},
-        StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 60},
+        StoppingCondition={"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 600},
     )
     request["HyperParameters"]["checkpoints"] = json.dumps(folder)
     aws.client("sagemaker").create_training_job(**request)
@@ -357,7 +355,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_job(aws: Cloud) -> None:
 
 
 def test_a_stopped_transform_ends(aws: Cloud) -> None:
-    slow = "import time\ndef model_fn(folder): time.sleep(100)\ndef transform_fn(*_): pass\n"
+    slow = "import time\ndef model_fn(folder): time.sleep(1000)\ndef transform_fn(*_): pass\n"
     request = transform_request(aws, make_model(aws, {"code/hooks.py": slow}), {"a.csv": "1"})
     sagemaker = aws.client("sagemaker")
     sagemaker.create_transform_job(**request)

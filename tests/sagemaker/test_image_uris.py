@@ -12,9 +12,11 @@ from fastinfer.errors import ConfigError
 from fastinfer.sagemaker import image_uris as images
 
 ASK = """
-import json, logging, sys
+import functools, json, logging, sys
 logging.disable(logging.CRITICAL)
-from sagemaker import image_uris
+from sagemaker import image_uris, utils
+# The SDK reads botocore's file of all endpoints again for every answer; once is enough.
+utils._botocore_resolver = functools.lru_cache(maxsize=None)(utils._botocore_resolver)
 found = []
 for scope, version, python, region, instance in json.load(sys.stdin):
     try:
@@ -37,7 +39,7 @@ def test_addresses_are_the_sdks(sdk_python: Path) -> None:
         for short, version in versions.items():
             for python, (registry, repository) in table["images"][scope].get(version, {}).items():
                 # Region and tag do not depend on each other: each version in one region with all instances, and each
-                # registry's repository in all regions. (The SDK takes a tenth of a second for an answer.)
+                # registry's repository in all regions.
                 questions += [(scope, short, python, "us-west-2", instance) for instance in INSTANCES]
                 if (registry, repository) not in asked:
                     asked.add((registry, repository))

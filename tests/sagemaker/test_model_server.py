@@ -18,7 +18,6 @@ import pytest
 from fastinfer.options import Options
 from tests.conftest import csv, skip
 from tests.runs import transform
-from tests.sagemaker import serving
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT
 from tests.sagemaker.serving import ModelServer, model_server, running_processes
 from tests.sagemaker.training import lay_out, train
@@ -173,9 +172,7 @@ def test_a_server_that_does_not_come_up_says_why(
     java: str,  # noqa: ARG001
     model: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(serving, "START_TIMEOUT_S", 8)
     (tmp_path / "broken.py").write_text("raise ValueError('no such day')\n")
     (tmp_path / "server").mkdir()
     with (

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from fastinfer.mnist.samples import write_samples
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, get_execution_role, jobs
 from fastinfer.sagemaker.logs import TRAINING
 from fastinfer.sagemaker.s3 import S3Downloader
-from tests.conftest import csv
+from tests.conftest import csv, wait_until
 from tests.sagemaker.cloud import REGION, USER_CREDENTIALS, Cloud
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT, write_channel
 from tests.sagemaker.training import parameter_server_port
@@ -287,10 +288,13 @@ def test_secrets_that_a_script_prints_are_not_shown(
     assert shown.count("found (") == 3
 
 
-DAWDLING = """
+def dawdling(end: Path) -> str:
+    """A script that runs until a file is there."""
+    return f"""
 import os, time
 print("begun", flush=True)
-time.sleep(1.5)
+while not os.path.exists({str(end)!r}):
+    time.sleep(0.01)
 open(os.environ["SM_MODEL_DIR"] + "/x", "w").close()
 print("done now")
 """
@@ -309,9 +313,14 @@ def interrupt_after(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wait_that_is_interrupted_is_taken_up_by_name(
-    train: Callable[..., MXNet], aws: Cloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    train: Callable[..., MXNet],
+    aws: Cloud,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    estimator = train(DAWDLING)
+    end = tmp_path / "end"
+    estimator = train(dawdling(end))
     with monkeypatch.context() as patch:
         interrupt_after(3, patch)
         with pytest.raises(KeyboardInterrupt):
@@ -319,6 +328,7 @@ def test_a_wait_that_is_interrupted_is_taken_up_by_name(
     name = str(estimator.latest_training_job)
     assert f"training job {name} continues" in capsys.readouterr().out
     assert aws.wait("training", name, until=("InProgress",))
+    end.touch()
     attached = MXNet.attach(name, estimator.sagemaker_session)
     assert attached.model_data == estimator.model_data
     shown = without_secrets(aws, capsys.readouterr().out)
@@ -329,7 +339,7 @@ def test_a_wait_that_is_interrupted_is_taken_up_by_name(
 def test_an_interrupt_stops_the_job_where_the_session_says_so(
     train: Callable[..., MXNet], aws: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    estimator = train("import time; time.sleep(100)")
+    estimator = train("import time; time.sleep(1000)")
     estimator.sagemaker_session.stop_on_interrupt = True
     with monkeypatch.context() as patch:
         interrupt_after(1, patch)
@@ -339,7 +349,7 @@ def test_an_interrupt_stops_the_job_where_the_session_says_so(
 
 
 def test_a_job_can_be_stopped(train: Callable[..., MXNet]) -> None:
-    estimator = train("import time; time.sleep(100)")
+    estimator = train("import time; time.sleep(1000)")
     estimator.fit(wait=False)
     jobs.stop(estimator.sagemaker_session, TRAINING, str(estimator.latest_training_job))
     with pytest.raises(JobFailed) as caught:
@@ -358,18 +368,16 @@ import os, time
 found = os.listdir({str(folder)!r})
 print("found", *found, flush=True)
 open({str(folder / "epoch")!r}, "w").close()
-time.sleep(0 if found else 100)
+time.sleep(0 if found else 1000)
 """,
         use_spot_instances=True,
-        max_run=60,
-        max_wait=90,
+        max_run=600,
+        max_wait=900,
         checkpoint_s3_uri=kept,
         checkpoint_local_path=str(folder),
     )
     estimator.fit(wait=False)
-    deadline = time.monotonic() + 60
-    while not aws.objects(kept) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: aws.objects(kept))
     aws.interrupt(str(estimator.latest_training_job))
     estimator.wait()
     shown = capsys.readouterr().out
@@ -512,11 +520,14 @@ def test_the_command_line_tells_what_has_become_of_a_job(aws: Cloud, notebook: N
 
 def test_the_command_line_trains_and_a_wait_is_taken_up(aws: Cloud, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text(DAWDLING)
+    end = tmp_path / "end"
+    script.write_text(dawdling(end))
     versions = ["--framework-version", "1.9.0", "--py-version", "py38"]
     started, error = command(aws, "train", str(script), *versions, "--no-wait", "--json")
     name = json.loads(started)["TrainingJobName"]
     assert f"training job {name}: started" in error
+    # Soon after the wait has begun; what is asserted holds whenever it is.
+    threading.Timer(1, end.touch).start()
     shown, error = command(aws, "status", name, "--wait")
     assert shown == f"training job {name}: Completed\n"
     assert "done now" in error

@@ -17,7 +17,7 @@ from typing import Any
 from tests.sagemaker.environment import container_environment
 
 TRAINING_MODULE = "sagemaker_mxnet_container.training:main"
-TIMEOUT_S = 240
+TIMEOUT_S = 600
 
 
 def lay_out(

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 import pytest
 
 from fastinfer import Predictor
-from tests.conftest import csv
+from tests.conftest import PATIENCE_S, csv, wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
@@ -46,7 +45,14 @@ class Server:
         self.port = port
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+    def refuses(self) -> bool:
+        """Whether it takes no connections."""
+        with contextlib.suppress(ConnectionRefusedError), contextlib.closing(self.connect()) as connection:
+            connection.connect()
+            return False
+        return True
 
     def get(self, path: str) -> Reply:
         return self._ask("GET", path, None, {})
@@ -61,19 +67,18 @@ class Server:
             return receive(connection)
 
     def wait_until_ready(self) -> None:
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
+        def is_ready() -> bool:
             assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
             with contextlib.suppress(ConnectionRefusedError):
-                if self.get("/ping").status == 200:
-                    return
-            time.sleep(0.02)
-        raise AssertionError("the server is not ready after 60 s")
+                return self.get("/ping").status == 200
+            return False
+
+        wait_until(is_ready)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Ends it; its exit code and what it said."""
         self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=30)
+        _, said = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, said
 
 
@@ -302,21 +307,20 @@ def test_nothing_is_answered_before_the_model_is_there(mlp: Path, tmp_path: Path
 def test_it_can_be_ended_while_it_loads(mlp: Path, tmp_path: Path) -> None:
     model = shutil.copytree(mlp, tmp_path / "model")
     (model / "code").mkdir()
-    (model / "code" / "inference.py").write_text("import time\ntime.sleep(60)\n")
+    (model / "code" / "inference.py").write_text("import time\ntime.sleep(1000)\n")
     with serving("--model", str(model), wait=False) as server:
         while True:
             with contextlib.suppress(ConnectionRefusedError):
                 server.get("/ping")
                 break
-        started = time.monotonic()
         code, said = server.stop()
         assert code == 0
-        assert time.monotonic() - started < 5
         assert said.startswith("stopped: 0 requests answered")
 
 
 HOOKS = """
 import json
+import os
 import time
 
 def input_fn(data, content_type, model):
@@ -325,8 +329,10 @@ def input_fn(data, content_type, model):
     if data == "teapot":
         from sagemaker_inference.errors import BaseInferenceToolkitError
         raise BaseInferenceToolkitError(418, "short and stout", "teapot")
-    if data.startswith("sleep"):
-        time.sleep(float(data[5:]))
+    if data == "wait":
+        open(os.environ["SIGNS"] + "/begun", "w").close()
+        while not os.path.exists(os.environ["SIGNS"] + "/end"):
+            time.sleep(0.01)
     return data
 
 def predict_fn(data, model):
@@ -362,51 +368,53 @@ def test_the_hooks_of_a_model_answer(hooked: Path) -> None:
 
 def test_a_module_that_is_named_and_not_there_ends_it(mlp: Path) -> None:
     with serving("--model", str(mlp), "--program", "gone.py", wait=False) as server:
-        _, said = server.process.communicate(timeout=30)
+        _, said = server.process.communicate(timeout=PATIENCE_S)
     assert server.process.returncode == 3
     assert said == f"error: {mlp}: code/gone.py does not exist\n"
 
 
 def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
     with serving("--model", str(tmp_path), wait=False) as server:
-        _, said = server.process.communicate(timeout=30)
+        _, said = server.process.communicate(timeout=PATIENCE_S)
     assert server.process.returncode == 3
     assert said.startswith(f"error: {tmp_path}: the model lacks")
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_ends_it_after_what_is_under_way(number: int, expected: int, hooked: Path) -> None:
-    with serving("--model", str(hooked), "--program", "mine", "--access-log") as server:
+def test_a_signal_ends_it_after_what_is_under_way(number: int, expected: int, hooked: Path, tmp_path: Path) -> None:
+    options = ["--program", "mine", "--access-log", "--grace-s", str(2 * PATIENCE_S)]
+    with serving("--model", str(hooked), *options, SIGNS=str(tmp_path)) as server:
         replies: list[Reply] = []
-        asking = threading.Thread(target=lambda: replies.append(server.post(b"sleep0.5")))
+        asking = threading.Thread(target=lambda: replies.append(server.post(b"wait")))
         asking.start()
         with contextlib.closing(server.connect()) as idle:
             idle.connect()  # a connection on which nothing comes holds nothing up
-            time.sleep(0.2)
-            started = time.monotonic()
-            code, said = server.stop(number)
-        assert time.monotonic() - started < 3
+            wait_until((tmp_path / "begun").exists, server.process)
+            server.process.send_signal(number)
+            # Stopped it takes no new connection.
+            wait_until(server.refuses, server.process)
+            (tmp_path / "end").touch()
+            _, said = server.process.communicate(timeout=PATIENCE_S)
         asking.join()
-    assert code == expected
-    assert replies == [(200, b'"Module sleep0.5"', "application/x-mine")]
+    assert server.process.returncode == expected
+    assert replies == [(200, b'"Module wait"', "application/x-mine")]
     lines = said.splitlines()
     assert "POST /invocations HTTP/1.1 200" in lines[-2]
     assert lines[-1] == "stopped: 1 requests answered"
 
 
-def test_what_takes_too_long_is_given_up(hooked: Path) -> None:
-    with serving("--model", str(hooked), "--program", "mine", "--grace-s", "0.3") as server:
+def test_what_takes_too_long_is_given_up(hooked: Path, tmp_path: Path) -> None:
+    options = ["--program", "mine", "--grace-s", "0.3"]
+    with serving("--model", str(hooked), *options, SIGNS=str(tmp_path)) as server:
 
         def ask() -> None:
             with pytest.raises((OSError, http.client.HTTPException)):
-                server.post(b"sleep30")
+                server.post(b"wait")  # nobody lets it end
 
         asking = threading.Thread(target=ask)
         asking.start()
-        time.sleep(0.3)
-        started = time.monotonic()
+        wait_until((tmp_path / "begun").exists, server.process)
         code, said = server.stop()
-        assert time.monotonic() - started < 5
         asking.join()
     assert code == 0
     assert said.endswith("stopped: 0 requests answered, 1 left unanswered\n")
@@ -445,10 +453,11 @@ def test_a_stop_under_load_loses_no_request(round_: int, mlp: Path, digits: np.n
         for thread in threads:
             thread.start()
         ready.wait()
-        time.sleep(0.3 + 0.1 * round_)
+        # Stopped at moments that differ in what is under way.
+        wait_until(lambda: counts["answered"] > (10 + 3 * round_) * clients, server.process)
         code, said = server.stop()
         for thread in threads:
-            thread.join(timeout=30)
+            thread.join(timeout=PATIENCE_S)
     assert code == 0
     assert counts["lost"] == 0
     assert counts["answered"] > clients

@@ -1,0 +1,191 @@
+"""The order of rooms (docs/architecture.md), and what keeps a module small enough to read: by the sources alone."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+# A module imports from its own row and from those above; also in functions, and what only type checkers see.
+ROWS = [
+    {"errors", "machine", "_version"},
+    {"_native"},
+    {"options"},
+    {"storage", "codecs"},
+    {"records", "models"},
+    {"runtimes", "outputs"},
+    {"handlers"},
+    {"engine"},
+    {"__init__", "transformer", "predictor", "kernels"},
+    {"serving", "mnist", "report"},
+    {"sagemaker"},
+    {"commands", "transform", "serve"},
+    {"__main__"},
+]
+LINES = 420
+ATTRIBUTES = 12
+# A class with more of them says why in its docstring, behind these words.
+MANY_ATTRIBUTES = "So many attributes:"
+# Modules that tests of another name hold, and which.
+TESTED_ELSEWHERE: dict[str, str] = {
+    "fastinfer.transform": "commands/test_transform.py",  # three lines
+    "fastinfer.serve": "serving/test_http.py",  # three lines
+    "fastinfer.kernels": "native/test_parse.py",  # only names
+}
+# What is still to be moved.
+KNOWN = {
+    "circle: fastinfer imports fastinfer.engine.run",
+    "circle: fastinfer imports fastinfer.handlers.predictor",
+    "circle: fastinfer imports fastinfer.options",
+    "circle: fastinfer imports fastinfer.transformer",
+    "circle: fastinfer.engine.backends imports fastinfer.engine.worker",
+    "circle: fastinfer.engine.run imports fastinfer.engine.backends",
+    "circle: fastinfer.engine.run imports fastinfer.engine.worker",
+    "circle: fastinfer.engine.run imports fastinfer.options",
+    "circle: fastinfer.engine.worker imports fastinfer.options",
+    "circle: fastinfer.handlers.predictor imports fastinfer.engine.run",
+    "circle: fastinfer.handlers.predictor imports fastinfer.options",
+    "circle: fastinfer.options imports fastinfer",
+    "circle: fastinfer.sagemaker.aws imports fastinfer",
+    "circle: fastinfer.sagemaker.jobs imports fastinfer.sagemaker.aws",
+    "circle: fastinfer.sagemaker.jobs imports fastinfer.sagemaker.session",
+    "circle: fastinfer.sagemaker.session imports fastinfer.sagemaker.aws",
+    "circle: fastinfer.sagemaker.session imports fastinfer.sagemaker.jobs",
+    "circle: fastinfer.transformer imports fastinfer.engine.run",
+    "circle: fastinfer.transformer imports fastinfer.options",
+    "fastinfer.codecs.csv imports fastinfer.runtimes.mxnet.library",
+    "fastinfer.handlers.predictor imports fastinfer.engine.run",
+    "fastinfer.mnist.digits imports fastinfer.commands._run",
+    "fastinfer.mnist.samples imports fastinfer.commands._run",
+    "fastinfer.mnist.train imports fastinfer.commands._run",
+    "fastinfer.options imports fastinfer",
+    "fastinfer.options imports fastinfer.models.module",
+    "fastinfer.options imports fastinfer.runtimes.devices",
+    "fastinfer.sagemaker.__main__ imports fastinfer.commands._run",
+    "fastinfer.serving.http imports fastinfer.commands._run",
+    "long: fastinfer.engine.worker",
+    "long: fastinfer.mnist.train",
+    "long: fastinfer.sagemaker.mxnet",
+    "long: fastinfer.sagemaker.session",
+    "long: fastinfer.serving.http",
+    "many attributes: fastinfer.engine.worker._ShardRun",
+    "many attributes: fastinfer.mnist.feed.Batches",
+    "many attributes: fastinfer.sagemaker.transformer.Transformer",
+    "no test: fastinfer.codecs.base",
+    "no test: fastinfer.codecs.json",
+    "no test: fastinfer.engine.worker",
+    "no test: fastinfer.errors",
+    "no test: fastinfer.machine",
+    "no test: fastinfer.mnist.checkpoint",
+    "no test: fastinfer.mnist.feed",
+    "no test: fastinfer.options",
+    "no test: fastinfer.outputs.folder",
+    "no test: fastinfer.runtimes.base",
+    "no test: fastinfer.runtimes.devices",
+    "no test: fastinfer.runtimes.invariance",
+    "no test: fastinfer.sagemaker.__main__",
+    "no test: fastinfer.sagemaker.aws",
+    "no test: fastinfer.sagemaker.inputs",
+    "no test: fastinfer.sagemaker.jobs",
+    "no test: fastinfer.sagemaker.local.__main__",
+    "no test: fastinfer.sagemaker.local.client",
+    "no test: fastinfer.sagemaker.mxnet",
+    "no test: fastinfer.sagemaker.s3",
+    "no test: fastinfer.sagemaker.session",
+    "no test: fastinfer.sagemaker.transformer",
+    "no test: fastinfer.storage.archive",
+    "no test: fastinfer.storage.atomic",
+    "no test: fastinfer.storage.base",
+    "no test: fastinfer.storage.uri",
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {name_of(path): path for path in sorted((ROOT / "fastinfer").rglob("*.py"))}
+NATIVE = {name_of(path) for path in (ROOT / "fastinfer" / "_native").glob("*.pyx")}
+TREES = {name: ast.parse(path.read_text()) for name, path in PATHS.items()}
+
+
+def imports(name: str) -> Iterator[str]:
+    """The modules of this package that a module imports, wherever in it."""
+    package = name.split(".") if PATHS[name].stem == "__init__" else name.split(".")[:-1]
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names = (f"{base}.{alias.name}" for alias in node.names)
+            found = [each if each in PATHS or each in NATIVE else base for each in names]
+        else:
+            continue
+        yield from (each for each in found if each.split(".")[0] == "fastinfer")
+
+
+def row_of(name: str) -> int:
+    room = [*name.split("."), "__init__"][1]
+    (row,) = [number for number, rooms in enumerate(ROWS) if room in rooms]
+    return row
+
+
+def test_every_module_imports_from_its_own_row_and_those_above() -> None:
+    found = {f"{name} imports {each}" for name in PATHS for each in imports(name) if row_of(each) > row_of(name)}
+    assert sorted(found - KNOWN) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    arrows = {(name, each) for name in PATHS for each in imports(name) if each in PATHS and each != name}
+    left: set[tuple[str, str]] = set()
+    while left != arrows:  # without those that import nothing more, and those that nothing imports any more
+        left, importing, imported = arrows, {name for name, _ in arrows}, {each for _, each in arrows}
+        arrows = {(name, each) for name, each in arrows if name in imported and each in importing}
+    found = {f"circle: {name} imports {each}" for name, each in arrows}
+    assert sorted(found - KNOWN) == []
+
+
+def test_every_module_has_a_test_file() -> None:
+    """fastinfer/ROOM/PART/MODULE.py has tests/ROOM/test_PART_MODULE*.py; an __init__.py holds names alone."""
+    found = set()
+    for name, path in PATHS.items():
+        if name in TESTED_ELSEWHERE:
+            assert (ROOT / "tests" / TESTED_ELSEWHERE[name]).exists()
+        elif path.stem != "__init__":
+            room, *below = [part.strip("_") for part in name.split(".")[1:]]
+            pattern = f"{room}/test_{'_'.join(below)}*.py" if below else f"test_{room}*.py"
+            if not list((ROOT / "tests").glob(pattern)):
+                found.add(f"no test: {name}")
+    assert sorted(found - KNOWN) == []
+
+
+def test_no_module_is_long() -> None:
+    found = {f"long: {name}" for name, path in PATHS.items() if len(path.read_text().splitlines()) > LINES}
+    assert sorted(found - KNOWN) == []
+
+
+def attributes(node: ast.ClassDef) -> set[str]:
+    """What a class's methods set on self."""
+    return {
+        each.attr
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute)
+        and isinstance(each.ctx, ast.Store)
+        and isinstance(each.value, ast.Name)
+        and each.value.id == "self"
+    }
+
+
+def test_a_class_with_many_attributes_says_why() -> None:
+    found = {
+        f"many attributes: {name}.{node.name}"
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and len(attributes(node)) > ATTRIBUTES
+        and MANY_ATTRIBUTES not in (ast.get_docstring(node) or "")
+    }
+    assert sorted(found - KNOWN) == []
