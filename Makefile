@@ -79,7 +79,7 @@ lint: .venv/with-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/stubtest --allowlist tests/native/stubtest.txt \
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist tests/native/stubtest.txt \
 	  $(patsubst fastinfer/_native/%.pyx,fastinfer._native.%,$(wildcard fastinfer/_native/*.pyx))
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint fastinfer/_native
 	$(BIN)/clang-format --dry-run -Werror $(wildcard csrc/* tests/native/*.h tests/native/*.cpp benchmarks/*.cpp)
