@@ -1,5 +1,5 @@
-// What the targets of parse_csv share: the place in text, output and line, and the loop around the cells that a target
-// knows. Of internal linkage, as each target compiles it for another CPU.
+// What the targets of parse_csv share: the position in text, output and line, and the loop around the cells that a
+// target knows. It has internal linkage, because each target compiles it for another CPU.
 #pragma once
 
 #include <cstddef>
@@ -10,10 +10,10 @@
 namespace fastinfer {
 namespace {
 
-// How far behind the beginning of a cell a target may read.
+// How far after the beginning of a cell a target may read.
 constexpr std::ptrdiff_t kAhead = 128;
 
-// `p` stands at the beginning of a cell.
+// `p` is the beginning of a cell.
 struct Reader {
   const char* p;
   float* out;
@@ -31,8 +31,8 @@ struct Reader {
     room -= count;
     cells += count;
   }
-  // Goes behind the terminator of the last of `count` cells that were written to `out`; false (and nothing taken) where
-  // that is not a comma or a line end in its right place.
+  // Moves after the terminator of the last of `count` cells that were written to `out`; false (and nothing changes) if
+  // that is not a comma or a line end where one is expected.
   bool take_with_end(const char* end, std::size_t count) noexcept {
     if (*end == ',') {
       p = end + 1;
@@ -49,7 +49,7 @@ struct Reader {
 };
 
 // read_cells(reader, first, stop) reads cells while they begin before `stop` and are of a form that it knows; it may
-// read from `first` to kAhead bytes behind `stop`. All else is left to the scalar reference.
+// read from `first` to kAhead bytes after `stop`. Everything else is left to the scalar reference.
 using ReadCells = void (*)(Reader& reader, const char* first, const char* stop);
 
 template <ReadCells read_cells>
@@ -59,7 +59,7 @@ Status parse_csv_with(const char* first, const char* last, const CsvOptions& opt
   for (;;) {
     if (last - reader.p >= kAhead) read_cells(reader, first, last - kAhead + 1);
     if (last - reader.p < kAhead && reader.p != last) {
-      // The end of the input is read from a copy, a line end behind it, so that nothing behind the input is touched.
+      // The end of the input is read from a copy, followed by a line end, so that nothing after the input is touched.
       char copy[16 + 2 * kAhead] = {};
       char* const begin = copy + 16;
       const char* const origin = reader.p;
@@ -71,7 +71,7 @@ Status parse_csv_with(const char* first, const char* last, const CsvOptions& opt
       const std::ptrdiff_t used = reader.p - begin;
       reader.p = origin + (used < size ? used : size);
     }
-    // Whatever stopped that: one cell, or the end, or an error, by the reference.
+    // After any stop: one cell, the end, or an error, by the reference.
     state = {static_cast<std::size_t>(reader.p - first), reader.cells, reader.columns};
     std::size_t one = 0;
     const Status status = parse_csv(first, last, options, state, reader.out, reader.room != 0, one);

@@ -27,14 +27,14 @@ ssize_t read_all(int file, char* buffer, std::size_t capacity) noexcept {
       return -1;
     }
     held += static_cast<std::size_t>(count);
-    // A regular file gives less than was asked for at its end alone, so no second read is needed to see the end.
+    // A regular file gives less than requested only at its end, so no second read is needed to find the end.
     if (held < capacity) break;
   }
   return static_cast<ssize_t>(held);
 }
 
-// Whether what could not be written there is told by write() itself, so that nothing needs to be known of close()
-// before a file gets its name. Not so where a server is behind it (NFS, FUSE).
+// Whether write() itself reports every failed write, so that a file may get its name before close(). Not so on file
+// systems of a server (NFS, FUSE).
 bool tells_at_write(int folder) noexcept {
   struct statfs status;
   if (::fstatfs(folder, &status) != 0) return false;
@@ -50,14 +50,14 @@ bool tells_at_write(int folder) noexcept {
   }
 }
 
-// How a file gets its name, best first; benchmarks/bench_engine.py times what comes of it.
+// How a file gets its name, best first; benchmarks/bench_engine.py measures the difference.
 enum class Naming {
   link,  // a file without a name, then linkat(2) by its descriptor: the folder is locked once, nothing is left behind
   link_by_proc,  // the same for a process that may not link by descriptor (before Linux 6.10: all but root)
   rename,        // a temporary name, then rename(2): everywhere
 };
 
-// The folder that files go into, held open while they go into the same.
+// The folder that files are written to, kept open while the next file is in the same folder.
 struct Folder {
   int handle = -1;
   const char* path = nullptr;  // not owned: of the file that it was opened for
@@ -76,7 +76,7 @@ int enter(Folder& folder, const char* path, std::size_t length, const WriteOptio
   if (folder.handle < 0) return errno;
   folder.path = path;
   folder.length = length;
-  // Of a file that is to be on the disk under its name, the order of a rename is what file systems care for.
+  // For a durable file: file systems keep the order of a write and a rename.
   folder.naming = !options.durable && tells_at_write(folder.handle) ? Naming::link : Naming::rename;
   return 0;
 }
@@ -98,7 +98,7 @@ int fill(int file, const char* text, std::size_t size, std::int64_t time_ns) noe
   return ::futimens(file, times) == 0 ? 0 : errno;
 }
 
-// Gives an open file without a name one.
+// Gives a name to an open file that has none.
 int link_file(int file, Folder& folder, const char* name) noexcept {
   if (folder.naming == Naming::link) {
     if (::linkat(file, "", folder.handle, name, AT_EMPTY_PATH) == 0) return 0;
@@ -110,7 +110,7 @@ int link_file(int file, Folder& folder, const char* name) noexcept {
   return ::linkat(AT_FDCWD, entry, folder.handle, name, AT_SYMLINK_FOLLOW) == 0 ? 0 : errno;
 }
 
-// Writes a file that has no name until it is whole. EOPNOTSUPP where that cannot be done.
+// Writes a file that has no name until it is whole. EOPNOTSUPP if that is not possible.
 int write_and_link(Folder& folder, const char* name, const char* text, std::size_t size,
                    std::int64_t time_ns) noexcept {
   const int file = ::openat(folder.handle, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
@@ -118,7 +118,7 @@ int write_and_link(Folder& folder, const char* name, const char* text, std::size
   int error = fill(file, text, size, time_ns);
   if (error == 0) {
     error = link_file(file, folder, name);
-    // The name is taken, which a link does not replace; or there is no /proc.
+    // The name exists, which a link does not replace; or there is no /proc.
     if (error == EEXIST || error == ENOENT || error == EPERM) error = EOPNOTSUPP;
   }
   ::close(file);
@@ -131,7 +131,7 @@ int write_and_rename(const Folder& folder, const char* name, const char* text, s
   if (file < 0) return errno;
   int error = fill(file, text, size, time_ns);
   if (error == 0 && options.durable && ::fsync(file) != 0) error = errno;
-  // Some file systems report at close what could not be written.
+  // Some file systems report a failed write only at close.
   if (::close(file) != 0 && error == 0) error = errno;
   if (error == 0 && ::renameat(folder.handle, options.temporary_name, folder.handle, name) != 0) error = errno;
   if (error != 0) ::unlinkat(folder.handle, options.temporary_name, 0);
@@ -160,9 +160,9 @@ void stat_files(const char* folder, const char* const* names, std::size_t count,
   const int base_error = base < 0 ? errno : 0;
   for (std::size_t index = 0; index < count; ++index) {
     struct stat status;
-    const bool told = base >= 0 && ::fstatat(base, names[index], &status, 0) == 0;
-    found[index].error = told ? 0 : base < 0 ? base_error : errno;
-    if (!told) continue;
+    const bool is_known = base >= 0 && ::fstatat(base, names[index], &status, 0) == 0;
+    found[index].error = is_known ? 0 : base < 0 ? base_error : errno;
+    if (!is_known) continue;
     found[index].kind = S_ISREG(status.st_mode)   ? FileKind::file
                         : S_ISDIR(status.st_mode) ? FileKind::folder
                                                   : FileKind::other;
@@ -176,7 +176,7 @@ std::size_t read_files(const char* const* paths, std::size_t count, char* buffer
                        std::size_t* ends, int* errors) noexcept {
   std::size_t held = 0;
   for (std::size_t index = 0; index < count; ++index) {
-    // No wait for the writer of a pipe that has taken a file's place; for files the flag means nothing.
+    // If a pipe has replaced the file, do not wait for its writer; for files the flag has no effect.
     const int file = ::open(paths[index], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     errors[index] = file < 0 ? errno : 0;
     if (file >= 0) {

@@ -1,4 +1,4 @@
-// Line ends in a buffer with AVX2: 32 bytes a step, the last ones by the scalar reference.
+// Line ends in a buffer with AVX2: 32 bytes per step, the last bytes by the scalar reference.
 #if defined(__x86_64__)
 #include <immintrin.h>
 

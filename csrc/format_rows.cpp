@@ -1,5 +1,5 @@
 // float32 rows to text: shortest_digits.h finds the digits, this file lays them out as Python's repr does
-// (float_repr_style "short": an exponent where the first digit stands below 10^-4 or above 10^15).
+// (float_repr_style "short": an exponent if the first digit is below 10^-4 or above 10^15).
 //
 // There is one implementation for all targets: the digits are 64-bit multiplications, and no vector unit has those.
 // Tests compare it with json.dumps, and tests/native/exhaust_floats.cpp with std::to_chars on every float32 there is.
@@ -32,9 +32,9 @@ char* put(char* out, const char* text) noexcept {
   return out + size;
 }
 
-// Sixteen digits as text, and where the last one that is not zero stands. Halves, quarters, eighths and sixteenths of
-// the number are divided side by side, by multiplications that are exact for the ranges named; so in vectors W. Mula,
-// "SSE: conversion integers to decimal representation".
+// Sixteen digits as text, and the position of the last one that is not zero. Halves, quarters, eighths and sixteenths
+// of the number are divided side by side, by multiplications that are exact for the ranges named; so in vectors W.
+// Mula, "SSE: conversion integers to decimal representation".
 struct SixteenDigits {
 #if defined(__SSE2__)
   __m128i bytes;
@@ -52,7 +52,7 @@ struct SixteenDigits {
     const __m128i ones = _mm_sub_epi16(twos, _mm_mullo_epi16(tens, _mm_set1_epi16(10)));
     bytes = _mm_or_si128(tens, _mm_slli_epi16(ones, 8));
   }
-  // 1 to 16, or 0 where all are zeros.
+  // 1 to 16, or 0 if all are zeros.
   int count() const noexcept {
     const int mask = _mm_movemask_epi8(_mm_cmpgt_epi8(bytes, _mm_setzero_si128()));
     return 31 - __builtin_clz(static_cast<unsigned>(mask) << 1 | 1);

@@ -10,7 +10,7 @@
 
 namespace fastinfer {
 
-// Room that one value may need, with its separator; format functions may write anywhere in the room they are given.
+// Bytes that one value may need, with its separator; format functions may write anywhere in the memory they are given.
 inline constexpr std::size_t kValueBound = 32;
 
 // Writes `count` values with ", " between them (no brackets) and returns the end. Needs count * kValueBound bytes at

@@ -1,4 +1,4 @@
-// The tables of isa.h, and what the CPU says that it can run.
+// The tables of isa.h, and which of them the CPU can run.
 #include "isa.h"
 
 #include <cstring>

@@ -1,6 +1,6 @@
 // CPU targets: every kernel as one table of functions for each instruction set that this build has.
 //
-// The table is picked once, by the caller, and kept there: nothing in csrc/ holds state. All tables give the same
+// The caller chooses a table once and keeps it: nothing in csrc/ holds state. All tables give the same
 // bytes; `scalar` is the reference that the others are tested against.
 #pragma once
 
@@ -28,7 +28,7 @@ struct Kernels {
 // The targets that this build has and this CPU runs, best first; the last one is scalar. `index` past the end: nullptr.
 const Kernels* kernels_at(std::size_t index) noexcept;
 
-// The target of that name, or nullptr where it is unknown or this CPU does not run it.
+// The target of that name, or nullptr if it is unknown or this CPU cannot run it.
 const Kernels* find_kernels(const char* name) noexcept;
 
 }  // namespace fastinfer

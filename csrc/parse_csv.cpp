@@ -1,4 +1,4 @@
-// CSV text to float32, one byte at a time: the reference. Limits and rules stand in parse_csv.h.
+// CSV text to float32, one byte at a time: the reference. parse_csv.h states limits and rules.
 #include "parse_csv.h"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ Status parse_csv(const char* first, const char* last, const CsvOptions& options,
   };
 
   for (std::size_t room = capacity;;) {
-    // Behind a comma a cell must follow; at the start of a line it may be blank, a comment, or the end.
+    // A comma must be followed by a cell; at the start of a line it may be blank, a comment, or the end.
     p = std::find_if_not(p, last, is_blank);
     if (state.cells == 0) {
       const char* line_end = skip_comment(p);

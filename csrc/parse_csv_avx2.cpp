@@ -1,7 +1,7 @@
 // CSV text to float32 with AVX2. Three forms of cell are read many at a time or without branches; every other cell,
-// every error and the ends of the input go to the scalar reference, one cell a call, which is resumable for just that.
+// every error and the ends of the input go to the scalar reference, one cell per call.
 //
-//   fixed form   `4.980392E-01,` (printf's %.6E): 13 bytes a cell, so eight cells stand at known places. Digits are
+//   fixed form   `4.980392E-01,` (printf's %.6E): 13 bytes a cell, so eight cells are at known positions. Digits are
 //                summed by multiply-add as in W. Mula's "SIMD-ized parsing of integers".
 //   integers     of one to three digits: all cells that end within 32 bytes at once. Cells are two bytes or more, so
 //                at most one ends in each pair of bytes, and a table moves the pairs where one does to the front.
@@ -10,7 +10,7 @@
 // Rounding. A float must be what rounding to double and then to float gives.
 // The fixed form is m / 10^k with m < 10^7 and 3 <= k <= 10, both exact in float32, so one division gives the correctly
 // rounded float (W. Clinger, "How to read floating point numbers accurately", 1990). Rounding to double first would
-// give another one only if m / 10^k stood within 2^-53 (relative) of a boundary b = n * 2^j between two floats,
+// give another one only if m / 10^k were within 2^-53 (relative) of a boundary b = n * 2^j between two floats,
 // n < 2^25, without being b. But there j <= -k, so that |m / 10^k - b| = i * 2^j / 5^k for a whole i > 0, more than
 // 2^-49 of b. Decimals are rounded in scale_decimal.h.
 #if defined(__x86_64__)
@@ -165,7 +165,7 @@ inline void write_words(__m128i words, unsigned mask, float* out) noexcept {
   _mm256_storeu_ps(out, _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_shuffle_epi8(words, shuffle))));
 }
 
-// The beginning of the cell that p stands in, behind or at `begin`, which is one.
+// The beginning of the cell that contains p; `begin` is at or before it and begins a cell.
 inline const char* begin_of_cell(const char* p, const char* begin) noexcept {
   while (p != begin && static_cast<unsigned char>(p[-1] - '0') <= 9) --p;
   return p;
@@ -192,7 +192,7 @@ inline unsigned check_ends(unsigned ends, unsigned newlines, unsigned wrong, std
   return taken;
 }
 
-// Reads cells of one to three digits, 32 bytes of text a step wherever cells end; stops before `stop` or at the first
+// Reads cells of one to three digits, 32 bytes of text per step wherever cells end; stops before `stop` or at the first
 // cell of another form. Steps do not wait for each other: only the place in the output depends on what was found
 // before. Returns false if not even one cell could be read. Four bytes before reader.p can be read.
 inline bool read_integer_run(Reader& reader, const char* stop) noexcept {
@@ -207,7 +207,7 @@ inline bool read_integer_run(Reader& reader, const char* stop) noexcept {
     const __m256i digit0 = _mm256_sub_epi8(text0, zero), digit1 = _mm256_sub_epi8(text1, zero);
     const __m256i digit2 = _mm256_sub_epi8(text2, zero), digit3 = _mm256_sub_epi8(text3, zero);
     const __m256i is_digit0 = _mm256_cmpeq_epi8(_mm256_min_epu8(digit0, _mm256_set1_epi8(9)), digit0);
-    // Before a cell stands a byte below '0', and all of a cell's own bytes are seen to be digits.
+    // A byte below '0' precedes a cell, and all bytes of a cell are checked to be digits.
     const __m256i other1 = _mm256_cmpgt_epi8(zero, text1), other2 = _mm256_cmpgt_epi8(zero, text2);
     const __m256i other3 = _mm256_cmpgt_epi8(zero, text3), other4 = _mm256_cmpgt_epi8(zero, load32(p - 4));
     const __m256i has_ones = _mm256_andnot_si256(other1, end0);

@@ -1,7 +1,8 @@
-// CSV text to float32 with NEON: the fixed form of printf's %.6E, runs of zeros, small integers and plain decimals. All
-// else goes to the scalar reference, one cell a call. Rounding is argued in parse_csv_avx2.cpp and scale_decimal.h.
+// CSV text to float32 with NEON: the fixed form of printf's %.6E, runs of zeros, small integers and plain decimals.
+// Everything else goes to the scalar reference, one cell per call. Rounding is explained in parse_csv_avx2.cpp and
+// scale_decimal.h.
 //
-// Seen to be right under emulation; its speed was not measured on such a CPU.
+// Tested under emulation; its speed was not measured on such a CPU.
 #if defined(__aarch64__)
 #include <arm_neon.h>
 

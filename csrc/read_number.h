@@ -8,7 +8,7 @@
 namespace fastinfer {
 
 // Whether a number that from_chars calls out of range is too large (and not too small): the decimal exponent of its
-// first digit that is not zero decides. `first` stands behind the sign.
+// first digit that is not zero decides. `first` is after the sign.
 inline bool is_overflow(const char* first, const char* last) noexcept {
   constexpr long kFar = 1000000000;  // beyond any text's length; keeps the sum below from overflowing
   long exponent = 0, digits_before_point = 0, zeros_behind_point = 0;
@@ -34,9 +34,9 @@ inline bool is_overflow(const char* first, const char* last) noexcept {
   return significant && exponent + digits_before_point - zeros_behind_point > 0;
 }
 
-// Reads the whole of [first, last), which holds no white space, and says whether it is a number.
+// Reads the whole of [first, last), which contains no white space; returns whether it is a number.
 inline bool read_number(const char* first, const char* last, float& value) noexcept {
-  // from_chars knows no plus sign, and takes `nan(text)`, which float() does not.
+  // from_chars does not accept a plus sign, and accepts `nan(text)`, which float() does not.
   if (first == last || last[-1] == ')') return false;
   const char* digits = first;
   if (*digits == '+' || *digits == '-') ++digits;

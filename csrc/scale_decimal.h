@@ -1,8 +1,8 @@
 // A decimal of up to 19 digits to float32, as rounding to double and then to float gives it, without exact arithmetic.
 //
 // The product of two rounded doubles, the mantissa and a power of ten, is off by less than 4 units of the last place
-// from the exact value, so the correctly rounded double is one within that distance. Where no boundary between two
-// floats lies so near, all of them become the same float; else, about once in 2^24 random decimals, the reference must
+// from the exact value, so the correctly rounded double is one within that distance. If no boundary between two
+// floats is that close, all of them become the same float; else, about once in 2^24 random decimals, the reference must
 // decide.
 #pragma once
 
@@ -30,7 +30,7 @@ inline bool scale_decimal(std::uint64_t mantissa, int power, float& value) noexc
   const double product = static_cast<double>(static_cast<std::int64_t>(mantissa)) * kPowers[power - kLeastPower];
   std::uint64_t bits;
   std::memcpy(&bits, &product, sizeof bits);
-  constexpr std::uint64_t kHalf = 1 << 28, kNear = 8;  // of the 29 bits that a float has not
+  constexpr std::uint64_t kHalf = 1 << 28, kNear = 8;  // of the 29 bits that a float does not have
   value = static_cast<float>(product);
   // Normal floats only: below them, the boundary between two floats is at another bit.
   return product >= 0x1p-126 && product < 0x1p127 && (bits & (2 * kHalf - 1)) - (kHalf - kNear) > 2 * kNear;

@@ -1,7 +1,7 @@
-// What a kernel says when it stops: a code and the byte it stopped at.
+// What a kernel returns when it stops: a code and the byte at which it stopped.
 //
-// Line, column and the words of a message are worked out by the caller, and only when an error is raised.
-// fastinfer/kernels.py holds the one table that turns codes into errors; a test compares the two.
+// The caller computes line, column and message, and only when an error is raised.
+// fastinfer/codecs/csv_errors.py has the one table that turns codes into errors; a test compares the two.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ enum class Code : int {
 
 struct Status {
   Code code;
-  std::size_t position;  // byte offset from `first`; for an error the first byte of the cell (or line end) at fault
+  std::size_t position;  // byte offset from `first`; for an error the first byte of the wrong cell (or line end)
 };
 
 }  // namespace fastinfer

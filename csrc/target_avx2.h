@@ -1,7 +1,7 @@
 // Include last: what follows in the file is compiled for AVX2, BMI1/2 and POPCNT, whatever the build's own target is.
 //
-// Functions of headers must not be compiled so: the linker keeps one copy of an inline function for all files, and a
-// CPU without AVX2 would run it. Hence one pragma behind the includes instead of a compiler switch for the file.
+// Functions of headers must not be compiled for AVX2: the linker keeps one copy of an inline function for all files,
+// and a CPU without AVX2 would run it. Hence a pragma after the includes instead of a compiler switch for the file.
 #pragma once
 
 #if defined(__clang__)

@@ -1,4 +1,4 @@
-// Ends what target_avx2.h began. No include guard: each use is one end.
+// Ends what target_avx2.h began. It has no include guard, because each use ends one region.
 #if defined(__clang__)
 #pragma clang attribute pop
 #else

@@ -1,8 +1,8 @@
-"""The errors that fastinfer raises on purpose: one base class, one class for each thing that can be at fault, and one
-registry of their codes.
+"""The errors that fastinfer raises on purpose: one base class, one class for each kind of fault, and one registry of
+their codes.
 
-A message reads in one order: the place, what is wrong, what was found, what to do. The same facts are attributes, so that
-a program need not parse the sentence. A code is a stable word. Each is registered once, with the class that carries it, its
+A message has a fixed order: the place, what is wrong, what was found, what to do. The same facts are attributes, so that
+a program need not parse the text. A code is a stable word. Each is registered once, with the class that carries it, its
 cause and its cure; an error with an unregistered code cannot be made. docs/errors.md is :func:`errors_page`.
 
 Hints are written for the reader of any program: they name arguments of the Python API or use neutral words. The commands
@@ -20,7 +20,7 @@ Error = TypeVar("Error", bound="FastinferError")
 
 
 class _Unchanged:
-    """The default of :meth:`FastinferError.at`'s arguments, as None has a meaning there."""
+    """The default of :meth:`FastinferError.at`'s arguments, because None has a meaning there."""
 
 
 _UNCHANGED = _Unchanged()
@@ -36,10 +36,10 @@ class FastinferError(Exception):
         line: 1-based line in that file; a line ends at LF, CRLF or a lone CR.
         column: 1-based byte in that line.
         hint: what to do about it.
-        found: the text that was found where something else was expected, not shortened as in the message.
+        found: the text that was found instead of what was expected, not shortened as in the message.
 
     Attributes:
-        exit_code: what a command that ends with such an error returns.
+        exit_code: the exit code of a command that ends with such an error.
 
     Raises:
         ValueError: the code is not registered, or is registered for another class.
@@ -97,7 +97,7 @@ class FastinferError(Exception):
         return f"{text}. Hint: {self.hint}" if self.hint else text
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross process borders; the default would call __init__ without the keywords.
+        # Errors are sent between processes; the default would call __init__ without the keywords.
         return (_restore, (type(self), self.message, self.__dict__.copy()))
 
 
@@ -166,7 +166,7 @@ def quote(found: bytes | str) -> str:
 
 
 class Entry(NamedTuple):
-    """What the registry knows of a code.
+    """The registry's entry of a code.
 
     Attributes:
         code: the word.

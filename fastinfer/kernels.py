@@ -8,8 +8,8 @@
 b'[[1.0, 2.0, 3.0], [0.5, 0.5, 0.5]]'
 
 A cell means what Python's ``float()`` makes of it (without underscores, and of ASCII text only), rounded to double and
-then to float32; a value is printed as ``json.dumps`` prints the double that the float32 widens to. What is accepted and
-what is refused is in docs/kernels.md. The instruction set is chosen at import, or by ``FASTINFER_ISA``.
+then to float32; a value is printed as ``json.dumps`` prints the double that the float32 widens to. docs/kernels.md lists
+what is accepted. The instruction set is chosen at import, or by ``FASTINFER_ISA``.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def parse_csv(
     Args:
         buffer: the whole body: bytes, a memory map, any contiguous buffer.
         out: C-contiguous float32 array of shape (rows, values, ...), or an mxnet NDArray on the CPU, whose own memory
-            is written: nothing is copied. What it holds behind the last value read is undefined. After an error the
-            values before the one at fault are written.
-        comment: a character from which on the rest of a line is skipped.
+            is written: nothing is copied. Its content after the last value read is undefined. After an error the
+            values before the wrong one are written.
+        comment: a character; from it to the end of its line everything is skipped.
         missing: the value of an empty cell; without it an empty cell is an error.
-        path: what an error calls the input.
+        path: the name of the input in an error.
 
     Raises:
         InputError: `expected_number`, `empty_cell`, `unequal_line`, `output_full` (more values than `out` holds), with line
@@ -110,12 +110,12 @@ def format_csv(rows: Any) -> bytes:
 
 
 def float32_memory(array: Any) -> tuple[tuple[int, ...], Any]:
-    """The shape of `array`, and a writable buffer of its own memory: itself, or what an mxnet NDArray holds.
+    """The shape of `array`, and a writable buffer of its memory: the array itself, or the memory of an mxnet NDArray.
 
     The buffer does not keep an NDArray alive. mxnet is not imported here: without it there are no NDArrays.
 
     Raises:
-        ValueError: an NDArray that is not dense float32 on the CPU, or no array at all.
+        ValueError: it is not an array, or an NDArray that is not dense float32 on the CPU.
     """
     mxnet = sys.modules.get("mxnet")
     if mxnet is None or not isinstance(array, mxnet.nd.NDArray):

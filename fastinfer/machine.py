@@ -1,4 +1,4 @@
-"""What this machine is, as far as outputs, plans and reports depend on it."""
+"""What this machine has: processor, cores, memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import resource
 
 
 def cpu_name() -> str:
-    """The processor's name; of two that share it, :func:`cpu_features` tells them apart."""
+    """The processor's name; different processors with one name can differ in :func:`cpu_features`."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def cpu_features() -> list[str]:
-    """The vector instructions that oneDNN and OpenBLAS choose their code by."""
+    """The vector instructions by which oneDNN and OpenBLAS choose their code."""
     flags = _cpuinfo("flags") or _cpuinfo("Features") or ""
     return sorted(flag for flag in flags.split() if flag.startswith(("sse4", "avx", "fma", "amx", "asimd", "sve")))
 
@@ -25,7 +25,7 @@ def cores() -> int:
 
 
 def memory_bytes() -> int | None:
-    """Memory of the machine; None where it is not told."""
+    """Memory of the machine; None if it is not known."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
@@ -33,13 +33,13 @@ def memory_bytes() -> int | None:
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now."""
+    """Memory that this process uses now."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak_memory_bytes() -> int:
-    """The most that this process, or the largest of its children that have ended, has held so far."""
+    """The largest memory so far of this process, or of one of its ended children."""
     return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 

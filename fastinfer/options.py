@@ -1,4 +1,4 @@
-"""How a run is done: options that users set, and limits. Imports nothing heavy."""
+"""The options of a run, which users set, and its limits. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ CPU_ISAS = ("SSE41", "AVX", "AVX2", "AVX512_MIC", "AVX512_CORE", "AVX512_CORE_VN
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is done. The defaults are the command's.
+    """The options of a run. The defaults are those of the command.
 
     Attributes:
-        exact: the container's bytes: each row computed as at batch size 1.
-        batch_size: rows of one forward pass; None: the probe chooses one at which rows do not depend on their place.
-        workers: how many, each with its own bound graph; None: one a core, or one a GPU.
+        exact: whether each row is computed as at batch size 1, which gives exactly the container's bytes.
+        batch_size: rows of one forward pass; None: a size at which a row's bytes depend only on that row.
+        workers: number of workers, each with its own bound graph; None: one per core, or one per GPU.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
-        overwrite: make existing outputs anew.
-        comment: a character from which on the rest of a line is skipped.
+        overwrite: whether existing outputs are replaced.
+        comment: a character; from it to the end of its line everything is skipped.
         missing: the value of an empty cell; without it an empty cell is an error.
-        skip_header: whether the first line of each file is passed over.
+        skip_header: whether the first line of each file is skipped.
         backend: ``threads``; ``processes`` for isolation; ``dask`` or ``ray`` for other machines, which must see inputs and
             outputs under the same paths.
-        address: of the dask scheduler or the ray cluster; None: one that is started on this machine for the run.
-        on_error: ``stop`` at the first bad record, or ``quarantine``: write bad records to ``_rejects.jsonl`` and go on.
-            With ``quarantine`` a line is a record, and the output has ``null`` in a bad one's place.
-        max_errors: how many records may be rejected; None for any number.
-        memory_limit: bytes that this process may hold; a line too long for it is an error. None: 256 MiB a line.
-        durable: whether outputs are on the disk, not only in the system's memory, before they get their names.
-        cpu_isa: the instruction set that oneDNN may use at the most, such as ``AVX2``, so that machines of different
-            kinds give the same bytes; None: what the CPU has.
+        address: of the dask scheduler or the ray cluster; None: one is started on this machine for the run.
+        on_error: ``stop`` at the first bad record, or ``quarantine``: write bad records to ``_rejects.jsonl`` and continue.
+            With ``quarantine`` each line is a record, and the output has ``null`` in the place of a bad one.
+        max_errors: how many records may be rejected; None: any number.
+        memory_limit: bytes that this process may use; a line that is too long for it is an error. None: 256 MiB per line.
+        durable: whether outputs are written to the disk, not only to the system's memory, before they get their names.
+        cpu_isa: the highest instruction set that oneDNN may use, such as ``AVX2``, so that machines of different
+            kinds give the same bytes; None: the best of the CPU.
 
     Raises:
-        ConfigError: an option has a value that it cannot have.
+        ConfigError: an option has a wrong value.
     """
 
     exact: bool = False
@@ -70,15 +70,15 @@ class Options:
                 listed = ", ".join(choice for choice in choices if choice)
                 raise ConfigError(f"{name} must be one of {listed}, found {value!r}")
         if self.max_errors is not None and (self.max_errors < 0 or self.on_error != "quarantine"):
-            raise ConfigError("max_errors must be at least 0, and needs on_error='quarantine'")
+            raise ConfigError("max_errors must be at least 0, and requires on_error='quarantine'")
         if self.address is not None and self.backend not in ("dask", "ray"):
-            raise ConfigError(f"address needs backend='dask' or 'ray', found {self.backend!r}")
+            raise ConfigError(f"address requires backend='dask' or 'ray', found {self.backend!r}")
         parse_device(self.device)
-        CsvParser(comment=self.comment)  # refuses a sign that a number may hold
+        CsvParser(comment=self.comment)  # refuses a character that a number may contain
 
     @property
     def quarantine(self) -> bool:
-        """Whether bad records are rejected and the run goes on; a line is a record then."""
+        """Whether bad records are rejected and the run continues; then each line is a record."""
         return self.on_error == "quarantine"
 
 
@@ -87,13 +87,13 @@ class Limits:
     """How much is read, held and planned at a time. The defaults were found with benchmarks/bench_engine.py.
 
     Attributes:
-        chunk_bytes: of an object read at a time; the buffer grows for a longer line.
-        line_bytes: how long a line may be.
-        large_object_bytes: an object of this size or more is cut into spans, ``spans`` of them: so many that all workers
-            finish together; but of at least ``span_bytes_least``, so that the overhead of each (a file of its own) is
-            negligible, and of at most ``span_bytes_most``, so that a killed run loses little.
-        shard_objects, shard_bytes: of one shard: large against a batch, whose last, partly filled run it pays for, and small
-            against the whole run.
+        chunk_bytes: bytes of an object that are read at a time; the buffer grows for a longer line.
+        line_bytes: the longest line.
+        large_object_bytes: an object of this size or more is cut into ``spans`` spans: enough that all workers finish
+            together; but of at least ``span_bytes_least``, so that the overhead of each (its own file) is negligible, and of
+            at most ``span_bytes_most``, so that a killed run loses little.
+        shard_objects, shard_bytes: the largest shard: much larger than a batch, because its last batch is only partly filled,
+            and much smaller than the whole run.
     """
 
     chunk_bytes: int = 1 << 20
@@ -106,7 +106,7 @@ class Limits:
     shard_bytes: int = 64 << 20
 
     def span_bytes(self, object_bytes: int) -> int:
-        """How large the spans of a large object are: a function of its size alone, so that a later run cuts it alike."""
+        """The size of a large object's spans. It depends on that size alone, so that a later run makes the same cuts."""
         return min(max(object_bytes // self.spans, self.span_bytes_least), self.span_bytes_most)
 
 
@@ -114,7 +114,7 @@ def parse_device(text: str) -> list[tuple[str, int]]:
     """The devices that ``text`` names, as (kind, index): ``gpu:0,1`` is [("gpu", 0), ("gpu", 1)].
 
     Raises:
-        ConfigError: ``bad_device`` where it is not of that form.
+        ConfigError: ``bad_device`` if it does not have that form.
     """
     kind, colon, listed = text.partition(":")
     indices = listed.split(",") if colon else ["0"]

@@ -1,1 +1,1 @@
-"""The doors to csrc/: the only modules that call C++."""
+"""The only modules that call C++ (csrc/)."""

@@ -1,9 +1,9 @@
-# The door to csrc/files.h: many files in a call, without the GIL.
+# Calls csrc/files.h: many files in one call, without the GIL.
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
 
-# Files that one call reads or writes at the most: the arrays for them are on the stack.
+# The most files that one call reads or writes: their arrays are on the stack.
 cdef enum:
     MOST_FILES = 256
 FILES_PER_CALL = MOST_FILES
@@ -22,7 +22,7 @@ cdef Py_ssize_t _take_paths(list paths, const char** out) except -1:
 
 
 def stat_files(bytes folder, list names):
-    """What the entries of a folder are: [(kind, size, modified_ns, error), …]; kind is 1 a file, 2 a folder, 0 else."""
+    """The kinds of a folder's entries: [(kind, size, modified_ns, error), …]; kind is 1 for a file, 2 for a folder, else 0."""
     cdef const char* pointers[MOST_FILES]
     cdef FileStatus found[MOST_FILES]
     cdef Py_ssize_t count = _take_paths(names, pointers)
@@ -40,10 +40,10 @@ def stat_files(bytes folder, list names):
 
 
 def read_files(list paths, buffer):
-    """Reads whole files one behind another into `buffer`: [(end, error), …], csrc/files.h.
+    """Reads whole files one after another into `buffer`, as many as fit: [(end, error), …], csrc/files.h.
 
-    As many as fit surely; the next call takes the rest. A file's bytes are those from the end before it to its own; `error`
-    is 0 or an errno.
+    The next call takes the rest. The bytes of a file are those between the previous end and its own; `error` is 0 or an
+    errno.
     """
     cdef const char* names[MOST_FILES]
     cdef size_t ends[MOST_FILES]
@@ -62,7 +62,7 @@ def read_files(list paths, buffer):
 
 
 def write_files(list paths, list texts, list times_ns, bytes temporary_name, bint durable=False):
-    """Writes each text under its path, whole or not at all, with that modification time: [errno or 0, …], csrc/files.h."""
+    """Writes each text to its path, whole or not at all, with its modification time: [errno or 0, …], csrc/files.h."""
     cdef const char* names[MOST_FILES]
     cdef size_t ends[MOST_FILES]
     cdef int64_t times[MOST_FILES]

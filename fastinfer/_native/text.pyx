@@ -1,5 +1,5 @@
-# The door to the kernels of text in csrc/: take buffers, release the GIL, call, return. What a status means to a user is
-# codecs/csv.py's matter.
+# Calls the text kernels of csrc/: take buffers, release the GIL, call, return. codecs/csv_errors.py turns a status into an
+# error.
 
 import os
 
@@ -40,14 +40,14 @@ cdef const Kernels* _find(isa) except NULL:
     return kernels
 
 
-# Chosen once, here; every call that names no other goes through it. NULL where FASTINFER_ISA names what is not there: that
-# is told at the first call, when there is someone to catch it.
+# Chosen once, here; used by every call that names no other. NULL if FASTINFER_ISA names one that does not exist: the first
+# call raises the error, because a failed import could not be caught well.
 _wanted = os.environ.get("FASTINFER_ISA") or available_isas()[0]
 cdef const Kernels* _active = find_kernels(_wanted.encode("utf-8", "replace"))
 
 
 def active_isa():
-    """The name of the instruction set in use: the best one, or what ``FASTINFER_ISA`` says."""
+    """The name of the instruction set in use: the best one, or the one in ``FASTINFER_ISA``."""
     return _chosen(None).name.decode()
 
 
@@ -73,11 +73,11 @@ cdef int _check_range(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size) except
     return 0
 
 
-# A body below this many bytes is parsed in a few microseconds: handing the interpreter's lock over would cost more.
+# A smaller body is parsed in a few microseconds: releasing the interpreter's lock would cost more.
 cdef enum:
     SMALL_BODY = 64 << 10
 
-# Bodies that one call parses at the most: the arrays for them are on the stack.
+# The most bodies that one call parses: their arrays are on the stack.
 cdef enum:
     MOST_BODIES = 256
 
@@ -90,7 +90,7 @@ cdef class CsvParser:
         if comment is not None:
             sign = comment.encode()
             if len(sign) != 1 or sign.isalnum() or sign in b"+-., \t\r\n\0":
-                raise ConfigError(f"a comment sign is one ASCII character that no number holds, not {comment!r}")
+                raise ConfigError(f"expected as comment one ASCII character that no number contains, found {comment!r}")
             self.options.comment = sign[0]
         self.options.has_missing = missing is not None
         self.options.missing = 0.0 if missing is None else <float><double>missing
@@ -103,8 +103,8 @@ cdef class CsvParser:
     def reset(self, body, Py_ssize_t start=0, Py_ssize_t stop=-1, Py_ssize_t columns=0):
         """Takes another body: the bytes of `body` from `start`, where a line begins, to `stop` (-1: the end).
 
-        Nothing outside of them is looked at; positions count from the first byte of `body`. `columns` is what a line must
-        hold; 0: what the first one holds. A byte-order mark is the caller's to pass over.
+        Nothing outside of them is read; positions count from the first byte of `body`. `columns` is the number of cells of
+        every line; 0: as many as the first line has. The caller must skip a byte-order mark.
         """
         self.release()
         PyObject_GetBuffer(body, &self.body, PyBUF_SIMPLE)
@@ -120,19 +120,19 @@ cdef class CsvParser:
         self.code = <int>Code.output_full
 
     def release(self):
-        """Lets the body go (a memory map can be closed, a bytearray resized)."""
+        """Releases the body (a memory map can be closed, a bytearray resized)."""
         if self.has_body:
             self.has_body = False
             PyBuffer_Release(&self.body)
 
     @property
     def position(self):
-        """Byte offset in the body of the next unread byte; after an error, of the cell or line end at fault."""
+        """Byte offset in the body of the next unread byte; after an error, of the wrong cell or line end."""
         return self.start + self.state.position
 
     @property
     def cells(self):
-        """Cells read of the line that `position` stands in."""
+        """Cells read of the line of `position`."""
         return self.state.cells
 
     @property
@@ -154,7 +154,7 @@ cdef class CsvParser:
     cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=0, Py_ssize_t stop=-1) except -1:
         """Writes values into the float32 buffer `out` from value `start` up to `stop` (-1: its end); returns how many.
 
-        `code` says then why it stopped: csrc/status.h.
+        Afterwards `code` shows why it stopped: csrc/status.h.
         """
         cdef Py_buffer view
         cdef size_t written = 0
@@ -178,11 +178,11 @@ cdef class CsvParser:
 
     cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start,
                             Py_ssize_t row_values, Py_ssize_t columns=0):
-        """Reads whole small bodies that lie one behind another in `body`, as files.read_files() left them there.
+        """Reads whole small bodies that follow each other in `body`, as files.read_files() put them there.
 
-        `bounds` is what that returned; bodies from number `first` on are read into `out` from value `start` on. Returns how
-        many rows of `row_values` each one gave, up to the first that was not read: there is an error, it is not a whole
-        number of rows, or there is no room. Where that one's values would stand is undefined then.
+        `bounds` is what that returned; bodies from number `first` are read into `out` from value `start`. Returns the number
+        of rows of `row_values` of each, up to the first that was not read: it has an error, it is not a whole number of
+        rows, or there is no room. The content of `out` after the last row is then undefined.
         """
         cdef size_t ends[MOST_BODIES]
         cdef size_t rows[MOST_BODIES]
@@ -232,12 +232,12 @@ cdef class CsvParser:
 
 
 cdef Py_ssize_t _text_bound(Py_ssize_t rows, Py_ssize_t per_row) noexcept nogil:
-    """The most bytes that rows are printed in. Of an array that fits in memory it does not overflow 64 bits."""
+    """The most bytes that printed rows can need. For an array that fits in memory this does not overflow 64 bits."""
     return rows * (per_row * <Py_ssize_t>kValueBound + 8)
 
 
 cdef object _format(FormatRows format_rows, object rows, Py_ssize_t brackets):
-    """The text of `rows`, within `[` and `]` where brackets is 1."""
+    """The text of `rows`, between `[` and `]` if brackets is 1."""
     cdef Py_buffer view
     cdef Py_ssize_t count, per_row
     cdef char* out

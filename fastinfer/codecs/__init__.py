@@ -1,1 +1,1 @@
-"""A content type each: a payload to rows, and predictions to text."""
+"""Content types, one per module: payloads to rows, predictions to text."""

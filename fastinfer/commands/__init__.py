@@ -1,1 +1,1 @@
-"""The commands: options and words, nothing else."""
+"""The commands: options and messages only."""

@@ -1,4 +1,4 @@
-"""``fastinfer report``: what a transform made of sample images: accuracy, labels beside predictions, the digits."""
+"""``fastinfer report``: the predictions for sample images: accuracy, labels beside predictions, the digits."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The run: a plan, workers, and what they report."""
+"""The run: its plan, its workers, and their reports."""

@@ -1,1 +1,1 @@
-"""Requests to answers: by a model itself, or by a user's serving code."""
+"""Requests to answers, by the model or by a user's serving code."""

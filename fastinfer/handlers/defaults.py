@@ -1,4 +1,4 @@
-"""The container's default hooks, which do what a user's module leaves out. Those of a Module and of a Gluon block differ."""
+"""The container's default hooks, for what a user's module does not define. A Module and a Gluon block have different ones."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..errors import ModelError
 from ..models.module import MODEL_FILES, SHAPES_NAME
 from ..runtimes.mxnet.library import first_line, load_mxnet
 
-# A Gluon block has no shape of its own, which CSV would need.
+# A Gluon block has no fixed input shape, which CSV would need.
 BLOCK_TYPES = (JSON, NPY)
 
 
 def is_module(model: Any, file: Path) -> bool:
-    """Whether what ``model_fn`` returned is a Module (True) or a Gluon block (False), which decides its defaults.
+    """Whether ``model_fn`` returned a Module (True) or a Gluon block (False); their defaults differ.
 
     Raises:
-        ModelError: ``bad_program`` where it is neither.
+        ModelError: ``bad_program`` if it is neither.
     """
     mxnet = load_mxnet()
     if isinstance(model, mxnet.mod.BaseModule):

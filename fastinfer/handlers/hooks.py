@@ -49,7 +49,7 @@ ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 TEXT_TYPES = (CSV, JSON)
 
 
-# What answers a request: data, content type and accepted type to whatever a hook may return.
+# A function that answers a request: from data, content type and accepted type to what a hook may return.
 Transform = Callable[[Any, Optional[str], str], Any]
 
 
@@ -61,7 +61,7 @@ class Handler:
 
     Attributes:
         module: the user's module, None without one; it may have no hooks.
-        predictor: what answers where there are no hooks, else None.
+        predictor: answers if there are no hooks; else None.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class Handler:
 
         Raises:
             InputError: see :meth:`fastinfer.Predictor.answer`.
-            Exception: whatever a hook raises; UnicodeDecodeError where a text type is not UTF-8; TypeError where a hook
-                returns what is not text, bytes or JSON.
+            Exception: whatever a hook raises; UnicodeDecodeError if a text type is not UTF-8; TypeError if a hook
+                returns something other than text, bytes or JSON.
         """
         return unwrap(self.answer_many([Request(body, content_type, accept)]))
 
@@ -120,7 +120,7 @@ class Handler:
             return error
 
     def _accepted(self, accept: str | None) -> str:
-        """What a request's Accept header means."""
+        """The content types that a request accepts."""
         return self._default_accept if not accept or accept == "*/*" else accept
 
 
@@ -138,7 +138,7 @@ def load_handler(
     Args:
         model_dir: folder or tar archive of a model, as SageMaker lays it out; None: as :class:`fastinfer.Predictor` does.
         program: the module's name; see :func:`.user_module.load_user_module`.
-        exact, batch_size, device, threads: of the :class:`fastinfer.Predictor` that answers where there are no hooks.
+        exact, batch_size, device, threads: of the :class:`fastinfer.Predictor` that answers if there are no hooks.
 
     Raises:
         ModelError: what :func:`.user_module.load_user_module` and :func:`make_handler` raise; ``unsafe_archive``.
@@ -181,8 +181,8 @@ def make_handler(
         exact, batch_size, device, threads: see :func:`load_handler`.
 
     Raises:
-        ModelError: ``bad_program`` where the module has both kinds of hooks, or its ``model_fn`` fails or returns what the
-            container refuses; and what :class:`fastinfer.Predictor` raises.
+        ModelError: ``bad_program`` if the module has both kinds of hooks, or its ``model_fn`` fails or returns what the
+            container does not accept; and what :class:`fastinfer.Predictor` raises.
         ConfigError: an option is wrong.
     """
 
@@ -233,7 +233,7 @@ def _transform_of(module: UserModule, model_dir: Path, make_predictor: Callable[
 
 
 def _call(hook: Any, name: str, file: Path, *arguments: Any) -> Any:
-    """Calls a hook at start-up, if the module has it; what it raises is the model's fault."""
+    """Calls a hook at start-up, if the module has it; an exception becomes a ModelError."""
     if hook is None:
         return None
     try:
@@ -243,7 +243,7 @@ def _call(hook: Any, name: str, file: Path, *arguments: Any) -> Any:
 
 
 def _with_predictor(predictor: Predictor, output_fn: Any) -> Transform:
-    """Where only the output is the user's: the predictor does everything before it."""
+    """If only the output is the user's: the predictor does everything before it."""
     mxnet = load_mxnet()
 
     def transform(data: Any, content_type: str | None, accept: str) -> Any:

@@ -34,7 +34,7 @@ from ..runtimes.invariance import find_smaller
 from ..runtimes.pool import Pool
 from .request import Answer, Request, unwrap
 
-# Shapes other than the model's own, of JSON and NPY bodies, that stay bound.
+# How many other row shapes than the model's own, of JSON and NPY bodies, stay bound.
 OTHER_SHAPES_LIMIT = 8
 
 
@@ -44,11 +44,11 @@ class Predictor:
     Args:
         model: folder or tar archive as SageMaker's training saved it, or a loaded :class:`fastinfer.models.module.Model`; None:
             ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the MNIST model that fastinfer ships.
-        exact: True gives the container's bytes: every row is computed as at batch size 1. False is faster: at a batch
-            size at which a row's bytes depend on that row alone.
+        exact: True gives the container's bytes: every row is computed as at batch size 1. False computes rows in
+            batches, at a size at which a row's bytes depend on that row alone.
         batch_size: rows of one forward pass; None: chosen.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
-        threads: how many threads may run the model at the same time, each on a graph of its own; others wait.
+        threads: how many threads may run the model at the same time, each with its own graph; others wait.
 
     Attributes:
         model: the loaded model.
@@ -127,7 +127,7 @@ class Predictor:
         try:
             return [results[index] for index in range(len(requests))]
         finally:
-            # An error's traceback keeps this frame: without the errors in it no circle keeps the bodies in memory.
+            # An error's traceback refers to this frame: if the frame referred to the errors, the bodies would stay in memory.
             del results
 
     def decode(self, body: bytes | str, content_type: str | None = CSV) -> NDArray[np.float32]:
@@ -135,7 +135,7 @@ class Predictor:
 
         Args:
             body: bytes, or text that is encoded as UTF-8.
-            content_type: ``text/csv``, ``application/json`` or ``application/x-npy``, exactly so.
+            content_type: ``text/csv``, ``application/json`` or ``application/x-npy``, without parameters.
 
         Returns:
             float32 array, C-contiguous, of shape (rows, ...): the model's shape for CSV, the body's own for JSON and NPY.
@@ -165,7 +165,7 @@ class Predictor:
         return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
 
     def encode(self, predictions: NDArray[np.float32], accept: str | None = JSON) -> tuple[bytes, str]:
-        """Predictions as the container's encoder prints them, and the content type of that.
+        """Predictions as the container's encoder prints them, and their content type.
 
         Args:
             predictions: array of shape (rows, ...).
@@ -182,7 +182,7 @@ class Predictor:
         return Answer(encode_predictions(predictions, accepted), accepted, len(predictions))
 
     def _has_own_shape(self, rows: NDArray[np.float32]) -> bool:
-        """Whether rows run on the graph that is bound for the model's own shape, and can share batches there."""
+        """Whether rows can run, and share batches, on the graph that is bound for the model's own shape."""
         row_shape = rows.shape[1:]
         if row_shape == self.model.row_shape:
             return True
@@ -207,7 +207,7 @@ class Predictor:
         )
 
     def _other(self, row_shape: tuple[int, ...]) -> _Graphs:
-        """Graphs for rows of another shape, as the container's Module is bound anew for them."""
+        """Graphs for rows of another shape; the container binds its Module again for them."""
         with self._others_lock:
             if row_shape not in self._others:
                 try:

@@ -1,4 +1,4 @@
-"""What is asked, and what is answered. Imports nothing heavy."""
+"""A request and its answer. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class Request(NamedTuple):
-    """What is asked.
+    """A request.
 
     Attributes:
         body: bytes, or text that is encoded as UTF-8.
-        content_type: what the body is.
+        content_type: the body's content type.
         accept: the content types that the answer may have, with commas between them; None, an empty string and ``*/*``
             mean any.
     """
@@ -21,12 +21,12 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is answered.
+    """The answer to a request.
 
     Attributes:
         body: bytes of the answer.
-        content_type: what they are.
-        rows: how many rows were predicted; 0 where a user's hooks answered, which do not say.
+        content_type: the body's content type.
+        rows: the number of predicted rows; 0 if a user's hooks answered, because they do not report it.
     """
 
     body: bytes
@@ -35,12 +35,12 @@ class Answer(NamedTuple):
 
 
 def unwrap(results: list[Answer | Exception]) -> tuple[bytes, str]:
-    """Body and content type of the only answer; raises it where it is an error."""
+    """Body and content type of the only answer; raises it if it is an error."""
     (result,) = results
     try:
         if isinstance(result, Exception):
             raise result
         return result.body, result.content_type
     finally:
-        # An error's traceback keeps this frame: without the error in it no circle keeps the request's body in memory.
+        # An error's traceback refers to this frame: if the frame referred to the error, the body would stay in memory.
         del result, results

@@ -1,4 +1,4 @@
-"""Finding a model's own serving module, and importing it. No model is loaded or bound here."""
+"""Finds and imports a model's own serving module. No model is loaded or bound here."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ..runtimes.mxnet.library import INFERENCE_SETTINGS, first_line, load_mxnet
 STAGES = ("input_fn", "predict_fn", "output_fn")
 HOOKS = ("model_fn", "transform_fn", *STAGES, "pre_model_fn", "model_warmup_fn")
 
-# Code folders that modules were imported from: the next import of a user's module forgets their modules first.
+# Folders of imported code: before the next import of a user's module, modules from these folders are removed.
 _code_folders: set[str] = set()
 
 
 class UserModule(NamedTuple):
-    """A user's module, imported.
+    """An imported user's module.
 
     Attributes:
-        file: where it is.
+        file: its file.
         code: the model's folder of code, which is on ``sys.path`` while hooks run.
         hooks: the hooks that it has, by name.
     """
@@ -40,7 +40,7 @@ class UserModule(NamedTuple):
 
 
 def load_user_module(model_dir: Path, program: str | None = None) -> UserModule | None:
-    """Imports a model's serving module, anew each time; None where there is none.
+    """Imports a model's serving module, again in each call; None if there is none.
 
     Args:
         model_dir: the model's folder.
@@ -48,13 +48,15 @@ def load_user_module(model_dir: Path, program: str | None = None) -> UserModule 
             ``inference.py`` if it exists; an empty string: there is none.
 
     Raises:
-        ModelError: ``no_program`` where the module does not exist, or ``code/`` exists and nothing names a module;
-            ``bad_program`` where it cannot be imported.
+        ModelError: ``no_program`` if the module does not exist, or ``code/`` exists and nothing names a module;
+            ``bad_program`` if it cannot be imported.
     """
     file, code = find_program(model_dir, program), model_dir / CODE
     if file is None:
         return None
-    load_mxnet(INFERENCE_SETTINGS)  # before the module imports it: with the settings, and beside a newer NumPy
+    load_mxnet(
+        INFERENCE_SETTINGS
+    )  # before the module imports it: with our settings and the names that a newer NumPy lacks
     module = import_module(file, code)
     return UserModule(
         file, code, {name: getattr(module, name) for name in HOOKS if getattr(module, name, None) is not None}
@@ -62,7 +64,7 @@ def load_user_module(model_dir: Path, program: str | None = None) -> UserModule 
 
 
 def find_program(model_dir: Path, program: str | None = None) -> Path | None:
-    """The file of a model's serving module; None where there is none. See :func:`load_user_module`."""
+    """The file of a model's serving module; None if there is none. See :func:`load_user_module`."""
     code = model_dir / CODE
     if program is None:
         program = os.environ.get(PROGRAM_VARIABLE)
@@ -95,7 +97,7 @@ def _module_file(code: Path, program: str) -> Path | None:
 
 @contextlib.contextmanager
 def on_path(code: Path) -> Iterator[None]:
-    """Puts the folder of code first on sys.path, also for late imports. Hooks may bind a graph, so no one else does then."""
+    """Puts the code folder first on sys.path, also for late imports. Hooks may bind a graph, so no other thread may bind."""
     with binding:
         sys.path.insert(0, str(code))
         try:
@@ -106,7 +108,7 @@ def on_path(code: Path) -> Iterator[None]:
 
 
 def import_module(file: Path, code: Path) -> ModuleType:
-    """Imports a user's module from its file, anew."""
+    """Imports a user's module from its file, again."""
     with on_path(code):
         _code_folders.add(str(code))
         for name, module in list(sys.modules.items()):
@@ -121,7 +123,7 @@ def import_module(file: Path, code: Path) -> ModuleType:
         try:
             if "." in name:
                 return importlib.import_module(name)
-            # By its file, not by its name: another module may have that name, such as json.
+            # By its file, not by its name: another module, such as json, may have that name.
             spec = importlib.util.spec_from_file_location(name, file)
             assert spec is not None  # of a .py file
             assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""A model as SageMaker's training saved it: read from a folder or a model.tar.gz, and refused where it cannot serve.
+"""A model as SageMaker's training saved it: read from a folder or a model.tar.gz, and checked.
 
 The container serves a Module with one data input and one output (``model-symbol.json``, ``model-0000.params``,
 ``model-shapes.json``); so does fastinfer. Loading needs no mxnet: :mod:`fastinfer.runtimes.mxnet.graph` builds the graph.
@@ -22,7 +22,7 @@ PARAMS_NAME = "model-0000.params"
 SHAPES_NAME = "model-shapes.json"
 MODEL_FILES = (SYMBOL_NAME, PARAMS_NAME, SHAPES_NAME)
 
-# Where a model's own code lies, what names the module of it that serves, and which one does where nothing does.
+# The folder of a model's own code, the variable that names its serving module, and the module that is used by default.
 CODE = "code"
 PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
 DEFAULT_PROGRAM = "inference.py"
@@ -30,7 +30,7 @@ DEFAULT_PROGRAM = "inference.py"
 # The model that the package ships: the notebook's network, trained on MNIST.
 SHIPPED_MODEL = Path(__file__).parent / "shipped" / "mnist"
 
-# The operators whose second input is a label: training feeds it, inference leaves it zero.
+# The operators whose second input is a label: set in training, zero in inference.
 LOSS_OPERATORS = {
     "LinearRegressionOutput",
     "LogisticRegressionOutput",
@@ -51,7 +51,7 @@ class Model:
         params: the parameters, as MXNet's binary file.
         data_name: name of the one data input.
         row_shape: shape of one record, without the batch dimension.
-        label_names: arguments of the graph that only training feeds.
+        label_names: arguments of the graph that are only used in training.
     """
 
     path: str
@@ -112,7 +112,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
-    """The model to use and where its name came from: the argument, $FASTINFER_MODEL, $SM_MODEL_DIR, else the shipped one."""
+    """The model to use, and what named it: the argument, $FASTINFER_MODEL, $SM_MODEL_DIR, else the shipped one."""
     if model is not None:
         return Path(model), "--model"
     for variable in ("FASTINFER_MODEL", "SM_MODEL_DIR"):

@@ -1,4 +1,4 @@
-"""The result of a large object, put together from those of its spans while later spans are still worked on."""
+"""Joins the results of spans to the result of a large object, while later spans are still transformed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .layout import OutputLayout
 
 
 class Assembly:
-    """The result of one large object on its way.
+    """The result of one large object that is being joined.
 
-    The spans' own results stay until it has its name, for a later run to go on from.
+    The results of the spans are kept until it has its name, so that a later run can continue.
 
     Args:
         layout: names of the run's results.
         store: where they are.
-        form: how rows stand together.
+        form: how rows are joined.
         spans: all spans of the object, in order.
     """
 
@@ -37,10 +37,10 @@ class Assembly:
         self._upload: Upload | None = None
 
     def add(self, span: Span) -> bool:
-        """Takes a span that is finished; whether the result is whole with it, and has its name.
+        """Adds a finished span; returns whether the result is now whole and has its name.
 
         Raises:
-            InputError: ``input_changed`` since it was listed, or ``empty_input``.
+            InputError: ``input_changed`` after it was listed, or ``empty_input``.
             OutputError: it cannot be written.
         """
         self._finished.add(span)
@@ -61,11 +61,11 @@ class Assembly:
         return True
 
     def drop(self) -> None:
-        """Leaves off: the spans' results stay, nothing else does."""
+        """Removes the unfinished result; the results of the spans are kept."""
         if self._upload is not None:
             self._upload.abort()
             self._upload = None
-        # A span that is added later begins anew.
+        # If a span is added later, joining starts again.
         self._joined, self._has_rows = 0, False
 
     def _join(self, span: Span) -> None:

@@ -1,7 +1,7 @@
-"""The folder of a run's results: held by one run at a time, which finds there what an earlier one has finished.
+"""The folder of a run's results: locked by one run at a time, which finds the finished results of earlier runs.
 
-``_run.json`` says whether the results are of the same model and options; the times of a result say whether it is of its object
-as that is now.
+``_run.json`` shows whether the results are of the same model and options; a result's times show whether its object has changed
+since.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class OutputFolder:
     """The folder of one run's results.
 
     Args:
-        root: the folder; made when the run is opened.
+        root: the folder; created when the run is opened.
         store: writes the results.
 
     Attributes:
@@ -45,15 +45,15 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def open_run(self, record: dict[str, Any], *, overwrite: bool) -> Iterator[OutputFolder]:
-        """Holds the folder for one run: no other run may write there meanwhile.
+        """Locks the folder for one run: no other run may write there at the same time.
 
         Args:
             record: what the bytes of the results depend on, as ``depends_on``; kept in ``_run.json``.
-            overwrite: makes every result anew, also where the folder holds another run's.
+            overwrite: whether every result is replaced, also if the folder holds another run's.
 
         Raises:
-            ConfigError: ``output_in_use``, or ``other_run`` where the results in the folder depend on other things.
-            OutputError: the folder cannot be made or written.
+            ConfigError: ``output_in_use``, or ``other_run`` if the results in the folder depend on other values.
+            OutputError: the folder cannot be created or written.
         """
         with self.store.lock(self.layout.root):
             self._is_held = True
@@ -62,10 +62,10 @@ class OutputFolder:
             yield self
 
     def inspect(self, depends_on: dict[str, Any], *, overwrite: bool) -> None:
-        """Prepares :meth:`is_finished` for a look at what is left to do. Nothing is written or removed.
+        """Prepares :meth:`is_finished` for a dry run. Nothing is written or removed.
 
         Args:
-            depends_on: what is known of what the bytes depend on.
+            depends_on: what the bytes depend on, as far as it is known.
             overwrite: as for a run.
 
         Raises:
@@ -74,11 +74,11 @@ class OutputFolder:
         self._record.compare(depends_on, overwrite=overwrite, partial=True)
 
     def write_record(self, record: dict[str, Any]) -> None:
-        """Puts ``record`` in the place of the run's ``_run.json``. Raises OutputError."""
+        """Replaces the run's ``_run.json`` by ``record``. Raises OutputError."""
         self._record.write(record)
 
     def is_finished(self, item: Object) -> bool:
-        """Whether the result of an object as it is now is there."""
+        """Whether the object's result exists and the object has not changed since."""
         holds_results = self._leftovers.sweep_once(item.key.rpartition("/")[0], remove=self._is_held)
         return holds_results and self._record.resumes and self._is_newest(self.layout.result(item), item)
 
@@ -89,12 +89,12 @@ class OutputFolder:
         return self._record.resumes and self._is_newest(uri, span.item)
 
     def settle(self) -> None:
-        """Removes what workers that died have left, and rejects that were reported twice; when no worker is running."""
+        """Removes leftovers of dead workers and duplicate rejects of retried shards. Call only when no worker is running."""
         self._leftovers.sweep_again()
         self.rejects.deduplicate()
 
     def clear_leftovers(self) -> None:
-        """Removes what is left half done, once a run is done; of a resumed run also where no input is any more."""
+        """Removes unfinished files after a run; after a resumed run also in folders that have no input any more."""
         self._leftovers.clear(everywhere=self._record.resumes)
 
     def _is_current(self, span: Span) -> bool:
@@ -102,6 +102,6 @@ class OutputFolder:
         return self._is_newest(uri, span.item)
 
     def _is_newest(self, uri: str, item: Object) -> bool:
-        """Whether a result is of its object as that is now, and of this run or the one that it goes on with."""
+        """Whether a result is of the current version of its object, and of this run or the run that this one continues."""
         times = self.store.times(uri)
         return times is not None and times[0] == item.version and times[1] >= self._record.since_ns

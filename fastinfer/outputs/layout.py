@@ -1,4 +1,4 @@
-"""Names below the folder of a run's results: of results, of what is half done, of what the run says of itself."""
+"""Names in the folder of a run's results: results, unfinished files, the run's record and rejects."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..storage.local import TEMPORARY_PREFIX
 OUTPUT_SUFFIX = ".out"
 RUN_RECORD = "_run.json"
 REJECTS = "_rejects.jsonl"
-# Hidden names beside the results: what is being written (by process and thread, or by a word for its final name), and the
-# finished result of a span. What a run clears away has exactly such a name.
+# Hidden names beside the results: a file that is being written (named by process and thread, or by a digest of its final
+# name), and the finished result of a span. A run removes only files with exactly such names.
 TEMPORARY_NAME = re.compile(r"\.fastinfer-(?:\d+-\d+|[0-9a-f]{16})")
 SPAN_PREFIX = ".part-"
 SPAN_NAME = re.compile(r"\.part-[0-9a-f]{16}\.\d+-\d+")
@@ -23,14 +23,14 @@ SPAN_NAME = re.compile(r"\.part-[0-9a-f]{16}\.\d+-\d+")
 
 @dataclass(frozen=True)
 class OutputLayout:
-    """Where everything of one run is.
+    """The paths of one run's files.
 
     Attributes:
         root: the folder.
     """
 
     root: str
-    _prefix: str = field(init=False, repr=False)  # made once: every result's name begins with it
+    _prefix: str = field(init=False, repr=False)  # every result's name begins with it
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_prefix", os.path.join(self.root, ""))
@@ -42,7 +42,7 @@ class OutputLayout:
 
     @property
     def rejects(self) -> str:
-        """The rejects, a line of JSON each."""
+        """The rejects, one line of JSON each."""
         return os.path.join(self.root, REJECTS)
 
     def result(self, item: Object) -> str:
@@ -50,22 +50,22 @@ class OutputLayout:
         return f"{self._prefix}{item.key}{OUTPUT_SUFFIX}"
 
     def span(self, span: Span) -> str:
-        """Where the result of a span waits for the others."""
+        """The result of a span, until all spans are joined."""
         folder, _, name = self.result(span.item).rpartition("/")
         return f"{folder}/{SPAN_PREFIX}{_word(name)}.{span.start}-{span.stop}"
 
     def word(self, item: Object) -> str:
-        """A word for a result's name within its folder: the name itself may leave no room for more."""
+        """A digest of a result's name in its folder: the name itself may be too long to be extended."""
         return _word(self.result(item).rpartition("/")[2])
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a run writes to a file of that name before it is whole."""
+    """Whether it is the name of an unfinished file."""
     return name.startswith(TEMPORARY_PREFIX) and TEMPORARY_NAME.fullmatch(name) is not None
 
 
 def is_span(name: str) -> bool:
-    """Whether a file of that name is the result of a span."""
+    """Whether it is the name of a span's result."""
     return name.startswith(SPAN_PREFIX) and SPAN_NAME.fullmatch(name) is not None
 
 

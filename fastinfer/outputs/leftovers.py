@@ -1,4 +1,4 @@
-"""What killed workers and ended runs leave behind: temporary files, and results of spans that nothing needs any more."""
+"""What killed workers and earlier runs leave behind: temporary files, and results of spans that are no longer needed."""
 
 from __future__ import annotations
 
@@ -24,26 +24,29 @@ class Leftovers:
         self._span_folders: set[str] = set()
 
     def sweep_once(self, folder: str, *, remove: bool) -> bool:
-        """Whether a folder, named below the root, holds results. The first call for it removes what a killed run has left
-        half written, if `remove` says so: it must come before this run writes there."""
+        """Whether a folder (its name below the root) holds results.
+
+        The first call for a folder removes unfinished files of a killed run, if `remove` is true. It must come before this
+        run writes there.
+        """
         if folder not in self._swept:
             self._swept[folder] = self._sweep(folder, remove=remove)
         return self._swept[folder]
 
     def expect_spans(self, folder: str) -> None:
-        """Takes note of a folder in which results of spans are written."""
+        """Adds a folder in which results of spans are written."""
         self._span_folders.add(folder)
 
     def sweep_again(self) -> None:
-        """Removes what workers that died have left. Call only when no worker is running."""
+        """Removes leftovers of dead workers. Call only when no worker is running."""
         for folder in self._swept:
             self._sweep(folder, remove=True)
 
     def clear(self, *, everywhere: bool) -> None:
-        """Removes what is left half done, once a run is done.
+        """Removes unfinished files after a run.
 
         Args:
-            everywhere: also where no input is any more, for a run that went on with another's results.
+            everywhere: also in folders that have no input any more, for a run that continued another one.
         """
         folders: Iterable[str] = self._store.folders(self._layout.root) if everywhere else self._span_folders
         for folder in folders:

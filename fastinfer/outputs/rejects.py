@@ -1,4 +1,4 @@
-"""``_rejects.jsonl``: records, and whole inputs, that were rejected, with place and reason."""
+"""``_rejects.jsonl``: rejected records and whole inputs, with place and reason."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .layout import OutputLayout
 
 
 class Reject(NamedTuple):
-    """A record, or a whole input where ``line`` is None, that was rejected.
+    """A rejected record, or a rejected whole input if ``line`` is None.
 
     Attributes:
         path: the input.
-        key: the input below the source that was named.
+        key: the input's path below the source.
         line, column: 1-based place; None for a whole input.
         code, message: what is wrong.
         record: the line itself, bytes that are not UTF-8 as lone surrogates; None for a whole input.
         modified_ns: the input's version.
-        part: the first byte of the span of a large input that the record is in, and the byte behind it.
+        part: for a record in a span of a large input, the span's first byte and the byte after its last.
     """
 
     path: str
@@ -42,16 +42,16 @@ class Reject(NamedTuple):
 
     @classmethod
     def of(cls, span: Span, error: InputError, record: bytes | None) -> Reject:
-        """The reject of a record of a span, or of the whole of it where `record` is None."""
+        """The reject of a record of a span, or of the whole span if `record` is None."""
         item = span.item
         text = None if record is None else record.decode("utf-8", "surrogateescape")
         line = None if record is None else error.line
-        # The whole path: a later run may be started in another folder.
+        # An absolute path: a later run may be started in another folder.
         path, bounds = os.path.abspath(item.uri), None if span.is_whole else (span.start, span.stop)
         return cls(path, item.key, line, error.column, error.code, error.message, text, int(item.version), bounds)
 
     def span(self) -> Span:
-        """What it is of, as far as its result's name and version go."""
+        """Its span, with only what the result's name and version need."""
         start, stop = self.part or (0, 0)
         return Span(Object(self.path, self.key, 0, self.modified_ns), start, stop, 0)
 
@@ -74,12 +74,12 @@ class Rejects:
         self._store.append(self._uri, lines.encode())
 
     def keep(self, is_finished: Callable[[Span], bool] | None) -> int:
-        """Of an earlier run's rejects keeps those whose results, or spans, are finished; returns how many.
+        """Keeps those of an earlier run's rejects whose results, or spans, are finished; returns how many.
 
-        The other inputs are transformed again, and rejected again.
+        The other inputs are transformed again, and their bad records are rejected again.
 
         Args:
-            is_finished: whether the result of an object or span is there; None: none is.
+            is_finished: whether the result of an object or span is finished; None: none is.
         """
         kept: dict[str, None] = {}
         path = Path(self._uri)
@@ -96,7 +96,7 @@ class Rejects:
         return len(kept)
 
     def deduplicate(self) -> None:
-        """Drops what retried shards have reported twice. Call only when no worker is running."""
+        """Removes duplicate rejects of retried shards. Call only when no worker is running."""
         path = Path(self._uri)
         if path.exists():
             self._replace(dict.fromkeys(path.read_text(encoding="utf-8").splitlines(keepends=True)))
@@ -114,7 +114,7 @@ class Rejects:
 
 
 def _is_of_finished(fields: dict[str, Any], is_finished: Callable[[Span], bool]) -> bool:
-    """Whether the result that lacks a rejected record is there, and its input is what it was."""
+    """Whether the result without the rejected record is finished, and its input has not changed."""
     reject = Reject(**fields)
     if reject.line is None or os.stat(reject.path).st_mtime_ns != reject.modified_ns:
         return False

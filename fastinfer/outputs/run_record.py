@@ -1,4 +1,4 @@
-"""``_run.json``: what the results in a folder depend on, and whether those of an earlier run may be taken as this one's."""
+"""``_run.json``: what the results in a folder depend on, and whether a run may continue with those of an earlier one."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class RunRecord:
         store: where it is.
 
     Attributes:
-        resumes: whether the folder holds results of the same kind, to go on from.
-        since_ns: results written before are of another run, whatever the record says: an overwriting run may have been
-            stopped half-way. By the clock of the file system, in nanoseconds.
+        resumes: whether the run continues with the results in the folder.
+        since_ns: results written earlier belong to another run: an overwriting run may have been stopped before it replaced
+            them. By the clock of the file system, in nanoseconds.
     """
 
     def __init__(self, layout: OutputLayout, store: LocalStore) -> None:
@@ -36,7 +36,7 @@ class RunRecord:
         """Compares a run with the folder's record, and writes its own.
 
         Raises:
-            ConfigError: ``other_run`` where the results there depend on other things.
+            ConfigError: ``other_run`` if the results there depend on other values.
             OutputError: the record cannot be read or written.
         """
         self.compare(record["depends_on"], overwrite=overwrite)
@@ -45,12 +45,12 @@ class RunRecord:
         self.write(record)
 
     def compare(self, depends_on: dict[str, Any], *, overwrite: bool, partial: bool = False) -> None:
-        """Finds out whether results in the folder may be taken as a run's own; writes nothing.
+        """Finds out whether the run can continue with the results in the folder; writes nothing.
 
         Args:
             depends_on: what the run's bytes depend on.
-            overwrite: whether every result is to be made anew.
-            partial: whether only what is in `depends_on` counts.
+            overwrite: whether every result is replaced.
+            partial: whether only the keys of `depends_on` are compared.
 
         Raises:
             ConfigError: ``other_run``.
@@ -89,7 +89,7 @@ class RunRecord:
         self.resumes, self.since_ns = True, since_ns
 
     def write(self, record: dict[str, Any]) -> None:
-        """Puts `record` in the place of the folder's. Raises OutputError."""
+        """Replaces the folder's record. Raises OutputError."""
         with replacing(Path(self._layout.record)) as temporary:
             temporary.write_text(json.dumps({**record, "since_ns": self.since_ns}, indent=2) + "\n", encoding="utf-8")
 

@@ -1,7 +1,7 @@
-"""From text to results: each appears under its name only when it is whole.
+"""Writes results: each gets its name only when it is whole.
 
-Small results are written in groups; a large one is an upload that gets its name at the end. A run killed at any moment leaves
-finished results and temporary files, never half a result.
+Small results are written in groups; a large one is an upload that gets its name at the end. A run that is killed at any moment
+leaves finished results and temporary files, never half a result.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ..storage.atomic import unwritable
 from ..storage.base import Object, Store, Upload
 from .layout import OutputLayout
 
-# What an unfinished result holds in memory before it is uploaded.
+# How much of an unfinished result is held in memory before it is written to the store.
 BUFFER_BYTES = 1 << 20
-# Finished results wait for others until they have so many bytes together: more than that would only be copied to be joined.
+# Finished results are written together when they have this many bytes; larger groups only cost a copy.
 GROUP_BYTES = 256 << 10
 
 
 class Result:
-    """The result of one object or span on its way: rows are added until a writer finishes it.
+    """The unfinished result of one object or span: rows are added until a writer finishes it.
 
     Attributes:
-        span: what it is of.
+        span: the object or span.
         uri: its name when it is whole.
-        rows: how many rows it has so far.
+        rows: the number of rows so far.
     """
 
     __slots__ = ("_form", "_held", "_store", "_texts", "_upload", "rows", "span", "uri")
@@ -46,7 +46,7 @@ class Result:
         self._upload: Upload | None = None
 
     def add_rows(self, text: bytes, count: int) -> None:
-        """Adds rows, printed as they stand together. Raises OutputError."""
+        """Adds rows that are printed and joined. Raises OutputError."""
         if self.rows:
             self._texts.append(self._form.between)
         elif self.span.is_whole:
@@ -58,20 +58,20 @@ class Result:
             self._send()
 
     def take(self) -> bytes | None:
-        """The whole text of a result of which nothing was uploaded; None for a large one."""
+        """The whole text, if nothing of it was written yet; None for a large result."""
         # The spans of a large object are put between head and tail when they are joined.
         if self.span.is_whole:
             self._texts.append(self._form.tail if self.rows else self._form.head + self._form.tail)
         return None if self._upload else b"".join(self._texts)
 
     def finish(self) -> None:
-        """Gives a large result its name. Raises OutputError, and nothing has the name then."""
+        """Gives a large result its name. If it raises OutputError, nothing has the name."""
         self._send()
         assert self._upload is not None
         self._upload.commit(self.span.item.version)
 
     def drop(self) -> None:
-        """Leaves no trace of a result that cannot be finished."""
+        """Removes a result that cannot be finished."""
         self._texts.clear()
         if self._upload:
             self._upload.abort()
@@ -85,7 +85,7 @@ class Result:
 
 
 class Finished(NamedTuple):
-    """A result that has got its name, with so many rows. ``part`` is its span; None for a whole object."""
+    """A result that has its name, with its number of rows. ``part`` is its span; None for a whole object."""
 
     item: Object
     part: Span | None
@@ -98,7 +98,7 @@ class OutputWriter:
     Args:
         layout: names of the run's results.
         store: where they go.
-        form: how rows stand together.
+        form: how rows are joined.
     """
 
     def __init__(self, layout: OutputLayout, store: Store, form: Form) -> None:
@@ -111,12 +111,12 @@ class OutputWriter:
         self._held = 0
 
     def open(self, span: Span) -> Result:
-        """The result of an object or a span, to be filled."""
+        """The empty result of an object or a span."""
         uri = self._layout.result(span.item) if span.is_whole else self._layout.span(span)
         return Result(span, uri, self._form, self._store)
 
     def finish(self, result: Result) -> list[Finished]:
-        """Takes a result that is whole; returns what got its name just now. Raises OutputError."""
+        """Adds a whole result; returns the results that have just got their names. Raises OutputError."""
         span = result.span
         finished = Finished(span.item, None if span.is_whole else span, result.rows)
         text = result.take()
@@ -130,7 +130,7 @@ class OutputWriter:
         return self._flush_when_full()
 
     def finish_many(self, items: Sequence[Object], texts: Sequence[bytes], rows: Sequence[int]) -> list[Finished]:
-        """Takes the whole results of small objects; returns what got its name just now. Raises OutputError."""
+        """Adds the whole results of small objects; returns the results that have just got their names. Raises OutputError."""
         self._ready += map(Finished._make, zip(items, itertools.repeat(None), rows))
         self._uris += map(self._layout.result, items)
         self._texts += texts
@@ -138,10 +138,10 @@ class OutputWriter:
         return self._flush_when_full()
 
     def flush(self) -> list[Finished]:
-        """Names what is ready, as far as it goes; returns what was named.
+        """Writes all added results; returns them.
 
         Raises:
-            OutputError: for the first that could not be written; the others are there.
+            OutputError: for the first that could not be written; the others have their names.
         """
         ready, uris, texts = self._ready, self._uris, self._texts
         self._ready, self._uris, self._texts, self._held = [], [], [], 0

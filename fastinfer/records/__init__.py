@@ -1,1 +1,1 @@
-"""An object's bytes to records: spans of a large object, groups of small ones, chunks of lines."""
+"""The bytes of objects to records: spans of a large object, groups of small objects, chunks of lines."""

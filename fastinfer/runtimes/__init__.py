@@ -1,4 +1,4 @@
-"""Who computes: rows in, predictions out."""
+"""What computes: rows in, predictions out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import importlib
 
 from .base import Runtime
 
-# Where each runtime is; imported when it is needed.
+# The module and class of each runtime; imported when needed.
 RUNTIMES = {"mxnet": (".mxnet.runtime", "MXNetRuntime")}
 
 
 def load_runtime(name: str = "mxnet", *, cpu_isa: str | None = None) -> Runtime:
-    """Loads a runtime; later calls in a process share its framework.
+    """Loads a runtime; later calls in the same process share its framework.
 
     Raises:
         ConfigError: the framework is not installed, or cannot be used as asked for.

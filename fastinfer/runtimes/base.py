@@ -17,9 +17,10 @@ class Executor(Protocol):
 
     Attributes:
         batch_size: rows of one forward pass.
-        input: float32 array of shape (batch_size, row_values): the memory that the graph reads. Fill it, then :meth:`forward`.
+        input: float32 array of shape (batch_size, row_values), the memory that the graph reads; write rows there, then call
+            :meth:`forward`.
         output_shape: shape of one row's prediction, () for a scalar.
-        gives_a_row_each: whether the graph gives a row for each of the batch; else it cannot be run.
+        gives_a_row_each: whether the graph gives one prediction per row; otherwise it cannot be used.
     """
 
     batch_size: int
@@ -28,25 +29,25 @@ class Executor(Protocol):
     gives_a_row_each: bool
 
     def forward(self) -> NDArray[np.float32]:
-        """Runs what stands in `input`: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
+        """Predicts the rows in `input`: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
         ...
 
 
 class Runtime(Protocol):
-    """A framework, loaded. Devices are (kind, index), as :func:`fastinfer.options.parse_device` gives them.
+    """A loaded framework. Devices are (kind, index), as :func:`fastinfer.options.parse_device` gives them.
 
     Attributes:
-        advice: what makes it slow here, for the user; None where nothing does.
+        advice: a message to the user about what makes it slow here; None if nothing does.
     """
 
     advice: str | None
 
     def identity(self) -> dict[str, Any]:
-        """What of the framework and its settings the bits of a prediction depend on."""
+        """The framework's version and settings that the bits of a prediction depend on."""
         ...
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
-        """Raises ConfigError (``no_such_device``) where one is not there."""
+        """Raises ConfigError (``no_such_device``) if a device does not exist."""
         ...
 
     def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> Executor:

@@ -1,4 +1,4 @@
-"""How many rows a forward pass takes, and on which graph."""
+"""Chooses the rows of a forward pass, and the graph; binds the graphs of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import Executor, Runtime
 from .invariance import CANDIDATES, cached, find_batch_size, is_invariant
 from .provenance import of_model
 
-# Copies of the network in one row-wise graph; benchmarks/bench_forward.py found little gain beyond.
+# Copies of the network in one row-wise graph; benchmarks/bench_forward.py found that more gain little.
 ROWS_PER_EXACT_GRAPH = 8
 
 
@@ -22,7 +22,7 @@ class Batching(NamedTuple):
     Attributes:
         batch_size: rows of one forward pass.
         row_wise: whether each row is computed as at batch size 1.
-        invariant: whether a row's bits depend on the row alone.
+        invariant: whether a row's bits depend on that row alone.
     """
 
     batch_size: int
@@ -31,10 +31,11 @@ class Batching(NamedTuple):
 
 
 def choose_batching(runtime: Runtime, model: Model, options: Options) -> Batching:
-    """How rows are to be computed, on the first of the devices.
+    """How to compute rows, found on the first of the devices.
 
     Raises:
-        ModelError: at the size that was asked for the model does not give a row for each record; or it cannot be bound.
+        ModelError: ``mixed_batch`` if the model does not give one row per record at the given batch size; or it cannot be
+            bound.
         ConfigError: ``no_such_device``.
     """
     device = parse_device(options.device)[0]
@@ -66,13 +67,13 @@ def choose_batching(runtime: Runtime, model: Model, options: Options) -> Batchin
 def bind_executors(
     runtime: Runtime, model: Model, devices: Sequence[tuple[str, int]], count: int, batch_size: int, *, row_wise: bool
 ) -> list[Executor]:
-    """The bound graphs of a run: all of them, one after the other and before any of them runs.
+    """The bound graphs of a run, all bound before any of them runs.
 
     Args:
-        runtime: what binds.
-        model: what to bind.
-        devices: (kind, index) of each device; the graphs go to them in turn.
-        count: how many graphs.
+        runtime: the runtime.
+        model: the model.
+        devices: (kind, index) of each device; graphs are bound to them in turn.
+        count: the number of graphs.
         batch_size: rows of one forward pass.
         row_wise: whether each row is computed as at batch size 1.
     """

@@ -1,9 +1,9 @@
-"""Which batch sizes make a row's bits a function of the row alone.
+"""Finds a batch size at which a row's bits depend on that row alone.
 
-oneDNN picks its kernels by the shape of the batch, and at many sizes the last rows of a batch go through other code than
+oneDNN chooses its kernels by the shape of the batch, and at many sizes the last rows of a batch are computed by other code than
 the first: the same record gives other last bits at another place. At some sizes that does not happen. The probe finds one
 by running the model: the same rows at other places and beside other neighbours must give the same bits. Then outputs do
-not depend on how records were gathered into batches: not on workers, order, sharding or a resumed run.
+not depend on how records are divided into batches: not on workers, order, sharding or a resumed run.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ..errors import OutputError
 from ..storage.atomic import make_folder, replacing
 from .base import Executor
 
-# Tried in this order: sizes that were seen invariant on AVX2 and AVX-512, the cheapest per row of benchmarks/bench_forward.py
-# first, smaller ones for models whose records are large.
+# Tried in this order: sizes that were invariant on AVX2 and AVX-512; the cheapest per row in benchmarks/bench_forward.py
+# first; the smaller ones are for models with large records.
 CANDIDATES = (480, 240, 144, 400, 96, 48, 16)
 
-# A batch's input should stay near the caches and must not fill the memory of a model with large records.
+# A batch's input should fit into the caches, and must not fill the memory if records are large.
 INPUT_BYTES_LIMIT = 8 << 20
 
 
 def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> int | None:
-    """The first invariant candidate; None where there is none.
+    """The first invariant candidate; None if there is none.
 
     Args:
-        bind: makes an executor of a batch size.
+        bind: returns an executor of a batch size.
         row_values: values of one record.
     """
     for batch_size in CANDIDATES:
@@ -45,7 +45,7 @@ def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> int | N
 
 
 def cached(depends_on: dict[str, Any], find: Callable[[], int | None]) -> int | None:
-    """What ``find`` returns, asked once for what it depends on: the answer is kept in the user's cache folder."""
+    """What ``find`` returns; the result is kept in the user's cache folder, under what it depends on."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     name = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:32]
     path = Path(base, "fastinfer", "batch-size", f"{name}.json")
@@ -55,7 +55,7 @@ def cached(depends_on: dict[str, Any], find: Callable[[], int | None]) -> int | 
             batch_size: int | None = kept["batch_size"]
             return batch_size
     batch_size = find()
-    # Where it cannot be kept it is found again.
+    # If it cannot be kept, it is found again next time.
     with contextlib.suppress(OSError, OutputError):
         make_folder(path.parent)
         with replacing(path) as temporary:
@@ -64,7 +64,7 @@ def cached(depends_on: dict[str, Any], find: Callable[[], int | None]) -> int | 
 
 
 def is_invariant(executor: Executor) -> bool:
-    """Whether a row's prediction has the same bits wherever in the batch it is and whatever is beside it."""
+    """Whether a row's prediction has the same bits at every place in the batch and beside other rows."""
     if not executor.gives_a_row_each:
         return False
     rows = probe_rows(*executor.input.shape)
@@ -81,13 +81,13 @@ def is_invariant(executor: Executor) -> bool:
 
 
 def find_smaller(bind: Callable[[int], Executor], large: Executor) -> int | None:
-    """The smallest candidate at which rows have the very bits that an invariant graph gives them; None where there is none.
+    """The smallest candidate at which rows have the same bits as on a larger, invariant graph; None if there is none.
 
-    For requests of a few rows, that need not wait for a whole batch to be computed.
+    For requests of a few rows, which then need not wait for a whole batch.
 
     Args:
-        bind: makes an executor of a batch size.
-        large: the graph.
+        bind: returns an executor of a batch size.
+        large: the larger graph.
     """
     rows = probe_rows(*large.input.shape)
     reference = _run(large, rows)
@@ -101,7 +101,7 @@ def find_smaller(bind: Callable[[int], Executor], large: Executor) -> int | None
 
 
 def probe_rows(count: int, values: int) -> NDArray[np.float32]:
-    """Rows to probe with: of several magnitudes, so that a softmax at the end is not saturated in all of them."""
+    """Rows for the probe, of several magnitudes, so that a softmax at the end is not saturated for all of them."""
     random = np.random.RandomState(20090601)
     rows = random.uniform(-1, 1, (count, values)).astype(np.float32)
     rows[::2] = np.abs(rows[::2])

@@ -1,4 +1,4 @@
-"""Things that one thread uses at a time, such as bound graphs."""
+"""A pool of objects that one thread may use at a time, such as bound graphs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Pool(Generic[T]):
-    """Lends each of its things to one thread at a time."""
+    """Lends each of its objects to one thread at a time."""
 
     def __init__(self, things: Iterable[T]) -> None:
         self._idle: queue.SimpleQueue[T] = queue.SimpleQueue()
@@ -20,7 +20,7 @@ class Pool(Generic[T]):
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[T]:
-        """One that nobody else uses meanwhile; waits until one is free."""
+        """Lends one object that no other thread uses; waits until one is free."""
         thing = self._idle.get()
         try:
             yield thing

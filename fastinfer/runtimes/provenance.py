@@ -1,4 +1,4 @@
-"""What a prediction's bits depend on, as far as it is known without the runtime."""
+"""What the bits of a prediction depend on, without the runtime's own part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..options import CPU_ISA_VARIABLE, Options, parse_device
 
 
 def of_model(model: Model, options: Options) -> dict[str, Any]:
-    """Model, processor and device; beside them count the batch size and the runtime's identity."""
+    """Model, processor and device; the batch size and the runtime's identity count as well."""
     return {
         "fastinfer": __version__,
         "model": model.digest,

@@ -106,7 +106,7 @@ class Transform:
         return lambda payload: handler.answer(payload, self.content_type, self.accept)[0]
 
     def _answer_each(self, objects: Sequence[Object], answer: Answer) -> None:
-        """Answers the requests of each object, in order; one that fails has no result, and the others go on."""
+        """Answers the requests of each object, in order; one that fails has no result, and the others are answered."""
         problems = []
         for item in objects:
             try:

@@ -1,7 +1,7 @@
 """Requests to batches: one queue, and the threads that take requests from it and answer them.
 
-Requests that arrive while a batch is being computed share the next one, so a lone request does not wait. Each worker
-decodes, computes and prints by itself, on a graph of its own.
+Requests that arrive while a batch is being computed share the next one, so a single request does not wait. Each worker
+decodes, computes and prints with its own graph.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
 
-# A worker takes requests from the queue up to this many bytes; the rest are for the other workers.
+# A worker takes requests from the queue up to this many bytes; the others are left for other workers.
 TAKE_BYTES = 1 << 20
 
 
@@ -48,7 +48,7 @@ class Workers:
 
     Attributes:
         loaded: the loaded model, or the error of loading it.
-        rows: how many have been predicted so far, for a message: threads count without a lock.
+        rows: the number of predicted rows so far, for a message: threads count without a lock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
@@ -63,7 +63,7 @@ class Workers:
         self.rows = 0
 
     def start(self) -> None:
-        """Starts to load the model; when it is there, ``loaded`` is set and the workers start."""
+        """Starts to load the model; when it is loaded, ``loaded`` is set and the workers start."""
         self._start_thread(self._load)
 
     def put(self, pending: Pending) -> None:
@@ -125,11 +125,11 @@ class Workers:
             _print_defects(results)
             replies = [_reply_for(result) for result in results]
             self.rows += sum(result.rows for result in results if not isinstance(result, Exception))
-        except BaseException as error:  # a defect: the requests still get a reply, and the worker goes on
+        except BaseException as error:  # a defect: the requests still get a reply, and the worker continues
             traceback.print_exc()
             replies = [error_reply(error)] * len(requests)
         finally:
-            results = []  # tracebacks of errors refer to this frame, and would keep the bodies in memory
+            results = []  # tracebacks of errors refer to this frame and would keep the bodies in memory
         self._call_in_loop(_deliver, list(zip(requests, replies)))
 
     def _take(self) -> list[Pending]:
@@ -191,7 +191,7 @@ def _reply_for(result: Answer | Exception) -> Reply:
 
 
 def _print_defects(results: Sequence[Answer | Exception]) -> None:
-    """Prints where a hook, or fastinfer, failed: its author must see that; the sender only that it did. Each error once."""
+    """Prints the traceback of a failed hook, or of a defect, once each: for the operator; the sender only gets a status."""
     for error in {id(result): result for result in results if isinstance(result, Exception)}.values():
         if not isinstance(error, FastinferError):
             traceback.print_exception(type(error), error, error.__traceback__)

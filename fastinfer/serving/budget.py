@@ -7,14 +7,14 @@ from collections import deque
 
 
 class ByteBudget:
-    """Bytes to be acquired and released in one event loop; who finds too few waits, first come first served."""
+    """Bytes that are acquired and released in one event loop; if there are too few, the request waits, in order of arrival."""
 
     def __init__(self, size: int) -> None:
         self._free = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def acquire(self, size: int) -> None:
-        """Takes bytes; waits until there are enough, and until all who came before have theirs."""
+        """Takes bytes; waits until there are enough and all earlier requests have theirs."""
         if not self._waiting and size <= self._free:
             self._free -= size
             return

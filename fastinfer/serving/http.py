@@ -27,13 +27,13 @@ from .settings import Settings
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
 
-# Bytes of bodies that may wait for their reply; other bodies are not read until there is room.
+# How many bytes of bodies may wait for replies; other bodies are not read before there is room.
 PENDING_BYTES = 256 << 20
 
-# How long a sender may take for a body.
+# How long a sender may take to send a body.
 BODY_TIMEOUT_S = 60.0
 
-# A stopping server reads on from open connections until they have been silent for so long.
+# A stopping server reads from open connections until they have been silent for this time.
 DRAIN_S = 0.3
 
 
@@ -43,7 +43,7 @@ class Ending(NamedTuple):
     Attributes:
         signal: the signal that ended it.
         requests: how many were answered.
-        unanswered: how many were given up.
+        unanswered: how many were left unanswered.
         rows: how many were predicted; rows that hooks predict are not counted.
         workers_ended: whether all threads have ended; if not, one is in a hook or loads the model, and cannot be stopped.
     """
@@ -125,7 +125,7 @@ class Server:
             except asyncio.TimeoutError:
                 return text_reply(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")
             except ConnectionError:
-                return text_reply(400, "the connection was lost")  # no one reads it
+                return text_reply(400, "the connection was lost")  # nothing reads it
             except web.HTTPRequestEntityTooLarge:
                 body = None
             if body is None or len(body) > limit:
@@ -164,7 +164,7 @@ async def serve(settings: Settings, on_ready: Callable[[Handler, str], None]) ->
 
     def end(number: signal.Signals) -> None:
         set_result(signalled, number)
-        # A second signal does what it does to any program.
+        # A second signal has its default effect.
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
 

@@ -9,7 +9,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 
 def make_logger(name: str) -> logging.Logger:
-    """A logger that leaves out malformed HTTP requests: their senders get a reply, and no one else can help it."""
+    """A logger that leaves out malformed HTTP requests: their senders get a reply, and the operator can do nothing."""
     logger = logging.getLogger(name)
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
@@ -22,5 +22,5 @@ def make_logger(name: str) -> logging.Logger:
 
 
 def is_no_malformed_request(record: logging.LogRecord) -> bool:
-    """Whether a log record is about anything but a malformed HTTP request."""
+    """Whether a log record is not about a malformed HTTP request."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))

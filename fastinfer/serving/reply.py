@@ -1,4 +1,4 @@
-"""What is sent back for a request: an answer, or the status and text of an error.
+"""The reply to a request: an answer, or the status and text of an error.
 
 SageMaker's container replies 500 to almost every error. Here an unreadable body is 400, an unsupported content type 415, an
 unsupported Accept 406, an error in a user's hook 500.
@@ -14,7 +14,7 @@ STATUSES = {"unsupported_content_type": 415, "unsupported_accept": 406}
 
 
 class Reply(NamedTuple):
-    """What is sent back."""
+    """A reply."""
 
     status: int
     body: bytes
@@ -32,7 +32,7 @@ def error_reply(error: BaseException) -> Reply:
     if isinstance(error, InputError):
         status = STATUSES.get(error.code, 400)
     elif any(kind.__name__ == "BaseInferenceToolkitError" for kind in type(error).__mro__):
-        # With this class of SageMaker's toolkit a hook chooses the status itself.
+        # A hook can choose the status with this class of SageMaker's toolkit.
         chosen = getattr(error, "status_code", None)
         status = chosen if isinstance(chosen, int) and 400 <= chosen <= 599 else 500
         return text_reply(status, str(getattr(error, "message", error)))

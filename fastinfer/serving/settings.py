@@ -1,4 +1,4 @@
-"""What a server must know, and what SageMaker's environment says of it. Imports nothing heavy."""
+"""The settings of a server, also from SageMaker's environment. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PAYLOAD_VARIABLE = "SAGEMAKER_MAX_PAYLOAD_IN_MB"
 DEFAULT_PORT = 8080
 DEFAULT_BASE = "/opt/ml"
 
-# What CreateTransformJob allows. The container accepts a few bytes more than the 6 MiB that are its default.
+# The limits of CreateTransformJob. The container accepts a few bytes more than its default of 6 MiB.
 PAYLOAD_MB_DEFAULT, PAYLOAD_MB_LIMIT = 6, 100
 PAYLOAD_EXTRA_BYTES = 6_553_500 - (6 << 20)
 CONCURRENT_MB_LIMIT = 100  # MaxConcurrentTransforms times MaxPayloadInMB
 
 
 class Settings(NamedTuple):
-    """How to serve.
+    """The settings of a server.
 
     Attributes:
         model, program, exact, batch_size, device: see :func:`fastinfer.handlers.hooks.load_handler`.
@@ -54,8 +54,8 @@ class Settings(NamedTuple):
 
     @property
     def execution_parameters(self) -> dict[str, Any]:
-        """The parameters of a transform job that names none, as SageMaker asks for them."""
-        # Enough requests at a time to keep the workers busy and fill batches, within what the service allows.
+        """Parameters for a transform job that names none; SageMaker requests them from the container."""
+        # Enough concurrent requests to keep the workers busy and fill batches, within the limits of the service.
         concurrent = max(1, min(8 * self.workers, CONCURRENT_MB_LIMIT // self.payload_mb))
         return {
             "MaxConcurrentTransforms": concurrent,
@@ -65,7 +65,7 @@ class Settings(NamedTuple):
 
 
 def find_served_model(model: str | None) -> tuple[Path, str]:
-    """The model to serve and where its name came from.
+    """The model to serve, and what named it.
 
     As for every command, but SageMaker's own folder comes before the model that fastinfer ships.
     """
@@ -89,7 +89,7 @@ def parse_payload_mb(text: str) -> int:
 
 
 def from_environment(name: str, parse: Callable[[str], int], default: int) -> int:
-    """A number that SageMaker sets; `default` where it does not.
+    """A number that SageMaker sets; `default` if it is not set.
 
     Raises:
         ConfigError: ``bad_environment``.

@@ -1,7 +1,7 @@
-"""Rows to predictions: a model's graph bound to one MXNet context at one batch size, written and read without copies.
+"""A model's graph, bound to one MXNet context at one batch size; its input and output are not copied.
 
-There are two graphs. The *batched* one runs a whole batch through each operator and is fast; whether a row's bits then depend
-on its place in the batch is a matter of the batch size (runtimes/invariance.py). The *row-wise* one (row_wise.py) computes
+There are two graphs. The *batched* one runs a whole batch through each operator and is fast; whether a row's bits depend on
+its place in the batch depends on the batch size (runtimes/invariance.py). The *row-wise* one (row_wise.py) computes
 every row as at batch size 1.
 """
 
@@ -22,7 +22,7 @@ from ...models.module import Model
 from .library import first_line, ndarray_memory
 from .row_wise import repeat_rows
 
-# MXNet 1.9 aborts the process where two threads bind at the same time: a thread that binds holds this.
+# MXNet 1.9 aborts the process if two threads bind at the same time: a thread that binds holds this lock.
 binding = threading.RLock()
 
 NOT_TRAINING = ctypes.c_int(0)
@@ -31,7 +31,7 @@ NOT_TRAINING = ctypes.c_int(0)
 class MXNetExecutor:
     """A bound graph; see :class:`fastinfer.runtimes.base.Executor`.
 
-    For a GPU, ``input`` is over the host memory that is copied there.
+    For a GPU, ``input`` is host memory that is copied to the device.
     """
 
     def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
@@ -65,20 +65,20 @@ class MXNetExecutor:
         self._library, self._check_call, self._failure = mxnet.base._LIB, mxnet.base.check_call, mxnet.base.MXNetError
         self._output = self._bound.outputs[0]
         self._predictions_shape = (batch_size, self._output.size // batch_size)
-        # False for a network that mixes its batch: it has a meaning only at batch size 1.
+        # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
         self.gives_a_row_each = self._output.shape == (batch_size, *self.output_shape)
-        self._data = data  # keeps alive the memory that `input` shows
+        self._data = data  # keeps the memory of `input` alive
         memory = np.frombuffer(ndarray_memory(data), dtype=np.float32)
         self.input = memory.reshape(batch_size, model.row_values)
 
     def forward(self) -> NDArray[np.float32]:
-        """Runs the batch in ``input``: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
+        """Predicts the rows in ``input``: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
         predictions = np.empty(self._predictions_shape, np.float32)
         try:
             if self._device_data is not None:
                 self._data.copyto(self._device_data)
-            # What mxnet's Executor.forward() and NDArray.asnumpy() come to, less 13 us of Python under the interpreter's lock,
-            # for which workers would wait for each other.
+            # What mxnet's Executor.forward() and NDArray.asnumpy() do, without 13 us of Python that hold the interpreter's
+            # lock, for which workers would wait.
             self._check_call(self._library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
             self._check_call(
                 self._library.MXNDArraySyncCopyToCPU(
@@ -104,7 +104,7 @@ def _split_params(saved: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 def _check(
     mxnet: Any, model: Model, symbol: Any, arguments: dict[str, Any], auxiliary: dict[str, Any]
 ) -> tuple[int, ...]:
-    """Refuses what cannot serve, saying what is missing; returns the shape of one row's prediction."""
+    """Raises ModelError for a graph that cannot be used; returns the shape of one row's prediction."""
     outputs = symbol.list_outputs()
     if len(outputs) != 1:
         raise ModelError(f"the model has {len(outputs)} outputs ({', '.join(outputs)}); one is served", path=model.path)
@@ -117,7 +117,7 @@ def _check(
     if absent:
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
     try:
-        # It prints its arguments where it fails; the error says as much.
+        # If it fails it prints its arguments; the error contains them.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(
@@ -129,8 +129,8 @@ def _check(
             f"the graph does not take float32 input of shape {model.row_shape}: {first_line(error)}", path=model.path
         ) from error
     if output_shapes is None or output_types is None:
-        raise ModelError("the graph does not tell the shapes and types of its parameters", path=model.path)
-    # The container prints what the model gives; of other types it would print other digits.
+        raise ModelError("the graph does not determine the shapes and types of its parameters", path=model.path)
+    # The container prints other types with other digits.
     named_types = [*zip(symbol.list_arguments(), argument_types), ("the output", output_types[0])]
     for name, found in named_types:
         if name in (model.data_name, "the output") and found is not np.float32:

@@ -1,8 +1,8 @@
-"""The only module that imports mxnet, and what this process's MXNet has.
+"""The only module that imports mxnet; what MXNet has in this process.
 
-The import takes seconds, reads settings that cannot be changed afterwards, and needs names that NumPy 1.24 removed; all
-three are dealt with here. Call :func:`load_mxnet` where the framework is needed, never at the top of a module, so that
-``--help``, planning and errors that need no model stay instant.
+The import takes seconds, reads settings that cannot be changed afterwards, and needs names that NumPy 1.24 removed; this module
+handles all three. Call :func:`load_mxnet` where the framework is needed, never at the top of a module, so that ``--help``,
+planning and errors that need no model do not wait for it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 from ...errors import ConfigError
 
-# What `np.NAME` meant before NumPy 1.24 took the names away; mxnet 1.9.1 reads them at import and in its operators.
+# Names that NumPy 1.24 removed; mxnet 1.9.1 uses them at import and in its operators.
 REMOVED_ALIASES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str}
 
-# mxnet looks at these once. A value that the user has set is left alone.
+# mxnet reads these once. A value that the user has set is not changed.
 #   OMP_NUM_THREADS, OPENBLAS_NUM_THREADS
-#                        one thread an operator: the workers are the parallelism, more would oversubscribe the cores
-#   MXNET_ENGINE_TYPE    run an operator in the thread that calls it: no hand-over to a shared pool of threads
-# Of these, what a run is slow without.
+#                        one thread per operator: the workers are the parallelism, more would oversubscribe the cores
+#   MXNET_ENGINE_TYPE    run an operator in the thread that calls it, not in a shared pool of threads
+# Without these of them a run is slow.
 SPEED_SETTINGS = ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE")
 INFERENCE_SETTINGS = {
     "OMP_NUM_THREADS": "1",
@@ -87,12 +87,12 @@ def load_mxnet(settings: dict[str, str] | None = None) -> Any:
 
 @contextlib.contextmanager
 def _without_engine_line() -> Iterator[None]:
-    """Drops the line that MXNet prints where its engine was chosen by the environment.
+    """Drops the line that MXNet prints if its engine was chosen by the environment.
 
-    Nothing but the descriptor can be taken away from C++: what the process prints on stderr meanwhile is held, and shown
-    when MXNet is there.
+    C++ prints to the file descriptor, so that must be replaced: other output on stderr is held, and printed when MXNet is
+    loaded.
     """
-    if sys.stderr is None:  # closed by whoever started us
+    if sys.stderr is None:  # closed by the parent process
         yield
         return
     sys.stderr.flush()
@@ -112,10 +112,10 @@ def _without_engine_line() -> Iterator[None]:
 
 
 def ndarray_memory(array: Any) -> Any:
-    """The memory of an NDArray as a flat, writable buffer of float32: what is written there, MXNet reads.
+    """The memory of an NDArray as a flat, writable buffer of float32, which MXNet reads.
 
-    Operators that were queued on it run to their end first. The caller keeps ``array`` alive, and has MXNet done with it
-    before writing again.
+    Operators that were queued on it are finished first. The caller keeps ``array`` alive, and writes only when no operator
+    uses it.
 
     Raises:
         ValueError: it is not dense, not float32, or not in host memory.
@@ -132,9 +132,9 @@ def ndarray_memory(array: Any) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What an error of MXNet says, without the C++ stack trace that its message ends in."""
+    """The message of an MXNet error, without the C++ stack trace at its end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Traceback")]
-    # Where it repeats the arguments first, what is wrong stands behind its own error's name.
+    # If it repeats the arguments first, the message follows the name of its own error.
     named = (line.partition("MXNetError: ")[2] for line in lines if "MXNetError: " in line)
     return next(named, lines[0] if lines else type(error).__name__)
 
@@ -148,7 +148,7 @@ def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
     """MXNet contexts of devices, (kind, index) each.
 
     Raises:
-        ConfigError: ``no_such_device`` where a GPU is named that this machine, or this build of MXNet, does not have.
+        ConfigError: ``no_such_device`` for a GPU that this machine, or this build of MXNet, does not have.
     """
     mxnet = load_mxnet()
     gpus = count_gpus(mxnet) if any(kind == "gpu" for kind, _ in devices) else 0

@@ -1,6 +1,6 @@
 """The row-wise graph: a copy of the network for each row of a batch, all sharing the parameters.
 
-Every row is computed exactly as at batch size 1, as SageMaker's container does it, at a fraction of the cost of a loop.
+Every row is computed exactly as at batch size 1, as in SageMaker's container, at a fraction of the cost of a loop.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ def repeat_rows(symbol: str, data_name: str, copies: int) -> str:
     """The graph that runs ``copies`` copies of a network, each on one row of the batch, over shared parameters.
 
     Args:
-        symbol: a graph as ``Symbol.tojson()`` of this MXNet prints it, with one output.
-        data_name: the input whose first axis is cut into rows.
+        symbol: a graph with one output, as ``Symbol.tojson()`` of this MXNet prints it.
+        data_name: the input that is divided into rows along its first axis.
         copies: rows of the new graph's batch.
     """
     graph = json.loads(symbol)
@@ -29,7 +29,7 @@ def repeat_rows(symbol: str, data_name: str, copies: int) -> str:
 
     heads = []
     for copy in range(copies):
-        # Where each node of the original stands in this copy, as the entry that reads its output.
+        # For each node of the original, the entry in this copy that reads its output.
         entry: list[Any] = []
         for node in nodes:
             if node["op"] == "null":

@@ -15,16 +15,16 @@ from .library import INFERENCE_SETTINGS, SPEED_SETTINGS, load_mxnet, numeric_env
 
 
 class MXNetRuntime:
-    """MXNet, imported with the settings of inference, or taken as the caller's program has imported it.
+    """MXNet, imported with the settings for inference, or as the caller's program has imported it.
 
     Args:
-        cpu_isa: the instruction set that oneDNN may use at the most; None: what the CPU has.
+        cpu_isa: the highest instruction set that oneDNN may use; None: the best of the CPU.
 
     Attributes:
-        advice: what makes it slow here, for the user; None where nothing does.
+        advice: a message to the user about what makes it slow here; None if nothing does.
 
     Raises:
-        ConfigError: ``mxnet_missing``, ``mxnet_broken``, or the instruction set cannot be set any more.
+        ConfigError: ``mxnet_missing``, ``mxnet_broken``, or the instruction set can no longer be set.
     """
 
     def __init__(self, cpu_isa: str | None = None) -> None:
@@ -34,9 +34,9 @@ class MXNetRuntime:
         self.advice: str | None = None
         if unset:
             self.advice = (
-                f"mxnet was imported before {' and '.join(unset)} could be set: the outputs are right, but a run was "
-                "seen to take up to 3 times as long; set them before the program starts, or import fastinfer's "
-                "Transformer and run it first"
+                f"mxnet was imported before {' and '.join(unset)} could be set: the outputs are correct, but runs were "
+                "measured to take up to 3 times as long; set them before the program starts, or run fastinfer before "
+                "importing mxnet"
             )
         if cpu_isa is not None:
             found = os.environ.get(CPU_ISA_VARIABLE, None if imported else cpu_isa)

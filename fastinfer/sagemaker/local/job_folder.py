@@ -110,7 +110,7 @@ class JobFolder:
             process.poll()
         with contextlib.suppress(OSError, ValueError):
             pid, started = (self.path / PROCESS).read_text().split()
-            # The system may have reused the number: the start time tells the processes apart.
+            # The system may have reused the number: the start time distinguishes the processes.
             return _start_time(int(pid)) == started
         return time.time() - self.path.stat().st_mtime < STARTING_S
 
