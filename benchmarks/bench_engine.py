@@ -1,6 +1,6 @@
 """Whole runs beside what bounds them: the parts of a run alone, a copy of the same files, an import of MXNet, one core.
 
-Each figure is the median of ratios whose two sides ran one after the other, so that both met the same machine. Files lie on
+Each figure is the median of ratios whose two sides ran one after the other, so that both met the same machine. Files are on
 the memory file system where there is one. What is timed is checked first.
 """
 

@@ -1,6 +1,6 @@
 """The model alone: time per row of the shipped network at the probe's batch sizes, and of row-wise graphs.
 
-The container's way, `Module.forward` at batch size 1, stands beside them.
+The container's way, `Module.forward` at batch size 1, is measured beside them.
 """
 
 from __future__ import annotations

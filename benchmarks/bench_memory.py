@@ -1,6 +1,6 @@
 """Peak memory of whole runs, each in a process of its own, over inputs that grow a hundredfold: to 20 GB, to a million files.
 
-The file lies on the disk, where its bytes do not count as memory; the small files on the memory file system where there is
+The file is on the disk, where its bytes do not count as memory; the small files on the memory file system where there is
 one, as a disk takes minutes to make a million. What there is no room for is skipped.
 """
 
@@ -35,7 +35,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def tell(say: Callable[[str], None], what: str, summary: dict[str, Any]) -> None:
+def report(say: Callable[[str], None], what: str, summary: dict[str, Any]) -> None:
     peak, rate = summary["peak_memory_bytes"] >> 20, summary["records_per_second"]
     say(f"{what}: peak {peak:,} MiB, {summary['records']:,} images in {summary['seconds']:,.1f} s ({rate:,.0f}/s)")
 
@@ -50,7 +50,7 @@ def bench_one_file(place: Path, say: Callable[[str], None]) -> None:
                 file.write(body)
         summary = run(path, place / f"out-{step}")
         assert summary["records"] == path.stat().st_size // len(body) * 10_000
-        tell(say, f"one file of {path.stat().st_size / 1e9:,.1f} GB", summary)
+        report(say, f"one file of {path.stat().st_size / 1e9:,.1f} GB", summary)
         peaks.append(summary["peak_memory_bytes"])
     assert max(peaks) < 1.5 * min(peaks)
 
@@ -66,7 +66,7 @@ def bench_many_files(place: Path, say: Callable[[str], None]) -> None:
         made = MANY_FILES // step
         summary = run(source, place / "out")
         assert summary["inputs"] == made
-        tell(say, f"{made:,} files", summary)
+        report(say, f"{made:,} files", summary)
         peaks.append(summary["peak_memory_bytes"])
         shutil.rmtree(place / "out")
     # Names are held to be sorted, and nothing else.

@@ -1,4 +1,4 @@
-"""The order of rooms (docs/architecture.md), and what keeps a module small enough to read: by the sources alone."""
+"""The order of rooms (docs/architecture.md), and limits of size, checked in the sources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# A module imports from its own row and from those above; also in functions, and what only type checkers see.
+# A module imports only from its own row and from those above; imports in functions and for type checkers count as well.
 ROWS = [
     {"errors", "machine", "_version"},
     {"_native"},
@@ -25,9 +25,9 @@ ROWS = [
 ]
 LINES = 420
 ATTRIBUTES = 12
-# A class with more of them says why in its docstring, behind these words.
+# A class with more of them states the reason in its docstring, after these words.
 MANY_ATTRIBUTES = "So many attributes:"
-# Modules that tests of another name hold, and which.
+# Modules whose tests are in a file of another name.
 TESTED_ELSEWHERE: dict[str, str] = {
     "fastinfer.__main__": "commands/test_main.py",
     "fastinfer._version": "commands/test_main.py",

@@ -1,4 +1,4 @@
-"""benchmarks/compare.py tells what a change did from two files of pytest-benchmark."""
+"""benchmarks/compare.py shows what a change did, from two files of pytest-benchmark."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write(path: Path, times: dict[str, tuple[float, float, float]]) -> str:
     return str(path)
 
 
-def test_the_worst_comes_first_and_what_lies_within_the_spread_is_said(
+def test_the_worst_comes_first_and_changes_within_the_spread_are_marked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([write(tmp_path / "a.json", BEFORE), write(tmp_path / "b.json", AFTER)]) == 0

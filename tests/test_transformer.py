@@ -70,7 +70,7 @@ def test_wait_before_transform_says_so(mlp: Path) -> None:
         fastinfer.Transformer(mlp).wait()
 
 
-def test_a_run_can_be_stopped_and_taken_up_again(digits: np.ndarray, mlp: Path, tmp_path: Path) -> None:
+def test_a_run_can_be_stopped_and_continued(digits: np.ndarray, mlp: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
     body = csv(digits[:1000], "integers") * 5

@@ -59,7 +59,7 @@ def test_an_unsupported_content_type_is_named_beside_the_supported_ones(content_
     assert caught.value.code == "unsupported_content_type"
 
 
-def test_a_content_type_may_be_left_out_of_the_supported_ones() -> None:
+def test_a_content_type_may_be_unsupported() -> None:
     with pytest.raises(InputError, match=f"expected one of {JSON}, {NPY}$"):
         decode_rows(b"1", CSV, (1,), (JSON, NPY))
     with pytest.raises(InputError, match=f"expected one of {JSON}, {NPY}$"):

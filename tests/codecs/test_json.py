@@ -51,7 +51,7 @@ def test_numbers_are_read(body: bytes, expected: object) -> None:
         (b"[1" + b"0" * 400 + b"]", "bad_values", "^expected numbers, found an integer too large for a double$"),
     ],
 )
-def test_what_is_wrong_is_said(body: bytes, code: str, message: str) -> None:
+def test_errors_state_what_is_wrong(body: bytes, code: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         decode_json_body(body)
     assert caught.value.code == code

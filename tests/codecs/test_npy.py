@@ -52,7 +52,7 @@ def test_a_body_is_not_copied() -> None:
         (PICKLED.getvalue(), "bad_values", "expected numbers, found an array of object"),
     ],
 )
-def test_what_is_wrong_is_said(body: bytes, code: str, message: str) -> None:
+def test_errors_state_what_is_wrong(body: bytes, code: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         decode_npy_body(body)
     assert caught.value.code == code

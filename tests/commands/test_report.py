@@ -38,7 +38,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "in", tmp_path / "out"
 
 
-def test_labels_stand_beside_predictions_as_in_the_notebook(
+def test_labels_are_shown_beside_predictions_as_in_the_notebook(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(folders[0]), str(folders[1]), "--labels", str(TEST_CHANNEL)]) == 0

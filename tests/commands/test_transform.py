@@ -92,7 +92,7 @@ def test_help_and_dry_run_do_not_import_the_heavy_parts(samples: Path, mlp: Path
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_tells_what_is_left_and_touches_nothing(samples: Path, mlp: Path, tmp_path: Path) -> None:
+def test_a_dry_run_reports_what_is_left_and_changes_nothing(samples: Path, mlp: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     transform(mlp, samples, output)
     (output / "a" / "data-1.csv.out").unlink()
@@ -307,7 +307,7 @@ def test_two_contexts_give_what_one_gives(samples: Path, mlp: Path, tmp_path: Pa
     assert trees[0] == trees[1]
 
 
-def test_a_batch_size_that_is_not_invariant_is_said(
+def test_a_batch_size_that_is_not_invariant_is_reported(
     samples: Path, mlp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for batch_size in (8, 48):
@@ -324,7 +324,9 @@ def test_a_batch_size_that_is_not_invariant_is_said(
         assert ("depend on its place in the batch" in captured.err) == (not json.loads(captured.out)["invariant"])
 
 
-def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(digits: np.ndarray, mlp: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues_and_gives_the_same_bytes_as_an_uninterrupted_one(
+    digits: np.ndarray, mlp: Path, tmp_path: Path
+) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for number in range(3000):

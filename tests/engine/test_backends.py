@@ -1,4 +1,4 @@
-"""Whoever carries the shards, the outputs are the same, and what dies takes nothing with it."""
+"""All backends give the same outputs, and a dead worker loses no other work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ OTHERS = ["processes", "dask", "ray"]
 
 @pytest.fixture(autouse=True)
 def _quiet_clusters(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # ray leaves handles to its own processes to the interpreter's end, and tells what will change in its next version.
+    # ray keeps handles to its processes until the interpreter ends, and warns of changes in its next version.
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
@@ -124,7 +124,7 @@ def kill_on(shard: Shard, job: Job) -> ShardReport:
 
 
 @pytest.mark.parametrize("backend", OTHERS)
-def test_a_worker_that_dies_is_replaced_and_what_kills_again_is_set_aside(
+def test_a_dead_worker_is_replaced_and_a_shard_that_kills_twice_is_left_out(
     backend: str, linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, output = tmp_path / "in", tmp_path / "out"

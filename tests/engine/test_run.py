@@ -1,4 +1,4 @@
-"""What a run promises: the same bytes however it is divided, nothing lost, bad records put aside with their place."""
+"""What a run promises: the same bytes for every division, nothing lost, bad records quarantined with their place."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_lines_that_are_not_records_are_not_cut(mlp: Path, digits: np.ndarray, t
     assert results["grid.csv.out"] == results["rows.csv.out"]
 
 
-def test_what_stands_before_the_first_record_does_not_count_as_columns(linear: Path, tmp_path: Path) -> None:
+def test_text_before_the_first_record_does_not_count_as_columns(linear: Path, tmp_path: Path) -> None:
     body = b"".join(b"%d,2\n" % number for number in range(30_000))
     (tmp_path / "a.csv").write_bytes(b"a,b,c,d\n\n# e,f,g,h\n" + body)
     (tmp_path / "b.csv").write_bytes(b"a,b\n" + body)
@@ -125,7 +125,7 @@ def test_finished_parts_are_not_done_again(mlp: Path, digits: np.ndarray, tmp_pa
     assert left_over(output) == []
 
 
-def test_parts_of_an_input_that_changed_are_not_taken(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+def test_parts_of_a_changed_input_are_not_used(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     path, output, stop = tmp_path / "x.csv", tmp_path / "out", threading.Event()
     path.write_bytes(csv(digits[:700], "integers"))
     transform(mlp, path, output, Options(workers=1), stop=stop, progress=lambda _: stop.set(), limits=SMALL)
@@ -166,7 +166,7 @@ def test_an_input_that_vanishes_is_an_error_and_the_others_stay(
     assert list(read_tree(tmp_path / "out")) == ["a.csv.out"]
 
 
-def test_what_is_left_of_inputs_that_have_gone_goes_too(linear: Path, tmp_path: Path) -> None:
+def test_leftovers_of_removed_inputs_are_removed(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"1,2\n")
     output = tmp_path / "out"
     run(linear, tmp_path, output)
@@ -181,7 +181,7 @@ def test_what_is_left_of_inputs_that_have_gone_goes_too(linear: Path, tmp_path: 
     assert (output / ".fastinfer-12-34").is_dir()
 
 
-def test_a_large_input_that_cannot_be_used_is_put_aside_once_and_the_rest_goes_on(
+def test_a_large_unusable_input_is_rejected_once_and_the_run_continues(
     linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "in"
@@ -214,7 +214,7 @@ def test_a_large_input_that_cannot_be_used_is_put_aside_once_and_the_rest_goes_o
         ("changes.csv", "input_changed"),
     ]
     assert left_over(tmp_path / "out") == []
-    # What can be used by now is done by the next run, and the other is told again.
+    # What can be used now is done by the next run, and the other is reported again.
     again = transform(linear, source, tmp_path / "out", Options(on_error="quarantine", workers=1), limits=SMALL)
     assert (again.inputs, again.skipped, again.rejected) == (1, 2, 1)
 
@@ -234,7 +234,7 @@ def four(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("batch_size", [2, 48])
-def test_bad_records_are_put_aside_with_their_place(
+def test_bad_records_are_quarantined_with_their_place(
     newline: bytes, batch_size: int, four: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "in"
@@ -260,7 +260,7 @@ def test_bad_records_are_put_aside_with_their_place(
     assert all(reject["column"] >= 1 and reject["message"] for reject in rejects)
 
 
-def test_a_bad_file_is_put_aside_whole(linear: Path, tmp_path: Path) -> None:
+def test_a_bad_file_is_rejected_as_a_whole(linear: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
     (source / "a.csv").write_bytes(b"1,2\n")
@@ -284,7 +284,7 @@ def test_a_bad_file_is_put_aside_whole(linear: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_records_of_a_cut_file_are_put_aside_by_their_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
+def test_records_of_a_cut_file_are_quarantined_with_their_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     lines = csv(digits[:700], "integers").splitlines()
     bad = {5: b"x" + lines[5], 333: lines[333] + b",1", 699: lines[699][:-1]}
     for number, line in bad.items():
@@ -297,7 +297,7 @@ def test_records_of_a_cut_file_are_put_aside_by_their_line(mlp: Path, digits: np
     assert {reject["line"] - 1: reject["record"].encode() for reject in rejects} == bad
 
 
-def test_rejects_are_told_once_over_resumed_runs(linear: Path, tmp_path: Path) -> None:
+def test_rejects_are_reported_once_over_resumed_runs(linear: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for name in "abc":
@@ -332,7 +332,7 @@ def test_options_are_checked(options: dict[str, Any]) -> None:
         Options(**options)
 
 
-def test_what_cannot_be_listed_is_put_aside_and_the_rest_goes_on(linear: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_listed_is_rejected_and_the_run_continues(linear: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for name in ("a", "c"):
@@ -386,9 +386,7 @@ def test_rejects_are_kept_whatever_folder_the_command_runs_in(
 # Runs after runs
 
 
-def test_an_overwriting_run_that_was_stopped_leaves_nothing_that_is_taken_for_its_own(
-    linear: Path, tmp_path: Path
-) -> None:
+def test_older_results_are_not_mistaken_for_those_of_a_stopped_overwriting_run(linear: Path, tmp_path: Path) -> None:
     from tests import networks
 
     source, output = tmp_path / "in", tmp_path / "out"
@@ -405,7 +403,7 @@ def test_an_overwriting_run_that_was_stopped_leaves_nothing_that_is_taken_for_it
     assert run(other, source, output) == run(other, source, tmp_path / "fresh")
 
 
-def test_a_run_that_finished_nothing_does_not_stand_in_the_way(linear: Path, tmp_path: Path) -> None:
+def test_a_run_that_finished_nothing_does_not_block_another(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"a,b\n1,2\n")
     with pytest.raises(InputError):
         run(linear, tmp_path, tmp_path / "out")
@@ -475,7 +473,7 @@ print([str(warning.message) for warning in caught if "mxnet was imported before"
 
 
 @pytest.mark.parametrize("preset", [False, True])
-def test_a_program_that_has_imported_mxnet_before_is_told_what_it_costs(
+def test_a_program_that_imported_mxnet_first_is_warned_of_the_cost(
     preset: bool, samples: Path, mlp: Path, tmp_path: Path
 ) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in INFERENCE_SETTINGS}

@@ -199,7 +199,7 @@ def predictor() -> Predictor:
         (npy(np.array(["a"])), NPY, JSON, "bad_values", "expected numbers"),
     ],
 )
-def test_what_is_wrong_is_said(body: bytes, content_type: str, accept: str, code: str, message: str) -> None:
+def test_errors_state_what_is_wrong(body: bytes, content_type: str, accept: str, code: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         predictor().answer(body, content_type, accept)
     assert caught.value.code == code

@@ -93,7 +93,7 @@ def test_a_module_is_imported_anew_each_time(model: Path) -> None:
     assert [module.hooks["output_fn"]() for module in (first, second)] == ["first", "second"]
 
 
-def test_the_import_path_and_the_folder_are_left_as_they_were(model: Path) -> None:
+def test_the_import_path_and_the_folder_do_not_change(model: Path) -> None:
     before = list(sys.path)
     load_user_module(model, "serve")
     with on_path(model / "code"):

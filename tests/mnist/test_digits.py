@@ -32,7 +32,7 @@ def test_half_blocks_show_every_pixel() -> None:
     assert draw_digits(image, ["x"]) == "█▄\n ▀\nx\n"
 
 
-def test_a_missing_pillow_is_said_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_pillow_is_reported_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ConfigError, match="a PNG requires Pillow") as caught:
         save_contact_sheet(np.zeros((1, 2, 2)), ["x"], [False], tmp_path / "x.png")

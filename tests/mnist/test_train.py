@@ -92,7 +92,7 @@ def test_a_resumed_training_ends_with_the_bytes_of_one_never_stopped(
     assert (rest.first_epoch, rest.seed) == (3, 7)
     assert rest.validation_accuracy == whole.validation_accuracy[2:]
     assert rest.train_accuracy == whole.train_accuracy[2:]
-    # Nothing left to do: the model is saved again, and its accuracy told.
+    # Nothing is left to do: the model is saved again, and its accuracy reported.
     shutil.rmtree(config.model_dir)
     again = train(replace(config, epochs=4, resume=True))
     assert again.validation_accuracy == whole.validation_accuracy[3:]
@@ -199,7 +199,7 @@ def test_options_that_make_no_sense_are_refused_before_any_work(config: TrainCon
     assert not Path(config.model_dir).exists()
 
 
-def test_a_gpu_that_is_not_there_is_said(config: TrainConfig) -> None:
+def test_a_missing_gpu_is_reported(config: TrainConfig) -> None:
     with pytest.raises(ConfigError, match="there is no gpu:99") as caught:
         train(replace(config, device="gpu:99"))
     assert caught.value.code == "no_such_device"

@@ -210,7 +210,7 @@ def test_the_model_is_looked_for_in_order(tmp_path: Path, monkeypatch: pytest.Mo
     assert find_model(tmp_path)[0] == tmp_path
 
 
-def test_the_digest_tells_models_apart(linear: Path, convolution: Path, folder: Path) -> None:
+def test_the_digest_distinguishes_models(linear: Path, convolution: Path, folder: Path) -> None:
     before = load_model(folder).digest
     assert before == load_model(linear).digest != load_model(convolution).digest
     shapes = json.loads((folder / "model-shapes.json").read_text())

@@ -29,7 +29,7 @@ print(write_files(paths, texts, [-1, 10**18 + 5, 7, 2 * 10**9], b".fastinfer-1-1
 
 
 @pytest.mark.parametrize("way", ["as is", "without privilege", "durable"])
-def test_small_files_get_names_and_times_whoever_writes_them(way: str) -> None:
+def test_small_files_get_names_and_times_by_every_way_of_writing(way: str) -> None:
     # Not below pytest's own folder, which other users may not enter.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

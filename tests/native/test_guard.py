@@ -1,4 +1,4 @@
-"""Buffers between pages that nobody may touch: a byte read or written outside of them ends the process."""
+"""Buffers between inaccessible pages: reading or writing a byte outside of them ends the process."""
 
 from __future__ import annotations
 

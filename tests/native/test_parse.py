@@ -153,7 +153,7 @@ def test_a_byte_order_mark_counts_only_at_the_start() -> None:
         st.sampled_from([b"0", b"7", b"25", b"255", b"1234", b"0.5", b"0.000000E+00", b"9.960785E-01"]), min_size=1
     ),
 )
-def test_what_stands_around_a_body_does_not_matter(isa: str, before: bytes, behind: bytes, cells: list[bytes]) -> None:
+def test_text_around_a_body_does_not_matter(isa: str, before: bytes, behind: bytes, cells: list[bytes]) -> None:
     body = b",".join(cells)
     out = np.zeros(len(cells), np.float32)
     parser = kernels.CsvParser(isa=isa)
@@ -242,7 +242,7 @@ def test_the_memory_of_an_ndarray_is_written() -> None:
     assert out.asnumpy().tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_what_stands_in_a_comment_is_no_field() -> None:
+def test_text_in_a_comment_is_not_a_field() -> None:
     for body, found in ((b"1,2\n1,2,3 # a,b\n", "found 3"), (b"1,2\n1,q # a,b\n", "found 'q' (field 2 of 2)")):
         with pytest.raises(InputError) as caught:
             kernels.parse_csv(body, np.empty((3, 2), np.float32), comment="#")

@@ -83,7 +83,7 @@ def test_an_input_that_changed_gets_no_output(parts: list[Span], tmp_path: Path)
     assert len(left(tmp_path / "out")) == len(parts)
 
 
-def test_what_is_left_off_leaves_the_parts(parts: list[Span], tmp_path: Path) -> None:
+def test_a_dropped_assembly_keeps_the_parts(parts: list[Span], tmp_path: Path) -> None:
     whole = assemble(tmp_path, parts)
     whole.add(parts[0])
     assert len(left(tmp_path / "out")) == len(parts) + 1

@@ -29,7 +29,7 @@ def left(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
-def test_a_folder_is_swept_once_and_tells_whether_it_holds_results(folder: Path) -> None:
+def test_a_folder_is_swept_once_and_results_in_it_are_reported(folder: Path) -> None:
     leftovers = Leftovers(OutputLayout(str(folder)), LocalStore())
     assert leftovers.sweep_once("a", remove=True)
     assert left(folder / "a") == [".fastinfer-x", SPAN, ".part-of-somebody", "1.csv.out"]

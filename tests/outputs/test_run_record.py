@@ -14,7 +14,7 @@ from fastinfer.storage.local import LocalStore
 from tests.outputs.test_folder import RECORD, OutputFolder, item, make
 
 
-def test_outputs_of_another_run_are_not_taken(tmp_path: Path) -> None:
+def test_outputs_of_another_run_are_not_used(tmp_path: Path) -> None:
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
         make(folder, item("a.csv"))
     other = {"depends_on": {"model": "xyz", "batch_size": 480}}
@@ -29,7 +29,7 @@ def test_outputs_of_another_run_are_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("record", [None, b"", b"{}", b"[1]"])
-def test_outputs_of_unknown_origin_are_not_taken(record: bytes | None, tmp_path: Path) -> None:
+def test_outputs_of_unknown_origin_are_not_used(record: bytes | None, tmp_path: Path) -> None:
     (tmp_path / "a.csv.out").write_bytes(b"?")
     if record is not None:
         (tmp_path / RUN_RECORD).write_bytes(record)

@@ -39,7 +39,7 @@ def test_what_the_probe_calls_invariant_is_so_for_other_rows_in_another_order(ml
     assert (True, False) not in answers
 
 
-def test_a_graph_that_depends_on_the_place_is_told(tmp_path: Path) -> None:
+def test_a_graph_that_depends_on_the_place_is_detected(tmp_path: Path) -> None:
     """A network whose every row gets its place in the batch added: the probe must see it at any size."""
 
     def placed() -> tuple[networks.Any, tuple[int, ...]]:
@@ -59,7 +59,7 @@ def test_a_network_that_mixes_its_batch_has_no_invariant_size(tmp_path: Path) ->
     assert find_batch_size(lambda size: MXNetExecutor(mx, model, mx.cpu(), size), model.row_values) is None
 
 
-def test_a_network_of_the_batchs_mean_is_told_and_served_row_by_row(tmp_path: Path) -> None:
+def test_a_network_of_the_batchs_mean_is_detected_and_run_row_by_row(tmp_path: Path) -> None:
     def mean() -> tuple[networks.Any, tuple[int, ...]]:
         return mx.sym.mean(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0, keepdims=True), (4,)
 
@@ -70,9 +70,7 @@ def test_a_network_of_the_batchs_mean_is_told_and_served_row_by_row(tmp_path: Pa
     assert run(MXNetExecutor(mx, model, mx.cpu(), 8, row_wise=True), rows).tobytes() == single.tobytes()
 
 
-def test_a_smaller_graph_is_taken_only_where_it_gives_the_same_bits(
-    mlp: Path, digits: np.ndarray, tmp_path: Path
-) -> None:
+def test_a_smaller_graph_is_used_only_if_it_gives_the_same_bits(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     def sized() -> tuple[networks.Any, tuple[int, ...]]:
         layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3)
         size = mx.sym.sum(mx.sym.ones_like(layer), axis=0, keepdims=True)

@@ -30,7 +30,7 @@ def run_without(name: str, *arguments: object) -> subprocess.CompletedProcess[st
     return subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True)
 
 
-def test_a_missing_mxnet_is_said_in_one_line(samples: object, tmp_path: object) -> None:
+def test_a_missing_mxnet_is_reported_in_one_line(samples: object, tmp_path: object) -> None:
     done = run_without("mxnet", samples, tmp_path, "--quiet")
     assert done.returncode == 2
     assert done.stderr == "error: mxnet is not installed. Hint: pip install 'mxnet==1.9.1' 'numpy<2'\n"

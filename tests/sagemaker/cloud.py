@@ -40,7 +40,7 @@ class Cloud:
     Attributes:
         endpoint: its address.
         region: the only one whose jobs it runs.
-        role: the ARN of the role that the credentials stand for, and that jobs may run as.
+        role: the ARN of the role of the credentials, which jobs may also run as.
         credentials: the variables with which boto3 finds them.
     """
 

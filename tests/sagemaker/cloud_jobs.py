@@ -1,8 +1,8 @@
 """Jobs that really run: a training job in SageMaker's training toolkit, a transform job in its serving toolkit.
 
 A job is a thread that lays out a folder as the service does, starts the container's software there as a process, and moves
-bytes between the folder, S3 and CloudWatch. What the folder is named in a container, /opt/ml, it cannot be named here: the
-toolkits are told where it is, and a path that the user's script writes itself stays what it is.
+bytes between the folder, S3 and CloudWatch. In a container the folder is /opt/ml; here it has another name, which the toolkits
+get as a setting. Paths in a user's script are not changed.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Job(abc.ABC):
         except Failed as failed:
             self._end("Failed", str(failed)[:REASON_CHARACTERS])
         except Exception as error:
-            # A defect of this cloud: whoever waits for the job is to see it.
+            # A defect of this cloud: the program that waits for the job must see it.
             self._end("Failed", f"InternalServerError: {type(error).__name__}: {error}"[:REASON_CHARACTERS])
             raise
 
@@ -443,7 +443,7 @@ class TransformJob(Job):
     def describe(self) -> dict[str, Any]:
         with self.lock:
             facts = {name: value for name, value in self.request.items() if name not in ("Tags", "ExperimentConfig")}
-            # The service tells what it took by default.
+            # The service reports its defaults.
             facts["TransformInput"] = {"CompressionType": "None", "SplitType": "None", **self.request["TransformInput"]}
             facts["TransformOutput"] = {"AssembleWith": "None", "KmsKeyId": "", **self.request["TransformOutput"]}
             facts.update(TransformJobArn=self.arn, TransformJobStatus=self.status, CreationTime=self.created)

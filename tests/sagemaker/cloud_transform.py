@@ -4,8 +4,8 @@ It answers each object by the requests that Batch Transform would send, with the
 instead of through its HTTP server; `SAGEMAKER_PROGRAM` and the user's hooks are the toolkit's own business.
 
 The plan is JSON: `model` (a folder), `objects` (`name`, `source`, `target`), and the job's `content_type`, `accept`,
-`split`, `strategy`, `assemble`, `gzip` and `limit` (bytes of a request, 0 for none). What stands in `results` is written
-line by line: an object's name and, where it failed, why.
+`split`, `strategy`, `assemble`, `gzip` and `limit` (bytes of a request, 0 for none). `results` gets one
+line per object: its name and, if it failed, the reason.
 """
 
 import gzip

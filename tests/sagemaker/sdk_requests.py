@@ -36,7 +36,7 @@ def main():
         sagemaker_client=clients.client("sagemaker"),
         # The SDK would ask STS for the account, at an address of its own.
         default_bucket=plan["default_bucket"],
-        # Nothing is read from the user's files, nothing is told to AWS.
+        # Nothing is read from the user's files, nothing is sent to AWS.
         sagemaker_config={"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}},
     )
     for name, case in plan["cases"].items():

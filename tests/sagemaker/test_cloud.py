@@ -247,7 +247,7 @@ if not done:
 """
 
 
-def test_an_interrupted_spot_training_goes_on_from_its_checkpoints(aws: Cloud, tmp_path: Path) -> None:
+def test_an_interrupted_spot_training_continues_from_its_checkpoints(aws: Cloud, tmp_path: Path) -> None:
     folder, kept = str(tmp_path / "checkpoints"), f"s3://{BUCKET}/kept-{os.getpid()}"
     request = training_request(
         aws,
@@ -475,7 +475,7 @@ def test_a_transform_that_cannot_be_is_refused(aws: Cloud, counting: str, more: 
         aws.client("sagemaker").create_transform_job(**{**transform_request(aws, counting, {"a": "1"}), **more})
 
 
-def test_a_model_is_refused_without_its_data_and_with_a_name_that_is_taken(aws: Cloud, counting: str) -> None:
+def test_a_model_is_refused_without_its_data_and_with_a_name_that_exists(aws: Cloud, counting: str) -> None:
     sagemaker = aws.client("sagemaker")
     facts = sagemaker.describe_model(ModelName=counting)
     request = {name: facts[name] for name in ("ModelName", "ExecutionRoleArn", "PrimaryContainer")}

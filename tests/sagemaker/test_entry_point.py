@@ -87,7 +87,7 @@ def run_here(channels: dict[str, Path], *arguments: object) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stderr
 
 
-def test_a_training_goes_on_behind_its_last_whole_checkpoint(channels: dict[str, Path], tmp_path: Path) -> None:
+def test_a_training_continues_after_its_last_whole_checkpoint(channels: dict[str, Path], tmp_path: Path) -> None:
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
     options = ["--checkpoint-dir", checkpoints, "--model-dir", tmp_path / "model", "--epochs"]

@@ -108,7 +108,7 @@ def test_other_content_types_carry_the_same_bytes(
     assert array.body == as_npy.getvalue()
 
 
-def test_the_server_answers_ping_and_tells_errors(
+def test_the_server_answers_ping_and_reports_errors(
     server: ModelServer, digits: np.ndarray, request: pytest.FixtureRequest
 ) -> None:
     assert server.ping() == 200
@@ -117,7 +117,7 @@ def test_the_server_answers_ping_and_tells_errors(
     assert answer.status == 200
     bad = server.invoke(good.replace(b",", b",x", 1))
     assert bad.status == 500
-    # Whose error it is tells who answers.
+    # The error shows which of the two answered.
     who = request.node.callspec.params["server"]
     assert (b"expected a number, found" in bad.body) == (who == "hooks-with-fastinfer")
     for body, content_type, accept in (
@@ -133,7 +133,7 @@ def test_the_server_answers_ping_and_tells_errors(
         (json.dumps([[0] * 1568]).encode(), "application/json", None),
     ):
         assert server.invoke(body, content_type, accept).status == 500, (body[:20], content_type, accept)
-        # It goes on. (The toolkit's own handler stays bound to rows of a wrong size, and answers nothing any more.)
+        # It continues. (The toolkit's own handler stays bound to rows of a wrong size and can no longer answer.)
         wrong_size = len(body) > 1000 and content_type == "application/json"
         if who == "defaults" and wrong_size:
             assert server.invoke(good).status == 500

@@ -1,4 +1,4 @@
-"""examples/mnist/notebook.ipynb tells its story on this machine, from a new kernel."""
+"""examples/mnist/notebook.ipynb runs on this machine, in a new kernel."""
 
 from __future__ import annotations
 

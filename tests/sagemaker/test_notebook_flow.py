@@ -241,7 +241,7 @@ def test_a_bad_record_fails_its_object_and_the_job(
         errors[instance_type] = str(caught.value)
         found[instance_type] = outputs(target)
         shown = without_secrets(aws, capsys.readouterr().out)
-        # The log tells on AWS which object it was.
+        # On AWS the log names the object.
         assert "in/b.csv" in shown
     assert sorted(found["local"]) == ["a.csv.out", "c.csv.out"]
     assert found["local"] == found["ml.m4.xlarge"]
@@ -312,7 +312,7 @@ def interrupt_after(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs.time, "sleep", interrupted)
 
 
-def test_a_wait_that_is_interrupted_is_taken_up_by_name(
+def test_an_interrupted_wait_is_continued_by_name(
     train: Callable[..., MXNet],
     aws: Cloud,
     tmp_path: Path,
@@ -357,7 +357,7 @@ def test_a_job_can_be_stopped(train: Callable[..., MXNet]) -> None:
     assert caught.value.code == "job_stopped"
 
 
-def test_a_spot_training_goes_on_from_its_checkpoints(
+def test_a_spot_training_continues_from_its_checkpoints(
     train: Callable[..., MXNet], aws: Cloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "checkpoints"
@@ -509,7 +509,7 @@ def command(aws: Cloud, *arguments: str, code: int = 0) -> tuple[str, str]:
     return without_secrets(aws, done.stdout), without_secrets(aws, done.stderr)
 
 
-def test_the_command_line_tells_what_has_become_of_a_job(aws: Cloud, notebook: Notebook) -> None:
+def test_the_command_line_prints_the_status_of_a_job(aws: Cloud, notebook: Notebook) -> None:
     name = notebook.defined["mnist_estimator"].latest_training_job
     assert command(aws, "status", name) == (f"training job {name}: Completed\n", "")
     name = notebook.defined["transformer"].latest_transform_job
@@ -518,7 +518,7 @@ def test_the_command_line_tells_what_has_become_of_a_job(aws: Cloud, notebook: N
     assert "there is no training or transform job no-such-job" in error
 
 
-def test_the_command_line_trains_and_a_wait_is_taken_up(aws: Cloud, tmp_path: Path) -> None:
+def test_the_command_line_trains_and_a_wait_is_continued(aws: Cloud, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     end = tmp_path / "end"
     script.write_text(dawdling(end))

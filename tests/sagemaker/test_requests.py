@@ -181,7 +181,7 @@ class Made(NamedTuple):
 
     Attributes:
         requests: the operations and their requests, the times in names cut out.
-        archives: of the code and of the model: the members, and how S3 was told to encrypt it.
+        archives: of the code and of the model: the members, and how S3 was asked to encrypt it.
     """
 
     requests: list[tuple[str, dict[str, Any]]]

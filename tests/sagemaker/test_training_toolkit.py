@@ -61,7 +61,7 @@ def test_the_script_trains_in_the_toolkit(
     assert Predictor(base / "model", exact=True).answer(body) == Predictor(tmp_path / "here", exact=True).answer(body)
 
 
-def test_checkpoints_are_kept_and_a_restarted_job_goes_on(
+def test_checkpoints_are_kept_and_a_restarted_job_continues(
     container_python: Path, channels: dict[str, Path], tmp_path: Path
 ) -> None:
     checkpoints = tmp_path / "checkpoints"
@@ -117,7 +117,7 @@ def test_two_hosts_share_a_parameter_server_and_the_first_saves(
     assert list((tmp_path / "first" / "127.0.0.1" / "model").iterdir()) == []
     assert sorted(path.name for path in kept.iterdir()) == ["mnist-0001.params", "mnist-symbol.json"]
     assert list(not_kept.iterdir()) == []
-    # A restarted job finds on each host what is in S3, and goes on.
+    # A restarted job finds on each host what is in S3, and continues.
     shutil.copytree(kept, not_kept, dirs_exist_ok=True)
     again = train_on_two_hosts(container_python, channels, tmp_path / "second", checkpoints, epochs=2)
     for host, output in again.items():

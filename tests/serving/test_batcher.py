@@ -125,7 +125,7 @@ def test_each_request_has_its_own_error_and_only_defects_are_printed(
     assert "InputError" not in said
 
 
-def test_a_worker_goes_on_after_what_no_handler_should_raise(
+def test_a_worker_continues_after_an_unexpected_exception(
     run: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def steps(_: Workers, put: Put, handler: Handler) -> None:

@@ -208,7 +208,7 @@ def test_concurrent_requests_are_answered_as_alone_also_among_bad_ones(
     asyncio.run(ask_all())
 
 
-def test_what_is_wrong_is_said(served: tuple[Server, Predictor]) -> None:
+def test_errors_state_what_is_wrong(served: tuple[Server, Predictor]) -> None:
     server, _ = served
     for body, content_type, accept, status in BAD:
         reply = server.post(body, content_type, accept)
@@ -232,7 +232,7 @@ def test_one_connection_carries_many_requests(served: tuple[Server, Predictor], 
             assert connection.sock is kept
 
 
-def test_bodies_up_to_the_limit_are_taken(served: tuple[Server, Predictor], digits: np.ndarray) -> None:
+def test_bodies_up_to_the_limit_are_accepted(served: tuple[Server, Predictor], digits: np.ndarray) -> None:
     server, predictor = served
     line = csv(digits[:1], "integers")
     rows = LIMIT // len(line)
@@ -272,7 +272,7 @@ def test_a_sender_that_goes_away_harms_no_one(served: tuple[Server, Predictor], 
         assert server.post(body).body == predictor.answer(body)[0]
 
 
-def test_what_suits_a_transform_job_is_told(mlp: Path) -> None:
+def test_parameters_for_a_transform_job_are_returned(mlp: Path) -> None:
     with serving("--model", str(mlp), "--workers", "2", SAGEMAKER_MAX_PAYLOAD_IN_MB="20") as server:
         reply = server.get("/execution-parameters")
         assert (reply.status, reply.content_type) == (200, "application/json; charset=utf-8")
@@ -363,7 +363,7 @@ def test_the_hooks_of_a_model_answer(hooked: Path) -> None:
         code, said = server.stop()
     assert code == 0
     assert "hooks of" in said
-    assert 'raise RuntimeError("as asked")' in said  # whoever wrote the hook sees where
+    assert 'raise RuntimeError("as asked")' in said  # the hook's author sees where
 
 
 def test_a_module_that_is_named_and_not_there_ends_it(mlp: Path) -> None:
@@ -409,7 +409,7 @@ def test_what_takes_too_long_is_given_up(hooked: Path, tmp_path: Path) -> None:
 
         def ask() -> None:
             with pytest.raises((OSError, http.client.HTTPException)):
-                server.post(b"wait")  # nobody lets it end
+                server.post(b"wait")  # nothing lets it end
 
         asking = threading.Thread(target=ask)
         asking.start()
@@ -465,7 +465,7 @@ def test_a_stop_under_load_loses_no_request(round_: int, mlp: Path, digits: np.n
     assert f"stopped: {counts['answered']:,} requests answered" in said
 
 
-def test_the_word_that_sagemaker_adds_may_stand_there(mlp: Path) -> None:
+def test_the_argument_that_sagemaker_adds_is_ignored(mlp: Path) -> None:
     with serving("--model", str(mlp), "--exact", "--quiet", "serve") as server:
         assert server.get("/ping")[:2] == (200, b"")
         assert server.stop() == (0, "")

@@ -30,7 +30,7 @@ def test_a_folder_gives_its_csv_files_in_the_order_of_their_names(tree: Path) ->
     assert keys(f"{tree}/") == keys(tree)
 
 
-def test_a_file_is_taken_whatever_it_is_called(tree: Path) -> None:
+def test_a_named_file_is_used_whatever_its_name(tree: Path) -> None:
     assert keys(tree / "notes.txt") == ["notes.txt"]
 
 
@@ -53,7 +53,7 @@ def test_size_and_time_are_the_files(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere/*.csv", "b*.txt"])
-def test_what_is_not_there_is_said(source: str, tree: Path) -> None:
+def test_a_missing_source_is_reported(source: str, tree: Path) -> None:
     with pytest.raises(InputError) as caught:
         keys(tree / source)
     assert caught.value.code == "input_missing"
@@ -75,7 +75,7 @@ def test_a_link_to_a_file_or_a_folder_beside_is_followed(tree: Path, tmp_path_fa
     assert keys(tree) == ["a.csv", "b.csv", "e.csv", "linked/d.csv", "sub/UPPER.CSV", "sub/deep/c.csv"]
 
 
-def test_a_dangling_link_and_a_pipe_are_told_in_their_place(tmp_path: Path) -> None:
+def test_a_dangling_link_and_a_pipe_are_reported_in_their_place(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"1\n")
     (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.csv")
