@@ -28,6 +28,8 @@ class Batches:
 
     A last batch that is not full is filled up with the first rows of the same order, as `NDArrayIter` pads.
 
+    So many attributes: some are part of the interface of MXNet's iterators.
+
     Args:
         mx: mxnet.
         images: uint8 (n, rows, columns).

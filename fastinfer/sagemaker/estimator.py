@@ -52,7 +52,7 @@ def _accept_old_names(options: type[Class]) -> type[Class]:
 class EstimatorOptions:
     """The arguments of an estimator, in the SDK's order; names of version 1 of the SDK are accepted as well.
 
-    So many attributes, because the SDK's estimators have them, and notebooks read and set them.
+    So many attributes: the SDK's estimators have them, and notebooks read and set them.
     """
 
     entry_point: str

@@ -20,7 +20,7 @@ from .session import Session
 class Transformer:
     """Transform jobs with one model.
 
-    The attributes are the arguments, with the SDK's names.
+    So many attributes: they are the arguments, with the SDK's names, and notebooks read them.
 
     Args:
         model_name: the name of a model that CreateModel made.

@@ -32,6 +32,8 @@ class MXNetExecutor:
     """A bound graph; see :class:`fastinfer.runtimes.base.Executor`.
 
     For a GPU, ``input`` is host memory that is copied to the device.
+
+    So many attributes: what :meth:`forward` uses is looked up once, because it runs for every batch.
     """
 
     def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
