@@ -24,5 +24,5 @@ cdef extern from "files.h" namespace "fastinfer" nogil:
     size_t _read_files "fastinfer::read_files"(const char* const* paths, size_t count, char* buffer, size_t capacity,
                                                size_t* ends, int* errors) noexcept
     void _write_files "fastinfer::write_files"(const char* const* paths, size_t count, const char* text,
-                                                 const size_t* ends, const int64_t* times_ns,
-                                                 const WriteOptions& options, int* errors) noexcept
+                                               const size_t* ends, const int64_t* times_ns,
+                                               const WriteOptions& options, int* errors) noexcept
