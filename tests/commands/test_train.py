@@ -70,7 +70,7 @@ def run_command_line(arguments: list[str], environment: dict[str, str] | None = 
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
 

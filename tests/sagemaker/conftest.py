@@ -6,16 +6,17 @@ import gzip
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fastinfer.mnist.dataset import read_idx
-from tests.conftest import MNIST, skip
+from tests.conftest import MNIST, ROOT, skip
 from tests.sagemaker.cloud import Cloud, running_cloud
 
-ROOT = Path(__file__).parent.parent.parent
 ENTRY_POINT = ROOT / "examples" / "mnist" / "mnist.py"
 
 
@@ -30,6 +31,12 @@ def _environment(name: str) -> Path:
 def container_python() -> Path:
     """The interpreter of an environment with the toolkits of SageMaker's MXNet containers."""
     return _environment("container")
+
+
+def same_python(python: Path) -> bool:
+    """Whether an interpreter is of this one's version."""
+    ask = [python, "-c", "import sys; print(sys.version_info[:2])"]
+    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout == f"{sys.version_info[:2]}\n"
 
 
 @pytest.fixture(scope="session")

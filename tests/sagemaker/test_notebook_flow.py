@@ -377,7 +377,7 @@ time.sleep(0 if found else 1000)
         checkpoint_local_path=str(folder),
     )
     estimator.fit(wait=False)
-    wait_until(lambda: aws.objects(kept))
+    wait_until(lambda: aws.objects(kept), every_s=0.1)
     aws.interrupt(str(estimator.latest_training_job))
     estimator.wait()
     shown = capsys.readouterr().out
