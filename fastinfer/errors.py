@@ -280,7 +280,7 @@ register(
     ("foreign_bucket", "the default bucket belongs to another account", "`Session(default_bucket=...)`"),
     ("link", "a file of the source code is a link that cannot be packed", "copy the file, or name it as a dependency"),
     ("memory_limit", "the memory limit is too small for the workers", "allow more memory, or use fewer workers"),
-    ("mxnet_broken", "mxnet is installed but cannot be imported", "see the message; `fastinfer doctor` tells more"),
+    ("mxnet_broken", "mxnet is installed but cannot be imported", "see the message; `fastinfer doctor` shows more"),
     ("mxnet_missing", "mxnet is not installed", "`pip install 'mxnet==1.9.1' 'numpy<2'`"),
     ("no_cluster", "the dask scheduler or ray cluster cannot be reached", "check the address"),
     ("no_entry_point", "the training script does not exist", "`entry_point` is the script's name in `source_dir`"),

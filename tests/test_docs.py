@@ -1,4 +1,4 @@
-"""What the documents show is run, on a folder with the inputs that they name."""
+"""The examples of the documents are run, in a folder with the inputs that they name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def in_this_environment(command: str) -> list[str]:
 
 @pytest.fixture
 def place(tmp_path: Path, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the README's reader stands: inputs in in/, a model.tar.gz."""
+    """The working folder of the README: inputs in in/, a model.tar.gz."""
     write_samples(digits[:10].reshape(-1, 28, 28), tmp_path / "in")
     subprocess.run(["tar", "-czf", tmp_path / "model.tar.gz", "-C", SHIPPED_MODEL, "."], check=True)
     monkeypatch.chdir(tmp_path)
@@ -67,16 +67,15 @@ def test_the_example_of_the_kernels_gives_what_it_says() -> None:
         assert repr(eval(call, names)) == result
 
 
-def test_the_error_of_the_readme_is_what_is_said(place: Path, digits: np.ndarray) -> None:
-    shown = re.search(r"^\$ (python -m fastinfer.transform in out)\n(error: .*)$", README, re.MULTILINE)
+def test_the_error_of_the_readme_is_the_one_that_is_printed(place: Path, digits: np.ndarray) -> None:
+    shown = re.search(r"^\$ (python -m fastinfer.transform in out --quiet)\n(error: .*)$", README, re.MULTILINE)
     assert shown is not None
     for path in (place / "in").iterdir():
         path.unlink()
     cells = csv(digits[7:8]).split(b",")
     cells[97] = b"abc"
     (place / "in" / "0007.csv").write_bytes(b",".join(cells))
-    words = shown[1].split()
-    done = subprocess.run([sys.executable, *words[1:], "--quiet"], capture_output=True, text=True)
+    done = subprocess.run(in_this_environment(shown[1]), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, shown[2] + "\n")
 
 

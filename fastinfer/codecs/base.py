@@ -1,6 +1,6 @@
-"""The contracts of a content type: a decoder that is pulled, and the form of what an encoder prints.
+"""The contracts of a content type: a decoder, which the caller asks for rows, and the form of printed rows.
 
-A codec never sees a model, an output or a file: bytes go in and rows come out, or rows go in and text comes out.
+A codec never sees a model, an output or a file. It turns bytes into rows, or rows into text.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from ..errors import InputError
 class Filled(Enum):
     """Why :meth:`Decoder.fill` stopped."""
 
-    DONE = "done"  # all of the chunk was read
-    FULL = "full"  # there is no room for the next value
+    DONE = "done"  # the whole chunk was read
+    FULL = "full"  # the rows have no room for the next value
 
 
 class BadRecord(NamedTuple):
     """A record that cannot be read.
 
     Attributes:
-        error: what is wrong; its line counts from the first line of the chunk.
-        values: how many of the record's values stand in the rows already: the last ones.
-        text: the record as it stands in the chunk, without its line end.
+        error: what is wrong; its line number counts from the first line of the chunk.
+        values: how many values of the record were written to the rows before the error; they are the last ones there.
+        text: the record's bytes in the chunk, without the line end.
     """
 
     error: InputError
@@ -37,41 +37,41 @@ Outcome = Union[Filled, BadRecord]
 
 
 class Decoder(Protocol):
-    """Payload to rows, chunk by chunk: ``begin``, then ``start`` for each chunk and ``fill`` until it is done, ``end``.
+    """Payload to rows, chunk by chunk: ``begin``; for each chunk ``start``, then ``fill`` until it returns DONE; ``end``.
 
     Attributes:
-        written: values that the last :meth:`fill` put into the rows.
+        written: the number of values that the last :meth:`fill` wrote to the rows.
     """
 
     written: int
 
     def begin(self, columns: int) -> None:
-        """Begins a payload whose lines hold so many values; 0: as many as the first one."""
+        """Begins a payload. `columns`: values per line; 0: as many as the first line has."""
         ...
 
     def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
-        """Takes a chunk, buffer[start:stop], which ends where a record does; `first`: it begins the object."""
+        """Begins the chunk buffer[start:stop], which ends with a record; `first`: it is the first of the object."""
         ...
 
     def fill(self, rows: Any, filled: int) -> Outcome:
-        """Reads values into the flat float32 buffer `rows` from value `filled` on; after a bad record, from behind it."""
+        """Writes values to the flat float32 buffer `rows`, from index `filled`; after a bad record, with the next record."""
         ...
 
     def end(self, *, may_be_empty: bool) -> None:
-        """Ends a payload that was read to its end. Raises InputError (``empty_input``, ``partial_row``)."""
+        """Ends a payload that was read completely. Raises InputError (``empty_input``, ``partial_row``)."""
         ...
 
     def release(self) -> None:
-        """Lets the chunk go, also in the middle of a payload."""
+        """Releases the chunk's buffer, also in the middle of a payload."""
         ...
 
 
 class Form(NamedTuple):
-    """How the rows of a result stand together.
+    """How printed rows are joined to a result.
 
     Attributes:
-        head, between, tail: what stands before the first row, between two, behind the last.
-        rejected: what stands for a record that was rejected.
+        head, between, tail: the text before the first row, between two rows, after the last row.
+        rejected: the text in the place of a rejected record.
     """
 
     head: bytes

@@ -1,4 +1,4 @@
-"""The content types of requests and answers: one table of what decodes and encodes each.
+"""The content types of requests and answers: one table with the functions that decode and encode each.
 
 The names are compared as they are, as SageMaker's container does: no parameters (``; charset=``), no other case.
 """
@@ -98,7 +98,7 @@ def encode_predictions(predictions: NDArray[Any], content_type: str) -> bytes:
 
 
 def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
-    """The content type of an answer: the first of an Accept header that is supported, JSON where any will do.
+    """The content type of an answer: the first supported one of an Accept header, JSON if any is accepted.
 
     Raises:
         InputError: ``unsupported_accept``.

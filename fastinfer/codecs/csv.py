@@ -1,4 +1,4 @@
-"""CSV text to float32 rows: a decoder that is pulled chunk by chunk, whole bodies, and many small bodies in one call.
+"""CSV text to float32 rows: chunk by chunk, a whole body, or many small bodies in one call.
 
 A cell means what Python's ``float()`` makes of it (without underscores, and of ASCII text only), rounded to double and
 then to float32. Only the total of values counts, as in SageMaker's container: lines of equal length whose values fill a whole
@@ -18,14 +18,14 @@ from .csv_errors import OUTPUT_FULL, UNEQUAL_LINE, csv_error, empty_input, parti
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# What some programs put before a UTF-8 text; it opens a file and means nothing.
+# Some programs write this before UTF-8 text; it has no meaning.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Which files of a folder are CSV.
 SUFFIX = ".csv"
 
 
 class CsvOptions(NamedTuple):
-    """What is accepted beyond plain numbers: a comment sign, a value for empty cells, a first line to pass over."""
+    """What is accepted besides numbers: comments, empty cells (with a value for them), a header line to skip."""
 
     comment: str | None = None
     missing: float | None = None
@@ -33,7 +33,7 @@ class CsvOptions(NamedTuple):
 
 
 def is_csv(name: str) -> bool:
-    """Whether a file's name says that it is CSV."""
+    """Whether a file's name ends in .csv."""
     return name.endswith(SUFFIX) or name.lower().endswith(SUFFIX)
 
 
@@ -43,7 +43,7 @@ class CsvDecoder:
     Args:
         options: what is accepted.
         row_values: values of one record.
-        line_is_record: whether each line is one record, so that a bad one can be passed over; else only the total counts.
+        line_is_record: whether each line is one record, so that a bad one can be skipped; else only the total counts.
     """
 
     def __init__(self, options: CsvOptions, row_values: int, *, line_is_record: bool) -> None:
@@ -58,7 +58,7 @@ class CsvDecoder:
         self._counted = 0, 0  # a position in the chunk where a line begins, and the lines before it
 
     def begin(self, columns: int) -> None:
-        # Where a line is a record the model says how long it is; else the first line does.
+        # The length of a line: the model's if a line is a record, else that of the first line.
         self._columns = self._row_values if self._line_is_record else columns
         self._values = self._rejected = 0
 
@@ -79,15 +79,15 @@ class CsvDecoder:
         if parser.code != OUTPUT_FULL:
             return self._pass_over(parser.code)
         if self._line_is_record and parser.cells == parser.columns:
-            # The line goes on behind its last column: this is reported now, while its values are still in the batch.
+            # The line has more values than columns: reported now, while its values are still in the batch.
             return self._pass_over(UNEQUAL_LINE)
         return FULL
 
     def end(self, *, may_be_empty: bool) -> None:
-        """Ends a payload that was read to its end.
+        """Ends a payload that was read completely.
 
         Raises:
-            InputError: ``empty_input``, where it may not be; ``partial_row``.
+            InputError: ``empty_input`` unless it may be empty; ``partial_row``.
         """
         if self._values == self._rejected == 0 and not may_be_empty:
             raise empty_input(None)
@@ -96,16 +96,16 @@ class CsvDecoder:
             raise partial_row(self._values, self._row_values, line=1, in_a_line=in_a_line)
 
     def release(self) -> None:
-        """Lets the chunk go, also in the middle of a payload."""
+        """Releases the chunk's buffer, also in the middle of a payload."""
         self._parser.release()
 
     def fill_bodies(
         self, buffer: bytearray, bounds: list[tuple[int, int]], first: int, rows: Any, filled: int
     ) -> list[int]:
-        """Reads whole small payloads that lie one behind another, from number ``first`` on, in one call.
+        """Reads whole small payloads that follow each other in the buffer, from number ``first``, in one call.
 
         Returns:
-            the rows of each, up to the first that is not plain: an error is in it, or it goes beyond the rows.
+            the number of rows of each, up to the first one that has an error or does not fit into the rows.
         """
         if self._options.skip_header:
             return []
@@ -113,7 +113,7 @@ class CsvDecoder:
         return self._parser.parse_bodies(buffer, bounds, first, rows, filled, self._row_values, columns)
 
     def _first_record(self) -> int:
-        """Where the first chunk's records begin: behind a byte order mark, and behind a header to be passed over."""
+        """Where the first chunk's records begin: after a byte order mark and a header that is skipped."""
         buffer, start, stop = self._chunk
         if buffer.startswith(BYTE_ORDER_MARK, start, stop):
             start += len(BYTE_ORDER_MARK)
@@ -123,7 +123,7 @@ class CsvDecoder:
         return start
 
     def _pass_over(self, code: int) -> BadRecord:
-        """The record at fault; the next fill() goes on behind its line."""
+        """The bad record; the next fill() continues with the line after it."""
         parser = self._parser
         buffer, start, stop = self._chunk
         position, values = parser.position, parser.cells
@@ -148,7 +148,7 @@ class CsvDecoder:
         return BadRecord(error, values, bytes(buffer[line_start:next_line]).rstrip(b"\r\n"))
 
     def _lines_before(self, line_start: int) -> int:
-        """Lines of the chunk before the one that begins at ``line_start``, counted on from where the last error asked."""
+        """Lines of the chunk before the one that begins at ``line_start``; continues the count of the last error."""
         position, lines = self._counted
         lines += count_lines(self._chunk[0], position, line_start)
         self._counted = line_start, lines
@@ -156,7 +156,7 @@ class CsvDecoder:
 
 
 def count_columns(lines: Iterable[bytes], options: CsvOptions) -> int:
-    """Values of the first record among an object's first lines; 0 where there is none, or an error in it."""
+    """Values of the first record among an object's first lines; 0 if there is none or it has an error."""
     for number, line in enumerate(lines):
         if number == 0 and options.skip_header:
             continue

@@ -28,10 +28,10 @@ def decode_csv_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[Any]:
         float32 array of shape (rows, *row_shape).
 
     Raises:
-        InputError: as :func:`fastinfer.codecs.csv.read_body`; ``partial_row``, without a line, as none of them is at fault.
+        InputError: as :func:`fastinfer.codecs.csv.read_body`; ``partial_row``, without a line, because no single line is wrong.
     """
     row_values = math.prod(row_shape)
-    # A value and what separates it from the next take two bytes at least. Memory behind the last value is never touched.
+    # A value and its separator take at least two bytes. Memory after the last value is never touched.
     most = (len(body) + 1) // 2
     rows = np.empty((max(1, -(-most // row_values)), row_values), dtype=np.float32)
     values = read_body(body, rows)

@@ -1,4 +1,4 @@
-"""What is wrong with CSV text, in words: the one table of the kernels' codes, and the place of an error as line and column."""
+"""Errors of CSV text: the one table of the kernels' codes, and the line and column of an error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINE_PIECE_BYTES = 1 << 16
 
 
 class Code(NamedTuple):
-    """What a kernel's status says: the word that errors carry, and the message. One for each code of csrc/status.h."""
+    """A code of csrc/status.h: the code of the error, as a word, and its message."""
 
     number: int
     word: str
@@ -42,7 +42,7 @@ def empty_input(path: str | None) -> InputError:
 def partial_row(
     values: int, row_values: int, *, path: str | None = None, line: int | None = None, in_a_line: int = 0
 ) -> InputError:
-    """The error for a body whose values are no whole number of rows; ``in_a_line`` of them each, where that is known."""
+    """The error for values that do not fill a whole number of rows; ``in_a_line``: values per line, 0 if not known."""
     found = f"{values:,}, {in_a_line:,} in a line" if in_a_line else f"{values:,}"
     return InputError(
         f"expected a multiple of {row_values:,} values, found {found}", code="partial_row", path=path, line=line
@@ -59,16 +59,16 @@ def csv_error(
     first_line: int = 1,
     comment: str | None = None,
 ) -> InputError:
-    """The error that a kernel's status stands for, with its place in words.
+    """The error for a kernel's status, with its line and column.
 
     Args:
         body: the bytes that were read.
         code: a number of :data:`CODES` above 0.
-        position: byte offset in `body` of the cell or line end at fault.
+        position: byte offset in `body` of the wrong cell or line end.
         columns: fields of a line as far as known; 0 inside the first line.
         path: what the message calls the input.
-        first_line: the number of `body`'s first line, where it is a part of a file.
-        comment: the sign that ends a line's fields, if one does.
+        first_line: the number of `body`'s first line, if it is a part of a file.
+        comment: the character that begins a comment, if there are comments.
     """
     _, word, message = CODES[code]
     with memoryview(body).cast("B") as view:
@@ -78,7 +78,7 @@ def csv_error(
             sign = bytes(view[line_start:line_end]).find(comment.encode())
             line_end = line_start + sign if sign >= 0 else line_end
         fields = bytes(view[line_start:line_end]).count(b",") + 1
-        # Four bytes a character at most, and one more character so that quote() can see that it cuts.
+        # At most four bytes per character, and one more character so that quote() can see that it shortens.
         found = bytes(view[position : min(line_end, position + 4 * FOUND_LIMIT + 4)]).split(b",")[0].strip(b" \t")
         field = bytes(view[line_start:position]).count(b",") + 1
     return InputError(
@@ -95,7 +95,7 @@ def line_of(view: memoryview, position: int) -> tuple[int, int]:
     """The 1-based line that `position` is in, and the offset of that line's first byte."""
     start = position
     while start > 0:
-        # From the end, a piece at a time: the input may be larger than what one wants to copy.
+        # Backwards, piece by piece: the input may be too large to copy.
         piece = bytes(view[max(0, start - LINE_PIECE_BYTES) : start])
         found = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
         if found >= 0:

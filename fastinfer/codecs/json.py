@@ -66,7 +66,7 @@ def encode_json_body(array: NDArray[Any]) -> bytes:
 
 
 def encode_json(predictions: NDArray[np.float32], row_shape: tuple[int, ...]) -> bytes:
-    """Rows as they are between a body's brackets, so that a body can be written in parts.
+    """Rows without the body's outer brackets, so that a body can be written in parts.
 
     Args:
         predictions: C-contiguous float32 array of shape (rows, prod(row_shape)).
@@ -108,7 +108,7 @@ def encode_json_value(value: Any) -> bytes:
 
 
 def _describe_others(array: NDArray[Any]) -> str:
-    """What an array that is not of numbers holds."""
+    """The kind of value that is not a number."""
     others = {type(None): "null", dict: "an object", list: "a list"}
     for value in array.flat:
         if type(value) in others:

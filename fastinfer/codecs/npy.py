@@ -1,6 +1,6 @@
 """``application/x-npy``: NumPy's own file format, as the body of a request and of an answer.
 
-Nothing is unpickled, and no memory is allocated for what a header only claims.
+Nothing is unpickled, and a header alone never makes memory be allocated.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def decode_npy_body(body: bytes) -> NDArray[Any]:
         array of bool, integers or floats, of the shape and order that the header names.
 
     Raises:
-        InputError: ``bad_npy`` where it is not NPY of version 1.0 or 2.0, or has not as many bytes as its header says;
-            ``bad_values`` where it does not hold numbers.
+        InputError: ``bad_npy`` if it is not NPY of version 1.0 or 2.0, or its length does not match its header;
+            ``bad_values`` if it does not hold numbers.
     """
     stream = io.BytesIO(body)
     npy: Any = np.lib.format  # without types

@@ -1,8 +1,8 @@
 """What runs the shards: threads of this process or processes, through joblib; or tasks of dask or ray, on many machines.
 
-Each backend is a context. Entered, threads have their graphs bound and a cluster has answered (processes and a cluster's
-workers bind with their first shard). It gives a generator function: shards go in as workers become free, reports come out as
-shards end. All call the one :func:`fastinfer.engine.worker.run_shard`.
+Each backend is a context manager. On entry, threads have bound their graphs and a cluster has answered (processes and a
+cluster's workers bind with their first shard). It returns a generator function, which takes shards when workers are free, and
+yields reports when shards end. All backends call :func:`fastinfer.engine.worker.run_shard`.
 joblib's own backends for dask and ray are not used: with them a killed worker hangs or fails the whole run (distributed 2026.8,
 ray 2.60), while tasks of both are retried.
 """
@@ -27,7 +27,7 @@ from .worker import run_shard
 
 # How long an interrupted run waits for its workers to stop.
 STOP_TIMEOUT_S = 1.5
-# Shards that are under way on a cluster for each of its workers: one is worked on, one is there when that is done.
+# Shards that a cluster has for each of its workers: one runs, and one is ready to be run next.
 SHARDS_A_WORKER = 2
 CONNECT_TIMEOUT_S = 10
 
@@ -38,7 +38,7 @@ Backend = Callable[[Job, Optional[int], threading.Event, Optional[str]], Abstrac
 
 @contextlib.contextmanager
 def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[RunShards]:
-    """Runs shards on threads: one import of MXNet serves all, and the interpreter's lock is free in the heavy parts."""
+    """Runs shards on threads: MXNet is imported once, and the interpreter's lock is free during the main work."""
     from joblib import Parallel, delayed
 
     workers = workers or 1
@@ -62,7 +62,7 @@ def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | No
             parallel: Any = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
             yield from parallel(tasks)
         except BaseException:
-            # Ctrl-C: workers stop at their next batch; what they have finished stays, what they have not is removed.
+            # Ctrl-C: workers stop at their next batch; finished results are kept, unfinished ones are removed.
             stop.set()
             with idle:
                 idle.wait_for(lambda: running == 0, timeout=STOP_TIMEOUT_S)
@@ -79,8 +79,8 @@ def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | No
 def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[RunShards]:
     """Runs shards on processes (loky: fresh ones, never forks of this one), for isolation.
 
-    A process that dies takes its shard's unfinished files with it, nothing else: the shards that were under way are tried
-    again, each alone. One that kills its process twice is reported with the error :class:`WorkerDied`.
+    When a process dies, only the unfinished results of its shard are lost: the shards that were running are tried again, each
+    alone. A shard that kills its process twice is reported with the error :class:`WorkerDied`.
     """
     from joblib.externals.loky import get_reusable_executor
 
@@ -116,7 +116,7 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
     Args:
         job: the job; it travels once, not with each shard.
         workers: how many shards run at a time; None: as many as the cluster has threads.
-        stop: ends the handing out.
+        stop: no more shards are submitted when it is set.
         address: of the scheduler; None starts ``workers`` processes on this machine for the run.
 
     Raises:
@@ -127,14 +127,14 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
     pages = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     here = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "scheduler_kwargs": pages}
     try:
-        # Of a cluster of our own a task may kill two workers, not four as dask would have it: each death costs an import.
+        # In a cluster of our own a task may kill two workers, not four as dask allows: each death costs an import.
         with config.set({"distributed.scheduler.allowed-failures": 1}):
             client = distributed.Client(address, timeout=CONNECT_TIMEOUT_S) if address else distributed.Client(**here)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no dask scheduler at {address}: {error}", code="no_cluster") from error
     with client:
         slots = SHARDS_A_WORKER * (workers or sum(client.nthreads().values()) or 1)
-        # The result of a task: unlike scattered data it is made again where the workers that held it have died.
+        # The result of a task: unlike scattered data it is computed again if the workers that held it have died.
         shared = client.submit(_identity, job, key=f"fastinfer-{job.token}", pure=False)
 
         def run_shards(shards: Iterable[Shard]) -> Reports:
@@ -143,7 +143,7 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
             suspects: list[Shard] = []
 
             def submit(shard: Shard, attempt: int) -> Any:
-                # A key of its own, as the same name would be the same result.
+                # A new key for each attempt: dask would return the old result for the same key.
                 key = f"fastinfer-{job.token}-{shard.number}-{attempt}"
                 return client.submit(run_shard, shard, shared, key=key, pure=False)
 
@@ -158,8 +158,8 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
                 try:
                     yield future.result()
                 except distributed.scheduler.KilledWorker:
-                    # dask tries again what a worker that died had before it, and gives all of that up together after some
-                    # deaths: which shard caused them shows when each is tried alone.
+                    # When a worker dies, dask fails every task that was queued on it after some retries: trying each shard
+                    # alone shows which one caused it.
                     suspects.append(shard)
             for shard in _until(stop, suspects):
                 try:
@@ -177,7 +177,7 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
     Args:
         job: the job; it travels once, not with each shard.
         workers: how many shards run at a time; None: as many as the cluster has CPUs.
-        stop: ends the handing out.
+        stop: no more shards are submitted when it is set.
         address: of the cluster, ``auto`` for the one that this machine belongs to; None starts one here for the run.
 
     Raises:
@@ -190,7 +190,7 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
         try:
             host, colon, port = (address or "").rpartition(":")
             if colon and port.isdigit():
-                # ray itself would try for minutes.
+                # ray itself would retry for minutes.
                 socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
         except (OSError, ValueError, RuntimeError) as error:
@@ -198,7 +198,7 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
     try:
         slots = SHARDS_A_WORKER * (workers or int(ray.cluster_resources().get("CPU", 1)))
         shared = ray.put(job)
-        # One retry where the process that ran it died.
+        # One retry if the process that ran it died.
         task: Any = ray.remote(num_cpus=1, max_retries=1)(run_shard)
 
         def run_shards(shards: Iterable[Shard]) -> Reports:
@@ -229,7 +229,7 @@ BACKENDS_BY_NAME: dict[str, Backend] = {
 
 
 def _run_once(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, workers: int) -> Iterator[ShardReport]:
-    """One joblib run over shards; ``under_way`` holds those handed out and not yet reported."""
+    """One joblib run over shards; ``under_way`` holds the shards that were started and not yet reported."""
     from joblib import Parallel, delayed
 
     def tasks() -> Iterator[Any]:
@@ -237,7 +237,7 @@ def _run_once(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, wo
             under_way[shard.number] = shard
             yield delayed(run_shard)(shard, job)
 
-    # At least two, as joblib runs a single worker in this process.
+    # At least two: joblib would run a single worker in this process.
     parallel: Any = Parallel(
         n_jobs=max(2, workers),
         backend="loky",
@@ -251,7 +251,7 @@ def _run_once(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, wo
 
 
 def _feed_slots(shards: Iterator[Shard], slots: int, under_way: dict[Any, Shard]) -> Iterator[Shard | None]:
-    """Shards to hand out while fewer than ``slots`` are under way; None where one of those is to be waited for."""
+    """The shards to submit while fewer than ``slots`` are running; None when the caller must wait for one of those."""
     for shard in shards:
         while len(under_way) >= slots:
             yield None
@@ -276,14 +276,14 @@ def _import(module: str, backend: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"the backend {backend} needs the package {module}, which cannot be imported: {error}",
+            f"the backend {backend} requires the package {module}, which cannot be imported: {error}",
             code="backend_missing",
             hint=f"pip install 'fastinfer[{backend}]'",
         ) from error
 
 
 def _terminated_error() -> type[Exception]:
-    """What joblib raises where a worker process has died."""
+    """What joblib raises when a worker process has died."""
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     error: type[Exception] = TerminatedWorkerError
@@ -291,7 +291,7 @@ def _terminated_error() -> type[Exception]:
 
 
 def _report_death(shard: Shard) -> ShardReport:
-    """The report of a shard that killed its worker process again and again."""
+    """The report of a shard that killed its worker process twice."""
     paths = [(item.item if isinstance(item, Span) else item).uri for item in (shard.items[0], shard.items[-1])]
     error = WorkerDied(
         f"a worker process died twice on these {len(shard.items):,} inputs, up to {paths[1]}",

@@ -1,7 +1,7 @@
-"""The batch that is being filled: rows in the memory that the bound graph reads, and whose they are.
+"""The batch that is being filled: rows in the memory that the bound graph reads, and the results that they belong to.
 
-Records of many objects share a batch. Each run of rows of one result is a *segment*; a segment may also say that a record was
-rejected behind its rows, or that the result ends there.
+Records of many objects share a batch. Consecutive rows of one result are a *segment*; a segment may also say that a rejected
+record follows its rows, or that the result ends there.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from ..outputs.writer import Result
 from ..runtimes.base import Executor
 from ..storage.base import Object
 
-# A batch is run at the latest when it holds so many segments: where nearly all records are rejected, it would not fill.
+# A batch with this many segments is run even if it is not full: if nearly all records are rejected, it would never fill.
 MOST_SEGMENTS = 4096
 
 
 class Segment(NamedTuple):
-    """Rows of one result, predictions[first:stop], and what follows them there."""
+    """Rows of one result, predictions[first:stop], and what follows them."""
 
     result: Result
     first: int
     stop: int
-    rejected: bool = False  # a record that was rejected
+    rejected: bool = False  # a rejected record
     last: bool = False  # the end of the result
 
 
 class Objects(NamedTuple):
-    """Whole small objects, one behind another from row ``first`` on."""
+    """Whole small objects, one after another, from row ``first``."""
 
     items: list[Object]
     counts: list[int]  # rows of each
@@ -46,31 +46,31 @@ class Batch:
         self.rows: Any = executor.input.reshape(-1)
         self.filled = 0
         self._row_values = executor.input.shape[1]
-        self._begin = 0  # where the values behind the last segment begin
+        self._begin = 0  # where the values after the last segment begin
         self._segments: list[Segment | Objects] = []
 
     @property
     def is_full(self) -> bool:
-        """Whether no segment should be added, though there may be room for rows."""
+        """Whether no segment should be added, although there may be room for rows."""
         return len(self._segments) >= MOST_SEGMENTS
 
     def add_objects(self, items: list[Object], counts: list[int]) -> None:
-        """Takes note of whole objects whose rows were just filled in."""
+        """Adds a segment for whole objects whose rows were just written."""
         self._segments.append(Objects(items, counts, self.filled // self._row_values))
         self.filled += sum(counts) * self._row_values
 
     def begin(self) -> None:
-        """Begins the rows of a result."""
+        """Begins the rows of a new result."""
         self._begin = self.filled
 
     def close(self, result: Result, *, rejected: bool = False, last: bool = False) -> None:
-        """Takes note of whose the values behind the last segment are."""
+        """Adds a segment: the values after the last segment belong to this result."""
         first, stop = self._begin // self._row_values, self.filled // self._row_values
         self._segments.append(Segment(result, first, stop, rejected, last))
         self._begin = self.filled
 
     def drop(self, result: Result) -> None:
-        """Takes the rows of the result that is being filled out again."""
+        """Removes the rows of the result that is being filled."""
         self.filled = self._begin
         self._segments = [each for each in self._segments if isinstance(each, Objects) or each.result is not result]
 

@@ -1,4 +1,4 @@
-"""The gathering side of a run: what is left to do, and what has come back."""
+"""What of a run is left to do, and what is done."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Gatherer:
     """Follows a run from its objects to its summary.
 
     Args:
-        job: the run's.
-        options: the run's.
+        job: of the run.
+        options: of the run.
         folder: of the results.
-        summary: gets what is done.
-        stop: set where the run must end early.
+        summary: is updated with what is done.
+        stop: is set if the run must end early.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class Gatherer:
         self._summary = summary
         self._stop = stop
         self._seconds = dict.fromkeys(STAGES, 0.0)
-        self._assemblies: dict[str, Assembly] = {}  # of large objects under way, by key
+        self._assemblies: dict[str, Assembly] = {}  # of large objects that are being transformed, by key
         self._errors: list[tuple[int, int, Exception]] = []
-        # Spans are found finished by whichever thread asks for the next shard.
+        # Any thread that gets the next shard may find finished spans.
         self._lock = threading.Lock()
 
     def unfinished(self, objects: Iterable[Object]) -> Iterator[Object | list[Span]]:
-        """Objects whose results are not there, large ones as the spans that are not."""
+        """The objects without a finished result; a large object as its unfinished spans."""
         folder, job = self._folder, self._job
         for item in objects:
             if folder.is_finished(item):
@@ -63,7 +63,7 @@ class Gatherer:
                 yield waiting
 
     def add(self, report: ShardReport) -> None:
-        """Adds a report to the summary; ends the run where it must end."""
+        """Adds a report to the summary; stops the run if the report says so."""
         summary = self._summary
         with self._lock:
             summary.inputs += report.inputs
@@ -84,14 +84,14 @@ class Gatherer:
                 hint=f"see {self._job.layout.rejects}",
             )
         if error is not None:
-            # Of what the workers meet, the first in the order of the inputs is raised. A shard that kills its process
-            # is left out, and the others go on.
+            # The first error in the order of the inputs is raised. A shard that kills its process is left out, and the
+            # other shards are transformed.
             self._errors.append((report.number, report.failed_at, error))
             if not isinstance(error, WorkerDied):
                 self._stop.set()
 
     def finish(self, seconds: float) -> None:
-        """Completes the summary of a run that has ended; raises what stopped it."""
+        """Completes the summary of a run that has ended; raises the error that stopped it."""
         summary = self._summary
         summary.seconds = seconds
         summary.peak_memory_bytes = machine.peak_memory_bytes()
@@ -105,7 +105,7 @@ class Gatherer:
             self._folder.clear_leftovers()
 
     def close(self) -> None:
-        """Leaves no large result half put together: its spans' results are there for a later run."""
+        """Removes unfinished large results; the results of their spans are kept for a later run."""
         with self._lock:
             for assembly in self._assemblies.values():
                 assembly.drop()
@@ -119,16 +119,16 @@ class Gatherer:
             row_values,
             lambda lines: count_columns(lines, job.csv),
             job.limits.line_bytes,
-            # A line is a record where bad ones are rejected.
+            # If bad records are rejected, each line is a record.
             columns=row_values if job.quarantine else 0,
         )
 
     def _add(self, span: Span, number: int) -> None:
-        """Adds a finished span, of a shard with that number, to the result of its object."""
+        """Adds a finished span to the result of its object; `number` is its shard's."""
         key = span.item.key
         with self._lock:
             assembly = self._assemblies.get(key)
-            if assembly is None:  # a span before it had an error
+            if assembly is None:  # another span had an error
                 return
             problem: Exception | None = None
             try:
@@ -145,10 +145,10 @@ class Gatherer:
             self._stop.set()
 
     def _refuse(self, span: Span, error: InputError) -> None:
-        """Rejects an object of which a span cannot be used."""
+        """Rejects an object because one of its spans cannot be used."""
         with self._lock:
             assembly = self._assemblies.pop(span.item.key, None)
-            if assembly is None:  # rejected for another span
+            if assembly is None:  # already rejected because of another span
                 return
             assembly.drop()
         self._reject(span.item, error)

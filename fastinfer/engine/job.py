@@ -1,4 +1,4 @@
-"""What the workers of a run have in common, and what they report. Both go to other processes and machines as they are."""
+"""What the workers of a run have in common, and what they report. Both are sent to other processes and machines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..outputs.layout import OutputLayout
 from ..records.spans import Span
 from ..storage.local import LocalStore
 
-# What a worker's time goes into, in the order of the data.
+# The stages of a worker's time, in the order of the data.
 STAGES: tuple[str, ...] = ("read", "parse", "forward", "format", "write")
 
 
@@ -25,21 +25,21 @@ class Job:
     """What every worker of a run has in common.
 
     Attributes:
-        token: a word that no other job has.
+        token: unique for each job.
         model: the model.
-        devices: (kind, index) of each device; a process's graphs go to them in turn.
+        devices: (kind, index) of each device; a process binds its graphs to them in turn.
         batch_size: rows of one forward pass.
         row_wise: whether each row is computed as at batch size 1 (the container's bytes).
         csv: how objects are read.
         layout: names of the results.
         store: where objects and results are.
-        quarantine: whether bad records are rejected instead of ending the shard; a line is a record then.
-        form: how the rows of a result stand together.
+        quarantine: whether bad records are rejected instead of ending the shard; then each line is a record.
+        form: how the rows of a result are joined.
         limits: how much is read and held at a time.
-        runtime: the name of what computes.
-        cpu_isa: the instruction set that it may use at the most; None: what the CPU has.
-        depends_on: what the run's record says that its bytes depend on; None: nothing is compared.
-        parent: the process whose children run the shards, where they are to end with it; None for any other.
+        runtime: the name of the runtime.
+        cpu_isa: the highest instruction set that it may use; None: the best of the CPU.
+        depends_on: what the bytes of the results depend on, by the run's record; None: nothing is compared.
+        parent: the process whose children run the shards and end with it; None for other backends.
     """
 
     token: str
@@ -61,19 +61,19 @@ class Job:
 
 @dataclass
 class ShardReport:
-    """What became of a shard.
+    """What a worker did with a shard.
 
     Attributes:
         number: the shard's.
-        inputs: results of whole objects finished.
+        inputs: results of whole objects that were finished.
         records: rows in them, rejected ones included.
-        rejected: records and whole objects rejected.
+        rejected: records and whole objects that were rejected.
         bytes_read: size of the objects, or of the spans, that were transformed.
         seconds: time spent in each stage.
-        spans: spans finished.
-        refused: spans of objects that are to be rejected as a whole, and why.
+        spans: spans that were finished.
+        refused: spans whose whole objects must be rejected, and why.
         error: what stopped the shard, if anything did.
-        failed_at: index of the item at fault in the shard, so that the first in the order of the inputs can be reported.
+        failed_at: index of the failed item in the shard, so that the first error in the order of the inputs can be reported.
     """
 
     number: int

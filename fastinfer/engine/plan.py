@@ -1,8 +1,7 @@
-"""What is left to do, as shards: pieces of work of about equal cost.
+"""Divides what is left to do into shards: pieces of work of about equal cost.
 
-Shards are cut from the stream of objects as it comes, so that work starts before a long listing ends. While the listing is
-short enough to be seen whole, it is divided so that all workers get about the same number of bytes. A large object comes as
-spans, a few of which make a shard.
+Shards are made while objects are listed, so that work starts before a long listing ends. A short listing is divided so that
+all workers get about the same number of bytes. A large object comes as spans, several of which make a shard.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from ..storage.base import Object
 
 @dataclass(frozen=True)
 class Shard:
-    """A piece of work: whole objects, or spans of a large one; numbered in the order of the inputs."""
+    """A piece of work: whole objects, or spans of a large one; `number` counts in the order of the inputs."""
 
     number: int
     items: Sequence[Object] | Sequence[Span]
@@ -28,8 +27,8 @@ def plan_shards(inputs: Iterable[Object | list[Span]], workers: int, limits: Lim
     """Divides inputs into shards, in the order of the listing.
 
     Args:
-        inputs: objects, and large objects as the list of their spans; read ahead by one shard a worker, no further.
-        workers: how many shards are worked on at a time.
+        inputs: objects, and large objects as a list of spans; read ahead by one shard per worker.
+        workers: how many shards are transformed at a time.
         limits: how large a shard may be.
     """
     stream = iter(inputs)
@@ -54,8 +53,8 @@ def plan_shards(inputs: Iterable[Object | list[Span]], workers: int, limits: Lim
 
 
 def _span_shards(spans: list[Span], workers: int, limits: Limits, numbers: Iterator[int]) -> Iterator[Shard]:
-    """Several spans at a time, as a shard's last batch is partly filled; fewer towards the end, so that all workers finish
-    together."""
+    """Several spans per shard, because a shard's last batch is only partly filled; fewer towards the end, so that all workers
+    finish together."""
     first = 0
     while first < len(spans):
         bytes_each = spans[first].stop - spans[first].start

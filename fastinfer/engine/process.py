@@ -1,4 +1,4 @@
-"""What the workers of one process share: bound graphs with buffers, made once for a job, and the signal to stop."""
+"""What the workers of one process share: bound graphs with buffers, created once per job, and the signal to stop."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..runtimes.pool import Pool
 from .job import Job
 from .provenance import check_machine
 
-# How often a worker process looks whether its parent is there.
+# How often a worker process checks that its parent is alive.
 PARENT_CHECK_S = 0.5
 
 
 class Workspace(NamedTuple):
-    """What one worker needs for itself, shard after shard.
+    """What one worker uses alone, shard after shard.
 
     Attributes:
         executor: a bound graph.
-        buffers: for what is read; one is read into while the other is used.
+        buffers: for input; one is filled while the other is used.
     """
 
     executor: Executor
@@ -38,8 +38,8 @@ class WorkerProcess:
         workers: how many of this process's threads run shards at a time.
 
     Attributes:
-        workspaces: lent to one worker at a time.
-        stop: set when the run is to end early.
+        workspaces: each is lent to one worker at a time.
+        stop: set when the run must end early.
     """
 
     def __init__(self, job: Job, workers: int) -> None:
@@ -52,13 +52,13 @@ class WorkerProcess:
         self.stop = threading.Event()
 
 
-# The one job that this process works on, by its token.
+# The one job of this process, by its token.
 _processes: dict[str, WorkerProcess] = {}
 _lock = threading.Lock()
 
 
 def prepare(job: Job, workers: int = 1) -> WorkerProcess:
-    """The job's share of this process, made at the first call. Another job's is released."""
+    """What this process has for the job, created by the first call. That of another job is released."""
     with _lock:
         if job.token not in _processes:
             _processes.clear()
@@ -67,13 +67,13 @@ def prepare(job: Job, workers: int = 1) -> WorkerProcess:
 
 
 def release(job: Job) -> None:
-    """Releases the job's share of this process."""
+    """Releases what this process has for the job."""
     with _lock:
         _processes.pop(job.token, None)
 
 
 def end_with_parent(parent: int) -> None:
-    """Has this process end when its parent is gone, also while it waits for work and would see nothing of that."""
+    """Ends this process when its parent has ended, also while it waits for work."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -84,6 +84,6 @@ def end_with_parent(parent: int) -> None:
 
 
 def end_if_orphaned(job: Job) -> None:
-    """Ends a process whose parent was killed: the next run may hold the folder already."""
+    """Ends this process if its parent was killed: the next run may already have locked the folder."""
     if job.parent is not None and job.parent not in (os.getpid(), os.getppid()):
         os._exit(1)

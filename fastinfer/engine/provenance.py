@@ -1,4 +1,4 @@
-"""What the bytes of a run's results depend on: kept in its record, compared by the next run and by workers elsewhere."""
+"""What the bytes of a run's results depend on: kept in its record, compared by the next run and by remote workers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def of_plan(model: Model, options: Options, source: str) -> dict[str, Any]:
-    """What is known before the runtime is loaded: model, machine, source, and how records are read.
+    """The part that is known before the runtime is loaded: model, machine, source, and how records are read.
 
     Args:
         model: the model.
         options: of the run.
-        source: what names all its inputs.
+        source: the name of all its inputs together.
     """
     return {
         **of_model(model, options),
@@ -37,7 +37,7 @@ def of_plan(model: Model, options: Options, source: str) -> dict[str, Any]:
 
 
 def of_run(model: Model, options: Options, source: str, runtime: Runtime, batching: Batching) -> dict[str, Any]:
-    """All of it."""
+    """Everything that the bytes depend on."""
     return {
         **of_plan(model, options, source),
         **runtime.identity(),
@@ -46,7 +46,7 @@ def of_run(model: Model, options: Options, source: str, runtime: Runtime, batchi
 
 
 def check_machine(expected: dict[str, Any], runtime: Runtime) -> None:
-    """Refuses to work for a run whose record would not be true here, on another machine than the one that began it.
+    """Checks that a worker on another machine gives the bytes that the run's record promises.
 
     Args:
         expected: the run's record of what its bytes depend on.
@@ -57,7 +57,7 @@ def check_machine(expected: dict[str, Any], runtime: Runtime) -> None:
     """
     here = {"fastinfer": __version__, **runtime.identity()}
     if expected["cpu_isa"] is None:
-        # Where the instruction set is pinned, that is what was asked for: the same bytes from CPUs of different kinds.
+        # If the instruction set is pinned, CPUs of different kinds give the same bytes.
         here.update(cpu=machine.cpu_name(), cpu_features=machine.cpu_features())
     for name, value in here.items():
         if value != expected[name]:

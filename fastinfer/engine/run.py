@@ -1,6 +1,6 @@
-"""The run: sets up runtime, folder and workers, hands shards to a backend, gathers their reports.
+"""The run: sets up runtime, folder and workers, gives shards to a backend, gathers their reports.
 
-Nothing here touches a record; that is worker.py.
+Records are transformed in worker.py.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ def transform(
         model: see :func:`fastinfer.models.module.load_model`.
         objects: in the order of their keys, as :func:`fastinfer.engine.source.find_objects` lists them.
         output: the folder of the results; ``KEY.out`` for each object.
-        options: how; None: the defaults.
-        source: what names all the objects; another run of the same folder must have the same.
+        options: None: the defaults.
+        source: the name of all objects together; a later run in the same folder must have the same.
         progress: called with each finished shard's report, from the calling thread.
-        stop: set it from another thread to end the run early; finished results stay.
+        stop: set it from another thread to end the run early; finished results are kept.
         limits: how much is read and held at a time; None: the defaults.
 
     Raises:
-        InputError: an object could not be read or parsed; results finished before stay.
-        ModelError, OutputError, ConfigError: as their names say.
-        WorkerDied: a worker process died twice on the same inputs; the others were transformed.
+        InputError: an object could not be read or parsed; finished results are kept.
+        ModelError, OutputError, ConfigError: see :mod:`fastinfer.errors`.
+        WorkerDied: a worker process died twice on the same inputs; the other inputs were transformed.
     """
     started = time.perf_counter()
     options = options or Options()
     stop = stop or threading.Event()
     listing = iter(objects)
-    # The first object is asked for at once: a wrong path should fail before the runtime takes its seconds to load.
+    # List the first object at once: a wrong path should fail before the runtime is loaded, which takes seconds.
     first = next(listing, None)
     if first is None:
         raise InputError("no .csv file found", code="input_missing", path=source)
@@ -130,9 +130,9 @@ def transform(
 def _line_bytes(
     options: Options, memory_limit: int, limits: Limits, model: Model, workers: int, batch_size: int
 ) -> int:
-    """How long a line may be for the run to stay within its memory."""
-    # A worker's batch, what is read ahead, and its results on the way; a line's buffer is copied once where it grows. A line
-    # that is rejected may be reported with six characters a byte, twice.
+    """The longest line with which the run stays within its memory limit."""
+    # A worker's batch, what is read ahead, and its unfinished results; a line's buffer is copied once when it grows. A
+    # rejected line may be reported with six characters per byte, twice.
     copies = 16 if options.quarantine else 3
     held = 2 * 4 * batch_size * model.row_values + limits.chunk_bytes + 4 * BUFFER_BYTES
     fixed = machine.resident_bytes() + workers * held
@@ -140,8 +140,8 @@ def _line_bytes(
     if line_bytes < limits.chunk_bytes:
         needed = fixed + copies * workers * limits.chunk_bytes
         raise ConfigError(
-            f"{memory_limit >> 20:,} MiB of memory are too few: {needed / (1 << 20):,.0f} MiB are needed",
+            f"{memory_limit >> 20:,} MiB of memory are not enough: {needed / (1 << 20):,.0f} MiB are needed",
             code="memory_limit",
-            hint="allow more, or fewer workers",
+            hint="allow more memory, or use fewer workers",
         )
     return min(line_bytes, limits.line_bytes)

@@ -1,4 +1,4 @@
-"""What a source names: objects for the engine, and a word for the record."""
+"""The objects that a source names, and the source's name in the record of a run."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
 
 
 def name_source(source: str) -> str:
-    """What a run's record calls its source: the same in whatever folder the program is started."""
+    """The name of a source in the record of a run: it does not depend on the working folder."""
     return os.path.abspath(source)

@@ -15,16 +15,16 @@ class Summary:
         inputs: objects transformed now.
         skipped: objects whose outputs an earlier run had finished.
         records: rows of their outputs, rejected ones included.
-        rejected: records and whole objects that were rejected, by this run or by earlier ones whose outputs are kept.
+        rejected: records and whole objects that were rejected, by this run or by earlier runs whose outputs are kept.
         bytes_read: size of the objects transformed.
         seconds: wall time of the run without the start.
-        startup_seconds: loading the runtime, choosing the batch size, getting the workers ready (processes have the rest of
-            their start in ``seconds``).
-        peak_memory_bytes: largest resident size so far of this process, or of one of its children that have ended.
+        startup_seconds: loading the runtime, choosing the batch size, starting the workers (part of the start of worker
+            processes is in ``seconds``).
+        peak_memory_bytes: largest resident size so far of this process or of one of its ended children.
         batch_size: rows of one forward pass.
-        invariant: whether a row's bytes are a function of the row alone.
-        workers: how many.
-        stage_seconds: time that all workers together spent in each stage; ``wait`` is what is left of theirs.
+        invariant: whether a row's bytes depend on that row alone.
+        workers: the number of workers.
+        stage_seconds: time of all workers together in each stage; ``wait`` is their remaining time.
     """
 
     inputs: int = 0
@@ -45,5 +45,5 @@ class Summary:
         return self.records / self.seconds if self.seconds else 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for ``--json``."""
+        """All fields, as ``--json`` prints them."""
         return {**asdict(self), "records_per_second": self.records_per_second}

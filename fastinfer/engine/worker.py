@@ -1,8 +1,7 @@
-"""What one worker does with its shard: read, decode, predict, print, write. It does not know what calls it.
+"""What one worker does with its shard: read, decode, predict, print, write; the same for every backend.
 
-An object's rows are decoded into the batch that is being filled, straight into the memory that the bound graph reads; when the
-batch is full it is run, and each row's text goes to the result of the object it came from. Results are finished in the order
-of the inputs.
+Rows are decoded into the batch, which is the memory that the bound graph reads. When the batch is full it is run, and each
+row's text is added to the result of its object. Results are finished in the order of the inputs.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from .process import Workspace, end_if_orphaned, prepare
 
 T = TypeVar("T")
 
-# A batch is run at the latest when so many bytes of records were rejected: where nearly all are, it would not fill.
+# After this many bytes of rejected records a batch is run even if it is not full: if nearly all are bad, it would never fill.
 MOST_REJECTED_BYTES = 1 << 20
 
 
 class Stopped(Exception):
-    """The run is to end early; the object at hand is left for the next one."""
+    """The run must end early; the current object is left for the next run."""
 
 
 def run_shard(shard: Shard, job: Job) -> ShardReport:
-    """Transforms the objects of a shard; an error is returned in the report, not raised, so that what was done is known."""
+    """Transforms the objects of a shard. An error is returned in the report, not raised, so that finished work is counted."""
     try:
         process = prepare(job)
     except FastinferError as error:
@@ -47,7 +46,7 @@ def run_shard(shard: Shard, job: Job) -> ShardReport:
             return _ShardRun(shard, job, workspace, process.stop).run()
         finally:
             for buffer in workspace.buffers:
-                del buffer[job.limits.chunk_bytes :]  # what a long line has made it grow
+                del buffer[job.limits.chunk_bytes :]  # shrinks a buffer that grew for a long line
 
 
 class _ShardRun:
@@ -65,11 +64,11 @@ class _ShardRun:
 
     def run(self) -> ShardReport:
         items = self.shard.items
-        # What is not read in a group goes to the buffer that no group is read into meanwhile.
+        # Objects outside of groups use the buffer into which no group is being read.
         buffer = self.workspace.buffers[1]
         try:
             groups = read_groups(self.job.store, items, self.workspace.buffers)
-            # Spans come unread, and behind an object alone there is no other.
+            # Spans come unread, and a single object has no next one.
             ahead = len(items) > 1 and not isinstance(items[0], Span)
             with contextlib.closing(read_ahead(groups) if ahead else groups) as read:
                 for item in self._on_clock("read", read):
@@ -87,7 +86,7 @@ class _ShardRun:
             self.report.error = error
         self.decoder.release()
         try:
-            # Also after an error: objects before the one at fault are finished.
+            # Also after an error: objects before the failed one are finished.
             self._run_batch()
             end_if_orphaned(self.job)
             started = perf_counter()
@@ -98,7 +97,7 @@ class _ShardRun:
         return self.report
 
     def _on_clock(self, stage: str, items: Iterator[T]) -> Iterator[T]:
-        """The items; the time until each is there is the stage's."""
+        """The items; the time to get each one is added to the stage."""
         while True:
             started = perf_counter()
             item = next(items, None)
@@ -108,7 +107,7 @@ class _ShardRun:
             yield item
 
     def _transform_group(self, group: Group) -> None:
-        """Decodes small objects into the batch in one call, as far as they are plain; the others one by one."""
+        """Decodes small objects into the batch, many in one call; those with errors, or too many rows, one by one."""
         first, batch = 0, self.batch
         while first < len(group.items) and not self.stop.is_set():
             started = perf_counter()
@@ -119,12 +118,12 @@ class _ShardRun:
                 self.report.failed_at += len(counts)
                 first += len(counts)
             if first < len(group.items):
-                # There is an error in it, or it goes beyond the batch.
+                # It has an error, or does not fit into the batch.
                 self._transform(whole(group.items[first]), group.buffer, group.chunks(first))
                 first += 1
 
     def _transform(self, span: Span, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
-        """Decodes a span into the batch; its rows are predicted when that is full."""
+        """Decodes a span into the batch."""
         result = self.writer.open(span)
         self.batch.begin()
         try:
@@ -132,7 +131,7 @@ class _ShardRun:
                 raise span.item.problem
             self._decode(result, buffer, chunks)
         except BaseException as error:
-            # None of it comes out, what is in the batch included.
+            # Nothing of it may be written, also not its rows in the batch.
             self.batch.drop(result)
             result.drop()
             if not (self.job.quarantine and isinstance(error, InputError)):
@@ -140,14 +139,14 @@ class _ShardRun:
             if span.is_whole:
                 self._reject(span, error, None)
             else:
-                # Its other spans may fail as well: the run rejects the object once.
+                # Other spans of the object may fail as well: the run rejects the object once.
                 self.report.refused.append((span, error))
         else:
             self.batch.close(result, last=True)
         self.report.failed_at += 1
 
     def _decode(self, result: Result, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
-        """Decodes chunks into the batch, and runs it each time it is full."""
+        """Decodes chunks into the batch, and runs the batch when it is full."""
         span, decoder, limits = result.span, self.decoder, self.job.limits
         counter = LineCounter(self.job.store, span.item, limits.chunk_bytes, limits.line_bytes)
         decoder.begin(span.columns)
@@ -182,7 +181,7 @@ class _ShardRun:
         return outcome
 
     def _pass_over(self, result: Result, error: InputError, record: BadRecord) -> None:
-        """Takes a bad record out of the batch and leaves its place empty."""
+        """Removes a bad record from the batch and marks its place as rejected."""
         self.batch.filled -= record.values
         self.batch.close(result, rejected=True)
         self._reject(result.span, error, record.text)
@@ -195,11 +194,11 @@ class _ShardRun:
         self.rejects.append(Reject.of(span, error, record))
 
     def _run_batch(self) -> None:
-        """Runs the batch as far as it is filled, and hands its rows to their results."""
+        """Runs the filled part of the batch, and adds its rows to their results."""
         segments = self.batch.take()
         end_if_orphaned(self.job)
         if self.rejects:
-            # Before a result with a gap gets its name, the reason for the gap is in the file of rejects.
+            # A reject is in _rejects.jsonl before the result without it gets its name.
             Rejects(self.job.layout, self.job.store).append(self.rejects)
             self.rejects, self.rejected_bytes = [], 0
         if not segments:

@@ -1,4 +1,4 @@
-"""Objects to bytes in memory: small ones in groups, others chunk by chunk, each ending where a line ends; reading ahead."""
+"""Reads objects: small ones in groups, others in chunks that end where a line ends; reads ahead."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Chunk(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Small objects that were read in one call, one behind another into the buffer.
+    """Small objects that were read in one call, one after another into the buffer.
 
     Attributes:
         buffer: where they are.
         items: which.
-        bounds: (where its bytes end, errno or 0) of each; they begin where those of the object before end.
+        bounds: (where its bytes end, errno or 0) of each; they begin where those of the previous object end.
     """
 
     buffer: bytearray
@@ -43,7 +43,7 @@ class Group(NamedTuple):
     bounds: list[tuple[int, int]]
 
     def chunks(self, index: int) -> Iterator[Chunk]:
-        """The bytes of one of the objects. Raises InputError where it could not be read."""
+        """The bytes of one of the objects. Raises InputError if it could not be read."""
         stop, error = self.bounds[index]
         if error:
             raise unreadable(self.items[index].uri, OSError(error, os.strerror(error)))
@@ -58,10 +58,10 @@ def read_groups(
     Args:
         store: where they are.
         items: what to read, in order.
-        buffers: of the same length; the groups go to them in turn.
+        buffers: of equal length; groups are read into them in turn.
 
     Yields:
-        A group, to be used up before its buffer's turn comes again; or the span of an item that is not small, unread.
+        A group, to be used before its buffer is filled again; or the span of an item that is not small, unread.
     """
     index, turns = 0, itertools.cycle(buffers)
     buffer = next(turns)
@@ -81,14 +81,14 @@ def read_groups(
             buffer = next(turns)
             index += len(bounds)
         else:
-            # Large, or grown since it was listed.
+            # Large, or larger than when it was listed.
             item = items[index]
             yield item if isinstance(item, Span) else whole(item)
             index += 1
 
 
 def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """The same items, each made ready by a thread while the one before it is used."""
+    """The same items; a thread gets each one while the previous one is used."""
     with ThreadPoolExecutor(1, "fastinfer-read") as reader:
         ahead = reader.submit(next, items, None)
         while (item := ahead.result()) is not None:
@@ -97,17 +97,17 @@ def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
 
 
 def read_chunks(store: Store, span: Span, buffer: bytearray, line_bytes: int) -> Iterator[Chunk]:
-    """Reads a span into ``buffer``, chunk by chunk, each ending where a line ends (or the span).
+    """Reads a span into ``buffer`` in chunks, each of which ends where a line (or the span) ends.
 
     Args:
         store: where the object is.
         span: what to read.
-        buffer: overwritten by each chunk, made longer for a longer line.
+        buffer: overwritten by each chunk; it grows for a longer line.
         line_bytes: how long a line may be.
 
     Raises:
-        InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` where the object is no longer
-            what was listed.
+        InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` if the object changed after
+            it was listed.
     """
     with store.open(span.item) as reader:
         base, kept = span.start, 0
@@ -145,14 +145,14 @@ def read_chunks(store: Store, span: Span, buffer: bytearray, line_bytes: int) ->
 
 
 def last_line_end(buffer: bytearray, stop: int) -> int:
-    """The last position up to ``stop`` that is behind a line end, 0 if there is none."""
+    """The last position up to ``stop`` that follows a line end, 0 if there is none."""
     found = buffer.rfind(b"\n", 0, stop) + 1
     # A CR at the very end may be the first half of a CRLF.
     return found or buffer.rfind(b"\r", 0, stop - 1) + 1
 
 
 class LineCounter:
-    """Lines of an object before a byte of it: counted only when an error asks, and on from where the last count ended.
+    """Counts the lines before a byte of an object, only when an error needs it, and continues the previous count.
 
     Args:
         store: where the object is.
@@ -168,7 +168,7 @@ class LineCounter:
         self._base = self._lines = 0
 
     def before(self, base: int) -> int:
-        """The number of lines that end before byte ``base``, where a line begins; not less than in the call before."""
+        """The number of lines before byte ``base``, where a line begins; `base` may not decrease from call to call."""
         if base > self._base:
             buffer = bytearray(self._chunk_bytes)
             span = Span(self._item, self._base, base, 0)

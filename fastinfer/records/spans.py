@@ -1,7 +1,7 @@
-"""Spans: an object, or lines of a large one that are worked on by themselves.
+"""Spans: an object, or lines of a large one that are transformed by themselves.
 
-A large object whose lines are whole records is cut at line ends. The cuts depend on the object alone, so that a later run cuts
-it alike and finds the spans that are done.
+A large object whose lines are whole records is cut at line ends. The cuts depend on the object alone, so that a later run makes
+the same cuts and finds the spans that are finished.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ BLOCK_BYTES = 64 << 10
 
 
 class Span(NamedTuple):
-    """Bytes of an object, from a line's start to another's, or to the end.
+    """Bytes of an object, from the start of a line to the start of another, or to the end.
 
     Attributes:
         item: the object.
-        start, stop: the first byte, and the one behind the last.
-        columns: values of a line, as the object's first record has them; 0 where that is not known.
+        start, stop: the first byte, and the one after the last.
+        columns: values per line, as in the object's first record; 0 if not known.
     """
 
     item: Object
@@ -33,12 +33,12 @@ class Span(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is all of the object."""
+        """Whether it is the whole object."""
         return self.start == 0 and self.stop == self.item.size
 
 
 def whole(item: Object) -> Span:
-    """All of an object."""
+    """The span of a whole object."""
     return Span(item, 0, item.size, 0)
 
 
@@ -53,15 +53,15 @@ def cut(
 ) -> list[Span]:
     """Divides a large object at line ends into spans of about ``span_bytes``.
 
-    Returns an empty list where it cannot be divided (a record is on several lines, a line is too long, or it cannot be read);
-    reading the whole of it then reports what is wrong.
+    Returns an empty list if the object cannot be cut (a record spans lines, a line is too long, or it is unreadable); reading
+    the whole object then reports the error.
 
     Args:
         store: where it is.
         item: what to divide.
         span_bytes: how large a span should be.
         row_values: values of one record.
-        count_columns: gives the values of the first record among lines, 0 where there is none or an error.
+        count_columns: returns the values of the first record among lines; 0 if there is none or it has an error.
         line_bytes: how long a line may be.
         columns: values of a line; 0: as the first record has them.
     """
@@ -93,8 +93,8 @@ def _lines(reader: Reader, line_bytes: int) -> Iterator[bytes]:
 
 
 def _next_line(reader: Reader, position: int, line_bytes: int) -> int | None:
-    """The first byte at or behind ``position`` (above 0) that begins a line; None where a line is too long."""
-    # From one byte before, to see whether a line ends there.
+    """The first byte at or after ``position`` (above 0) that begins a line; None if a line is too long."""
+    # From one byte earlier, to see whether a line ends there.
     for begin in range(position - 1, position + line_bytes, BLOCK_BYTES - 1):
         block = _read(reader, begin, BLOCK_BYTES)
         found = find_line_start(block, 1) if len(block) > 1 else len(block)

@@ -1,1 +1,1 @@
-"""Where bytes lie: objects in, results out, whole or not there."""
+"""Where bytes are kept: objects are read, results are written whole or not at all."""

@@ -1,4 +1,4 @@
-"""Files that are either whole under their name or not there: written beside it, then renamed."""
+"""Files that are whole or do not exist: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def make_folder(folder: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write; on a clean exit that file takes the name `path`, else it is removed.
 
-    The temporary name is `path`'s with a dot before and `.tmp` behind: no pattern of finished files matches it, and the
-    next writer of `path` takes over what a killed one has left.
+    The temporary name is `path`'s between a dot and `.tmp`: no pattern of finished files matches it, and the
+    next writer of `path` overwrites what a killed one left behind.
 
     Raises:
         OutputError: ``cannot_write``, for any OSError while writing or renaming.
@@ -48,7 +48,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: str) -> None:
-    """Puts the names in a folder on the disk. Raises OutputError."""
+    """Writes a folder's names to the disk (fsync). Raises OutputError."""
     try:
         handle = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -60,13 +60,13 @@ def sync_folder(folder: str) -> None:
 
 
 def unwritable(path: str, error: OSError) -> OutputError:
-    """The error for a place that the system does not let us write."""
+    """The error for a path that cannot be written."""
     if isinstance(error, OutputError):
-        return error  # it tells the place already
+        return error  # it names the path already
     return OutputError(f"cannot be written: {error.strerror or error}", path=path)
 
 
 def unreadable(path: str, error: OSError) -> InputError:
-    """The error for a file that the system does not let us read."""
+    """The error for a file that cannot be read."""
     code = "input_missing" if isinstance(error, FileNotFoundError) else "cannot_read"
     return InputError(f"cannot be read: {error.strerror}", code=code, path=path)

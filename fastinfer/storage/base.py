@@ -1,7 +1,7 @@
 """The contract of a store: objects are listed and read, results are written whole or not at all.
 
-Nothing outside this folder opens a file of the user's data or of its results: the engine takes objects and a store. A
-:class:`Store` is picklable, holds no open file between calls, and may be used by several threads at a time.
+A run reads its inputs and writes its results through a store only. A :class:`Store` is picklable, holds no open file between
+calls, and may be used by several threads at a time.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Callable, NamedTuple, Protocol, Union
 
 from ..errors import InputError
 
-# What changes whenever an object's bytes do: a file's time of last change in nanoseconds; an ETag.
+# Changes whenever an object's bytes change: a file's modification time in nanoseconds; an ETag.
 Version = Union[int, str]
-# Which names a listing gives.
+# Which names a listing includes.
 Select = Callable[[str], bool]
 
 
@@ -23,10 +23,10 @@ class Object(NamedTuple):
 
     Attributes:
         uri: where it is: a path, or ``s3://bucket/key``.
-        key: its name below the source, with ``/`` between folders; its result is named by it.
-        size: bytes, when it was listed.
-        version: its version, when it was listed.
-        problem: why it cannot be read, found when it was listed; raised when it is its turn.
+        key: its name below the source, with ``/`` between folders; its result is named after it.
+        size: its size in bytes when it was listed.
+        version: its version when it was listed.
+        problem: why it cannot be read, if the listing found a reason; raised when the object is read.
     """
 
     uri: str
@@ -40,47 +40,47 @@ class Reader(Protocol):
     """An object that is being read; a context manager."""
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Reads bytes from `offset` on into `view`; returns how many, fewer than asked for only at the end."""
+        """Reads bytes from `offset` into `view`; returns how many, less than its length only at the end."""
         ...
 
     def check_unchanged(self) -> None:
-        """Raises InputError (``input_changed``) where the object is no longer what was listed."""
+        """Raises InputError (``input_changed``) if the object changed after it was listed."""
         ...
 
 
 class Upload(Protocol):
-    """A large result that is being written; nothing bears its name before :meth:`commit`."""
+    """A large result that is being written; it has no name before :meth:`commit`."""
 
     def write(self, content: bytes) -> None: ...
 
     def commit(self, version: Version) -> None:
-        """Gives the result its name, and the version of the object that it is of."""
+        """Gives the result its name and the version of its object."""
         ...
 
     def abort(self) -> None:
-        """Leaves no trace."""
+        """Removes what was written."""
         ...
 
 
 class Store(Protocol):
-    """Where objects lie. Reading raises InputError, writing OutputError."""
+    """Where objects and results are kept. Reading raises InputError, writing OutputError."""
 
     def list_objects(self, source: str, select: Select) -> Iterator[Object]:
-        """The objects that `source` names, in the order of their keys; of a folder those whose name is selected."""
+        """The objects that `source` names, in the order of their keys; in a folder those whose name is selected."""
         ...
 
     def open(self, item: Object) -> AbstractContextManager[Reader]: ...
 
     def read_many(self, items: Sequence[Object], buffer: bytearray) -> list[tuple[int, int]]:
-        """Reads whole small objects one behind another into `buffer`: (end, errno or 0) of each, of as many as fit."""
+        """Reads whole small objects one after another into `buffer`, as many as fit: (end, errno or 0) of each."""
         ...
 
     def write_many(self, uris: Sequence[str], texts: Sequence[bytes], versions: Sequence[Version]) -> list[int]:
-        """Writes small results, each whole or not at all, with the versions of their objects: an errno or 0 of each."""
+        """Writes small results, each whole or not at all, with the versions of their objects: errno or 0 of each."""
         ...
 
     def begin(self, uri: str) -> Upload: ...
 
     def version(self, uri: str) -> Version | None:
-        """The version of what is there now; None where nothing is."""
+        """The version of the result with this name; None if there is none."""
         ...

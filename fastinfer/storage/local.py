@@ -1,8 +1,8 @@
-"""Objects as files of this machine: a folder, a file or a glob is listed, files are read, results are written.
+"""The files of this machine as objects: lists a folder, a file or a glob, reads files, writes results.
 
-Each object's *key* is its path below the source that was named; its result is that key with ``.out`` behind it, as Batch
-Transform names results below its prefix. A file's version is its time of last change, and a result gets the version of its
-object. Small files are read and written in groups, by csrc/files.h: what they cost is system calls, not bytes.
+An object's *key* is its path below the source; its result is the key with ``.out`` appended, as Batch Transform names results
+below its prefix. A file's version is its modification time, and a result gets the version of its object. Small files
+are read and written in groups, by csrc/files.h, because their cost is system calls, not bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GLOB_SIGNS = "*?["
 # Kinds of stat_files().
 FILE, FOLDER = 1, 2
 
-# What is being written has a hidden name beside its final one, with this before it.
+# An unfinished file has a hidden name beside the final one, which begins with this.
 TEMPORARY_PREFIX = ".fastinfer-"
 
 PIECE_BYTES = 1 << 20
@@ -40,7 +40,7 @@ def every_name(_: str) -> bool:
 
 
 class LocalReader:
-    """A file that is being read. Raises InputError where it cannot be opened."""
+    """A file that is being read. Raises InputError if it cannot be opened."""
 
     def __init__(self, item: Object) -> None:
         self._item = item
@@ -73,7 +73,7 @@ class LocalReader:
 
 
 class LocalUpload:
-    """A large result on its way: a temporary file in the folder of its final name, renamed when it is whole."""
+    """A large result that is being written: a temporary file in its final folder, renamed when it is whole."""
 
     def __init__(self, uri: str, temporary: str, *, durable: bool) -> None:
         self._uri = uri
@@ -128,17 +128,17 @@ class LocalStore:
     """The files of this machine.
 
     Attributes:
-        durable: whether a result is on the disk, not only in the system's memory, before it gets its name.
+        durable: whether a result is written to the disk, not only to the system's memory, before it gets its name.
     """
 
     durable: bool = False
 
     def list_objects(self, source: str, select: Select = every_name) -> Iterator[Object]:
-        """The objects that `source` names, in the order of their names: of a folder all selected files below it, a file, or
-        the files that match a glob. A file that is named, or matched by a glob, counts whatever it is called.
+        """The objects that `source` names, in the order of their names: all selected files below a folder, a file, or the
+        files that match a glob. Files that are named or match a glob need not be selected.
 
         Raises:
-            InputError: ``input_missing``, ``cannot_read``. Of what is found in a folder the problem is kept with its object.
+            InputError: ``input_missing``, ``cannot_read``. A problem with a file in a folder is kept with its object.
         """
         if os.path.isdir(source):
             yield from _walk(source.rstrip("/") or "/", "", (), select)
@@ -154,14 +154,14 @@ class LocalStore:
         return LocalReader(item)
 
     def read_many(self, items: Sequence[Object], buffer: bytearray) -> list[tuple[int, int]]:
-        """Reads at most FILES_PER_CALL small files one behind another: (end, errno or 0) of each, of as many as fit."""
+        """Reads at most FILES_PER_CALL small files one after another, as many as fit: (end, errno or 0) of each."""
         return read_files([os.fsencode(item.uri) for item in items], buffer)
 
     def write_many(self, uris: Sequence[str], texts: Sequence[bytes], versions: Sequence[Version]) -> list[int]:
-        """Writes small files, each whole or not at all: an errno or 0 of each. Folders are made where they are missing.
+        """Writes small files, each whole or not at all: errno or 0 of each. Missing folders are created.
 
         Raises:
-            OutputError: a folder cannot be made, or not be put on the disk.
+            OutputError: a folder cannot be created, or cannot be written to the disk.
         """
         errors = self._write(uris, texts, versions)
         if errno.ENOENT in errors:
@@ -188,17 +188,18 @@ class LocalStore:
 
         Args:
             uri: its name when it is whole.
-            word: tells it from others that are written at the same time; None: process and thread, which write one at a time.
+            word: distinguishes it from others that are written at the same time; None: process and thread, each of which
+                writes one at a time.
         """
         return LocalUpload(uri, f"{TEMPORARY_PREFIX}{word}" if word else _temporary_name(), durable=self.durable)
 
     def version(self, uri: str) -> Version | None:
-        """The version of a file; None where there is none. Raises OutputError."""
+        """The version of a file; None if there is none. Raises OutputError."""
         times = self.times(uri)
         return times and times[0]
 
     def times(self, uri: str) -> tuple[int, int] | None:
-        """A file's times of last change and of last write of its facts, in nanoseconds; None where there is none."""
+        """A file's modification time and inode change time, in nanoseconds; None if there is no file."""
         try:
             status = os.stat(uri)
         except FileNotFoundError:
@@ -208,7 +209,7 @@ class LocalStore:
         return status.st_mtime_ns, status.st_ctime_ns
 
     def now_ns(self, folder: str) -> int:
-        """The time by the clock of the folder's file system. Raises OutputError."""
+        """The current time of the folder's file system. Raises OutputError."""
         path = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-0")
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
@@ -230,7 +231,7 @@ class LocalStore:
             raise unwritable(uri, error) from error
 
     def append(self, uri: str, content: bytes) -> None:
-        """Appends in one call, so that writers do not write into each other's lines. Raises OutputError."""
+        """Appends in one call, so that lines of different writers do not mix. Raises OutputError."""
         try:
             handle = os.open(uri, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             try:
@@ -242,7 +243,7 @@ class LocalStore:
             raise unwritable(uri, error) from error
 
     def names(self, folder: str) -> list[str]:
-        """The names in a folder that are no folders; none where it is missing. Raises OutputError."""
+        """The names of a folder's files; none if the folder does not exist. Raises OutputError."""
         try:
             with os.scandir(folder) as entries:
                 return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
@@ -256,19 +257,19 @@ class LocalStore:
         return (folder for folder, _, _ in os.walk(root))
 
     def remove(self, uri: str) -> None:
-        """Removes a file; where that cannot be, it stays."""
+        """Removes a file, if possible."""
         with contextlib.suppress(OSError):
             os.unlink(uri)
 
     @contextlib.contextmanager
     def lock(self, folder: str) -> Iterator[None]:
-        """Holds a folder, made where it is missing, against every other holder, on this machine or over NFS.
+        """Locks a folder, which is created if it is missing, against other runs on this machine or over NFS.
 
         The lock is on the folder itself: it leaves no file behind and ends with the process, however that ends.
 
         Raises:
             ConfigError: ``output_in_use``.
-            OutputError: the folder cannot be made or opened.
+            OutputError: the folder cannot be created or opened.
         """
         try:
             os.makedirs(folder, exist_ok=True)
@@ -301,14 +302,14 @@ class LocalStore:
 
 
 def _temporary_name() -> str:
-    """A name that no other writer has at this time."""
+    """A name that no other writer uses at this time."""
     return f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}"
 
 
 def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...], select: Select) -> Iterator[Object]:
     try:
         status = os.stat(folder)
-        # Names alone, not entries: a million of them are held at once, to be sorted.
+        # Only names, not entries: up to a million are held in memory to be sorted.
         names = sorted(os.listdir(folder))
     except OSError as error:
         yield _unusable(folder, prefix, unreadable(folder, error))
@@ -340,7 +341,7 @@ def _unusable(path: str, key: str, problem: InputError) -> Object:
 
 
 def _glob(pattern: str) -> Iterator[Object]:
-    """Files that match; keys are relative to the part of the pattern before its first sign, cut at the last ``/``."""
+    """The files that match; their keys are relative to the folder in which the pattern's first sign is."""
     first_sign = min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)
     base = pattern[: pattern.rfind("/", 0, first_sign) + 1]
     paths = sorted({path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)})
@@ -350,7 +351,7 @@ def _glob(pattern: str) -> Iterator[Object]:
         key = path[len(base) :]
         if ".." in key.split("/"):
             raise InputError(
-                "a pattern may not go up with .. behind its first * ? or [: results would lie outside of their folder",
+                "a pattern may not contain .. after its first *, ? or [: results would be outside of their folder",
                 path=pattern,
             )
         try:
