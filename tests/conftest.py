@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,15 +16,21 @@ import numpy as np
 import pytest
 
 from fastinfer.mnist.dataset import read_idx
+from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS
 from tests import networks
 
-MNIST = Path(__file__).parent.parent / "examples" / "mnist"
+ROOT = Path(__file__).parent.parent
+MNIST = ROOT / "examples" / "mnist"
 
 # Cells as SageMaker's sample data prints them, as the pixels themselves, and as Python prints floats.
 SAMPLE_CELLS = np.array([b"%.6E" % (np.float32(pixel) * np.float32(1 / 255)) for pixel in range(256)], dtype=object)
 INTEGER_CELLS = np.array([b"%d" % pixel for pixel in range(256)], dtype=object)
 REPR_CELLS = np.array([repr(pixel / 255).encode() for pixel in range(256)], dtype=object)
 CELLS = {"sample": SAMPLE_CELLS, "integers": INTEGER_CELLS, "repr": REPR_CELLS}
+
+# Whichever test is the first to load MXNet here, or in a process that inherits this environment: these are its settings.
+for _name, _value in INFERENCE_SETTINGS.items():
+    os.environ.setdefault(_name, _value)
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +62,23 @@ def linear(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return networks.save(networks.linear, tmp_path_factory.mktemp("linear"))
 
 
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist and the wheel made from it, as a release would be; of a clean copy, once a run."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # of all processes of this run
+    output = run / "dist"
+    with open(run / "dist.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        if not output.exists():
+            source = copy_sources(tmp_path_factory.mktemp("source"))
+            command = [sys.executable, "-m", "build", "--outdir", str(output.with_name("building")), str(source)]
+            subprocess.run(command, check=True, capture_output=True)
+            output.with_name("building").rename(output)
+    return output
+
+
 @pytest.fixture
 def samples(tmp_path: Path, digits: np.ndarray) -> Iterator[Path]:
     """A folder of 30 one-image files as the sample data prints them, in two sub-folders."""
@@ -64,19 +90,42 @@ def samples(tmp_path: Path, digits: np.ndarray) -> Iterator[Path]:
     return folder
 
 
+def copy_sources(folder: Path) -> Path:
+    """Copies what belongs to the sources, and nothing that was built, to a folder."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
+    if listed.returncode == 0:
+        names = [name for name in os.fsdecode(listed.stdout).split("\0") if name and (ROOT / name).is_file()]
+    else:  # a copy without git, such as an unpacked sdist
+        names = [
+            str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts
+        ]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
 # No test waits so long: it is over when what it waits for has happened, and a machine that is slow, or busy, may be so.
 PATIENCE_S = 300
 
 
-def wait_until(happened: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
-    """Returns when something has happened; fails where it never does, or where the process ends that is to make it happen."""
+def wait_until(
+    happened: Callable[[], object], process: subprocess.Popen[Any] | None = None, *, every_s: float = 0.001
+) -> None:
+    """Waits until something has happened; fails if it takes too long, or if the process that should cause it ends.
+
+    Args:
+        happened: returns whether it has.
+        process: the process that should cause it; None: none is watched.
+        every_s: seconds between two checks.
+    """
     deadline = time.monotonic() + PATIENCE_S
     while not happened():
         if process is not None and process.poll() is not None and not happened():
             raise AssertionError(f"the process ended with {process.returncode}")
         if time.monotonic() > deadline:
             raise AssertionError(f"it did not happen in {PATIENCE_S} s")
-        time.sleep(0.001)
+        time.sleep(every_s)
 
 
 def skip(reason: str) -> NoReturn:

@@ -37,9 +37,9 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "fastinfer.codecs.base": "codecs/test_csv.py",  # a contract
     "fastinfer.storage.base": "storage/test_local.py",  # a contract
     "fastinfer.runtimes.base": "runtimes/test_batch_size.py",  # a contract
-    "fastinfer.sagemaker.__main__": "sagemaker/test_adapter.py",  # three lines
+    "fastinfer.sagemaker.__main__": "sagemaker/test_command.py",  # three lines
     "fastinfer.sagemaker.local.__main__": "sagemaker/test_local_mode.py",  # the process of a job
-    "fastinfer.commands.sagemaker": "sagemaker/test_adapter.py",
+    "fastinfer.commands.sagemaker": "sagemaker/test_command.py",
 }
 
 

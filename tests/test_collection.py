@@ -22,7 +22,7 @@ sys.exit(code)
     [
         ["--collect-only", "tests"],
         ["--collect-only", "tests/native"],
-        ["tests/native/test_parse.py::test_the_codes_are_those_of_the_header"],
+        ["tests/native/test_lines.py"],
     ],
     ids=["collecting all", "collecting the kernels' tests", "running a kernel's test"],
 )

@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import MNIST
-
-ROOT = Path(__file__).parent.parent
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist and the wheel made from it, as a release would be."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
-    if listed.returncode == 0:
-        names = [name for name in os.fsdecode(listed.stdout).split("\0") if name and (ROOT / name).is_file()]
-    else:  # a copy without git, such as an unpacked sdist
-        names = [
-            str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts
-        ]
-    source = tmp_path_factory.mktemp("source")
-    for name in names:
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, source / name)
-    output = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--outdir", str(output), str(source)], check=True, capture_output=True
-    )
-    return output
 
 
 def test_the_sdist_holds_the_sources_and_no_build(built: Path) -> None:

@@ -111,6 +111,26 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
+def add_computing_options(parser: argparse.ArgumentParser, *, workers: str) -> None:
+    """The options of every command that runs a model: how rows are computed, and where.
+
+    Args:
+        parser: of the command.
+        workers: what the command calls a worker, for the help text.
+    """
+    parser.add_argument(
+        "--exact", action="store_true", help="exactly the container's bytes: every row computed as at batch size 1"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=count_or_auto,
+        metavar="auto|N",
+        help="rows per forward pass (default auto: a size at which a row's bytes depend only on that row)",
+    )
+    parser.add_argument("--workers", type=count_or_auto, metavar="auto|N", help=workers)
+    parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
+
+
 def _report_defect(error: Exception) -> int:
     """Prints an exception that fastinfer did not raise on purpose as one line, with its traceback on request."""
     if os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0"):

@@ -28,7 +28,7 @@ from ..serving.settings import (
     parse_payload_mb,
     parse_port,
 )
-from ._run import EXIT_INTERRUPTED, EXIT_OK, count_or_auto, run_command, say
+from ._run import EXIT_INTERRUPTED, EXIT_OK, add_computing_options, run_command, say
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
@@ -185,19 +185,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         metavar="N",
         help=f"port to listen on (default ${PORT_VARIABLE}, else {DEFAULT_PORT}; 0: any free one)",
     )
-    parser.add_argument(
-        "--exact", action="store_true", help="give exactly the container's bytes: compute every row as at batch size 1"
-    )
-    parser.add_argument(
-        "--batch-size",
-        type=count_or_auto,
-        metavar="auto|N",
-        help="rows of one forward pass (default auto: a size at which a row's bytes depend on that row alone)",
-    )
-    parser.add_argument(
-        "--workers", type=count_or_auto, metavar="auto|N", help="threads that compute (default auto: one per core)"
-    )
-    parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
+    add_computing_options(parser, workers="threads that compute (default auto: one per core)")
     parser.add_argument(
         "--max-delay-ms",
         type=_duration,

@@ -20,7 +20,7 @@ from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
 from ..storage.base import Object
-from ._run import count_or_auto, run_command, say, whole_number
+from ._run import add_computing_options, run_command, say, whole_number
 
 if TYPE_CHECKING:
     from ..engine.job import ShardReport
@@ -88,24 +88,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="folder or model.tar.gz, as SageMaker training saves it (default: $FASTINFER_MODEL, $SM_MODEL_DIR, else the "
         "MNIST model that comes with fastinfer)",
     )
-    parser.add_argument(
-        "--exact",
-        action="store_true",
-        help="exactly the container's bytes: every row computed as at batch size 1 (slower)",
+    add_computing_options(
+        parser, workers="number of workers, each with its own graph (default auto: one per core, or one per GPU)"
     )
-    parser.add_argument(
-        "--batch-size",
-        type=count_or_auto,
-        metavar="auto|N",
-        help="rows per forward pass (default auto: a size at which a row's bytes depend only on that row)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=count_or_auto,
-        metavar="auto|N",
-        help="number of workers, each with its own graph (default auto: one per core, or one per GPU)",
-    )
-    parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
     parser.add_argument("--comment", metavar="CHAR", help="skip from this character to the end of its line")
     parser.add_argument("--missing", type=float, metavar="VALUE", help="read an empty cell as this number")
     parser.add_argument("--header", choices=["none", "skip"], default="none", help="skip the first line of each file")

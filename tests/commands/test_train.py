@@ -19,18 +19,14 @@ from fastinfer.mnist.checkpoint import newest_checkpoint
 from fastinfer.mnist.train import TRAINING_SETTINGS, TrainConfig
 from fastinfer.runtimes.mxnet.library import load_mxnet
 from tests.conftest import MNIST
-from tests.mnist.channels import ROWS, write_channel
+from tests.mnist.channels import ROWS, write_channels
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="module")
 def channels(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    top = tmp_path_factory.mktemp("channels")
-    return (
-        str(write_channel(top / "train" / "deep", MNIST / "train", ROWS).parent),
-        str(write_channel(top / "test", MNIST / "test", 250)),
-    )
+    return write_channels(tmp_path_factory.mktemp("channels"), MNIST)
 
 
 @pytest.fixture
@@ -74,7 +70,7 @@ def run_command_line(arguments: list[str], environment: dict[str, str] | None = 
         env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,11 +67,3 @@ def test_work_starts_before_a_long_listing_ends() -> None:
     shards = plan_shards(listing(), 2, LIMITS)
     assert len(next(shards).items) == LIMITS.shard_objects
     assert listed <= 2 * LIMITS.shard_objects + 1
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [(16 << 20, 2 << 20), (128 << 20, 2 << 20), (256 << 20, 4 << 20), (2 << 30, 16 << 20), (1 << 40, 16 << 20)],
-)
-def test_spans_grow_with_their_object_between_bounds(size: int, expected: int) -> None:
-    assert LIMITS.span_bytes(size) == expected

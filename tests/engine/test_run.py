@@ -31,7 +31,6 @@ from fastinfer.outputs.layout import SPAN_PREFIX
 from fastinfer.records.reading import read_chunks
 from fastinfer.records.spans import Span, cut, whole
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
-from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS
 from fastinfer.storage import local
 from fastinfer.storage.local import TEMPORARY_PREFIX, LocalStore
 from tests.conftest import csv, read_tree, skip
@@ -323,15 +322,6 @@ def test_too_many_rejects_end_the_run(linear: Path, tmp_path: Path) -> None:
     assert caught.value.code == "too_many_errors"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"backend": "x"}, {"on_error": "x"}, {"cpu_isa": "x"}, {"max_errors": 1}, {"comment": "ab"}, {"comment": "1"}],
-)
-def test_options_are_checked(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError):
-        Options(**options)
-
-
 def test_what_cannot_be_listed_is_rejected_and_the_run_continues(linear: Path, tmp_path: Path) -> None:
     source = tmp_path / "in"
     source.mkdir()
@@ -460,35 +450,6 @@ def test_an_endless_line_is_refused_without_holding_it(linear: Path, tmp_path: P
 
 # The machine
 
-IMPORTED_BEFORE = """
-import sys, warnings
-from fastinfer.runtimes.mxnet.library import load_mxnet
-load_mxnet()  # as a program imports mxnet that knows nothing of fastinfer
-import fastinfer
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always", RuntimeWarning)
-    fastinfer.Transformer(sys.argv[1], workers=2).transform(sys.argv[2], sys.argv[3]).wait()
-print([str(warning.message) for warning in caught if "mxnet was imported before" in str(warning.message)])
-"""
-
-
-@pytest.mark.parametrize("preset", [False, True])
-def test_a_program_that_imported_mxnet_first_is_warned_of_the_cost(
-    preset: bool, samples: Path, mlp: Path, tmp_path: Path
-) -> None:
-    environment = {name: value for name, value in os.environ.items() if name not in INFERENCE_SETTINGS}
-    if preset:
-        environment.update(INFERENCE_SETTINGS)
-    arguments = [str(mlp), str(samples), str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTED_BEFORE, *arguments], env=environment, capture_output=True, text=True, check=True
-    )
-    if preset:
-        assert done.stdout == "[]\n"
-    else:
-        assert "before OMP_NUM_THREADS=1 and MXNET_ENGINE_TYPE=NaiveEngine could be set" in done.stdout
-    assert read_tree(tmp_path / "out") == run(mlp, samples, tmp_path / "expected")
-
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Path]:
@@ -524,24 +485,6 @@ def test_a_folder_that_may_not_be_written_is_an_error(mounted: Path, samples: Pa
 
 def test_durable_outputs_are_the_same(samples: Path, mlp: Path, tmp_path: Path) -> None:
     assert run(mlp, samples, tmp_path / "durable", durable=True) == run(mlp, samples, tmp_path / "out")
-
-
-@pytest.mark.parametrize("isa", ["SSE41", "AVX2"])
-def test_the_instruction_set_can_be_pinned(isa: str, samples: Path, mlp: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "fastinfer.transform", str(samples), "--model", str(mlp), "--quiet"]
-    environment = {name: value for name, value in os.environ.items() if name != "DNNL_MAX_CPU_ISA"}
-    subprocess.run([*arguments, str(tmp_path / "a"), "--cpu-isa", isa], env=environment, check=True)
-    subprocess.run([*arguments, str(tmp_path / "b")], env={**environment, "DNNL_MAX_CPU_ISA": isa}, check=True)
-    assert read_tree(tmp_path / "a") == read_tree(tmp_path / "b")
-    assert json.loads((tmp_path / "a" / "_run.json").read_text())["depends_on"]["cpu_isa"] == isa
-    refused = subprocess.run(
-        [*arguments, str(tmp_path / "c"), "--cpu-isa", "AVX"],
-        env={**environment, "DNNL_MAX_CPU_ISA": isa},
-        capture_output=True,
-        text=True,
-    )
-    assert refused.returncode == 2
-    assert isa in refused.stderr
 
 
 def test_the_stages_are_timed(samples: Path, mlp: Path, tmp_path: Path) -> None:

@@ -22,5 +22,11 @@ def write_channel(folder: Path, source: Path, rows: int, first: int = 0) -> Path
     return folder
 
 
+def write_channels(top: Path, mnist: Path) -> tuple[str, str]:
+    """A channel to train on, its files in a folder below, and one to validate on."""
+    write_channel(top / "train" / "deep", mnist / "train", ROWS)
+    return str(top / "train"), str(write_channel(top / "test", mnist / "test", 250))
+
+
 def files_of(folder: str | None) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder or "").iterdir()}

@@ -10,16 +10,12 @@ import pytest
 from fastinfer.mnist.train import TRAINING_SETTINGS, TrainConfig
 from fastinfer.runtimes.mxnet.library import load_mxnet
 from tests.conftest import MNIST
-from tests.mnist.channels import ROWS, write_channel
+from tests.mnist.channels import write_channels
 
 
 @pytest.fixture(scope="session")
 def channels(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    top = tmp_path_factory.mktemp("channels")
-    return (
-        str(write_channel(top / "train" / "deep", MNIST / "train", ROWS).parent),
-        str(write_channel(top / "test", MNIST / "test", 250)),
-    )
+    return write_channels(tmp_path_factory.mktemp("channels"), MNIST)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def run_killed(config: TrainConfig, epoch: int, renames: int) -> None:
         os.replace = replace
         train({config!r})
         """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, timeout=100, check=False)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, timeout=300, check=False)
     assert done.returncode == -signal.SIGKILL
 
 

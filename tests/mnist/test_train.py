@@ -161,7 +161,7 @@ def test_each_host_trains_on_its_part_and_the_first_saves(tmp_path: Path, config
             )
         )
     try:
-        outputs = [process.communicate(timeout=100)[0] for process in processes]
+        outputs = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from fastinfer.errors import ConfigError
+from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.layout import RUN_RECORD, OutputLayout
 from fastinfer.outputs.run_record import RunRecord
 from fastinfer.storage.local import LocalStore
-from tests.outputs.test_folder import RECORD, OutputFolder, item, make
+from tests.outputs.results import item, make
+from tests.outputs.test_folder import RECORD
 
 
 def test_outputs_of_another_run_are_not_used(tmp_path: Path) -> None:

@@ -7,35 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.codecs.json import FORM
 from fastinfer.errors import OutputError
 from fastinfer.outputs.folder import OutputFolder
-from fastinfer.outputs.writer import BUFFER_BYTES, OutputWriter
+from fastinfer.outputs.writer import BUFFER_BYTES
 from fastinfer.records.spans import whole
-from fastinfer.storage.base import Object
 from fastinfer.storage.local import TEMPORARY_PREFIX
-
-RECORD = {"depends_on": {"model": "abc", "batch_size": 480}}
-
-
-def item(key: str, modified_ns: int = 1_600_000_000_000_000_000) -> Object:
-    return Object(f"/in/{key}", key, 4, modified_ns)
-
-
-def open_writer(folder: OutputFolder) -> OutputWriter:
-    return OutputWriter(folder.layout, folder.store, FORM)
-
-
-def make(folder: OutputFolder, *sources: Object, text: bytes = b"[[1.0]]") -> list[str]:
-    """Writes outputs as a worker does; returns the keys of what got its name."""
-    writer = open_writer(folder)
-    named = []
-    for source in sources:
-        output = writer.open(whole(source))
-        output.add_rows(text, 1)
-        named += writer.finish(output)
-    named += writer.flush()
-    return [finished.item.key for finished in named]
+from tests.outputs.results import item, make, open_writer
 
 
 def test_an_output_has_its_name_only_when_finished(tmp_path: Path) -> None:
@@ -81,7 +58,7 @@ def test_a_result_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         with pytest.raises(OutputError) as caught:
             make(OutputFolder(str(tmp_path)), item("file/x.csv"), text=text)
         assert str(caught.value) == f"{tmp_path}/file/x.csv.out: cannot be written: Not a directory"
-    with pytest.raises(OutputError), OutputFolder(str(tmp_path / "file")).open_run(RECORD, overwrite=False):
+    with pytest.raises(OutputError), OutputFolder(str(tmp_path / "file")).open_run({"depends_on": {}}, overwrite=False):
         pass
 
 

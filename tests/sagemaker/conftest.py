@@ -6,17 +6,23 @@ import gzip
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from fastinfer.mnist.dataset import read_idx
-from tests.conftest import MNIST, skip
+from fastinfer.sagemaker import MXNet, Session
+from tests.conftest import MNIST, ROOT, csv, skip
 from tests.sagemaker.cloud import Cloud, running_cloud
 
-ROOT = Path(__file__).parent.parent.parent
 ENTRY_POINT = ROOT / "examples" / "mnist" / "mnist.py"
+# Of an image that the adapter knows.
+VERSION = {"framework_version": "1.9.0", "py_version": "py38"}
 
 
 def _environment(name: str) -> Path:
@@ -30,6 +36,12 @@ def _environment(name: str) -> Path:
 def container_python() -> Path:
     """The interpreter of an environment with the toolkits of SageMaker's MXNet containers."""
     return _environment("container")
+
+
+def same_python(python: Path) -> bool:
+    """Whether an interpreter is of this one's version."""
+    ask = [python, "-c", "import sys; print(sys.version_info[:2])"]
+    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout == f"{sys.version_info[:2]}\n"
 
 
 @pytest.fixture(scope="session")
@@ -89,3 +101,34 @@ def local_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where local jobs and their bucket are."""
     monkeypatch.setenv("FASTINFER_LOCAL_ROOT", str(tmp_path / "local"))
     return tmp_path / "local"
+
+
+@pytest.fixture
+def source(digits: np.ndarray, tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for number in range(6):
+        (folder / ("sub" if number % 2 else ".") / f"{number}.csv").write_bytes(
+            csv(digits[number : number + 1 + number])
+        )
+    return folder
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> str:
+    path = tmp_path / "script.py"
+    path.write_text("print('hello')\n")
+    return str(path)
+
+
+@pytest.fixture
+def train(aws: Cloud, tmp_path: Path) -> Callable[..., MXNet]:
+    """An estimator of a script's text."""
+
+    def make(script: str, **options: Any) -> MXNet:
+        path = tmp_path / "script.py"
+        path.write_text(script)
+        defaults = {"role": aws.role, "instance_type": "ml.m4.xlarge", **VERSION}
+        return MXNet(str(path), sagemaker_session=Session(poll_seconds=0.2), **{**defaults, **options})
+
+    return make

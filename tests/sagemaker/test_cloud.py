@@ -202,7 +202,7 @@ def wait_for_line(aws: Cloud, name: str, line: str) -> None:
         )["logStreams"]
         return bool(streams) and line in aws.log_lines("training", name)
 
-    wait_until(printed)
+    wait_until(printed, every_s=0.1)
 
 
 def has_ended(process: int) -> bool:

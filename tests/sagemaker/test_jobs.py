@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from fastinfer.errors import ConfigError, ServiceError
-from fastinfer.sagemaker import JobFailed, Session, jobs
+from fastinfer.sagemaker import JobFailed, LocalSession, Session, jobs
 from fastinfer.sagemaker.logs import TRAINING, TRANSFORM, JobKind
 
 THROTTLED = ServiceError("Rate exceeded", code="aws_throttled")
@@ -125,3 +127,20 @@ def test_a_job_is_found_by_its_name_whatever_its_kind() -> None:
 def test_a_names_base_is_found_again() -> None:
     assert jobs.base_of(jobs.make_name("mxnet-training")) == "mxnet-training"
     assert jobs.base_of("by-hand") == "by-hand"
+
+
+@pytest.mark.parametrize("base", ["b", "mxnet-training", "x" * 100, "ends-with-hyphens" + "-" * 40])
+def test_names_fit(base: str) -> None:
+    name = jobs.make_name(base)
+    assert len(name) <= 63
+    assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*", name)
+    assert re.search(r"-\d{4}(-\d\d){5}-\d{3}$", name)
+
+
+def test_a_jobs_name_is_the_job() -> None:
+    name = jobs.JobName("a-job", LocalSession(), TRAINING)
+    assert (name, name.name, name.job_name) == ("a-job", "a-job", "a-job")
+    assert json.dumps(name) == '"a-job"'
+    with pytest.raises(ConfigError, match="there is no local training job a-job") as caught:
+        name.describe()
+    assert caught.value.code == "no_such_job"

@@ -6,8 +6,6 @@ import contextlib
 import io
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 from fastinfer.options import Options
 from tests.conftest import csv, skip
 from tests.runs import transform
-from tests.sagemaker.conftest import ENTRY_POINT, ROOT
+from tests.sagemaker.conftest import ENTRY_POINT, ROOT, same_python
 from tests.sagemaker.serving import ModelServer, model_server, running_processes
 from tests.sagemaker.training import lay_out, train
 
@@ -60,11 +58,6 @@ def server(
         environment=environment,
     ) as running:
         yield running
-
-
-def same_python(python: Path) -> bool:
-    ask = [python, "-c", "import sys; print(sys.version_info[:2])"]
-    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout == f"{sys.version_info[:2]}\n"
 
 
 def exact(model: Path, folder: Path, body: bytes) -> bytes:

@@ -15,24 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
 import numpy as np
 import pytest
 
-from fastinfer.errors import ConfigError, ServiceError
 from fastinfer.mnist.samples import write_samples
-from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, get_execution_role, jobs
+from fastinfer.sagemaker import JobFailed, LocalSession, MXNet, Session, Transformer, jobs
 from fastinfer.sagemaker.logs import TRAINING
 from fastinfer.sagemaker.s3 import S3Downloader
 from tests.conftest import csv, wait_until
-from tests.sagemaker.cloud import REGION, USER_CREDENTIALS, Cloud
+from tests.sagemaker.cloud import REGION, Cloud
 from tests.sagemaker.conftest import ENTRY_POINT, ROOT, write_channel
 from tests.sagemaker.training import parameter_server_port
 
 LABELS = [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 # So many of MNIST's images make ten epochs take seconds, and nine of the ten digits come out right.
 TRAINING_IMAGES, TEST_IMAGES, SAMPLES = 10_000, 1000, 40
-IMAGE_VERSION = {"framework_version": "1.9.0", "py_version": "py38"}
 
 # The code cells of SageMaker's notebook, with `sagemaker` changed to `fastinfer.sagemaker` in the import lines alone; those
 # that draw are left out.
@@ -252,19 +249,6 @@ def test_a_bad_record_fails_its_object_and_the_job(
 # Trainings of scripts that need no MXNet
 
 
-@pytest.fixture
-def train(aws: Cloud, tmp_path: Path) -> Callable[..., MXNet]:
-    """An estimator of a script's text."""
-
-    def make(script: str, **options: Any) -> MXNet:
-        path = tmp_path / "script.py"
-        path.write_text(script)
-        defaults = {"role": aws.role, "instance_type": "ml.m4.xlarge", **IMAGE_VERSION}
-        return MXNet(str(path), sagemaker_session=Session(poll_seconds=0.2), **{**defaults, **options})
-
-    return make
-
-
 def test_a_job_that_fails_is_reported_with_its_reason_and_its_logs(
     train: Callable[..., MXNet], aws: Cloud, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -377,7 +361,7 @@ time.sleep(0 if found else 1000)
         checkpoint_local_path=str(folder),
     )
     estimator.fit(wait=False)
-    wait_until(lambda: aws.objects(kept))
+    wait_until(lambda: aws.objects(kept), every_s=0.1)
     aws.interrupt(str(estimator.latest_training_job))
     estimator.wait()
     shown = capsys.readouterr().out
@@ -399,95 +383,6 @@ def test_two_instances_train_with_a_parameter_server(
     shown = capsys.readouterr().out
     assert re.search(r"^algo-1 \| .*Epoch\[0\] Validation-accuracy=", shown, re.M)
     assert re.search(r"^algo-2 \| .*Epoch\[0\] Validation-accuracy=", shown, re.M)
-
-
-def test_throttling_is_retried(train: Callable[..., MXNet], aws: Cloud) -> None:
-    aws.throttle("CreateTrainingJob", 2)
-    aws.throttle("DescribeTrainingJob", 2)
-    train("pass").fit()
-    assert len(aws.requests("CreateTrainingJob")) == 3
-
-
-def test_a_wait_outlasts_throttling_that_botocore_gives_up_on(
-    train: Callable[..., MXNet], aws: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    estimator = train("pass")
-    estimator.fit(wait=False)
-    aws.throttle("DescribeTrainingJob", 5)
-    aws.fail("DescribeTrainingJob", "InternalFailure", "not now", status=500)
-    estimator.wait()
-    assert len(aws.requests("DescribeTrainingJob")) >= 7
-
-
-def test_a_throttling_that_does_not_end_is_an_error_of_the_service(
-    train: Callable[..., MXNet], aws: Cloud, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    aws.throttle("CreateTrainingJob", 2)
-    with pytest.raises(ServiceError, match="Rate exceeded") as caught:
-        train("pass").fit()
-    assert (caught.value.code, caught.value.exit_code) == ("aws_throttled", 6)
-
-
-def test_a_quota_is_reported_with_what_to_do(train: Callable[..., MXNet], aws: Cloud) -> None:
-    aws.refuse_instances("ml.p3.16xlarge")
-    with pytest.raises(ServiceError, match=r"ml\.p3\.16xlarge for training job usage.*Hint.*Service Quotas") as caught:
-        train("pass", instance_type="ml.p3.16xlarge").fit()
-    assert caught.value.code == "quota_exceeded"
-
-
-def test_a_missing_bucket_is_an_error_of_the_service(
-    train: Callable[..., MXNet], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(ServiceError, match="nobodys-bucket-at-all") as caught:
-        train("pass", output_path="s3://nobodys-bucket-at-all/x").fit()
-    assert caught.value.code == "aws_missing"
-    with pytest.raises(ServiceError, match="nobodys-bucket-at-all") as caught:
-        train("pass").fit({"train": "s3://nobodys-bucket-at-all/x"})
-    assert "No S3 objects found" in str(caught.value)
-    assert "started" not in capsys.readouterr().out
-
-
-@pytest.mark.usefixtures("aws")
-def test_a_default_bucket_of_another_account_is_not_used() -> None:
-    theirs = (
-        boto3.Session()
-        .client("sts")
-        .assume_role(RoleArn="arn:aws:iam::111111111111:role/stranger", RoleSessionName="stranger")["Credentials"]
-    )
-    stranger = boto3.Session(theirs["AccessKeyId"], theirs["SecretAccessKey"], theirs["SessionToken"])
-    stranger.client("s3", region_name="eu-west-1").create_bucket(
-        Bucket="sagemaker-eu-west-1-123456789012", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-    )
-    with pytest.raises(ConfigError) as caught:
-        Session(region="eu-west-1").default_bucket()
-    assert caught.value.code == "foreign_bucket"
-
-
-@pytest.mark.usefixtures("aws")
-def test_credentials_that_are_no_roles_are_refused(
-    train: Callable[..., MXNet], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("AWS_SESSION_TOKEN")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, USER_CREDENTIALS[name.lower()])
-    with pytest.raises(ConfigError) as caught:
-        get_execution_role()
-    assert caught.value.code == "no_role"
-    with pytest.raises(ConfigError) as caught:
-        train("pass", role=None).fit()
-    assert caught.value.code == "no_role"
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    with pytest.raises(ConfigError) as caught:
-        get_execution_role()
-    assert caught.value.code == "no_role"
-
-
-def test_a_role_that_jobs_cannot_run_as_is_an_error_of_the_service(train: Callable[..., MXNet]) -> None:
-    with pytest.raises(ServiceError, match="Could not assume role"):
-        train("pass", role="arn:aws:iam::123456789012:role/nobody").fit()
 
 
 def test_no_secret_is_in_what_is_uploaded(notebook: Notebook, aws: Cloud) -> None:

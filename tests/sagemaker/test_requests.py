@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from fastinfer.errors import ConfigError
 from fastinfer.sagemaker import MXNet, Session, TrainingInput
+from fastinfer.sagemaker.requests import format_tags, vpc_config
 from tests.sagemaker.cloud import Cloud
 from tests.sagemaker.test_cloud import archive, members
 
@@ -365,3 +367,15 @@ def test_every_allowed_difference_is_there(
         number = OPERATIONS.index(operation)
         theirs, ours = (fields(all_of[name].requests[number][1]) for all_of in (of_the_sdk, of_the_adapter))
         assert theirs.get(f".{below}") != ours.get(f".{below}"), (name, path)
+
+
+def test_tags_are_accepted_in_both_forms() -> None:
+    wanted = [{"Key": "team", "Value": "a b"}]
+    assert format_tags({"team": "a b"}) == format_tags(wanted) == wanted
+    assert format_tags(None) is None
+
+
+def test_half_a_vpc_is_refused() -> None:
+    assert vpc_config(None, None) is None
+    with pytest.raises(ConfigError, match="both subnets and security_group_ids"):
+        vpc_config(["subnet-1"], None)

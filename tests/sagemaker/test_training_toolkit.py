@@ -14,8 +14,8 @@ import pytest
 
 from fastinfer.handlers.predictor import Predictor
 from fastinfer.models.module import load_model
-from tests.conftest import csv
-from tests.sagemaker.conftest import ENTRY_POINT, ROOT
+from tests.conftest import copy_sources, csv
+from tests.sagemaker.conftest import ENTRY_POINT, same_python
 from tests.sagemaker.serving import model_server
 from tests.sagemaker.training import lay_out, parameter_server_port, train
 
@@ -156,15 +156,10 @@ def own_environment(container_python: Path, tmp_path: Path) -> Path:
 
 def build_wheel(python: Path, folder: Path) -> Path:
     """A wheel of this package for an interpreter, made from a copy of the sources."""
-    source = folder / "source"
-    for name in ("fastinfer", "csrc"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    source = copy_sources(folder / "source")
     command = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "wheel", source]
     subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = (folder / "wheel").glob("fastinfer-*.whl")
-    return wheel
+    return folder / "wheel"
 
 
 def test_a_wheel_in_the_code_archive_is_installed_and_used(
@@ -173,8 +168,12 @@ def test_a_wheel_in_the_code_archive_is_installed_and_used(
     channels: dict[str, Path],
     digits: np.ndarray,
     tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
-    wheel = build_wheel(own_environment, tmp_path)
+    # That of the tests of packages, where it is for the container's Python.
+    shared = same_python(own_environment)
+    folder = request.getfixturevalue("built") if shared else build_wheel(own_environment, tmp_path)
+    (wheel,) = folder.glob("fastinfer-*.whl")
     code = tmp_path / "code"
     code.mkdir()
     shutil.copy(ENTRY_POINT, code)

@@ -29,7 +29,7 @@ class Handler:
     def answer_many(self, requests: Sequence[Request]) -> list[Answer | Exception]:
         self.batches.append([bytes(request.body) for request in requests])  # type: ignore[arg-type]
         self.entered.release()
-        assert self.may_answer.wait(30)
+        assert self.may_answer.wait(300)
         return [self._answer(bytes(request.body)) for request in requests]  # type: ignore[arg-type]
 
     def _answer(self, body: bytes) -> Answer | Exception:
@@ -73,7 +73,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 async def entered(handler: Handler) -> None:
     """Waits until a worker has begun a batch."""
-    assert await asyncio.get_running_loop().run_in_executor(None, lambda: handler.entered.acquire(timeout=30))
+    assert await asyncio.get_running_loop().run_in_executor(None, lambda: handler.entered.acquire(timeout=300))
 
 
 def test_what_arrives_while_a_batch_runs_is_the_next_one(run: Callable[..., None]) -> None:
@@ -197,7 +197,7 @@ def test_an_error_of_loading_the_model_is_that_of_loaded(monkeypatch: pytest.Mon
     async def main() -> None:
         workers = Workers(asyncio.get_running_loop(), make_settings(workers=1, payload_mb=6))
         workers.start()
-        await asyncio.wait([workers.loaded], timeout=30)
+        await asyncio.wait([workers.loaded], timeout=300)
         assert isinstance(workers.loaded.exception(), SystemExit)
         assert workers.stop(30.0)
 

@@ -13,11 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import aiohttp
 import numpy as np
@@ -40,9 +41,10 @@ class Reply(NamedTuple):
 class Server:
     """A running server."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: TextIO) -> None:
         self.process = process
         self.port = port
+        self._log = log
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
@@ -68,18 +70,24 @@ class Server:
 
     def wait_until_ready(self) -> None:
         def is_ready() -> bool:
-            assert self.process.poll() is None, self.process.stderr and self.process.stderr.read()
+            assert self.process.poll() is None, self.end()
             with contextlib.suppress(ConnectionRefusedError):
                 return self.get("/ping").status == 200
             return False
 
-        wait_until(is_ready)
+        wait_until(is_ready, every_s=0.02)
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         """Ends it; its exit code and what it said."""
         self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=PATIENCE_S)
+        said = self.end()
         return self.process.returncode, said
+
+    def end(self) -> str:
+        """Waits for its end; what it said."""
+        self.process.wait(PATIENCE_S)
+        self._log.seek(0)
+        return self._log.read()
 
 
 def receive(connection: http.client.HTTPConnection) -> Reply:
@@ -96,21 +104,21 @@ def free_port() -> int:
 @contextlib.contextmanager
 def serving(*arguments: str, wait: bool = True, **environment: str) -> Iterator[Server]:
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error::ResourceWarning", "-m", "fastinfer.serve", "--port", str(port), *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    server = Server(process, port)
-    try:
-        if wait:
-            server.wait_until_ready()
-        yield server
-    finally:
-        if process.poll() is None:
+    # A file, as a pipe that nobody reads is full after some hundred lines, and holds the server up.
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error::ResourceWarning", "-m", "fastinfer.serve", "--port", str(port), *arguments],
+            stderr=log,
+            env={**os.environ, **environment},
+        )
+        server = Server(process, port, log)
+        try:
+            if wait:
+                server.wait_until_ready()
+            yield server
+        finally:
             process.kill()
-        process.communicate()
+            process.wait()
 
 
 @pytest.fixture(scope="module", params=["exact", "default"])
@@ -368,14 +376,15 @@ def test_the_hooks_of_a_model_answer(hooked: Path) -> None:
 
 def test_a_module_that_is_named_and_not_there_ends_it(mlp: Path) -> None:
     with serving("--model", str(mlp), "--program", "gone.py", wait=False) as server:
-        _, said = server.process.communicate(timeout=PATIENCE_S)
+        said = server.end()
     assert server.process.returncode == 3
-    assert said == f"error: {mlp}: code/gone.py does not exist\n"
+    hint = "Hint: --program names the module; --program '' means that none serves"
+    assert said == f"error: {mlp}: code/gone.py does not exist. {hint}\n"
 
 
 def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
     with serving("--model", str(tmp_path), wait=False) as server:
-        _, said = server.process.communicate(timeout=PATIENCE_S)
+        said = server.end()
     assert server.process.returncode == 3
     assert said.startswith(f"error: {tmp_path}: the model lacks")
 
@@ -394,7 +403,7 @@ def test_a_signal_ends_it_after_what_is_under_way(number: int, expected: int, ho
             # Stopped it takes no new connection.
             wait_until(server.refuses, server.process)
             (tmp_path / "end").touch()
-            _, said = server.process.communicate(timeout=PATIENCE_S)
+            said = server.end()
         asking.join()
     assert server.process.returncode == expected
     assert replies == [(200, b'"Module wait"', "application/x-mine")]

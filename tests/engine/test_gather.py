@@ -1,0 +1,145 @@
+"""The gatherer: what is left to do, what has come back, and which error is raised of several."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastinfer.codecs.csv import CsvOptions
+from fastinfer.engine.gather import Gatherer
+from fastinfer.engine.job import Job, ShardReport
+from fastinfer.engine.source import find_objects
+from fastinfer.engine.summary import Summary
+from fastinfer.errors import FastinferError, InputError, WorkerDied
+from fastinfer.models.module import load_model
+from fastinfer.options import Limits, Options
+from fastinfer.outputs.folder import OutputFolder
+from fastinfer.records.spans import Span
+
+LIMITS = Limits(large_object_bytes=64, span_bytes_least=32, span_bytes_most=32)
+
+
+class Run:
+    """A gatherer over a folder of results, without workers."""
+
+    def __init__(self, model: Path, output: Path, **options: Any) -> None:
+        self.folder = OutputFolder(str(output))
+        self.options = Options(**options)
+        self.stop = threading.Event()
+        self.summary = Summary(workers=2)
+        self.job = Job(
+            "t",
+            load_model(model),
+            (("cpu", 0),),
+            8,
+            False,
+            CsvOptions(),
+            self.folder.layout,
+            quarantine=self.options.quarantine,
+            limits=LIMITS,
+        )
+        self.gatherer = Gatherer(self.job, self.options, self.folder, self.summary, self.stop)
+
+    def write(self, span: Span) -> None:
+        """A span's result, as a worker leaves it."""
+        upload = self.folder.store.begin(self.folder.layout.span(span))
+        upload.write(b"[1.0]")
+        upload.commit(span.item.version)
+
+
+@pytest.fixture
+def run(linear: Path, tmp_path: Path) -> Iterator[Run]:
+    made = Run(linear, tmp_path / "out")
+    with made.folder.open_run({"depends_on": {}}, overwrite=False):
+        yield made
+
+
+def source(folder: Path) -> Path:
+    (folder / "in").mkdir(exist_ok=True)
+    (folder / "in" / "large.csv").write_bytes(b"1,2\n" * 32)
+    (folder / "in" / "small.csv").write_bytes(b"1,2\n")
+    return folder / "in"
+
+
+def test_large_objects_come_as_spans_and_are_joined_when_all_are_finished(run: Run, tmp_path: Path) -> None:
+    spans, small = run.gatherer.unfinished(find_objects(str(source(tmp_path))))
+    assert isinstance(spans, list)
+    assert small.key == "small.csv"
+    assert [(span.start, span.stop) for span in spans] == [(0, 32), (32, 64), (64, 96), (96, 128)]
+    for number, span in enumerate(reversed(spans)):
+        run.write(span)
+        assert run.summary.inputs == 0
+        run.gatherer.add(ShardReport(number, records=8, bytes_read=32, spans=[span]))
+    assert (run.summary.inputs, run.summary.records, run.summary.bytes_read) == (1, 32, 128)
+    assert (tmp_path / "out" / "large.csv.out").read_bytes() == b"[[1.0], [1.0], [1.0], [1.0]]"
+
+
+def test_spans_that_are_finished_are_not_done_again(linear: Path, tmp_path: Path) -> None:
+    objects = list(find_objects(str(source(tmp_path))))
+    for attempt in range(2):
+        run = Run(linear, tmp_path / "out")
+        with run.folder.open_run({"depends_on": {}}, overwrite=False):
+            spans = next(iter(run.gatherer.unfinished(objects)))
+            assert isinstance(spans, list)
+            assert len(spans) == 4 - attempt
+            run.write(spans[0])
+            (tmp_path / "out" / "small.csv.out").touch()
+            run.gatherer.close()
+
+
+def test_the_first_error_in_the_order_of_the_inputs_is_raised(run: Run) -> None:
+    errors: list[FastinferError] = [InputError(str(number)) for number in range(3)]
+    for number, failed_at, error in ((7, 0, errors[2]), (2, 9, errors[1]), (2, 3, errors[0])):
+        run.gatherer.add(ShardReport(number, error=error, failed_at=failed_at))
+    assert run.stop.is_set()
+    with pytest.raises(InputError) as caught:
+        run.gatherer.finish(1.0)
+    assert caught.value is errors[0]
+
+
+def test_a_shard_that_kills_its_worker_does_not_stop_the_others(run: Run) -> None:
+    run.gatherer.add(ShardReport(0, error=WorkerDied("died")))
+    assert not run.stop.is_set()
+    run.gatherer.add(ShardReport(1, inputs=5))
+    with pytest.raises(WorkerDied):
+        run.gatherer.finish(1.0)
+    assert run.summary.inputs == 5
+
+
+def test_what_is_left_of_the_workers_time_is_waiting(run: Run) -> None:
+    run.gatherer.add(ShardReport(0, seconds={"read": 0.5, "parse": 0.0, "forward": 1.0, "format": 0.0, "write": 0.0}))
+    run.gatherer.finish(2.0)
+    assert run.summary.stage_seconds == {
+        "read": 0.5,
+        "parse": 0.0,
+        "forward": 1.0,
+        "format": 0.0,
+        "write": 0.0,
+        "wait": 2.5,
+    }
+
+
+def test_an_object_of_which_spans_fail_is_rejected_once(linear: Path, tmp_path: Path) -> None:
+    run = Run(linear, tmp_path / "out", on_error="quarantine")
+    with run.folder.open_run({"depends_on": {}}, overwrite=False):
+        spans = next(iter(run.gatherer.unfinished(find_objects(str(source(tmp_path))))))
+        assert isinstance(spans, list)
+        refused = [(span, InputError("no", code="cannot_read", path="x")) for span in spans[:2]]
+        run.gatherer.add(ShardReport(0, refused=refused))
+        run.write(spans[2])
+        run.gatherer.add(ShardReport(1, spans=[spans[2]]))
+    assert (run.summary.rejected, run.summary.inputs, run.stop.is_set()) == (1, 0, False)
+    assert len(Path(run.folder.layout.rejects).read_text().splitlines()) == 1
+
+
+def test_more_rejects_than_are_allowed_stop_the_run(linear: Path, tmp_path: Path) -> None:
+    run = Run(linear, tmp_path / "out", on_error="quarantine", max_errors=3)
+    run.gatherer.add(ShardReport(0, rejected=3))
+    assert not run.stop.is_set()
+    run.gatherer.add(ShardReport(1, rejected=1))
+    with pytest.raises(InputError, match="4 records were rejected, 3 are allowed"):
+        run.gatherer.finish(1.0)
