@@ -62,7 +62,7 @@ class MXNetExecutor:
             self._device_data, data = data, mxnet.nd.zeros(shape, ctx=mxnet.cpu_pinned(context.device_id))
         else:
             self._device_data = None
-        self._library, self._check_call, self._failure = mxnet.base._LIB, mxnet.base.check_call, mxnet.base.MXNetError
+        self._base = mxnet.base  # its C library, and the errors of that
         self._output = self._bound.outputs[0]
         self._predictions_shape = (batch_size, self._output.size // batch_size)
         # False for a network that mixes its batch: it has a meaning only at batch size 1.
@@ -74,18 +74,19 @@ class MXNetExecutor:
     def forward(self) -> NDArray[np.float32]:
         """Runs the batch in ``input``: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
         predictions = np.empty(self._predictions_shape, np.float32)
+        library, check_call = self._base._LIB, self._base.check_call
         try:
             if self._device_data is not None:
                 self._data.copyto(self._device_data)
             # What mxnet's Executor.forward() and NDArray.asnumpy() come to, less 13 us of Python under the interpreter's lock,
             # for which workers would wait for each other.
-            self._check_call(self._library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
-            self._check_call(
-                self._library.MXNDArraySyncCopyToCPU(
+            check_call(library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
+            check_call(
+                library.MXNDArraySyncCopyToCPU(
                     self._output.handle, ctypes.c_void_p(predictions.ctypes.data), ctypes.c_size_t(predictions.size)
                 )
             )
-        except self._failure as error:
+        except self._base.MXNetError as error:
             raise ModelError(f"MXNet cannot run it: {first_line(error)}", path=self._path) from error
         return predictions
 
