@@ -20,7 +20,8 @@ from .session import Session
 class Transformer:
     """Transform jobs with one model.
 
-    The attributes are the arguments, with the SDK's names.
+    The attributes are the arguments, with the SDK's names. So many attributes: the SDK's class has them, and notebooks read
+    and set them.
 
     Args:
         model_name: the name of a model that CreateModel made.
