@@ -23,12 +23,27 @@ BATCHES_AHEAD = 16
 PADDING_LABEL = -1
 
 
+class _Order:
+    """The order of the rows in each epoch, as `NDArrayIter` has it.
+
+    It shuffles one index again and again, and applies it to rows that are already in the last order.
+    """
+
+    def __init__(self, rows: int, seed: int) -> None:
+        self._random = np.random.RandomState(seed)
+        self._index = np.arange(rows)
+        self._order = np.arange(rows)
+
+    def next_epoch(self) -> NDArray[np.intp]:
+        self._random.shuffle(self._index)
+        self._order = self._order[self._index]
+        return self._order
+
+
 class Batches:
     """An iterator over batches of images scaled to 0…1, as Module.fit and Module.score expect them.
 
     A last batch that is not full is filled up with the first rows of the same order, as `NDArrayIter` pads.
-
-    So many attributes: some are part of the interface of MXNet's iterators.
 
     Args:
         mx: mxnet.
@@ -54,23 +69,21 @@ class Batches:
         self._images = _to_ndarray(mx, np.divide(images[:, np.newaxis], np.float32(255), dtype=np.float32))
         self.batch_size = batch_size
         self._batches = -(-len(labels) // batch_size)
-        # NDArrayIter shuffles one index again and again and applies it to rows that are already in the last order.
-        self._random = None if seed is None else np.random.RandomState(seed)
-        self._index = np.arange(len(labels))
-        self._order = np.arange(len(labels))
+        self._order = None if seed is None else _Order(len(labels), seed)
         self.provide_data = [mx.io.DataDesc("data", (batch_size, *self._images.shape[1:]))]
         self.provide_label = [mx.io.DataDesc("softmax_label", (batch_size,))]
-        for _ in range(epochs_done if self._random else 0):
-            self._shuffle()
+        if self._order is not None:
+            for _ in range(epochs_done):
+                self._order.next_epoch()
         self.reset()
 
     def reset(self) -> None:
         """Goes back to the first batch, in the next epoch's order."""
-        self._shuffle()
         self._next_batch = 0
-        order = np.resize(self._order, self._batches * self.batch_size)
+        rows = np.arange(len(self._labels)) if self._order is None else self._order.next_epoch()
+        order = np.resize(rows, self._batches * self.batch_size)
         labels = self._labels[order]
-        if self._random is None:
+        if self._order is None:
             labels[len(self._labels) :] = PADDING_LABEL
         self._epoch_order = _to_ndarray(self._mx, order.astype(np.int32))
         self._epoch_labels = _to_ndarray(self._mx, labels)
@@ -86,11 +99,6 @@ class Batches:
         self._next_batch += 1
         rows = self._mx.nd.take(self._images, self._epoch_order[first:last])
         return self._mx.io.DataBatch([rows], [self._epoch_labels[first:last]], pad=max(0, last - len(self._labels)))
-
-    def _shuffle(self) -> None:
-        if self._random is not None:
-            self._random.shuffle(self._index)
-            self._order = self._order[self._index]
 
 
 def _to_ndarray(mx: Any, values: NDArray[Any]) -> Any:

@@ -7,12 +7,135 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from fastinfer.errors import ConfigError, ModelError
+from fastinfer.models.module import load_model
+from fastinfer.runtimes.mxnet import runtime as runtime_module
 from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS
+from fastinfer.runtimes.mxnet.runtime import MXNetRuntime
+from tests import networks
 from tests.conftest import read_tree
+from tests.networks import mx
 from tests.runs import transform
+
+ISA = "DNNL_MAX_CPU_ISA"
+
+
+@pytest.fixture
+def imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MXNet is as if a program had imported it, with none of its settings made."""
+    monkeypatch.setitem(sys.modules, "mxnet", SimpleNamespace(__version__="1.2.3"))
+    for name in (*INFERENCE_SETTINGS, ISA):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """MXNet is as if nothing had imported it; the settings with which it is then started."""
+    calls: list[dict[str, str]] = []
+    monkeypatch.delitem(sys.modules, "mxnet", raising=False)
+    for name in (*INFERENCE_SETTINGS, ISA):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(runtime_module, "load_mxnet", calls.append)
+    return calls
+
+
+def test_mxnet_starts_with_the_settings_of_inference_and_nothing_makes_it_slow(
+    started: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MXNetRuntime().advice is None
+    assert MXNetRuntime("AVX2").advice is None
+    # A variable that says the same is no contradiction.
+    monkeypatch.setenv(ISA, "AVX2")
+    MXNetRuntime("AVX2")
+    pinned = {**INFERENCE_SETTINGS, ISA: "AVX2"}
+    assert started == [INFERENCE_SETTINGS, pinned, pinned]
+
+
+def test_an_instruction_set_other_than_the_environments_is_refused_before_mxnet_starts(
+    started: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ISA, "SSE41")
+    with pytest.raises(ConfigError) as caught:
+        MXNetRuntime("AVX2")
+    assert str(caught.value) == (
+        "the instruction set cannot be AVX2: MXNet was started with SSE41. "
+        "Hint: set DNNL_MAX_CPU_ISA=AVX2 before the program starts"
+    )
+    assert started == []
+
+
+@pytest.mark.usefixtures("imported")
+def test_an_instruction_set_is_refused_where_mxnet_runs_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="cannot be AVX2: MXNet was started with what the CPU has"):
+        MXNetRuntime("AVX2")
+    monkeypatch.setenv(ISA, "SSE41")
+    with pytest.raises(ConfigError, match="cannot be AVX2: MXNet was started with SSE41"):
+        MXNetRuntime("AVX2")
+    assert MXNetRuntime("SSE41").identity()["environment"] == {ISA: "SSE41"}
+    assert os.environ[ISA] == "SSE41"
+
+
+@pytest.mark.usefixtures("imported")
+def test_the_advice_names_what_was_not_set_when_mxnet_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    advice = MXNetRuntime().advice
+    assert advice is not None
+    assert advice.startswith(
+        "mxnet was imported before OMP_NUM_THREADS=1 and MXNET_ENGINE_TYPE=NaiveEngine could be set"
+    )
+    # Too late: nothing is set for what has started.
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")  # the user's own
+    advice = MXNetRuntime().advice
+    assert advice is not None
+    assert advice.startswith("mxnet was imported before MXNET_ENGINE_TYPE=NaiveEngine could be set")
+    monkeypatch.setenv("MXNET_ENGINE_TYPE", "ThreadedEngine")
+    assert MXNetRuntime().advice is None
+
+
+@pytest.mark.usefixtures("imported")
+def test_the_identity_is_the_version_and_the_variables_that_choose_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_", "OMP_"))]:
+        monkeypatch.delenv(name)
+    assert MXNetRuntime().identity() == {"mxnet": "1.2.3", "environment": {}}
+    numeric = {"DNNL_MAX_CPU_ISA": "AVX2", "MXNET_SUBGRAPH_BACKEND": "MKLDNN", "OMP_NUM_THREADS": "3"}
+    for name, value in {"MXNET_ENGINE_TYPE": "NaiveEngine", "HOMEWORK": "1", **numeric}.items():
+        monkeypatch.setenv(name, value)
+    identity = MXNetRuntime().identity()
+    assert identity["environment"] == numeric
+    assert json.loads(json.dumps(identity)) == identity  # it is written into the run's record
+
+
+def test_a_model_that_is_bound_has_its_rows_and_the_device(linear: Path) -> None:
+    executor = MXNetRuntime().bind(load_model(linear), ("cpu", 1), 3, row_wise=True)
+    assert (executor.batch_size, executor.input.shape, executor.output_shape) == (3, (3, 2), (1,))
+    assert executor._bound.arg_dict["data"].context == mx.cpu(1)
+    with pytest.raises(ConfigError, match="there is no gpu:99"):
+        MXNetRuntime().bind(load_model(linear), ("gpu", 99), 3)
+
+
+def test_an_operator_that_fails_on_its_input_is_an_error_of_the_model(tmp_path: Path) -> None:
+    def decomposed() -> tuple[Any, tuple[int, ...]]:
+        matrix = mx.sym.broadcast_add(mx.sym.var("data"), mx.sym.var("zero", shape=(1, 4)))
+        return mx.sym.linalg_potrf(mx.sym.reshape(matrix, shape=(-1, 2, 2))), (4,)
+
+    folder = networks.save(decomposed, tmp_path)
+    networks.edit(folder, lambda saved: [array.__imul__(0) for array in saved.values()])
+    executor = MXNetRuntime().bind(load_model(folder), ("cpu", 0), 1)
+    executor.input[:] = [4, 0, 0, 9]
+    assert executor.forward().tolist() == [[2, 0, 0, 3]]
+    executor.input[:] = 0  # not positive definite: it has no Cholesky decomposition
+    with pytest.raises(ModelError, match=r"MXNet cannot run it: .*potrf failed") as caught:
+        executor.forward()
+    assert (caught.value.path, "\n" in str(caught.value)) == (str(folder), False)
+
+
+# Programs
+
 
 IMPORTED_BEFORE = """
 import sys, warnings

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
@@ -16,6 +19,14 @@ from fastinfer.errors import ConfigError, ServiceError
 from fastinfer.sagemaker import LocalSession, MXNet, Session, get_execution_role, session
 from tests.sagemaker.cloud import USER_CREDENTIALS, Cloud
 from tests.sagemaker.conftest import VERSION
+from tests.sagemaker.fakes import Service
+
+
+@pytest.fixture(autouse=True)
+def _no_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine is no notebook of SageMaker's, and no role is named."""
+    monkeypatch.setattr(session, "NOTEBOOK_METADATA", tmp_path / "no-notebook.json")
+    monkeypatch.delenv("SAGEMAKER_ROLE", raising=False)
 
 
 def test_the_role_is_the_variables_the_notebooks_or_the_credentials(
@@ -132,3 +143,178 @@ def test_credentials_that_are_no_roles_are_refused(
     with pytest.raises(ConfigError) as caught:
         get_execution_role()
     assert caught.value.code == "no_role"
+
+
+# What a session knows by itself, without AWS
+
+
+class Credentials:
+    """A boto3 session of given credentials, and the clients that it makes."""
+
+    def __init__(self, token: str | None = None, region: str | None = "eu-west-1", **services: Service) -> None:
+        self.region_name = region
+        self.services = services
+        self.made: list[tuple[str, str]] = []
+        self._frozen = SimpleNamespace(access_key="A", secret_key="S", token=token)
+
+    def get_credentials(self) -> Any:
+        return SimpleNamespace(get_frozen_credentials=lambda: self._frozen)
+
+    def client(self, service: str, *, region_name: str, config: object) -> Any:
+        assert config is not None
+        self.made.append((service, region_name))
+        return self.services[service]
+
+
+def test_a_jobs_process_gets_the_profile_and_region_of_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.setenv("OTHER", "stays")
+    found = Session(profile="theirs", region="eu-west-1").environment()
+    assert (found["AWS_PROFILE"], found["AWS_DEFAULT_REGION"], found["OTHER"]) == ("theirs", "eu-west-1", "stays")
+    assert Session().environment() == dict(os.environ)
+
+
+def test_credentials_that_only_a_session_has_replace_those_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "mine")
+    found = Session(Credentials(token="T")).environment()
+    assert [
+        found.get(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE")
+    ] == [
+        *"AST",
+        None,
+    ]
+    assert found["AWS_DEFAULT_REGION"] == "eu-west-1"
+    # Another's token with these keys would be refused.
+    assert "AWS_SESSION_TOKEN" not in Session(Credentials()).environment()
+
+
+def test_a_client_is_made_once_and_for_the_sessions_region() -> None:
+    given = Credentials(s3=Service(), sts=Service())
+    session_ = Session(given, region="us-east-2")
+    for _ in range(2):
+        assert session_.client("s3") is given.services["s3"]
+    assert Session(given).client("sts") is given.services["sts"]
+    assert given.made == [("s3", "us-east-2"), ("sts", "eu-west-1")]
+    mine = Service()
+    assert Session(given, mine).sagemaker_client is mine
+
+
+def test_without_a_region_nothing_is_asked() -> None:
+    given = Credentials(region=None, s3=Service())
+    with pytest.raises(ConfigError) as caught:
+        Session(given).client("s3")
+    assert caught.value.code == "no_region"
+    assert given.made == []
+
+
+def identified(arn: str, **iam: Any) -> Session:
+    return Session(Credentials(sts=Service(get_caller_identity={"Arn": arn, "Account": 12}), iam=Service(**iam)))
+
+
+MISSING = ServiceError("no", code="aws_missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "expected"),
+    [
+        ("worker", {"Role": {"Arn": "arn:aws:iam::12:role/a/path/worker"}}, "arn:aws:iam::12:role/a/path/worker"),
+        # Where IAM does not answer, the path is one that SageMaker's console gives, or none.
+        ("worker", MISSING, "arn:aws:iam::12:role/worker"),
+        (
+            "AmazonSageMaker-ExecutionRole-1",
+            MISSING,
+            "arn:aws:iam::12:role/service-role/AmazonSageMaker-ExecutionRole-1",
+        ),
+    ],
+)
+def test_an_assumed_role_is_the_role_itself(name: str, answer: Any, expected: str) -> None:
+    found = identified(f"arn:aws:sts::12:assumed-role/{name}/me", get_role=answer)
+    assert found.get_caller_identity_arn() == expected
+    assert get_execution_role(found) == expected
+
+
+def test_a_user_is_no_role() -> None:
+    user = identified("arn:aws:iam::12:user/me")
+    assert (user.get_caller_identity_arn(), user.account_id()) == ("arn:aws:iam::12:user/me", "12")
+    with pytest.raises(
+        ConfigError, match="expected the credentials of a role, found arn:aws:iam::12:user/me"
+    ) as caught:
+        get_execution_role(user)
+    assert caught.value.code == "no_role"
+
+
+NOTEBOOK_ANSWERS: dict[str, dict[str, Any]] = {
+    "describe_notebook_instance": {"RoleArn": "of the instance"},
+    "describe_user_profile": {"UserSettings": {"ExecutionRole": "of the user"}},
+    "describe_domain": {"DefaultUserSettings": {"ExecutionRole": "of the domain"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "answers", "expected"),
+    [
+        ({"ExecutionRoleArn": "of Studio", "DomainId": "d"}, {}, "of Studio"),
+        ({"ResourceName": "notebook"}, {}, "of the instance"),
+        ({"DomainId": "d", "UserProfileName": "me"}, {}, "of the user"),
+        ({"DomainId": "d"}, {"describe_user_profile": {"UserSettings": {}}}, "of the domain"),
+        ({"DomainId": "d"}, {"describe_user_profile": {}}, "of the domain"),
+        # What is not answered leaves the credentials' own identity.
+        ({"ResourceName": "notebook"}, {"describe_notebook_instance": MISSING}, "arn:aws:iam::12:user/me"),
+        ({"DomainId": "d"}, {"describe_user_profile": {}, "describe_domain": {}}, "arn:aws:iam::12:user/me"),
+        (["a list"], {}, "arn:aws:iam::12:user/me"),
+    ],
+)
+def test_a_notebooks_role_is_found_as_its_kind_has_it(
+    metadata: Any, answers: dict[str, Any], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "NOTEBOOK_METADATA", tmp_path / "metadata.json")
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    found = identified("arn:aws:iam::12:user/me")
+    found._clients["sagemaker"] = Service(**{**NOTEBOOK_ANSWERS, **answers})
+    assert found.get_caller_identity_arn() == expected
+
+
+def test_an_arn_is_not_looked_up_and_a_missing_role_is_refused() -> None:
+    unasked = Session(Credentials())
+    assert unasked.expand_role("arn:aws:iam::12:role/x") == "arn:aws:iam::12:role/x"
+    for role in (None, ""):
+        with pytest.raises(ConfigError, match="a job on AWS requires a role") as caught:
+            unasked.expand_role(role)
+        assert caught.value.code == "no_role"
+
+
+def test_a_local_sessions_role_is_the_variables_or_one_that_nothing_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_execution_role(LocalSession()) == "arn:aws:iam::000000000000:role/local"
+    monkeypatch.setenv("SAGEMAKER_ROLE", "anything")
+    assert get_execution_role(LocalSession()) == "anything"
+
+
+def test_the_default_uri_has_the_prefix_of_the_session() -> None:
+    found = Session(default_bucket_prefix="a/prefix")
+    found._checked_bucket = "b"
+    assert found.default_uri("x", "y") == "s3://b/a/prefix/x/y"
+
+
+def test_the_local_bucket_is_a_folder_in_every_session(local_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Session(Credentials())  # which makes no client for S3
+    found.put(b"x", "s3://sagemaker_local/a/b")
+    assert (local_root / "sagemaker_local" / "a" / "b").read_bytes() == b"x"
+    assert found.read("s3://sagemaker_local/a/b") == b"x"
+    assert found.local_path("s3://elsewhere/a") is None
+    assert found.local_path("/a/b") == Path("/a/b")
+    monkeypatch.delenv("FASTINFER_LOCAL_ROOT")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert session.local_root() == Path("/data/fastinfer/sagemaker")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert session.local_root() == Path("/home/me/.local/share/fastinfer/sagemaker")
+
+
+def test_progress_is_printed_on_stdout_or_the_given_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    Session(stream=stream).say("one")
+    Session().say("two")
+    assert (stream.getvalue(), capsys.readouterr().out) == ("one\n", "two\n")

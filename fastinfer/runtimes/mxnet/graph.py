@@ -32,8 +32,6 @@ class MXNetExecutor:
     """A bound graph; see :class:`fastinfer.runtimes.base.Executor`.
 
     For a GPU, ``input`` is host memory that is copied to the device.
-
-    So many attributes: what :meth:`forward` uses is looked up once, because it runs for every batch.
     """
 
     def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
@@ -64,7 +62,7 @@ class MXNetExecutor:
             self._device_data, data = data, mxnet.nd.zeros(shape, ctx=mxnet.cpu_pinned(context.device_id))
         else:
             self._device_data = None
-        self._library, self._check_call, self._failure = mxnet.base._LIB, mxnet.base.check_call, mxnet.base.MXNetError
+        self._base = mxnet.base  # its C library, and the errors of that
         self._output = self._bound.outputs[0]
         self._predictions_shape = (batch_size, self._output.size // batch_size)
         # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
@@ -76,18 +74,19 @@ class MXNetExecutor:
     def forward(self) -> NDArray[np.float32]:
         """Predicts the rows in ``input``: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
         predictions = np.empty(self._predictions_shape, np.float32)
+        library, check_call = self._base._LIB, self._base.check_call
         try:
             if self._device_data is not None:
                 self._data.copyto(self._device_data)
             # What mxnet's Executor.forward() and NDArray.asnumpy() do, without 13 us of Python that hold the interpreter's
             # lock, for which workers would wait.
-            self._check_call(self._library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
-            self._check_call(
-                self._library.MXNDArraySyncCopyToCPU(
+            check_call(library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
+            check_call(
+                library.MXNDArraySyncCopyToCPU(
                     self._output.handle, ctypes.c_void_p(predictions.ctypes.data), ctypes.c_size_t(predictions.size)
                 )
             )
-        except self._failure as error:
+        except self._base.MXNetError as error:
             raise ModelError(f"MXNet cannot run it: {first_line(error)}", path=self._path) from error
         return predictions
 
