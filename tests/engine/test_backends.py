@@ -187,13 +187,13 @@ def test_worker_processes_end_with_a_run_that_is_killed(
         return False
 
     try:
-        wait_until(has_come, process)
+        wait_until(has_come, process, every_s=0.02)
         children = children_of(process.pid)
     finally:
         process.kill()
         process.wait()
     assert len(children) > 1
-    wait_until(lambda: not any(is_running(child) for child in children))
+    wait_until(lambda: not any(is_running(child) for child in children), every_s=0.02)
 
 
 def children_of(parent: int) -> list[int]:
