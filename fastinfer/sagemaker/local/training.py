@@ -149,9 +149,10 @@ class Training:
         timer.daemon = True
         timer.start()
         assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            last.append(line.rstrip("\n"))
+        with process.stdout as lines:
+            for line in lines:
+                print(line, end="", flush=True)
+                last.append(line.rstrip("\n"))
         code = process.wait()
         timer.cancel()
         if exceeded.is_set():
