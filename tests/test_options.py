@@ -41,7 +41,7 @@ def test_max_errors_needs_quarantine_and_may_be_zero() -> None:
     assert Options(on_error="quarantine", max_errors=0).quarantine
     assert not Options().quarantine
     for options in ({"max_errors": 0}, {"max_errors": -1, "on_error": "quarantine"}):
-        with pytest.raises(ConfigError, match="max_errors must be at least 0, and needs on_error='quarantine'"):
+        with pytest.raises(ConfigError, match="max_errors must be at least 0, and requires on_error='quarantine'"):
             Options(**options)
 
 
@@ -49,7 +49,7 @@ def test_an_address_is_one_of_a_cluster() -> None:
     for backend in ("dask", "ray"):
         assert Options(backend=backend, address="here:1").address == "here:1"
     for backend in ("threads", "processes"):
-        with pytest.raises(ConfigError, match=f"address needs backend='dask' or 'ray', found '{backend}'"):
+        with pytest.raises(ConfigError, match=f"address requires backend='dask' or 'ray', found '{backend}'"):
             Options(backend=backend, address="here:1")
 
 

@@ -511,7 +511,7 @@ def test_a_memory_limit_bounds_a_line(linear: Path, tmp_path: Path) -> None:
     assert "the line that begins at byte 0 is longer than" in limited.stderr
     refused = subprocess.run([*arguments, "--memory-limit", "50M"], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "50 MiB of memory are too few" in refused.stderr
+    assert "50 MiB of memory are not enough" in refused.stderr
 
 
 @pytest.mark.parametrize("shape", ["one-file", "many-files"])

@@ -89,7 +89,7 @@ def test_a_dangling_link_and_a_pipe_are_reported_in_their_place(tmp_path: Path) 
 
 
 def test_a_pattern_that_goes_up_behind_its_sign_is_refused(tree: Path) -> None:
-    with pytest.raises(InputError, match="may not go up"):
+    with pytest.raises(InputError, match="may not contain"):
         keys(f"{tree}/sub/*/../../*.csv")
     assert keys(f"{tree}/sub/../*.csv") == ["a.csv", "b.csv"]
 
