@@ -145,6 +145,7 @@ def make_settings(arguments: argparse.Namespace, model: Path) -> Settings:
         max_delay_s=arguments.max_delay_ms / 1000,
         payload_mb=payload_mb,
         grace_s=arguments.grace_s,
+        drain_s=arguments.drain_s,
         access_log=arguments.access_log,
     )
 
@@ -206,6 +207,13 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         default=8.0,
         metavar="S",
         help="seconds to finish requests in progress when stopping (default 8: docker stop kills after 10)",
+    )
+    parser.add_argument(
+        "--drain-s",
+        type=_duration,
+        default=0.3,
+        metavar="S",
+        help="when stopping, close open connections that are silent for this time (default 0.3)",
     )
     parser.add_argument("--access-log", action="store_true", help="print a line on stderr for each request")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -33,9 +33,6 @@ PENDING_BYTES = 256 << 20
 # How long a sender may take to send a body.
 BODY_TIMEOUT_S = 60.0
 
-# A stopping server reads from open connections until they have been silent for this time.
-DRAIN_S = 0.3
-
 
 class Ending(NamedTuple):
     """How a server ended.
@@ -193,7 +190,7 @@ async def serve(settings: Settings, on_ready: Callable[[Handler, str], None]) ->
             on_ready(workers.loaded.result(), _address_of(listening))
         ended_by = await signalled
         ends_at = time.monotonic() + settings.grace_s
-        unanswered = await _drain(server, runner, ends_at)
+        unanswered = await _drain(server, runner, ends_at, settings.drain_s)
     finally:
         await runner.cleanup()
     grace_s = max(0.0, ends_at - time.monotonic()) if workers.loaded.done() else 0.0
@@ -201,7 +198,7 @@ async def serve(settings: Settings, on_ready: Callable[[Handler, str], None]) ->
     return Ending(ended_by, server.requests, unanswered, workers.rows, workers_ended)
 
 
-async def _drain(server: Server, runner: web.AppRunner, ends_at: float) -> int:
+async def _drain(server: Server, runner: web.AppRunner, ends_at: float, drain_s: float) -> int:
     """Refuses new connections and answers what arrives on open ones; returns how many requests were too slow."""
     server.end()
     await asyncio.sleep(0)  # connections that were made are accepted in this turn of the loop
@@ -212,7 +209,7 @@ async def _drain(server: Server, runner: web.AppRunner, ends_at: float) -> int:
         if server.under_way:
             quiet_since = now
         assert runner.server is not None  # it is set up
-        if not runner.server.connections or now - quiet_since > DRAIN_S:
+        if not runner.server.connections or now - quiet_since > drain_s:
             break
         await asyncio.sleep(0.01)
     return server.under_way

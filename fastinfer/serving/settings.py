@@ -31,6 +31,7 @@ class Settings(NamedTuple):
         max_delay_s: how long a request may wait for others to share its batch, while another batch runs.
         payload_mb: MiB of the largest body, as SageMaker counts them.
         grace_s: how long a stopping server waits for requests that it is answering.
+        drain_s: how long a stopping server reads from open connections that are silent.
         access_log: whether to log each request on stderr.
     """
 
@@ -45,6 +46,7 @@ class Settings(NamedTuple):
     max_delay_s: float
     payload_mb: int
     grace_s: float
+    drain_s: float
     access_log: bool
 
     @property

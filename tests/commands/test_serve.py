@@ -27,7 +27,7 @@ def test_settings_come_from_options_then_sagemakers_environment(monkeypatch: pyt
         monkeypatch.delenv(name, raising=False)
     default = settings("serve")
     assert (default.port, default.payload_mb, default.host, default.exact) == (8080, 6, "127.0.0.1", False)
-    assert (default.max_delay_s, default.grace_s, default.batch_size) == (0.001, 8, None)
+    assert (default.max_delay_s, default.grace_s, default.drain_s, default.batch_size) == (0.001, 8, 0.3, None)
     assert default.workers >= 1
     monkeypatch.setenv("SAGEMAKER_BIND_TO_PORT", "9000")
     monkeypatch.setenv("SAGEMAKER_MAX_PAYLOAD_IN_MB", "20")

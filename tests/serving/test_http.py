@@ -433,7 +433,9 @@ def test_what_takes_too_long_is_given_up(hooked: Path, tmp_path: Path) -> None:
 def test_a_stop_under_load_loses_no_request(round_: int, mlp: Path, digits: np.ndarray) -> None:
     body = csv(digits[:1])
     expected = Predictor(mlp, exact=True).answer(body)[0]
-    with serving("--model", str(mlp), "--exact") as server:
+    # A client that is slow to send its next request is waited for.
+    patient = ["--drain-s", str(PATIENCE_S), "--grace-s", str(2 * PATIENCE_S)]
+    with serving("--model", str(mlp), "--exact", *patient) as server:
         counts = {"answered": 0, "lost": 0}
         lock = threading.Lock()
 

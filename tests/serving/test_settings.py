@@ -23,6 +23,7 @@ def make_settings(*, workers: int, payload_mb: int) -> Settings:
         max_delay_s=0.0,
         payload_mb=payload_mb,
         grace_s=8.0,
+        drain_s=0.3,
         access_log=False,
     )
 
