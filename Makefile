@@ -73,8 +73,8 @@ bench-memory: .venv/with-bench
 docs/errors.md: .venv/built
 	$(BIN)/python -c 'from fastinfer.errors import errors_page; print(errors_page(), end="")' > $@
 
-# Stubs are held against the extension modules that were built.
-lint: .venv/with-lint
+# The type checkers need what the package can use, which the tests install; stubs are compared with the modules that were built.
+lint: .venv/with-test .venv/with-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
