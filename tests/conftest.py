@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -31,6 +32,10 @@ CELLS = {"sample": SAMPLE_CELLS, "integers": INTEGER_CELLS, "repr": REPR_CELLS}
 # Whichever test is the first to load MXNet here, or in a process that inherits this environment: these are its settings.
 for _name, _value in INFERENCE_SETTINGS.items():
     os.environ.setdefault(_name, _value)
+
+# Where the tests were started in the background, Ctrl-C is ignored, and so would it be in the processes that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
