@@ -19,6 +19,8 @@ CPU_ISAS = ("SSE41", "AVX", "AVX2", "AVX512_MIC", "AVX512_CORE", "AVX512_CORE_VN
 class Options:
     """The options of a run. The defaults are those of the command.
 
+    So many attributes: the options of the command, by their names.
+
     Attributes:
         exact: whether each row is computed as at batch size 1, which gives exactly the container's bytes.
         batch_size: rows of one forward pass; None: a size at which a row's bytes depend only on that row.

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 
 class OptionKeywords(TypedDict, total=False):
-    """The fields of :class:`fastinfer.Options` as keywords, for type checkers and editors; a test compares the two."""
+    """The fields of :class:`fastinfer.Options` as keywords, for type checkers and editors; a test compares the two.
+
+    So many attributes: the options of the command, by their names.
+    """
 
     exact: bool
     batch_size: int | None

@@ -112,8 +112,11 @@ def test_no_module_is_long() -> None:
 
 
 def attributes(node: ast.ClassDef) -> set[str]:
-    """What a class's methods set on self."""
-    return {
+    """What a class's methods set on self, and the fields that it declares."""
+    declared = {
+        each.target.id for each in node.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
+    return declared | {
         each.attr
         for each in ast.walk(node)
         if isinstance(each, ast.Attribute)

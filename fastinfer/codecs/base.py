@@ -6,7 +6,7 @@ A codec never sees a model, an output or a file. It turns bytes into rows, or ro
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, NamedTuple, Protocol, Union
+from typing import Any, Callable, NamedTuple, Protocol, Union
 
 from ..errors import InputError
 
@@ -57,6 +57,15 @@ class Decoder(Protocol):
         """Writes values to the flat float32 buffer `rows`, from index `filled`; after a bad record, with the next record."""
         ...
 
+    def fill_bodies(
+        self, buffer: bytearray, bounds: list[tuple[int, int]], first: int, rows: Any, filled: int
+    ) -> list[int]:
+        """Reads whole small payloads that lie one behind another, from number `first` on, in one call.
+
+        Returns the rows of each, up to the first that must be read by itself; an empty list is always right.
+        """
+        ...
+
     def end(self, *, may_be_empty: bool) -> None:
         """Ends a payload that was read completely. Raises InputError (``empty_input``, ``partial_row``)."""
         ...
@@ -78,3 +87,22 @@ class Form(NamedTuple):
     between: bytes
     tail: bytes
     rejected: bytes
+
+
+class Encoder(NamedTuple):
+    """Predictions to text; it goes to other processes as it is.
+
+    Attributes:
+        form: how rows stand together.
+        encode_rows: (predictions, shape of one row) -> the rows with `form.between` between them.
+        encode_bodies: (predictions, shape of one row, rows of each body) -> whole bodies, `form` included.
+    """
+
+    form: Form
+    encode_rows: Callable[[Any, tuple[int, ...]], bytes]
+    encode_bodies: Callable[[Any, tuple[int, ...], list[int]], list[bytes]]
+
+
+def empty_input(path: str | None) -> InputError:
+    """The error for a body without a value."""
+    return InputError("empty input: no values found", code="empty_input", path=path)

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._native.text import CsvParser, count_lines, find_line_start
-from .base import DONE, FULL, BadRecord, Outcome
-from .csv_errors import OUTPUT_FULL, UNEQUAL_LINE, csv_error, empty_input, partial_row
+from .base import DONE, FULL, BadRecord, Outcome, empty_input
+from .csv_errors import OUTPUT_FULL, UNEQUAL_LINE, csv_error, partial_row
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

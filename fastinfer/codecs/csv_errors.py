@@ -34,11 +34,6 @@ OUTPUT_FULL, UNEQUAL_LINE = (
 )
 
 
-def empty_input(path: str | None) -> InputError:
-    """The error for a body without a value."""
-    return InputError("empty input: no values found", code="empty_input", path=path)
-
-
 def partial_row(
     values: int, row_values: int, *, path: str | None = None, line: int | None = None, in_a_line: int = 0
 ) -> InputError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._native.text import format_json, format_json_bodies, format_json_rows
 from ..errors import InputError
-from .base import Form
+from .base import Encoder, Form
 
 FORM = Form(head=b"[", between=b", ", tail=b"]", rejected=b"null")
 
@@ -114,3 +114,6 @@ def _describe_others(array: NDArray[Any]) -> str:
         if type(value) in others:
             return others[type(value)]
     return "text"
+
+
+ENCODER = Encoder(FORM, encode_json, encode_json_bodies)

@@ -41,7 +41,7 @@ HINTS = {
     "empty_cell": "--missing VALUE reads it",
     "mixed_batch": "leave --batch-size out: records are computed one by one then",
     "model_missing": "name a folder or a model.tar.gz with --model",
-    "other_machine": "the same versions and environment on all machines, and --cpu-isa for different CPUs",
+    "other_machine": "use the same versions and environment on all machines, and --cpu-isa for different CPUs",
     "other_run": "name another folder, or --overwrite",
 }
 # The column of a line's first field, also behind a byte order mark.

@@ -131,7 +131,7 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
         with config.set({"distributed.scheduler.allowed-failures": 1}):
             client = distributed.Client(address, timeout=CONNECT_TIMEOUT_S) if address else distributed.Client(**here)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"no dask scheduler at {address}: {error}", code="no_cluster") from error
+        raise ConfigError(f"no dask scheduler at {address or 'this machine'}: {error}", code="no_cluster") from error
     with client:
         slots = SHARDS_A_WORKER * (workers or sum(client.nthreads().values()) or 1)
         # The result of a task: unlike scattered data it is computed again if the workers that held it have died.
@@ -194,7 +194,7 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
                 socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
         except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"no ray cluster at {address}: {error}", code="no_cluster") from error
+            raise ConfigError(f"no ray cluster at {address or 'this machine'}: {error}", code="no_cluster") from error
     try:
         slots = SHARDS_A_WORKER * (workers or int(ray.cluster_resources().get("CPU", 1)))
         shared = ray.put(job)

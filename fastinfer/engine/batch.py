@@ -50,7 +50,7 @@ class Batch:
         self._segments: list[Segment | Objects] = []
 
     @property
-    def is_full(self) -> bool:
+    def has_many_segments(self) -> bool:
         """Whether no segment should be added, although there may be room for rows."""
         return len(self._segments) >= MOST_SEGMENTS
 

@@ -55,7 +55,7 @@ class Gatherer:
                 yield item
                 continue
             finished = {span for span in spans if folder.is_finished_span(span)}
-            self._assemblies[item.key] = Assembly(job.layout, job.store, job.form, spans)
+            self._assemblies[item.key] = Assembly(job.layout, job.store, job.encoder.form, spans, job.inputs)
             for span in finished:
                 self._add(span, 0)
             waiting = [span for span in spans if span not in finished]
@@ -113,7 +113,7 @@ class Gatherer:
     def _cut(self, item: Object) -> list[Span]:
         job, row_values = self._job, self._job.model.row_values
         return cut(
-            job.store,
+            job.inputs,
             item,
             job.limits.span_bytes(item.size),
             row_values,

@@ -5,24 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..codecs.base import Form
+from ..codecs.base import Encoder
 from ..codecs.csv import CsvOptions
-from ..codecs.json import FORM
+from ..codecs.json import ENCODER
 from ..errors import InputError
 from ..models.module import Model
 from ..options import Limits
 from ..outputs.layout import OutputLayout
 from ..records.spans import Span
+from ..storage.base import Store
 from ..storage.local import LocalStore
 
 # The stages of a worker's time, in the order of the data.
 STAGES: tuple[str, ...] = ("read", "parse", "forward", "format", "write")
 
 
-# More than a dozen attributes: all that a worker needs, in one picklable value.
 @dataclass(frozen=True)
 class Job:
     """What every worker of a run has in common.
+
+    So many attributes: all that a worker needs, in one value that can be pickled.
 
     Attributes:
         token: unique for each job.
@@ -32,9 +34,10 @@ class Job:
         row_wise: whether each row is computed as at batch size 1 (the container's bytes).
         csv: how objects are read.
         layout: names of the results.
-        store: where objects and results are.
+        inputs: where the objects are.
+        store: where the results go.
         quarantine: whether bad records are rejected instead of ending the shard; then each line is a record.
-        form: how the rows of a result are joined.
+        encoder: what prints the results.
         limits: how much is read and held at a time.
         runtime: the name of the runtime.
         cpu_isa: the highest instruction set that it may use; None: the best of the CPU.
@@ -49,9 +52,10 @@ class Job:
     row_wise: bool
     csv: CsvOptions
     layout: OutputLayout
+    inputs: Store = field(default_factory=LocalStore)
     store: LocalStore = field(default_factory=LocalStore)
     quarantine: bool = False
-    form: Form = FORM
+    encoder: Encoder = ENCODER
     limits: Limits = field(default_factory=Limits)
     runtime: str = "mxnet"
     cpu_isa: str | None = None

@@ -25,7 +25,7 @@ from ..outputs.folder import OutputFolder
 from ..outputs.writer import BUFFER_BYTES
 from ..runtimes import load_runtime
 from ..runtimes.batch_size import choose_batching
-from ..storage.base import Object
+from ..storage.base import Object, Store
 from ..storage.local import LocalStore
 from .backends import BACKENDS_BY_NAME
 from .gather import Gatherer
@@ -45,6 +45,7 @@ def transform(
     progress: Callable[[ShardReport], None] | None = None,
     stop: threading.Event | None = None,
     limits: Limits | None = None,
+    store: Store | None = None,
 ) -> Summary:
     """Transforms objects into the results of a folder.
 
@@ -57,6 +58,7 @@ def transform(
         progress: called with each finished shard's report, from the calling thread.
         stop: set it from another thread to end the run early; finished results are kept.
         limits: how much is read and held at a time; None: the defaults.
+        store: where the objects are; None: files of this machine. Results are files of this machine.
 
     Raises:
         InputError: an object could not be read or parsed; finished results are kept.
@@ -79,7 +81,8 @@ def transform(
     runtime.check_devices(devices)
     batching = choose_batching(runtime, model, options)
     workers = options.workers or (len(devices) if devices[0][0] == "gpu" else machine.cores())
-    folder = OutputFolder(output, LocalStore(options.durable))
+    inputs = store or LocalStore()
+    folder = OutputFolder(output, LocalStore(options.durable), inputs)
     record: dict[str, Any] = {
         "depends_on": of_run(model, options, source, runtime, batching),
         "model_path": os.path.abspath(model.path),
@@ -97,6 +100,7 @@ def transform(
         row_wise=batching.row_wise,
         csv=CsvOptions(options.comment, options.missing, options.skip_header),
         layout=folder.layout,
+        inputs=inputs,
         store=folder.store,
         quarantine=options.quarantine,
         limits=limits,

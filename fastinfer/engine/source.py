@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ..codecs.csv import is_csv
 from ..storage.base import Object, Store
-from ..storage.local import LocalStore
+from ..storage.local import LocalStore, every_name
 
 
 def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
@@ -16,7 +16,7 @@ def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
     Raises:
         InputError: ``input_missing``, ``cannot_read``.
     """
-    return (store or LocalStore()).list_objects(source, is_csv)
+    return (store or LocalStore()).list_objects(source, is_csv, every_name)
 
 
 def name_source(source: str) -> str:

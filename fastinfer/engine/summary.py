@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
-# More than a dozen attributes: the facts of a run, one by one, as `--json` prints them.
 @dataclass
 class Summary:
     """What a run did.
+
+    So many attributes: the facts of a run one by one, as ``--json`` prints them.
 
     Attributes:
         inputs: objects transformed now.

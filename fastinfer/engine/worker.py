@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import TypeVar
 
-from ..codecs.base import DONE, BadRecord, Outcome
+from ..codecs.base import DONE, BadRecord, Decoder, Outcome
 from ..codecs.csv import CsvDecoder
-from ..codecs.json import encode_json, encode_json_bodies
 from ..errors import FastinferError, InputError
 from ..outputs.rejects import Reject, Rejects
 from ..outputs.writer import Finished, OutputWriter, Result
@@ -57,17 +56,18 @@ class _ShardRun:
         self.stop = stop
         self.report = ShardReport(shard.number)
         self.batch = Batch(workspace.executor)
-        self.decoder = CsvDecoder(job.csv, job.model.row_values, line_is_record=job.quarantine)
-        self.writer = OutputWriter(job.layout, job.store, job.form)
+        self.decoder: Decoder = CsvDecoder(job.csv, job.model.row_values, line_is_record=job.quarantine)
+        self.writer = OutputWriter(job.layout, job.store, job.encoder.form)
         self.rejects: list[Reject] = []
         self.rejected_bytes = 0
+        self.counter: LineCounter | None = None  # of the lines of the object that an error was last in
 
     def run(self) -> ShardReport:
         items = self.shard.items
         # Objects outside of groups use the buffer into which no group is being read.
         buffer = self.workspace.buffers[1]
         try:
-            groups = read_groups(self.job.store, items, self.workspace.buffers)
+            groups = read_groups(self.job.inputs, items, self.workspace.buffers)
             # Spans come unread, and a single object has no next one.
             ahead = len(items) > 1 and not isinstance(items[0], Span)
             with contextlib.closing(read_ahead(groups) if ahead else groups) as read:
@@ -78,7 +78,7 @@ class _ShardRun:
                         buffer = item.buffer
                         self._transform_group(item)
                     else:
-                        chunks = read_chunks(self.job.store, item, buffer, self.job.limits.line_bytes)
+                        chunks = read_chunks(self.job.inputs, item, buffer, self.job.limits.line_bytes)
                         self._transform(item, buffer, self._on_clock("read", chunks))
         except Stopped:
             pass
@@ -148,14 +148,16 @@ class _ShardRun:
     def _decode(self, result: Result, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
         """Decodes chunks into the batch, and runs the batch when it is full."""
         span, decoder, limits = result.span, self.decoder, self.job.limits
-        counter = LineCounter(self.job.store, span.item, limits.chunk_bytes, limits.line_bytes)
+        if self.counter is None or self.counter.item is not span.item:
+            # Spans of one object come in order: lines are counted on from one to the next.
+            self.counter = LineCounter(self.job.inputs, span.item, limits.chunk_bytes, limits.line_bytes)
         decoder.begin(span.columns)
         for chunk in chunks:
             decoder.start(buffer, chunk.start, chunk.stop, first=chunk.base == 0)
             try:
                 while (outcome := self._fill()) is not DONE:
                     if isinstance(outcome, BadRecord):
-                        lines = counter.before(chunk.base)
+                        lines = self.counter.before(chunk.base)
                         error = outcome.error.at(path=span.item.uri, line=(outcome.error.line or 0) + lines)
                         if not self.job.quarantine:
                             raise error
@@ -186,7 +188,7 @@ class _ShardRun:
         self.batch.close(result, rejected=True)
         self._reject(result.span, error, record.text)
         self.rejected_bytes += len(record.text)
-        if self.batch.is_full or self.rejected_bytes >= MOST_REJECTED_BYTES:
+        if self.batch.has_many_segments or self.rejected_bytes >= MOST_REJECTED_BYTES:
             self._run_batch()
 
     def _reject(self, span: Span, error: InputError, record: bytes | None) -> None:
@@ -203,7 +205,7 @@ class _ShardRun:
             self.rejects, self.rejected_bytes = [], 0
         if not segments:
             return
-        seconds, executor, form = self.report.seconds, self.workspace.executor, self.job.form
+        seconds, executor, encoder = self.report.seconds, self.workspace.executor, self.job.encoder
         started = perf_counter()
         predictions = executor.forward()
         forwarded = perf_counter()
@@ -213,16 +215,16 @@ class _ShardRun:
         for segment in segments:
             if isinstance(segment, Objects):
                 items, counts, first = segment
-                texts = encode_json_bodies(predictions[first : first + sum(counts)], row_shape, counts)
+                texts = encoder.encode_bodies(predictions[first : first + sum(counts)], row_shape, counts)
                 started = perf_counter()
                 self._count(self.writer.finish_many(items, texts, counts))
                 seconds["write"] += perf_counter() - started
                 continue
             result, first, stop, rejected, last = segment
             if stop > first:
-                result.add_rows(encode_json(predictions[first:stop], row_shape), stop - first)
+                result.add_rows(encoder.encode_rows(predictions[first:stop], row_shape), stop - first)
             if rejected:
-                result.add_rows(form.rejected, 1)
+                result.add_rows(encoder.form.rejected, 1)
             if last:
                 started = perf_counter()
                 self._count(self.writer.finish(result))

@@ -52,6 +52,8 @@ logger = logging.getLogger(__name__)
 class TrainConfig:
     """What to train, on what, and where the results go.
 
+    So many attributes: the options of the command, by their names.
+
     Args:
         train: the channel folder; it has the training `images.gz` and `labels.gz` somewhere below.
         test: the same for validation.

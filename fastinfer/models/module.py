@@ -114,7 +114,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     """The model to use, and what named it: the argument, $FASTINFER_MODEL, $SM_MODEL_DIR, else the shipped one."""
     if model is not None:
-        return Path(model), "--model"
+        return Path(model), "as named"
     for variable in ("FASTINFER_MODEL", "SM_MODEL_DIR"):
         value = os.environ.get(variable)
         if value:

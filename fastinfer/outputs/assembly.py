@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..codecs.base import Form
-from ..codecs.csv_errors import empty_input
+from ..codecs.base import Form, empty_input
 from ..errors import InputError, OutputError
 from ..records.spans import Span
-from ..storage.base import Upload
+from ..storage.base import Store, Upload
 from ..storage.local import LocalStore
 from .layout import OutputLayout
 
@@ -23,11 +22,15 @@ class Assembly:
         store: where they are.
         form: how rows are joined.
         spans: all spans of the object, in order.
+        inputs: where the object is; None: in the same store.
     """
 
-    def __init__(self, layout: OutputLayout, store: LocalStore, form: Form, spans: Sequence[Span]) -> None:
+    def __init__(
+        self, layout: OutputLayout, store: LocalStore, form: Form, spans: Sequence[Span], inputs: Store | None = None
+    ) -> None:
         self._layout = layout
         self._store = store
+        self._inputs = inputs or store
         self._form = form
         self._spans = spans
         self._item = spans[0].item
@@ -50,7 +53,7 @@ class Assembly:
                 self._joined += 1
             if self._joined < len(self._spans):
                 return False
-            with self._store.open(self._item) as reader:
+            with self._inputs.open(self._item) as reader:
                 reader.check_unchanged()
             if not self._has_rows:
                 raise empty_input(self._item.uri)

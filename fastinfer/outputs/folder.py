@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..records.spans import Span
-from ..storage.base import Object
+from ..storage.base import Object, Store
 from ..storage.local import LocalStore
 from .layout import OutputLayout
 from .leftovers import Leftovers
@@ -26,6 +26,7 @@ class OutputFolder:
     Args:
         root: the folder; created when the run is opened.
         store: writes the results.
+        inputs: where the objects are; None: in the same store.
 
     Attributes:
         layout: names in the folder.
@@ -34,10 +35,10 @@ class OutputFolder:
         rejected: how many records earlier runs rejected that are not transformed again.
     """
 
-    def __init__(self, root: str, store: LocalStore | None = None) -> None:
+    def __init__(self, root: str, store: LocalStore | None = None, inputs: Store | None = None) -> None:
         self.layout = OutputLayout(root)
         self.store = store or LocalStore()
-        self.rejects = Rejects(self.layout, self.store)
+        self.rejects = Rejects(self.layout, self.store, inputs)
         self.rejected = 0
         self._record = RunRecord(self.layout, self.store)
         self._leftovers = Leftovers(self.layout, self.store)
@@ -97,9 +98,8 @@ class OutputFolder:
         """Removes unfinished files after a run; after a resumed run also in folders that have no input any more."""
         self._leftovers.clear(everywhere=self._record.resumes)
 
-    def _is_current(self, span: Span) -> bool:
-        uri = self.layout.span(span) if span.stop else self.layout.result(span.item)
-        return self._is_newest(uri, span.item)
+    def _is_current(self, item: Object, span: Span | None) -> bool:
+        return self._is_newest(self.layout.result(item) if span is None else self.layout.span(span), item)
 
     def _is_newest(self, uri: str, item: Object) -> bool:
         """Whether a result is of the current version of its object, and of this run or the run that this one continues."""

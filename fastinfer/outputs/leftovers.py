@@ -48,9 +48,13 @@ class Leftovers:
         Args:
             everywhere: also in folders that have no input any more, for a run that continued another one.
         """
-        folders: Iterable[str] = self._store.folders(self._layout.root) if everywhere else self._span_folders
-        for folder in folders:
-            for name in self._store.names(folder):
+        folders: Iterable[tuple[str, Iterable[str]]]
+        if everywhere:
+            folders = self._store.walk(self._layout.root)
+        else:
+            folders = ((folder, self._store.names(folder)) for folder in self._span_folders)
+        for folder, names in folders:
+            for name in names:
                 if is_span(name) or is_temporary(name):
                     self._store.remove(f"{folder}/{name}")
 

@@ -6,13 +6,11 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import InputError
 from ..records.spans import Span
-from ..storage.atomic import replacing, unwritable
-from ..storage.base import Object
+from ..storage.base import Object, Store
 from ..storage.local import LocalStore
 from .layout import OutputLayout
 
@@ -50,11 +48,6 @@ class Reject(NamedTuple):
         path, bounds = os.path.abspath(item.uri), None if span.is_whole else (span.start, span.stop)
         return cls(path, item.key, line, error.column, error.code, error.message, text, int(item.version), bounds)
 
-    def span(self) -> Span:
-        """Its span, with only what the result's name and version need."""
-        start, stop = self.part or (0, 0)
-        return Span(Object(self.path, self.key, 0, self.modified_ns), start, stop, 0)
-
 
 class Rejects:
     """The rejects of a run's folder; workers of all processes append to one file.
@@ -62,61 +55,54 @@ class Rejects:
     Args:
         layout: of the folder.
         store: where it is.
+        inputs: where the objects are.
     """
 
-    def __init__(self, layout: OutputLayout, store: LocalStore) -> None:
+    def __init__(self, layout: OutputLayout, store: LocalStore, inputs: Store | None = None) -> None:
         self._uri = layout.rejects
         self._store = store
+        self._inputs = inputs or store
 
     def append(self, rejects: Sequence[Reject]) -> None:
         """Adds rejects. Raises OutputError."""
         lines = "".join(json.dumps(reject._asdict()) + "\n" for reject in rejects)
         self._store.append(self._uri, lines.encode())
 
-    def keep(self, is_finished: Callable[[Span], bool] | None) -> int:
+    def keep(self, is_finished: Callable[[Object, Span | None], bool] | None) -> int:
         """Keeps those of an earlier run's rejects whose results, or spans, are finished; returns how many.
 
         The other inputs are transformed again, and their bad records are rejected again.
 
         Args:
-            is_finished: whether the result of an object or span is finished; None: none is.
+            is_finished: whether the result of an object, or of a span of it, is finished; None: none is.
         """
-        kept: dict[str, None] = {}
-        path = Path(self._uri)
-        try:
-            if is_finished is not None and path.exists():
-                with open(path, encoding="utf-8") as file:
-                    for line in file:
-                        with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
-                            if _is_of_finished(json.loads(line), is_finished):
-                                kept[line] = None
-        except OSError as error:
-            raise unwritable(self._uri, error) from error
+        kept: dict[bytes, None] = {}
+        if is_finished is not None:
+            for line in self._store.read_lines(self._uri):
+                with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, OSError):
+                    reject = Reject(**json.loads(line))
+                    if self._is_of_finished(reject, is_finished):
+                        kept[line] = None
         self._replace(kept)
         return len(kept)
 
     def deduplicate(self) -> None:
         """Removes duplicate rejects of retried shards. Call only when no worker is running."""
-        path = Path(self._uri)
-        if path.exists():
-            self._replace(dict.fromkeys(path.read_text(encoding="utf-8").splitlines(keepends=True)))
+        lines = dict.fromkeys(self._store.read_lines(self._uri))
+        if lines:
+            self._replace(lines)
 
-    def _replace(self, lines: dict[str, None]) -> None:
-        path = Path(self._uri)
-        if not lines:
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise unwritable(self._uri, error) from error
-            return
-        with replacing(path) as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")
+    def _is_of_finished(self, reject: Reject, is_finished: Callable[[Object, Span | None], bool]) -> bool:
+        """Whether the result without the rejected record is finished, and its input has not changed."""
+        if reject.line is None or self._inputs.version(reject.path) != reject.modified_ns:
+            return False
+        item = Object(reject.path, reject.key, 0, reject.modified_ns)
+        return is_finished(item, None) or (
+            reject.part is not None and is_finished(item, Span(item, *reject.part, columns=0))
+        )
 
-
-def _is_of_finished(fields: dict[str, Any], is_finished: Callable[[Span], bool]) -> bool:
-    """Whether the result without the rejected record is finished, and its input has not changed."""
-    reject = Reject(**fields)
-    if reject.line is None or os.stat(reject.path).st_mtime_ns != reject.modified_ns:
-        return False
-    span = reject.span()
-    return is_finished(Span(span.item, 0, 0, 0)) or (span.stop > 0 and is_finished(span))
+    def _replace(self, lines: dict[bytes, None]) -> None:
+        if lines:
+            self._store.replace(self._uri, b"".join(lines))
+        else:
+            self._store.remove(self._uri, may_stay=False)

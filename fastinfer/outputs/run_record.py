@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..storage.atomic import replacing, unwritable
 from ..storage.local import LocalStore
 from .layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout, is_span
+
+HINT = "name another folder, or pass overwrite=True"
 
 
 class RunRecord:
@@ -59,23 +59,24 @@ class RunRecord:
         root = self._layout.root
         if overwrite or not os.path.isdir(root):
             return
-        try:
-            with open(self._layout.record, encoding="utf-8") as file:
-                kept = json.load(file)
-                earlier, since_ns = dict(kept["depends_on"]), int(kept["since_ns"])
-        except FileNotFoundError:
-            foreign = next((name for name in sorted(os.listdir(root)) if name.endswith(OUTPUT_SUFFIX)), None)
+        content = b"".join(self._store.read_lines(self._layout.record))
+        if not content:
+            names = sorted(self._store.names(root))
+            foreign = next((name for name in names if name.endswith(OUTPUT_SUFFIX)), None)
             if foreign is None:
                 return
             raise ConfigError(
                 f"the folder holds {foreign} but no {RUN_RECORD} that says where it came from",
                 code="other_run",
                 path=root,
-            ) from None
-        except OSError as error:
-            raise unwritable(self._layout.record, error) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError("is not the record of a run", code="other_run", path=self._layout.record) from error
+                hint=HINT,
+            )
+        try:
+            kept = json.loads(content)
+            earlier, since_ns = dict(kept["depends_on"]), int(kept["since_ns"])
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            message = "is not the record of a run"
+            raise ConfigError(message, code="other_run", path=self._layout.record, hint=HINT) from error
         differing = [
             f"{key} was {earlier.get(key)!r}, is {depends_on.get(key)!r}"
             for key in (depends_on if partial else {**depends_on, **earlier})
@@ -84,18 +85,18 @@ class RunRecord:
         if differing:
             if self._holds_results():
                 message = f"the outputs there are of another run: {'; '.join(differing)}"
-                raise ConfigError(message, code="other_run", path=root)
+                raise ConfigError(message, code="other_run", path=root, hint=HINT)
             return
         self.resumes, self.since_ns = True, since_ns
 
     def write(self, record: dict[str, Any]) -> None:
         """Replaces the folder's record. Raises OutputError."""
-        with replacing(Path(self._layout.record)) as temporary:
-            temporary.write_text(json.dumps({**record, "since_ns": self.since_ns}, indent=2) + "\n", encoding="utf-8")
+        content = json.dumps({**record, "since_ns": self.since_ns}, indent=2) + "\n"
+        self._store.replace(self._layout.record, content.encode())
 
     def _holds_results(self) -> bool:
         return any(
             name.endswith(OUTPUT_SUFFIX) or is_span(name)
-            for folder in self._store.folders(self._layout.root)
-            for name in self._store.names(folder)
+            for _, names in self._store.walk(self._layout.root)
+            for name in names
         )

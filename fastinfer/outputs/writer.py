@@ -85,10 +85,10 @@ class Result:
 
 
 class Finished(NamedTuple):
-    """A result that has its name, with its number of rows. ``part`` is its span; None for a whole object."""
+    """A result that has its name, with its number of rows. ``span`` is what it is of; None for a whole object."""
 
     item: Object
-    part: Span | None
+    span: Span | None
     rows: int
 
 

@@ -123,8 +123,9 @@ def read_chunks(store: Store, span: Span, buffer: bytearray, line_bytes: int) ->
                     )
                 buffer.extend(bytes(min(len(buffer), line_bytes - kept)))
             wanted = min(len(buffer) - kept, span.stop - base - kept)
-            with memoryview(buffer) as view:
-                count = reader.read_into(view[kept : kept + wanted], base + kept)
+            # No view may be left in the traceback of an error: the buffer is to be cut to its size again.
+            with memoryview(buffer) as view, view[kept : kept + wanted] as target:
+                count = reader.read_into(target, base + kept)
             filled = kept + count
             ended = base + filled == span.stop
             if ended:
@@ -162,7 +163,7 @@ class LineCounter:
 
     def __init__(self, store: Store, item: Object, chunk_bytes: int, line_bytes: int) -> None:
         self._store = store
-        self._item = item
+        self.item = item
         self._chunk_bytes = chunk_bytes
         self._line_bytes = line_bytes
         self._base = self._lines = 0
@@ -171,7 +172,7 @@ class LineCounter:
         """The number of lines before byte ``base``, where a line begins; `base` may not decrease from call to call."""
         if base > self._base:
             buffer = bytearray(self._chunk_bytes)
-            span = Span(self._item, self._base, base, 0)
+            span = Span(self.item, self._base, base, 0)
             chunks = read_chunks(self._store, span, buffer, self._line_bytes)
             self._lines += sum(count_lines(buffer, 0, chunk.stop) for chunk in chunks)
             self._base = base

@@ -190,7 +190,7 @@ def wait(session: Session, kind: JobKind, name: str, *, logs: bool = True) -> di
             stop(session, kind, name)
             session.say(f"{kind.word} {name}: stop requested")
         else:
-            again = f"python -m fastinfer.sagemaker status {name} --wait{' --local' if session.local_mode else ''}"
+            again = f"fastinfer sagemaker status {name} --wait{' --local' if session.local_mode else ''}"
             session.say(f"{kind.word} {name} continues; to wait for it again: {again}")
         raise
 

@@ -18,7 +18,7 @@ from ..storage.archive import unpack
 from ..storage.base import Object
 from ..storage.uri import join
 from .code_archive import MODEL_ARCHIVE
-from .s3 import check_key, fetch_below
+from .s3 import check_key
 from .session import Session
 
 # Batch Transform's default for MaxPayloadInMB.
@@ -115,8 +115,10 @@ class Transform:
                     try:
                         responses.append(answer(payload))
                     except InputError as error:
-                        # The line is reported as a line of the object, not of the request.
-                        raise error if error.line is None else error.at(line=error.line + lines_before) from error
+                        if error.line is None:
+                            raise
+                        # A line of the object, not of the request.
+                        raise error.at(line=error.line + lines_before) from error
                 content = b"".join(each + b"\n" for each in responses) if self.assembles else b"".join(responses)
                 self._put(item, content)
             except Exception as error:
@@ -173,7 +175,7 @@ class Transform:
         try:
             summary = transform(
                 load_model(model),
-                [self._local_copy(item) for item in objects],
+                [self._local_copy(item, number) for number, item in enumerate(objects)],
                 str(output),
                 Options(exact=True),
                 source=self.input["DataSource"]["S3DataSource"]["S3Uri"],
@@ -190,12 +192,15 @@ class Transform:
                 left.append(item)
         return left
 
-    def _local_copy(self, item: Object) -> Object:
+    def _local_copy(self, item: Object, number: int) -> Object:
         """The same object as a local file; an object of S3 is fetched to the job's folder."""
+        check_key(item)
         path = self.session.local_path(item.uri)
         if path is not None:
             return item._replace(uri=str(path))
-        path = fetch_below(self.session, item, self.folder / "fetched")
+        # By its number: of keys such as a and a/b both cannot be files of one folder.
+        path = self.folder / "fetched" / str(number)
+        self.session.fetch(item.uri, path)
         status = path.stat()
         return item._replace(uri=str(path), size=status.st_size, version=status.st_mtime_ns)
 

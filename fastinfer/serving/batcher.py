@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..errors import FastinferError
+from ..errors import InputError
 from ..handlers.request import Answer, Request
 from .reply import Reply, error_reply
 from .settings import Settings
@@ -191,7 +191,7 @@ def _reply_for(result: Answer | Exception) -> Reply:
 
 
 def _print_defects(results: Sequence[Answer | Exception]) -> None:
-    """Prints the traceback of a failed hook, or of a defect, once each: for the operator; the sender only gets a status."""
+    """Prints the traceback of a failed hook or model, or of a defect, once each: for the operator; the sender gets a status."""
     for error in {id(result): result for result in results if isinstance(result, Exception)}.values():
-        if not isinstance(error, FastinferError):
+        if not isinstance(error, InputError):
             traceback.print_exception(type(error), error, error.__traceback__)

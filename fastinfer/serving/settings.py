@@ -24,6 +24,8 @@ CONCURRENT_MB_LIMIT = 100  # MaxConcurrentTransforms times MaxPayloadInMB
 class Settings(NamedTuple):
     """The settings of a server.
 
+    So many attributes: the options of the command, by their names.
+
     Attributes:
         model, program, exact, batch_size, device: see :func:`fastinfer.handlers.hooks.load_handler`.
         host, port: where to listen; port 0: any free one.

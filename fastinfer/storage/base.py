@@ -65,7 +65,7 @@ class Upload(Protocol):
 class Store(Protocol):
     """Where objects and results are kept. Reading raises InputError, writing OutputError."""
 
-    def list_objects(self, source: str, select: Select) -> Iterator[Object]:
+    def list_objects(self, source: str, select: Select, enter: Select) -> Iterator[Object]:
         """The objects that `source` names, in the order of their keys; in a folder those whose name is selected."""
         ...
 

@@ -31,11 +31,10 @@ class FileStore:
         """
         if not os.path.exists(uri):
             raise InputError("no such file or folder", code="no_such_place", path=uri)
-        found = LocalStore().list_objects(uri)
-        if os.path.isdir(uri):
-            # As S3 lists keys: by the whole of them.
-            found = iter(sorted((item for item in found if not _is_hidden(item.key)), key=lambda item: item.key))
-        return found
+        if not os.path.isdir(uri):
+            return LocalStore().list_objects(uri)
+        # As S3 lists keys: by the whole of them.
+        return iter(sorted(LocalStore().list_objects(uri, _is_shown, _is_shown), key=lambda item: item.key))
 
     def read(self, uri: str) -> bytes:
         """The bytes of a file.
@@ -84,8 +83,8 @@ class FileStore:
                 shutil.copyfile(source, temporary)
 
 
-def _is_hidden(key: str) -> bool:
-    return any(name.startswith(".") for name in key.split("/"))
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".")
 
 
 def _unreadable(uri: str, error: OSError) -> InputError:

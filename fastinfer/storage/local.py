@@ -16,11 +16,12 @@ import stat
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from .._native.files import FILES_PER_CALL, read_files, stat_files, write_files
 from ..errors import ConfigError, InputError
-from .atomic import sync_folder, unreadable, unwritable
+from .atomic import replacing, sync_folder, unreadable, unwritable
 from .base import Object, Select, Version
 
 GLOB_SIGNS = "*?["
@@ -62,7 +63,10 @@ class LocalReader:
             raise unreadable(self._item.uri, error) from error
 
     def check_unchanged(self) -> None:
-        status = os.fstat(self._handle)
+        try:
+            status = os.fstat(self._handle)
+        except OSError as error:
+            raise unreadable(self._item.uri, error) from error
         if (status.st_size, status.st_mtime_ns) != (self._item.size, self._item.version):
             raise InputError(
                 f"changed while it was read: {self._item.size:,} bytes when it was listed, {status.st_size:,} now",
@@ -133,7 +137,7 @@ class LocalStore:
 
     durable: bool = False
 
-    def list_objects(self, source: str, select: Select = every_name) -> Iterator[Object]:
+    def list_objects(self, source: str, select: Select = every_name, enter: Select = every_name) -> Iterator[Object]:
         """The objects that `source` names, in the order of their names: all selected files below a folder, a file, or the
         files that match a glob. Files that are named or match a glob need not be selected.
 
@@ -141,7 +145,7 @@ class LocalStore:
             InputError: ``input_missing``, ``cannot_read``. A problem with a file in a folder is kept with its object.
         """
         if os.path.isdir(source):
-            yield from _walk(source.rstrip("/") or "/", "", (), select)
+            yield from _walk(source.rstrip("/") or "/", "", (), select, enter)
         elif os.path.lexists(source):
             yield _stat(source, os.path.basename(source))
         elif any(sign in source for sign in GLOB_SIGNS):
@@ -242,24 +246,51 @@ class LocalStore:
         except OSError as error:
             raise unwritable(uri, error) from error
 
-    def names(self, folder: str) -> list[str]:
-        """The names of a folder's files; none if the folder does not exist. Raises OutputError."""
+    def read_lines(self, uri: str) -> Iterator[bytes]:
+        """The lines of one of our own files; none if it does not exist. Raises OutputError."""
+        try:
+            with open(uri, "rb") as file:
+                yield from file
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise unwritable(uri, error) from error
+
+    def replace(self, uri: str, content: bytes) -> None:
+        """Puts a small file in the place of another, whole or not at all. Raises OutputError."""
+        with replacing(Path(uri)) as temporary:
+            temporary.write_bytes(content)
+
+    def names(self, folder: str) -> Iterator[str]:
+        """The names of the files in a folder; none if it does not exist. Raises OutputError."""
         try:
             with os.scandir(folder) as entries:
-                return [entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)]
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        yield entry.name
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise unwritable(folder, error) from error
 
-    def folders(self, root: str) -> Iterator[str]:
-        """A folder and all folders below it."""
-        return (folder for folder, _, _ in os.walk(root))
+    def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
+        """A folder and all folders below it, each with the names of its files."""
+        return ((folder, names) for folder, _, names in os.walk(root))
 
-    def remove(self, uri: str) -> None:
-        """Removes a file, if possible."""
-        with contextlib.suppress(OSError):
+    def remove(self, uri: str, *, may_stay: bool = True) -> None:
+        """Removes a file that need not exist.
+
+        Args:
+            uri: the file.
+            may_stay: whether a file that cannot be removed is left alone; else OutputError is raised.
+        """
+        try:
             os.unlink(uri)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if not may_stay:
+                raise unwritable(uri, error) from error
 
     @contextlib.contextmanager
     def lock(self, folder: str) -> Iterator[None]:
@@ -306,7 +337,9 @@ def _temporary_name() -> str:
     return f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}"
 
 
-def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...], select: Select) -> Iterator[Object]:
+def _walk(
+    folder: str, prefix: str, above: tuple[tuple[int, int], ...], select: Select, enter: Select
+) -> Iterator[Object]:
     try:
         status = os.stat(folder)
         # Only names, not entries: up to a million are held in memory to be sorted.
@@ -326,7 +359,8 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...], select: 
         for name, (kind, size, modified_ns, code) in zip(group, facts):
             path = f"{folder}/{name}"
             if kind == FOLDER:
-                yield from _walk(path, f"{prefix}{name}/", (*above, here), select)
+                if enter(name):
+                    yield from _walk(path, f"{prefix}{name}/", (*above, here), select, enter)
             elif select(name):
                 if code:
                     yield _unusable(path, prefix + name, unreadable(path, OSError(code, os.strerror(code))))

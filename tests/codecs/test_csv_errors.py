@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.codecs.csv_errors import CODES, csv_error, empty_input, partial_row
+from fastinfer.codecs.base import empty_input
+from fastinfer.codecs.csv_errors import CODES, csv_error, partial_row
 
 STATUS_H = Path(__file__).parent.parent.parent / "csrc" / "status.h"
 

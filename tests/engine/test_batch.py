@@ -89,10 +89,10 @@ def test_a_dropped_result_leaves_no_segment_and_the_others_theirs(batch: Batch, 
     assert segments[-1] == Segment(first, 2, 3, last=True)
 
 
-def test_a_batch_of_nothing_but_rejects_is_full_at_some_time(batch: Batch, results: list[Result]) -> None:
+def test_a_batch_of_nothing_but_rejects_is_run_at_some_time(batch: Batch, results: list[Result]) -> None:
     batch.begin()
     for _ in range(MOST_SEGMENTS - 1):
         batch.close(results[0], rejected=True)
-    assert not batch.is_full
+    assert not batch.has_many_segments
     batch.close(results[0], rejected=True)
-    assert batch.is_full
+    assert batch.has_many_segments

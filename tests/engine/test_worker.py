@@ -21,6 +21,7 @@ from fastinfer.errors import InputError
 from fastinfer.models.module import load_model
 from fastinfer.options import Limits
 from fastinfer.outputs.layout import REJECTS, OutputLayout
+from fastinfer.records import reading
 from fastinfer.records.spans import Span
 from fastinfer.storage.base import Object
 from tests.conftest import read_tree
@@ -162,3 +163,27 @@ def test_a_problem_of_the_listing_is_raised_when_it_is_its_turn(worker: Worker, 
     report = worker(items)
     assert report.error is problem
     assert (report.inputs, report.failed_at) == (1, 1)
+
+
+def test_lines_are_counted_on_from_span_to_span(
+    quarantine: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [b"1,2\n"] * 100
+    for number in (10, 40, 41, 99):
+        lines[number] = b"1,x\n"
+    (item,) = write(tmp_path, a=b"".join(lines))
+    spans = [Span(item, first, first + 100, 2) for first in range(0, 400, 100)]
+    counted = []
+    read_chunks = reading.read_chunks
+
+    def read(store: Any, span: Span, *rest: Any) -> Any:
+        counted.append((span.start, span.stop))
+        return read_chunks(store, span, *rest)
+
+    monkeypatch.setattr(reading, "read_chunks", read)
+    report = quarantine(spans)
+    assert (report.error, report.rejected) == (None, 4)
+    rejects = [json.loads(line) for line in (tmp_path / "out" / REJECTS).read_text().splitlines()]
+    assert [reject["line"] for reject in rejects] == [11, 41, 42, 100]
+    # The lines before a span are read once, from where the last count ended.
+    assert counted == [(0, 100), (100, 300)]

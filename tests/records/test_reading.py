@@ -167,3 +167,32 @@ def test_lines_are_counted_on_from_the_last_count(lines: list[bytes], steps: lis
                 counter.before(len(before))
                 == len(before.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")) - 1
             )
+
+
+class Failing(LocalReader):
+    """Reads one block, and fails then as a disk does."""
+
+    def __init__(self, item: Object) -> None:
+        super().__init__(item)
+        self.reads = 0
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        self.reads += 1
+        if self.reads > 3:
+            raise InputError("cannot be read: Input/output error", code="cannot_read")
+        return super().read_into(view, offset)
+
+
+class FailingStore(LocalStore):
+    def open(self, item: Object) -> LocalReader:
+        return Failing(item)
+
+
+def test_a_buffer_that_grew_can_be_cut_again_after_an_error(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1," * 1000)
+    buffer = bytearray(64)
+    with pytest.raises(InputError) as caught:
+        list(read_chunks(FailingStore(), whole(next(find_objects(str(tmp_path / "x.csv")))), buffer, 1 << 20))
+    assert caught.value.code == "cannot_read"
+    assert len(buffer) > 64
+    del buffer[64:]  # no view of it is left in the error's traceback

@@ -163,14 +163,16 @@ def test_a_folder_is_locked_against_a_second_holder(tmp_path: Path) -> None:
 
 def test_names_are_those_of_files(tmp_path: Path) -> None:
     store = LocalStore()
-    assert store.names(str(tmp_path / "nowhere")) == []
+    assert list(store.names(str(tmp_path / "nowhere"))) == []
     (tmp_path / "folder").mkdir()
     store.append(str(tmp_path / "lines"), b"a\n")
     store.append(str(tmp_path / "lines"), b"b\n")
     assert (tmp_path / "lines").read_bytes() == b"a\nb\n"
-    assert store.names(str(tmp_path)) == ["lines"]
-    assert sorted(store.folders(str(tmp_path))) == [str(tmp_path), str(tmp_path / "folder")]
+    assert list(store.names(str(tmp_path))) == ["lines"]
+    assert list(store.read_lines(str(tmp_path / "lines"))) == [b"a\n", b"b\n"]
+    assert list(store.read_lines(str(tmp_path / "nowhere"))) == []
+    assert dict(store.walk(str(tmp_path))) == {str(tmp_path): ["lines"], str(tmp_path / "folder"): []}
     store.remove(str(tmp_path / "lines"))
     store.remove(str(tmp_path / "lines"))
-    assert store.names(str(tmp_path)) == []
+    assert list(store.names(str(tmp_path))) == []
     assert store.version(str(tmp_path / "lines")) is None

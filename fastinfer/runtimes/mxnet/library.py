@@ -159,7 +159,7 @@ def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
             raise ConfigError(
                 f"there is no gpu:{index}: {reason}",
                 code="no_such_device",
-                hint=None if built else "a build of mxnet for this machine's CUDA (mxnet-cu112)",
+                hint=None if built else "install a build of mxnet for this machine's CUDA (mxnet-cu112)",
             )
     return [mxnet.Context(kind, index) for kind, index in devices]
 
