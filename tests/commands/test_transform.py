@@ -175,7 +175,7 @@ def test_the_first_bad_file_of_those_met_is_named(linear: Path, tmp_path: Path) 
     source = tmp_path / "in"
     source.mkdir()
     for number in range(8):
-        (source / f"{number}.csv").write_bytes(b"1,2\n" if number < 3 else b"x\n")
+        (source / f"{number}.csv").write_bytes(b"1,2\n" if number < 3 else b"x,2\n")
     for workers in (1, 4):
         with pytest.raises(InputError) as caught:
             transform(linear, source, tmp_path / f"out-{workers}", Options(workers=workers))
