@@ -222,7 +222,7 @@ def test_what_is_refused_can_be_asked_for(linear: Path, tmp_path: Path, capsys: 
         (ConfigError("", code="other_run"), "name another folder, or --overwrite"),
         (
             ConfigError("", code="other_machine"),
-            "the same versions and environment on all machines, and --cpu-isa for ",
+            "use the same versions and environment on all machines, and --cpu-isa for ",
         ),
         (ConfigError("", code="no_such_device"), "--device cpu"),
         (ConfigError("", code="no_such_device", hint="another build"), "--device cpu, or another build"),

@@ -104,7 +104,7 @@ def test_an_interrupted_wait_says_how_to_wait_again_or_stops_the_job() -> None:
     session = Lines(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         jobs.wait(session, TRAINING, "job")
-    again = "python -m fastinfer.sagemaker status job --wait"
+    again = "fastinfer sagemaker status job --wait"
     assert session.shown.getvalue() == f"training job job continues; to wait for it again: {again}\n"
     assert session.sagemaker_client.stopped == []
     session = Lines(KeyboardInterrupt(), stop_on_interrupt=True)

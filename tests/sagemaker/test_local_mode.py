@@ -114,7 +114,7 @@ def test_a_job_continues_when_its_waiter_is_interrupted_and_is_found_by_name(tmp
     end.touch()
     assert waiter.returncode != 0
     assert (
-        "training job long-one continues; to wait for it again: python -m fastinfer.sagemaker status long-one --wait --local"
+        "training job long-one continues; to wait for it again: fastinfer sagemaker status long-one --wait --local"
         in rest
     )
     assert MXNet.attach("long-one", local=True).model_data == "s3://sagemaker_local/long-one/output/model.tar.gz"
