@@ -255,7 +255,11 @@ register(
     ("payload_too_large", "a record is larger than the job's limit", "raise the limit, or split the input by lines"),
     ("too_many_errors", "more records were rejected than allowed", "correct the records listed in `_rejects.jsonl`"),
     ("truncated", "a compressed or IDX file ends too early", "get the file again"),
-    ("unequal_line", "a CSV line has more or fewer fields than the first", "make all lines equally long"),
+    (
+        "unequal_line",
+        "a CSV line has more or fewer fields than the first line or the model",
+        "make all lines equally long",
+    ),
     ("unsafe_key", "an object's name would lead outside the folder", "rename the object"),
     ("unsupported_accept", "none of the accepted content types can be produced", "accept one that the message lists"),
     ("unsupported_content_type", "the content type is not supported", "send one that the message lists"),

@@ -137,6 +137,7 @@ class CsvDecoder:
                     code,
                     position - line_start,
                     columns=parser.columns,
+                    source="the model takes" if self._line_is_record else "in the first line",
                     first_line=1 + self._lines_before(line_start),
                     comment=self._options.comment,
                 )

@@ -27,7 +27,7 @@ CODES = [
     Code(1, "output_full", "there are more values than the output has room for"),
     Code(2, "expected_number", "expected a number, found {found} (field {field} of {fields})"),
     Code(3, "empty_cell", "expected a number, found an empty field (field {field} of {fields})"),
-    Code(4, "unequal_line", "expected {columns} fields as in the first line, found {fields}"),
+    Code(4, "unequal_line", "expected {columns} fields as {source}, found {fields}"),
 ]
 OUTPUT_FULL, UNEQUAL_LINE = (
     next(code.number for code in CODES if code.word == word) for word in ("output_full", "unequal_line")
@@ -50,6 +50,7 @@ def csv_error(
     position: int,
     *,
     columns: int = 0,
+    source: str = "in the first line",
     path: str | None = None,
     first_line: int = 1,
     comment: str | None = None,
@@ -61,6 +62,7 @@ def csv_error(
         code: a number of :data:`CODES` above 0.
         position: byte offset in `body` of the wrong cell or line end.
         columns: fields of a line as far as known; 0 inside the first line.
+        source: what says so.
         path: what the message calls the input.
         first_line: the number of `body`'s first line, if it is a part of a file.
         comment: the character that begins a comment, if there are comments.
@@ -77,7 +79,7 @@ def csv_error(
         found = bytes(view[position : min(line_end, position + 4 * FOUND_LIMIT + 4)]).split(b",")[0].strip(b" \t")
         field = bytes(view[line_start:position]).count(b",") + 1
     return InputError(
-        message.format(found=quote(found), field=field, fields=max(fields, field), columns=columns),
+        message.format(found=quote(found), field=field, fields=max(fields, field), columns=columns, source=source),
         code=word,
         path=path,
         line=line + first_line - 1,

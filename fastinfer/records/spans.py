@@ -1,7 +1,7 @@
 """Spans: an object, or lines of a large one that are transformed by themselves.
 
-A large object whose lines are whole records is cut at line ends. The cuts depend on the object alone, so that a later run makes
-the same cuts and finds the spans that are finished.
+A large object whose lines are whole records is cut at line ends. The cuts depend on the object, the size
+of a record and the reading options, so that a later run makes the same cuts and finds the spans that are finished.
 """
 
 from __future__ import annotations

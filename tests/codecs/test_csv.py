@@ -95,6 +95,17 @@ def test_lines_count_from_the_chunks_start() -> None:
     ]
 
 
+def test_a_line_of_another_length_is_compared_with_what_says_how_long_it_is() -> None:
+    _, bad = decode(b"1,2,3\n1,2\n", 2, quarantine=True)
+    assert [record.error.message for record in bad] == ["expected 2 fields as the model takes, found 3"]
+    decoder, body = CsvDecoder(CsvOptions(), 2, line_is_record=False), bytearray(b"1,2\n1,2,3\n")
+    decoder.begin(0)
+    decoder.start(body, 0, len(body), first=True)
+    outcome = decoder.fill(np.zeros(8, np.float32), 0)
+    assert isinstance(outcome, BadRecord)
+    assert outcome.error.message == "expected 2 fields as in the first line, found 3"
+
+
 def test_header_mark_comments_and_empty_cells() -> None:
     assert decode(b"\xef\xbb\xbf1,2\n", 2) == ([1, 2], [])
     assert decode(b"\xef\xbb\xbfa,b\n1,2\n", 2, skip_header=True) == ([1, 2], [])
