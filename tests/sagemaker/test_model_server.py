@@ -156,7 +156,8 @@ def test_servers_run_side_by_side_and_leave_nothing_behind(
         stack.close()
         assert not any(running_processes(server.group) for server in servers)
         assert os.listdir(temporary) == []
-    with pytest.raises(OSError, match="refused"):
+    # Nobody listens: refused, or reset where this connection meets the end of the socket that listened.
+    with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
         servers[0].ping()
 
 
