@@ -250,6 +250,7 @@ register(
     ("no_such_place", "no file or object has this name", "check the URI"),
     ("not_gzip", "a file is not compressed with gzip", "name the `.gz` file"),
     ("not_text", "an object is not UTF-8 text", "read its bytes instead"),
+    ("output_name", "an output cannot have the name that its input gives it", "rename the input"),
     ("output_full", "the input has more values than the array has room for", "pass an array with more rows"),
     ("partial_row", "the number of values is not a multiple of what one record takes", "complete the last record"),
     ("payload_too_large", "a record is larger than the job's limit", "raise the limit, or split the input by lines"),

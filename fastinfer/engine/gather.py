@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +13,7 @@ from ..options import Options
 from ..outputs.assembly import Assembly
 from ..outputs.folder import OutputFolder
 from ..outputs.rejects import Reject
-from ..records.spans import Span, cut, whole
+from ..records.spans import Span, cut
 from ..storage.base import Object
 from .job import STAGES, Job, ShardReport
 from .summary import Summary
@@ -40,6 +41,7 @@ class Gatherer:
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._assemblies: dict[str, Assembly] = {}  # of large objects that are being transformed, by key
         self._errors: list[tuple[int, int, Exception]] = []
+        self._is_settled = False
         # Any thread that gets the next shard may find finished spans.
         self._lock = threading.Lock()
 
@@ -54,10 +56,10 @@ class Gatherer:
             if len(spans) < 2:
                 yield item
                 continue
-            finished = {span for span in spans if folder.is_finished_span(span)}
+            finished = {span: count for span in spans if (count := folder.finished_span(span)) is not None}
             self._assemblies[item.key] = Assembly(job.layout, job.store, job.encoder.form, spans, job.inputs)
-            for span in finished:
-                self._add(span, 0)
+            for span, rejected in finished.items():
+                self._add(span, rejected, 0)
             waiting = [span for span in spans if span not in finished]
             if waiting:
                 yield waiting
@@ -72,8 +74,8 @@ class Gatherer:
         summary.bytes_read += report.bytes_read
         for stage, seconds in report.seconds.items():
             self._seconds[stage] += seconds
-        for span in report.spans:
-            self._add(span, report.number)
+        for span, rejected in report.spans:
+            self._add(span, rejected, report.number)
         for span, refusal in report.refused:
             self._refuse(span, refusal)
         error = report.error
@@ -97,8 +99,9 @@ class Gatherer:
         summary.peak_memory_bytes = machine.peak_memory_bytes()
         waited = max(0.0, seconds * summary.workers - sum(self._seconds.values()))
         summary.stage_seconds = {**self._seconds, "wait": waited}
+        self._settle()
         if self._options.backend != "threads":
-            self._folder.settle()
+            self._folder.sweep()
         if self._errors:
             raise min(self._errors, key=lambda error: error[:2])[2]
         if not self._stop.is_set():
@@ -109,6 +112,14 @@ class Gatherer:
         with self._lock:
             for assembly in self._assemblies.values():
                 assembly.drop()
+        # Where the run was interrupted. If it fails, the next run does it.
+        with contextlib.suppress(OutputError):
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self._is_settled:
+            self._is_settled = True
+            self._summary.rejected = self._folder.settle(has_rejects=self._job.quarantine)
 
     def _cut(self, item: Object) -> list[Span]:
         job, row_values = self._job, self._job.model.row_values
@@ -123,8 +134,8 @@ class Gatherer:
             columns=row_values if job.quarantine else 0,
         )
 
-    def _add(self, span: Span, number: int) -> None:
-        """Adds a finished span to the result of its object; `number` is its shard's."""
+    def _add(self, span: Span, rejected: int, number: int) -> None:
+        """Adds a finished span to the result of its object: how many of its records were rejected, and its shard's number."""
         key = span.item.key
         with self._lock:
             assembly = self._assemblies.get(key)
@@ -132,7 +143,7 @@ class Gatherer:
                 return
             problem: Exception | None = None
             try:
-                if not assembly.add(span):
+                if not assembly.add(span, rejected):
                     return
                 self._summary.inputs += 1
             except (InputError, OutputError) as error:
@@ -154,6 +165,6 @@ class Gatherer:
         self._reject(span.item, error)
 
     def _reject(self, item: Object, error: InputError) -> None:
-        self._folder.rejects.append([Reject.of(whole(item), error, None)])
+        self._folder.rejects.append([Reject.of_object(self._job.layout.run, item, error)])
         with self._lock:
             self._summary.rejected += 1

@@ -74,7 +74,7 @@ class ShardReport:
         rejected: records and whole objects that were rejected.
         bytes_read: size of the objects, or of the spans, that were transformed.
         seconds: time spent in each stage.
-        spans: spans that were finished.
+        spans: spans that were finished, and how many records of each were rejected.
         refused: spans whose whole objects must be rejected, and why.
         error: what stopped the shard, if anything did.
         failed_at: index of the failed item in the shard, so that the first error in the order of the inputs can be reported.
@@ -86,7 +86,7 @@ class ShardReport:
     rejected: int = 0
     bytes_read: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    spans: list[Span] = field(default_factory=list)
+    spans: list[tuple[Span, int]] = field(default_factory=list)
     refused: list[tuple[Span, InputError]] = field(default_factory=list)
     error: Exception | None = None
     failed_at: int = 0

@@ -82,7 +82,7 @@ def transform(
     batching = choose_batching(runtime, model, options)
     workers = options.workers or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     inputs = store or LocalStore()
-    folder = OutputFolder(output, LocalStore(options.durable), inputs)
+    folder = OutputFolder(output, LocalStore(options.durable))
     record: dict[str, Any] = {
         "depends_on": of_run(model, options, source, runtime, batching),
         "model_path": os.path.abspath(model.path),
@@ -92,25 +92,25 @@ def transform(
     if options.memory_limit is not None:
         line_bytes = _line_bytes(options, options.memory_limit, limits, model, workers, batching.batch_size)
         limits = dataclasses.replace(limits, line_bytes=line_bytes)
-    job = Job(
-        token=uuid.uuid4().hex,
-        model=model,
-        devices=tuple(devices),
-        batch_size=batching.batch_size,
-        row_wise=batching.row_wise,
-        csv=CsvOptions(options.comment, options.missing, options.skip_header),
-        layout=folder.layout,
-        inputs=inputs,
-        store=folder.store,
-        quarantine=options.quarantine,
-        limits=limits,
-        cpu_isa=options.cpu_isa,
-        depends_on=record["depends_on"],
-        parent=os.getpid() if options.backend == "processes" else None,
-    )
     start_backend = BACKENDS_BY_NAME[options.backend]
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.open_run(record, overwrite=options.overwrite))
+        job = Job(
+            token=uuid.uuid4().hex,
+            model=model,
+            devices=tuple(devices),
+            batch_size=batching.batch_size,
+            row_wise=batching.row_wise,
+            csv=CsvOptions(options.comment, options.missing, options.skip_header),
+            layout=folder.layout,
+            inputs=inputs,
+            store=folder.store,
+            quarantine=options.quarantine,
+            limits=limits,
+            cpu_isa=options.cpu_isa,
+            depends_on=record["depends_on"],
+            parent=os.getpid() if options.backend == "processes" else None,
+        )
         run_shards = stack.enter_context(
             start_backend(job, options.workers if options.address else workers, stop, options.address)
         )

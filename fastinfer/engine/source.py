@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from ..codecs.csv import is_csv
 from ..storage.base import Object, Store
-from ..storage.local import LocalStore, every_name
+from ..storage.listing import every_name
+from ..storage.local import LocalStore
 
 
 def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from ..codecs.base import DONE, BadRecord, Decoder, Outcome
 from ..codecs.csv import CsvDecoder
 from ..errors import FastinferError, InputError
-from ..outputs.rejects import Reject, Rejects
+from ..outputs.rejects import MOST_RECORD_BYTES, Reject, Rejects
 from ..outputs.writer import Finished, OutputWriter, Result
 from ..records.reading import Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
 from ..records.spans import Span, whole
@@ -91,6 +91,7 @@ class _ShardRun:
             end_if_orphaned(self.job)
             started = perf_counter()
             self._count(self.writer.flush())
+            self._write_rejects()
             self.report.seconds["write"] += perf_counter() - started
         except Exception as error:
             self.report.error = self.report.error or error
@@ -137,7 +138,7 @@ class _ShardRun:
             if not (self.job.quarantine and isinstance(error, InputError)):
                 raise
             if span.is_whole:
-                self._reject(span, error, None)
+                self._reject(Reject.of_object(self.job.layout.run, span.item, error))
             else:
                 # Other spans of the object may fail as well: the run rejects the object once.
                 self.report.refused.append((span, error))
@@ -161,7 +162,7 @@ class _ShardRun:
                         error = outcome.error.at(path=span.item.uri, line=(outcome.error.line or 0) + lines)
                         if not self.job.quarantine:
                             raise error
-                        self._pass_over(result, error, outcome)
+                        self._pass_over(result, error, outcome, chunk)
                     else:
                         if self.stop.is_set():
                             raise Stopped
@@ -182,27 +183,26 @@ class _ShardRun:
         self.batch.filled += self.decoder.written
         return outcome
 
-    def _pass_over(self, result: Result, error: InputError, record: BadRecord) -> None:
+    def _pass_over(self, result: Result, error: InputError, record: BadRecord, chunk: Chunk) -> None:
         """Removes a bad record from the batch and marks its place as rejected."""
         self.batch.filled -= record.values
         self.batch.close(result, rejected=True)
-        self._reject(result.span, error, record.text)
-        self.rejected_bytes += len(record.text)
+        text = record.text if len(record.text) <= MOST_RECORD_BYTES else None
+        bounds = (0, len(record.text))
+        self._reject(Reject.of_record(self.job.layout.run, result.span, error, text, bounds))
+        self.rejected_bytes += len(text or b"")
         if self.batch.has_many_segments or self.rejected_bytes >= MOST_REJECTED_BYTES:
             self._run_batch()
 
-    def _reject(self, span: Span, error: InputError, record: bytes | None) -> None:
+    def _reject(self, reject: Reject) -> None:
         self.report.rejected += 1
-        self.rejects.append(Reject.of(span, error, record))
+        self.rejects.append(reject)
 
     def _run_batch(self) -> None:
         """Runs the filled part of the batch, and adds its rows to their results."""
         segments = self.batch.take()
         end_if_orphaned(self.job)
-        if self.rejects:
-            # A reject is in _rejects.jsonl before the result without it gets its name.
-            Rejects(self.job.layout, self.job.store).append(self.rejects)
-            self.rejects, self.rejected_bytes = [], 0
+        self._write_rejects()
         if not segments:
             return
         seconds, executor, encoder = self.report.seconds, self.workspace.executor, self.job.encoder
@@ -224,7 +224,7 @@ class _ShardRun:
             if stop > first:
                 result.add_rows(encoder.encode_rows(predictions[first:stop], row_shape), stop - first)
             if rejected:
-                result.add_rows(encoder.form.rejected, 1)
+                result.add_rejected()
             if last:
                 started = perf_counter()
                 self._count(self.writer.finish(result))
@@ -232,13 +232,24 @@ class _ShardRun:
         written = seconds["write"] - written
         seconds["format"] += perf_counter() - forwarded - written
 
+    def _write_rejects(self) -> None:
+        """A reject is in the journal before the result without the record gets its name."""
+        if self.rejects:
+            Rejects(self.job.layout, self.job.store).append(self.rejects)
+            self.rejects, self.rejected_bytes = [], 0
+
     def _count(self, named: list[Finished]) -> None:
         report = self.report
-        for item, span, rows in named:
+        for item, span, rows, rejected, problem in named:
+            if problem is not None:
+                if not self.job.quarantine:
+                    raise problem
+                self._reject(Reject.of_object(self.job.layout.run, item, problem))
+                continue
             report.records += rows
             if span is None:
                 report.inputs += 1
                 report.bytes_read += item.size
             else:
-                report.spans.append(span)
+                report.spans.append((span, rejected))
                 report.bytes_read += span.stop - span.start

@@ -9,7 +9,9 @@ from ..errors import InputError, OutputError
 from ..records.spans import Span
 from ..storage.base import Store, Upload
 from ..storage.local import LocalStore
+from .label import Label
 from .layout import OutputLayout
+from .writer import name_problem
 
 
 class Assembly:
@@ -35,18 +37,25 @@ class Assembly:
         self._spans = spans
         self._item = spans[0].item
         self._finished: set[Span] = set()
+        self._rejected = 0
         self._joined = 0  # spans that are in the upload
         self._has_rows = False
         self._upload: Upload | None = None
 
-    def add(self, span: Span) -> bool:
+    def add(self, span: Span, rejected: int) -> bool:
         """Adds a finished span; returns whether the result is now whole and has its name.
 
+        Args:
+            span: the span.
+            rejected: how many of its records were rejected.
+
         Raises:
-            InputError: ``input_changed`` after it was listed, or ``empty_input``.
+            InputError: ``input_changed`` after it was listed, ``empty_input``, or ``output_name``.
             OutputError: it cannot be written.
         """
-        self._finished.add(span)
+        if span not in self._finished:
+            self._finished.add(span)
+            self._rejected += rejected
         try:
             while self._joined < len(self._spans) and self._spans[self._joined] in self._finished:
                 self._join(self._spans[self._joined])
@@ -87,9 +96,11 @@ class Assembly:
         assert upload is not None
         try:
             upload.write(self._form.tail)
-            upload.commit(self._item.version)
-        except BaseException:
-            self._upload = upload
+            upload.commit(Label(bytes.fromhex(self._layout.run), self._rejected, self._item.version).pack())
+        except OutputError as error:
+            problem = name_problem(self._item, self._layout.result(self._item), error.__cause__)
+            if problem is not None:
+                raise problem from error
             raise
         for span in self._spans:
             self._store.remove(self._layout.span(span))

@@ -1,20 +1,23 @@
 """The folder of a run's results: locked by one run at a time, which finds the finished results of earlier runs.
 
-``_run.json`` shows whether the results are of the same model and options; a result's times show whether its object has changed
-since.
+``_run.json`` shows whether the results are of the same model and options; a result's label shows of which run and of
+which version of its object it is.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any
 
 from ..records.spans import Span
-from ..storage.base import Object, Store
+from ..storage.base import Object
+from ..storage.label_log import LabelLog
 from ..storage.local import LocalStore
-from .layout import OutputLayout
+from .label import Label
+from .layout import LABEL_JOURNAL, LABELS, OutputLayout
 from .leftovers import Leftovers
 from .rejects import Rejects
 from .run_record import RunRecord
@@ -26,7 +29,6 @@ class OutputFolder:
     Args:
         root: the folder; created when the run is opened.
         store: writes the results.
-        inputs: where the objects are; None: in the same store.
 
     Attributes:
         layout: names in the folder.
@@ -35,14 +37,13 @@ class OutputFolder:
         rejected: how many records earlier runs rejected that are not transformed again.
     """
 
-    def __init__(self, root: str, store: LocalStore | None = None, inputs: Store | None = None) -> None:
+    def __init__(self, root: str, store: LocalStore | None = None) -> None:
         self.layout = OutputLayout(root)
         self.store = store or LocalStore()
-        self.rejects = Rejects(self.layout, self.store, inputs)
         self.rejected = 0
         self._record = RunRecord(self.layout, self.store)
-        self._leftovers = Leftovers(self.layout, self.store)
         self._is_held = False
+        self._take_run()
 
     @contextlib.contextmanager
     def open_run(self, record: dict[str, Any], *, overwrite: bool) -> Iterator[OutputFolder]:
@@ -58,8 +59,12 @@ class OutputFolder:
         """
         with self.store.lock(self.layout.root):
             self._is_held = True
-            self._record.begin(record, overwrite=overwrite)
-            self.rejected = self.rejects.keep(self._is_current if self._record.resumes else None)
+            self._record.compare(record["depends_on"], overwrite=overwrite)
+            self._take_run()
+            self._record.write(record)
+            self._log.merge()
+            self.rejected = self.rejects.begin(self._record.replaced)
+            self._leftovers.sweep_once("", remove=True)
             yield self
 
     def inspect(self, depends_on: dict[str, Any], *, overwrite: bool) -> None:
@@ -73,35 +78,65 @@ class OutputFolder:
             ConfigError: ``other_run``, as a run would.
         """
         self._record.compare(depends_on, overwrite=overwrite, partial=True)
+        self._take_run()
+        self._log.merge(read_only=True)
+        self.rejects.begin(read_only=True)
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Replaces the run's ``_run.json`` by ``record``. Raises OutputError."""
         self._record.write(record)
 
     def is_finished(self, item: Object) -> bool:
-        """Whether the object's result exists and the object has not changed since."""
+        """Whether the object's result exists, with all its rejects, and the object has not changed since."""
         holds_results = self._leftovers.sweep_once(item.key.rpartition("/")[0], remove=self._is_held)
-        return holds_results and self._record.resumes and self._is_newest(self.layout.result(item), item)
+        if not (holds_results and self._record.resumes):
+            return False
+        label = self._label(self.layout.result(item), item)
+        return label is not None and self.rejects.has_all(item, label)
 
-    def is_finished_span(self, span: Span) -> bool:
-        """Whether an earlier run has finished a span."""
+    def finished_span(self, span: Span) -> int | None:
+        """How many records an earlier run rejected in a span; None if the span is not finished."""
         uri = self.layout.span(span)
         self._leftovers.expect_spans(os.path.dirname(uri))
-        return self._record.resumes and self._is_newest(uri, span.item)
+        label = self._label(uri, span.item) if self._record.resumes else None
+        return label.rejected if label is not None and self.rejects.has_all(span.item, label, span) else None
 
-    def settle(self) -> None:
-        """Removes leftovers of dead workers and duplicate rejects of retried shards. Call only when no worker is running."""
+    def settle(self, *, has_rejects: bool) -> int:
+        """Joins what the workers wrote by themselves, when none is running; returns how many rejects there are now.
+
+        Args:
+            has_rejects: whether the run rejects records.
+
+        Raises:
+            OutputError: a file cannot be read or written.
+        """
+        self._log.merge()
+        if has_rejects or os.path.lexists(self.layout.rejects):
+            return self.rejects.finish()
+        return 0
+
+    def sweep(self) -> None:
+        """Removes unfinished files of dead workers. Call it when no worker is running."""
         self._leftovers.sweep_again()
-        self.rejects.deduplicate()
 
     def clear_leftovers(self) -> None:
-        """Removes unfinished files after a run; after a resumed run also in folders that have no input any more."""
-        self._leftovers.clear(everywhere=self._record.resumes)
+        """Removes unfinished files after a complete run; if earlier runs left some, also in folders without an input."""
+        self._leftovers.clear(everywhere=self._record.resumes or bool(self._record.replaced))
+        self._record.replaced = []
 
-    def _is_current(self, item: Object, span: Span | None) -> bool:
-        return self._is_newest(self.layout.result(item) if span is None else self.layout.span(span), item)
+    def _take_run(self) -> None:
+        """Takes the id of the run for all names."""
+        run = self._record.run
+        root = self.layout.root
+        self.layout = OutputLayout(root, run)
+        self._log = LabelLog(root, LABELS, self.layout.hidden(LABEL_JOURNAL))
+        self.store = dataclasses.replace(self.store, run=run, log=self._log)
+        self.rejects = Rejects(self.layout, self.store)
+        self._leftovers = Leftovers(self.layout, self.store, self._record.replaced)
 
-    def _is_newest(self, uri: str, item: Object) -> bool:
-        """Whether a result is of the current version of its object, and of this run or the run that this one continues."""
-        times = self.store.times(uri)
-        return times is not None and times[0] == item.version and times[1] >= self._record.since_ns
+    def _label(self, uri: str, item: Object) -> Label | None:
+        """The label of a result of this run and of the current version of its object; None if it is of another."""
+        label = Label.unpack(self.store.label(uri))
+        if label is None or not item.version:
+            return None
+        return label if (label.run.hex(), label.version) == (self.layout.run, item.version) else None

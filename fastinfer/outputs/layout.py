@@ -5,20 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ..records.spans import Span
 from ..storage.base import Object
+from ..storage.exclusive import temporary_name
 from ..storage.local import TEMPORARY_PREFIX
 
 OUTPUT_SUFFIX = ".out"
 RUN_RECORD = "_run.json"
 REJECTS = "_rejects.jsonl"
-# Hidden names beside the results: a file that is being written (named by process and thread, or by a digest of its final
-# name), and the finished result of a span. A run removes only files with exactly such names.
-TEMPORARY_NAME = re.compile(r"\.fastinfer-(?:\d+-\d+|[0-9a-f]{16})")
-SPAN_PREFIX = ".part-"
-SPAN_NAME = re.compile(r"\.part-[0-9a-f]{16}\.\d+-\d+")
+LABELS = "_labels.log"
+# Written by the holder of the folder's lock alone; a killed run may leave these.
+UNFINISHED = tuple(map(temporary_name, (RUN_RECORD, REJECTS, LABELS)))
+
+# A hidden file of a run: what is being written, the result of a span, the journal of a writer. A run removes only files
+# with its own id, and of runs whose folder it has taken over.
+_HIDDEN_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"([0-9a-f]{16})-(.+)", re.DOTALL)
+SPAN = "part-"
+REJECT_JOURNAL = "rejects-"
+LABEL_JOURNAL = "labels-"
 
 
 @dataclass(frozen=True)
@@ -27,9 +34,11 @@ class OutputLayout:
 
     Attributes:
         root: the folder.
+        run: the run's id.
     """
 
     root: str
+    run: str = "0" * 16
     _prefix: str = field(init=False, repr=False)  # every result's name begins with it
 
     def __post_init__(self) -> None:
@@ -38,35 +47,65 @@ class OutputLayout:
     @property
     def record(self) -> str:
         """The record of the run."""
-        return os.path.join(self.root, RUN_RECORD)
+        return f"{self._prefix}{RUN_RECORD}"
 
     @property
     def rejects(self) -> str:
         """The rejects, one line of JSON each."""
-        return os.path.join(self.root, REJECTS)
+        return f"{self._prefix}{REJECTS}"
 
     def result(self, item: Object) -> str:
         """The result of an object."""
-        return f"{self._prefix}{item.key}{OUTPUT_SUFFIX}"
+        return self.result_of(item.key)
+
+    def result_of(self, key: str) -> str:
+        """The result of the object with this key."""
+        return f"{self._prefix}{key}{OUTPUT_SUFFIX}"
 
     def span(self, span: Span) -> str:
         """The result of a span, until all spans are joined."""
-        folder, _, name = self.result(span.item).rpartition("/")
-        return f"{folder}/{SPAN_PREFIX}{_word(name)}.{span.start}-{span.stop}"
+        return self.span_of(span.item.key, span.start, span.stop)
+
+    def span_of(self, key: str, start: int, stop: int) -> str:
+        """The result of the span with these bounds."""
+        folder, _, name = self.result_of(key).rpartition("/")
+        return f"{folder}/{self.hidden(SPAN)}{_word(name)}.{start}-{stop}"
 
     def word(self, item: Object) -> str:
         """A digest of a result's name in its folder: the name itself may be too long to be extended."""
         return _word(self.result(item).rpartition("/")[2])
 
+    def reject_journal(self, writer: str) -> str:
+        """The rejects of one writer, until the run ends."""
+        return f"{self._prefix}{self.hidden(REJECT_JOURNAL)}{writer}"
 
-def is_temporary(name: str) -> bool:
-    """Whether it is the name of an unfinished file."""
-    return name.startswith(TEMPORARY_PREFIX) and TEMPORARY_NAME.fullmatch(name) is not None
+    def hidden(self, word: str) -> str:
+        """The name of a hidden file of the run."""
+        return f"{TEMPORARY_PREFIX}{self.run}-{word}"
+
+    def is_span(self, name: str) -> bool:
+        """Whether it is the name of a span's result of this run."""
+        return name.startswith(self.hidden(SPAN))
+
+    def is_label_journal(self, name: str) -> bool:
+        """Whether it is the name of a journal of labels of this run."""
+        return name.startswith(self.hidden(LABEL_JOURNAL))
 
 
-def is_span(name: str) -> bool:
-    """Whether it is the name of a span's result."""
-    return name.startswith(SPAN_PREFIX) and SPAN_NAME.fullmatch(name) is not None
+def is_reject_journal(name: str, runs: Collection[str]) -> bool:
+    """Whether it is the name of a journal of rejects of one of these runs."""
+    return _word_of_run(name, runs).startswith(REJECT_JOURNAL)
+
+
+def is_of_run(name: str, runs: Collection[str]) -> bool:
+    """Whether it is the name of a hidden file of one of these runs."""
+    return bool(_word_of_run(name, runs))
+
+
+def _word_of_run(name: str, runs: Collection[str]) -> str:
+    """What the name of a hidden file says behind the id of the run; empty for other names and other runs."""
+    match = _HIDDEN_NAME.fullmatch(name) if name.startswith(TEMPORARY_PREFIX) else None
+    return match[2] if match is not None and match[1] in runs else ""
 
 
 def _word(name: str) -> str:

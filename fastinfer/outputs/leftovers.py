@@ -1,25 +1,27 @@
-"""What killed workers and earlier runs leave behind: temporary files, and results of spans that are no longer needed."""
+"""What killed workers and earlier runs leave behind: unfinished files, and results of spans that are no longer needed."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from ..storage.local import LocalStore
-from .layout import OUTPUT_SUFFIX, OutputLayout, is_span, is_temporary
+from .layout import OUTPUT_SUFFIX, UNFINISHED, OutputLayout, is_of_run
 
 
 class Leftovers:
-    """The leftovers below a run's folder.
+    """The leftovers below a run's folder. Those of other runs, which may be in folders below, are not touched.
 
     Args:
         layout: of the folder.
         store: where it is.
+        replaced: the ids of earlier runs in this folder that ended.
     """
 
-    def __init__(self, layout: OutputLayout, store: LocalStore) -> None:
+    def __init__(self, layout: OutputLayout, store: LocalStore, replaced: Collection[str]) -> None:
         self._layout = layout
         self._store = store
+        self._runs = {layout.run, *replaced}
         self._swept: dict[str, bool] = {}  # folders that were swept, and whether results are in them
         self._span_folders: set[str] = set()
 
@@ -43,28 +45,31 @@ class Leftovers:
             self._sweep(folder, remove=True)
 
     def clear(self, *, everywhere: bool) -> None:
-        """Removes unfinished files after a run.
+        """Removes all hidden files after a complete run.
 
         Args:
-            everywhere: also in folders that have no input any more, for a run that continued another one.
+            everywhere: also in folders that have no input any more, for a run that continued or replaced another one.
         """
-        folders: Iterable[tuple[str, Iterable[str]]]
         if everywhere:
             folders = self._store.walk(self._layout.root)
         else:
-            folders = ((folder, self._store.names(folder)) for folder in self._span_folders)
+            folders = ((folder, list(self._store.names(folder))) for folder in self._span_folders)
         for folder, names in folders:
             for name in names:
-                if is_span(name) or is_temporary(name):
+                if self._is_leftover(name):
                     self._store.remove(f"{folder}/{name}")
 
     def _sweep(self, folder: str, *, remove: bool) -> bool:
         path = os.path.join(self._layout.root, folder)
         found = False
         for name in self._store.names(path):
-            if remove and is_temporary(name):
-                self._store.remove(f"{path}/{name}")
-            elif is_span(name):
+            if self._layout.is_span(name):
                 self._span_folders.add(path)
+            elif remove and (self._is_leftover(name) or (not folder and name in UNFINISHED)):
+                self._store.remove(os.path.join(path, name))
             found = found or name.endswith(OUTPUT_SUFFIX)
         return found
+
+    def _is_leftover(self, name: str) -> bool:
+        # Labels that are not merged yet are not leftovers.
+        return is_of_run(name, self._runs) and not self._layout.is_label_journal(name)

@@ -1,108 +1,272 @@
-"""``_rejects.jsonl``: rejected records and whole inputs, with place and reason."""
+"""``_rejects.jsonl``: rejected records and whole inputs, with place and reason.
+
+While a run works, each writer has a journal of its own; a reject is in it before the result that lacks the record gets its
+name. The journals are joined to the file at the end of the run, or at the start of the next one if it was killed: sorted, each
+reject once. A reject is kept as long as the result stands that lacks the record, whatever became of the input: a result's
+label says which run made it, of which version of the object, and how many records it lacks.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
 import os
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Callable, NamedTuple
 
 from ..errors import InputError
 from ..records.spans import Span
-from ..storage.base import Object, Store
-from ..storage.local import LocalStore
-from .layout import OutputLayout
+from ..storage.atomic import unwritable
+from ..storage.base import Object
+from ..storage.local import LocalStore, writer_name
+from .label import Label
+from .layout import OutputLayout, is_reject_journal
+from .sorting import sort_lines
+
+# A longer record is not repeated in its reject, which says where it is.
+MOST_RECORD_BYTES = 1 << 20
+# No reject has a longer line: six characters for each byte of the record, and of the paths.
+MOST_LINE_BYTES = 8 << 20
 
 
 class Reject(NamedTuple):
-    """A rejected record, or a rejected whole input if ``line`` is None.
+    """A rejected record, or a rejected whole input if ``line`` is None. A line of ``_rejects.jsonl`` has these fields.
 
     Attributes:
-        path: the input.
         key: the input's path below the source.
+        version: the input's version, in hexadecimal digits.
+        run: the id of the run.
+        part: for a record in a span of a large input, the span's first byte and the byte after its last.
         line, column: 1-based place; None for a whole input.
         code, message: what is wrong.
-        record: the line itself, bytes that are not UTF-8 as lone surrogates; None for a whole input.
-        modified_ns: the input's version.
-        part: for a record in a span of a large input, the span's first byte and the byte after its last.
+        record: the line itself, bytes that are not UTF-8 as lone surrogates; None if it is longer than MOST_RECORD_BYTES, and
+            for a whole input.
+        range: the first byte of the record in the input and the byte after its last; None for a whole input.
+        path: the input.
     """
 
-    path: str
     key: str
+    version: str
+    run: str
+    part: tuple[int, int] | None
     line: int | None
     column: int | None
     code: str
     message: str
     record: str | None
-    modified_ns: int
-    part: tuple[int, int] | None
+    range: tuple[int, int] | None
+    path: str
 
     @classmethod
-    def of(cls, span: Span, error: InputError, record: bytes | None) -> Reject:
-        """The reject of a record of a span, or of the whole span if `record` is None."""
-        item = span.item
+    def of_record(
+        cls, run: str, span: Span, error: InputError, record: bytes | None, bounds: tuple[int, int]
+    ) -> Reject:
+        """The reject of a record of a span; `record` is None where it is too long to be repeated."""
         text = None if record is None else record.decode("utf-8", "surrogateescape")
-        line = None if record is None else error.line
+        part = None if span.is_whole else (span.start, span.stop)
+        return cls._of(run, span.item, error)._replace(
+            part=part, line=error.line, column=error.column, record=text, range=bounds
+        )
+
+    @classmethod
+    def of_object(cls, run: str, item: Object, error: InputError) -> Reject:
+        """The reject of a whole input."""
+        return cls._of(run, item, error)
+
+    @classmethod
+    def _of(cls, run: str, item: Object, error: InputError) -> Reject:
         # An absolute path: a later run may be started in another folder.
-        path, bounds = os.path.abspath(item.uri), None if span.is_whole else (span.start, span.stop)
-        return cls(path, item.key, line, error.column, error.code, error.message, text, int(item.version), bounds)
+        path = os.path.abspath(item.uri)
+        return cls(item.key, item.version.hex(), run, None, None, None, error.code, error.message, None, None, path)
+
+    def encode(self) -> bytes:
+        """The line of ``_rejects.jsonl``, without its end."""
+        return json.dumps(self._asdict()).encode()
+
+
+class Place(NamedTuple):
+    """What rejects are sorted by: those of a result follow each other, and within it those of a span."""
+
+    key: bytes  # as JSON
+    version: bytes
+    run: bytes
+    part: tuple[int, int]  # WHOLE: not of a span
+    line: int  # 0: a whole input
+
+
+WHOLE = (-1, -1)
+_LINE = re.compile(
+    rb'\{"key": ("(?:[^"\\]|\\.)*"), "version": "([0-9a-f]*)", "run": "([0-9a-f]*)", '
+    rb'"part": (?:null|\[(\d+), (\d+)\]), "line": (?:null|(\d+)), '
+)
+
+
+def find_place(line: bytes) -> Place | None:
+    """The place of a line of ``_rejects.jsonl``; None if it is no such line."""
+    match = _LINE.match(line)
+    if match is None or not line.endswith(b"}\n"):
+        return None
+    key, version, run, start, stop, number = match.groups()
+    part = WHOLE if start is None else (int(start), int(stop))
+    return Place(key, version, run, part, int(number or 0))
 
 
 class Rejects:
-    """The rejects of a run's folder; workers of all processes append to one file.
+    """The rejects of a run's folder: for one of its writers, or for the process that holds its lock.
 
     Args:
         layout: of the folder.
         store: where it is.
-        inputs: where the objects are.
     """
 
-    def __init__(self, layout: OutputLayout, store: LocalStore, inputs: Store | None = None) -> None:
-        self._uri = layout.rejects
+    def __init__(self, layout: OutputLayout, store: LocalStore) -> None:
+        self._layout = layout
         self._store = store
-        self._inputs = inputs or store
+        self._complete: set[int] = set()
 
-    def append(self, rejects: Sequence[Reject]) -> None:
-        """Adds rejects. Raises OutputError."""
-        lines = "".join(json.dumps(reject._asdict()) + "\n" for reject in rejects)
-        self._store.append(self._uri, lines.encode())
+    def append(self, rejects: Iterable[Reject]) -> None:
+        """Adds rejects to this writer's journal. Raises OutputError."""
+        self._store.append(self._layout.reject_journal(writer_name()), (reject.encode() for reject in rejects))
 
-    def keep(self, is_finished: Callable[[Object, Span | None], bool] | None) -> int:
-        """Keeps those of an earlier run's rejects whose results, or spans, are finished; returns how many.
+    def begin(self, replaced: Collection[str] = (), *, read_only: bool = False) -> int:
+        """Joins the journals of earlier runs, and keeps the rejects of the results that stand.
 
-        The other inputs are transformed again, and their bad records are rejected again.
+        Those of results without a name go: their inputs are transformed again.
 
         Args:
-            is_finished: whether the result of an object, or of a span of it, is finished; None: none is.
+            replaced: the ids of runs whose results this one replaces; their rejects stay until then.
+            read_only: whether the files stay as they are.
+
+        Returns:
+            how many of this run's are kept.
+
+        Raises:
+            OutputError: a file cannot be read or written.
         """
-        kept: dict[bytes, None] = {}
-        if is_finished is not None:
-            for line in self._store.read_lines(self._uri):
-                with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError, OSError):
-                    reject = Reject(**json.loads(line))
-                    if self._is_of_finished(reject, is_finished):
-                        kept[line] = None
-        self._replace(kept)
-        return len(kept)
+        self._complete.clear()
+        journals = self._journals([self._layout.run, *replaced])
+        lines = self._sort(filter(self._stands(), self._lines(journals)))
+        own = 0
 
-    def deduplicate(self) -> None:
-        """Removes duplicate rejects of retried shards. Call only when no worker is running."""
-        lines = dict.fromkeys(self._store.read_lines(self._uri))
-        if lines:
-            self._replace(lines)
+        def count_own() -> Iterator[bytes]:
+            nonlocal own
+            for (key, version, run), group in itertools.groupby(lines, key=lambda line: _place(line)[:3]):
+                counts: dict[tuple[int, int], int] = {}
+                for line in group:
+                    part = _place(line).part
+                    counts[part] = counts.get(part, 0) + 1
+                    yield line
+                if run == self._layout.run.encode():
+                    own += sum(counts.values())
+                    self._note_complete(key, version, counts)
 
-    def _is_of_finished(self, reject: Reject, is_finished: Callable[[Object, Span | None], bool]) -> bool:
-        """Whether the result without the rejected record is finished, and its input has not changed."""
-        if reject.line is None or self._inputs.version(reject.path) != reject.modified_ns:
-            return False
-        item = Object(reject.path, reject.key, 0, reject.modified_ns)
-        return is_finished(item, None) or (
-            reject.part is not None and is_finished(item, Span(item, *reject.part, columns=0))
-        )
-
-    def _replace(self, lines: dict[bytes, None]) -> None:
-        if lines:
-            self._store.replace(self._uri, b"".join(lines))
+        if read_only:
+            for _ in count_own():
+                pass
         else:
-            self._store.remove(self._uri, may_stay=False)
+            self._replace(count_own(), journals)
+        return own
+
+    def finish(self) -> int:
+        """Joins this run's journals, when all workers have ended; returns how many rejects there are now.
+
+        All new rejects are kept, also if the run was stopped before their results had names: they tell why. Of the old ones
+        those go whose results were replaced. Raises OutputError.
+        """
+        journals = self._journals([self._layout.run])
+        count = 0
+
+        def count_all() -> Iterator[bytes]:
+            nonlocal count
+            old = filter(self._stands(), self._lines([]))
+            new = (line for line in self._lines(journals, old=False) if find_place(line) is not None)
+            for line in self._sort(itertools.chain(old, new)):
+                count += 1
+                yield line
+
+        self._replace(count_all(), journals)
+        return count
+
+    def has_all(self, item: Object, label: Label, span: Span | None = None) -> bool:
+        """Whether all rejects of a result with this label are known since :meth:`begin`."""
+        part = WHOLE if span is None else (span.start, span.stop)
+        return label.rejected == 0 or _mark(json.dumps(item.key).encode(), part, label) in self._complete
+
+    def _journals(self, runs: Collection[str]) -> list[str]:
+        names = sorted(name for name in self._store.names(self._layout.root) if is_reject_journal(name, runs))
+        return [os.path.join(self._layout.root, name) for name in names]
+
+    def _lines(self, journals: Iterable[str], *, old: bool = True) -> Iterator[bytes]:
+        """The lines of the file, and of journals."""
+        if old:
+            yield from self._store.read_lines(self._layout.rejects, MOST_LINE_BYTES)
+        for journal in journals:
+            for entry in self._store.read_entries(journal):
+                yield entry + b"\n"
+
+    def _stands(self) -> Callable[[bytes], bool]:
+        """A function that says of a line whether the result stands that lacks the record."""
+        last: tuple[Any, bool] = None, False  # lines of one result follow each other: its label is looked up once
+
+        def stands(line: bytes) -> bool:
+            nonlocal last
+            place = find_place(line)
+            if place is None or place.line == 0:
+                return False  # a whole input: it has no result, and is tried again
+            if last[0] != place[:-1]:
+                labels = (self._label(uri) for uri in self._uris(place.key, place.part))
+                made = (place.run, place.version)
+                last = place[:-1], any(label is not None and _made(label) == made for label in labels)
+            return last[1]
+
+        return stands
+
+    def _note_complete(self, key: bytes, version: bytes, counts: dict[tuple[int, int], int]) -> None:
+        """Notes which results of an object have all their rejects: counts by span; WHOLE: not of a span."""
+        made = (self._layout.run.encode(), version)
+        for part, count in {**counts, WHOLE: sum(counts.values())}.items():
+            label = self._label(self._uris(key, part)[-1])
+            if label is not None and _made(label) == made and label.rejected == count:
+                self._complete.add(_mark(key, part, label))
+
+    def _uris(self, key: bytes, part: tuple[int, int]) -> list[str]:
+        """The result of an object, and that of a span."""
+        name = json.loads(key)
+        result = self._layout.result_of(name)
+        return [result] if part == WHOLE else [result, self._layout.span_of(name, *part)]
+
+    def _label(self, uri: str) -> Label | None:
+        return Label.unpack(self._store.label(uri))
+
+    def _sort(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        try:
+            yield from sort_lines(lines, find_place, self._layout.root, self._layout.hidden("sort-"))
+        except OSError as error:
+            raise unwritable(self._layout.rejects, error) from error
+
+    def _replace(self, lines: Iterator[bytes], journals: Iterable[str]) -> None:
+        """Gives the file these lines; without a line there is no file. Then the journals go."""
+        first = next(lines, None)
+        if first is None:
+            self._store.remove(self._layout.rejects, may_stay=False)
+        else:
+            self._store.replace(self._layout.rejects, itertools.chain([first], lines))
+        for journal in journals:
+            self._store.remove(journal, may_stay=False)
+
+
+def _place(line: bytes) -> Place:
+    place = find_place(line)
+    assert place is not None  # other lines were left out
+    return place
+
+
+def _made(label: Label) -> tuple[bytes, bytes]:
+    """The run and the version of a label, as they are in a line."""
+    return label.run.hex().encode(), label.version.hex().encode()
+
+
+def _mark(key: bytes, part: tuple[int, int], label: Label) -> int:
+    # One number for each result that lacks records: there may be millions.
+    return hash((key, part, label))

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
 from ..errors import ConfigError
-from ..storage.local import LocalStore
-from .layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout, is_span
+from ..storage.local import TEMPORARY_PREFIX, LocalStore
+from .label import new_run
+from .layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout
 
 HINT = "name another folder, or pass overwrite=True"
+# A record has one kilobyte or two.
+MOST_BYTES = 1 << 20
+_RUN_ID = re.compile(r"[0-9a-f]{16}")
+# Values that say nothing to a reader.
+IN_WORDS = {
+    "model": "the model was another one",
+    "cpu_features": "the CPU had other instruction sets",
+}
 
 
 class RunRecord:
@@ -22,27 +32,16 @@ class RunRecord:
 
     Attributes:
         resumes: whether the run continues with the results in the folder.
-        since_ns: results written earlier belong to another run: an overwriting run may have been stopped before it replaced
-            them. By the clock of the file system, in nanoseconds.
+        run: the run's id; of the earlier run if it continues that one.
+        replaced: ids of earlier runs whose unfinished files may be in the folder.
     """
 
     def __init__(self, layout: OutputLayout, store: LocalStore) -> None:
         self._layout = layout
         self._store = store
         self.resumes = False
-        self.since_ns = 0
-
-    def begin(self, record: dict[str, Any], *, overwrite: bool) -> None:
-        """Compares a run with the folder's record, and writes its own.
-
-        Raises:
-            ConfigError: ``other_run`` if the results there depend on other values.
-            OutputError: the record cannot be read or written.
-        """
-        self.compare(record["depends_on"], overwrite=overwrite)
-        if not self.resumes:
-            self.since_ns = self._store.now_ns(self._layout.root)
-        self.write(record)
+        self.run = new_run()
+        self.replaced: list[str] = []
 
     def compare(self, depends_on: dict[str, Any], *, overwrite: bool, partial: bool = False) -> None:
         """Finds out whether the run can continue with the results in the folder; writes nothing.
@@ -57,13 +56,12 @@ class RunRecord:
         """
         self.resumes = False
         root = self._layout.root
-        if overwrite or not os.path.isdir(root):
+        if not os.path.isdir(root):
             return
-        content = b"".join(self._store.read_lines(self._layout.record))
-        if not content:
-            names = sorted(self._store.names(root))
-            foreign = next((name for name in names if name.endswith(OUTPUT_SUFFIX)), None)
-            if foreign is None:
+        content = self._store.read_small(self._layout.record, MOST_BYTES)
+        if content is None:
+            foreign = self._foreign_result()
+            if foreign is None or overwrite:
                 return
             raise ConfigError(
                 f"the folder holds {foreign} but no {RUN_RECORD} that says where it came from",
@@ -73,30 +71,47 @@ class RunRecord:
             )
         try:
             kept = json.loads(content)
-            earlier, since_ns = dict(kept["depends_on"]), int(kept["since_ns"])
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            earlier = dict(kept["depends_on"])
+            run, replaced = _run_id(kept["run"]), [_run_id(each) for each in kept["replaced"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if overwrite:
+                return
             message = "is not the record of a run"
             raise ConfigError(message, code="other_run", path=self._layout.record, hint=HINT) from error
-        differing = [
-            f"{key} was {earlier.get(key)!r}, is {depends_on.get(key)!r}"
-            for key in (depends_on if partial else {**depends_on, **earlier})
-            if earlier.get(key) != depends_on.get(key)
-        ]
-        if differing:
-            if self._holds_results():
+        differing = _differences(earlier, depends_on, partial=partial)
+        if overwrite or differing:
+            if differing and not overwrite and self._holds_results():
                 message = f"the outputs there are of another run: {'; '.join(differing)}"
                 raise ConfigError(message, code="other_run", path=root, hint=HINT)
+            self.replaced = [run, *replaced]
             return
-        self.resumes, self.since_ns = True, since_ns
+        self.resumes, self.run, self.replaced = True, run, replaced
 
     def write(self, record: dict[str, Any]) -> None:
         """Replaces the folder's record. Raises OutputError."""
-        content = json.dumps({**record, "since_ns": self.since_ns}, indent=2) + "\n"
-        self._store.replace(self._layout.record, content.encode())
+        content = json.dumps({"run": self.run, "replaced": self.replaced, **record}, indent=2) + "\n"
+        self._store.replace(self._layout.record, [content.encode()])
+
+    def _foreign_result(self) -> str | None:
+        names = sorted(self._store.names(self._layout.root))
+        return next((name for name in names if name.endswith(OUTPUT_SUFFIX)), None)
 
     def _holds_results(self) -> bool:
         return any(
-            name.endswith(OUTPUT_SUFFIX) or is_span(name)
+            name.endswith(OUTPUT_SUFFIX) or name.startswith(TEMPORARY_PREFIX)
             for _, names in self._store.walk(self._layout.root)
             for name in names
         )
+
+
+def _run_id(value: object) -> str:
+    if not isinstance(value, str) or _RUN_ID.fullmatch(value) is None:
+        raise ValueError("is not the id of a run")
+    return value
+
+
+def _differences(earlier: dict[str, Any], now: dict[str, Any], *, partial: bool) -> list[str]:
+    names = [name for name in (now if partial else {**now, **earlier}) if earlier.get(name) != now.get(name)]
+    if len(names) > 1 and "batch_size" in names:
+        names.remove("batch_size")  # it is chosen, and follows from the others
+    return [IN_WORDS.get(name) or f"{name} was {earlier.get(name)!r}, is {now.get(name)!r}" for name in names]

@@ -6,6 +6,7 @@ leaves finished results and temporary files, never half a result.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from typing import NamedTuple
 
 from .._native.files import FILES_PER_CALL
 from ..codecs.base import Form
+from ..errors import InputError, OutputError
 from ..records.spans import Span
 from ..storage.atomic import unwritable
 from ..storage.base import Object, Store, Upload
+from .label import Label
 from .layout import OutputLayout
 
 # How much of an unfinished result is held in memory before it is written to the store.
@@ -30,20 +33,23 @@ class Result:
     Attributes:
         span: the object or span.
         uri: its name when it is whole.
-        rows: the number of rows so far.
+        rows: the number of rows so far, rejected records included.
+        rejected: how many of them are rejected.
     """
 
-    __slots__ = ("_form", "_held", "_store", "_texts", "_upload", "rows", "span", "uri")
+    __slots__ = ("_form", "_held", "_problem", "_store", "_texts", "_upload", "rejected", "rows", "span", "uri")
 
     def __init__(self, span: Span, uri: str, form: Form, store: Store) -> None:
         self.span = span
         self.uri = uri
         self.rows = 0
+        self.rejected = 0
         self._form = form
         self._store = store
         self._texts: list[bytes] = []
         self._held = 0
         self._upload: Upload | None = None
+        self._problem: InputError | None = None
 
     def add_rows(self, text: bytes, count: int) -> None:
         """Adds rows that are printed and joined. Raises OutputError."""
@@ -57,18 +63,39 @@ class Result:
         if self._held >= BUFFER_BYTES:
             self._send()
 
+    def add_rejected(self) -> None:
+        """Adds what stands in the place of a rejected record. Raises OutputError."""
+        self.rejected += 1
+        self.add_rows(self._form.rejected, 1)
+
     def take(self) -> bytes | None:
         """The whole text, if nothing of it was written yet; None for a large result."""
         # The spans of a large object are put between head and tail when they are joined.
         if self.span.is_whole:
             self._texts.append(self._form.tail if self.rows else self._form.head + self._form.tail)
-        return None if self._upload else b"".join(self._texts)
+        return None if self._upload or self._problem else b"".join(self._texts)
 
-    def finish(self) -> None:
-        """Gives a large result its name. If it raises OutputError, nothing has the name."""
+    def finish(self, run: bytes) -> None:
+        """Gives a large result its name. If it raises an error, nothing has the name.
+
+        Args:
+            run: the id of the run.
+
+        Raises:
+            OutputError: it cannot be written.
+            InputError: ``output_name``.
+        """
         self._send()
+        if self._problem is not None:
+            raise self._problem
         assert self._upload is not None
-        self._upload.commit(self.span.item.version)
+        try:
+            self._upload.commit(Label(run, self.rejected, self.span.item.version).pack())
+        except OutputError as error:
+            problem = name_problem(self.span.item, self.uri, error.__cause__)
+            if problem is not None:
+                raise problem from error
+            raise
 
     def drop(self) -> None:
         """Removes a result that cannot be finished."""
@@ -80,16 +107,45 @@ class Result:
         content = b"".join(self._texts)
         self._texts.clear()
         self._held = 0
-        self._upload = self._upload or self._store.begin(self.uri)
-        self._upload.write(content)
+        try:
+            if self._upload is None and self._problem is None:
+                self._upload = self._store.begin(self.uri)
+        except OutputError as error:
+            self._problem = name_problem(self.span.item, self.uri, error.__cause__)
+            if self._problem is None:
+                raise
+        if self._upload is not None:
+            self._upload.write(content)
 
 
 class Finished(NamedTuple):
-    """A result that has its name, with its number of rows. ``span`` is what it is of; None for a whole object."""
+    """A result that has its name.
+
+    Attributes:
+        item: the object.
+        span: what of the object it is of; None: all.
+        rows: how many rows it has, rejected records included.
+        rejected: how many records are rejected.
+        problem: why it could not get its name, if that is the object's fault.
+    """
 
     item: Object
     span: Span | None
     rows: int
+    rejected: int = 0
+    problem: InputError | None = None
+
+
+# The name of an object gives its result a name that is too long, or that a folder or another result has.
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
+
+
+def name_problem(item: Object, uri: str, cause: BaseException | None) -> InputError | None:
+    """What is wrong with an object whose result could not be written; None if it is not the object's name."""
+    if not isinstance(cause, OSError) or cause.errno not in NAME_ERRORS:
+        return None
+    message = f"its output {uri} cannot have this name: {cause.strerror}"
+    return InputError(message, code="output_name", path=item.uri)
 
 
 class OutputWriter:
@@ -105,9 +161,12 @@ class OutputWriter:
         self._layout = layout
         self._store = store
         self._form = form
+        self._run = bytes.fromhex(layout.run)
+        self._without_rejects = Label(self._run, 0, b"").pack()  # the version follows
         self._ready: list[Finished] = []
         self._uris: list[str] = []
         self._texts: list[bytes] = []
+        self._labels: list[bytes] = []
         self._held = 0
 
     def open(self, span: Span) -> Result:
@@ -118,22 +177,27 @@ class OutputWriter:
     def finish(self, result: Result) -> list[Finished]:
         """Adds a whole result; returns the results that have just got their names. Raises OutputError."""
         span = result.span
-        finished = Finished(span.item, None if span.is_whole else span, result.rows)
+        finished = Finished(span.item, None if span.is_whole else span, result.rows, result.rejected)
         text = result.take()
         if text is None:
-            result.finish()
+            try:
+                result.finish(self._run)
+            except InputError as error:
+                return [finished._replace(problem=error)]
             return [finished]
         self._ready.append(finished)
         self._uris.append(result.uri)
         self._texts.append(text)
+        self._labels.append(Label(self._run, result.rejected, span.item.version).pack())
         self._held += len(text)
         return self._flush_when_full()
 
     def finish_many(self, items: Sequence[Object], texts: Sequence[bytes], rows: Sequence[int]) -> list[Finished]:
         """Adds the whole results of small objects; returns the results that have just got their names. Raises OutputError."""
-        self._ready += map(Finished._make, zip(items, itertools.repeat(None), rows))
+        self._ready += map(Finished, items, itertools.repeat(None), rows)
         self._uris += map(self._layout.result, items)
         self._texts += texts
+        self._labels += [self._without_rejects + item.version for item in items]
         self._held += sum(map(len, texts))
         return self._flush_when_full()
 
@@ -143,14 +207,18 @@ class OutputWriter:
         Raises:
             OutputError: for the first that could not be written; the others have their names.
         """
-        ready, uris, texts = self._ready, self._uris, self._texts
-        self._ready, self._uris, self._texts, self._held = [], [], [], 0
+        ready, uris, texts, labels = self._ready, self._uris, self._texts, self._labels
+        self._ready, self._uris, self._texts, self._labels, self._held = [], [], [], [], 0
         if not ready:
             return []
-        errors = self._store.write_many(uris, texts, [item.version for item, _, _ in ready])
-        if any(errors):
-            uri, code = next((uri, code) for uri, code in zip(uris, errors) if code)
-            raise unwritable(uri, OSError(code, os.strerror(code)))
+        errors = self._store.write_many(uris, texts, labels)
+        for index, code in enumerate(errors):
+            if code:
+                cause = OSError(code, os.strerror(code))
+                problem = name_problem(ready[index].item, uris[index], cause)
+                if problem is None:
+                    raise unwritable(uris[index], cause)
+                ready[index] = ready[index]._replace(problem=problem)
         return ready
 
     def _flush_when_full(self) -> list[Finished]:

@@ -16,6 +16,7 @@ from typing import Any, Callable
 from ..errors import FastinferError, InputError
 from ..storage.archive import unpack
 from ..storage.base import Object
+from ..storage.listing import examine_file
 from ..storage.uri import join
 from .code_archive import MODEL_ARCHIVE
 from .s3 import check_key
@@ -201,8 +202,7 @@ class Transform:
         # By its number: of keys such as a and a/b both cannot be files of one folder.
         path = self.folder / "fetched" / str(number)
         self.session.fetch(item.uri, path)
-        status = path.stat()
-        return item._replace(uri=str(path), size=status.st_size, version=status.st_mtime_ns)
+        return examine_file(str(path), item.key)
 
     def _put(self, item: Object, content: bytes | Path) -> None:
         check_key(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,8 @@ def unwritable(path: str, error: OSError) -> OutputError:
 
 
 def unreadable(path: str, error: OSError) -> InputError:
-    """The error for a file that cannot be read."""
+    """The error for a file that cannot be read, or (ESTALE) is not the one that was listed any more."""
+    if error.errno == errno.ESTALE:
+        return InputError("changed after it was listed", code="input_changed", path=path)
     code = "input_missing" if isinstance(error, FileNotFoundError) else "cannot_read"
     return InputError(f"cannot be read: {error.strerror}", code=code, path=path)

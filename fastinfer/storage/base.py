@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Callable, NamedTuple, Protocol, Union
+from typing import Callable, NamedTuple, Protocol
 
 from ..errors import InputError
 
-# Changes whenever an object's bytes change: a file's modification time in nanoseconds; an ETag.
-Version = Union[int, str]
+# Changes whenever an object's bytes change; empty if it is not known. What is in it is the store's own matter.
+Version = bytes
 # Which names a listing includes.
 Select = Callable[[str], bool]
 
@@ -25,7 +25,7 @@ class Object(NamedTuple):
         uri: where it is: a path, or ``s3://bucket/key``.
         key: its name below the source, with ``/`` between folders; its result is named after it.
         size: its size in bytes when it was listed.
-        version: its version when it was listed.
+        version: its version when it was listed; what is read is of this version, or an error.
         problem: why it cannot be read, if the listing found a reason; raised when the object is read.
     """
 
@@ -40,7 +40,7 @@ class Reader(Protocol):
     """An object that is being read; a context manager."""
 
     def read_into(self, view: memoryview, offset: int) -> int:
-        """Reads bytes from `offset` into `view`; returns how many, less than its length only at the end."""
+        """Reads bytes from `offset` into `view`; returns how many, at least one unless the object ends there."""
         ...
 
     def check_unchanged(self) -> None:
@@ -53,8 +53,8 @@ class Upload(Protocol):
 
     def write(self, content: bytes) -> None: ...
 
-    def commit(self, version: Version) -> None:
-        """Gives the result its name and the version of its object."""
+    def commit(self, label: bytes) -> None:
+        """Gives the result its name, and keeps the label with it."""
         ...
 
     def abort(self) -> None:
@@ -72,15 +72,16 @@ class Store(Protocol):
     def open(self, item: Object) -> AbstractContextManager[Reader]: ...
 
     def read_many(self, items: Sequence[Object], buffer: bytearray) -> list[tuple[int, int]]:
-        """Reads whole small objects one after another into `buffer`, as many as fit: (end, errno or 0) of each."""
+        """Reads whole small objects one after another into `buffer`, as many as fit: (end, errno or 0) of each; ESTALE for an
+        object that has changed."""
         ...
 
-    def write_many(self, uris: Sequence[str], texts: Sequence[bytes], versions: Sequence[Version]) -> list[int]:
-        """Writes small results, each whole or not at all, with the versions of their objects: errno or 0 of each."""
+    def write_many(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[int]:
+        """Writes small results, each whole or not at all, with the labels that are kept with them: errno or 0 of each."""
         ...
 
     def begin(self, uri: str) -> Upload: ...
 
-    def version(self, uri: str) -> Version | None:
-        """The version of the result with this name; None if there is none."""
+    def label(self, uri: str) -> bytes | None:
+        """The label of the result with this name; None if there is no result, or not as it was written."""
         ...

@@ -1,8 +1,8 @@
-"""The files of this machine as objects: lists a folder, a file or a glob, reads files, writes results.
+"""The files of this machine: reads them as they were listed, writes results, each with a label.
 
 An object's *key* is its path below the source; its result is the key with ``.out`` appended, as Batch Transform names results
-below its prefix. A file's version is its modification time, and a result gets the version of its object. Small files
-are read and written in groups, by csrc/files.h, because their cost is system calls, not bytes.
+below its prefix. A file's version is its identity (csrc/files.h): inode, size, and times of modification and change. Small
+files are read and written in groups, because their cost is system calls, not bytes.
 """
 
 from __future__ import annotations
@@ -10,43 +10,55 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import glob
+import io
 import os
-import stat
+import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
-from .._native.files import FILES_PER_CALL, read_files, stat_files, write_files
-from ..errors import ConfigError, InputError
-from .atomic import replacing, sync_folder, unreadable, unwritable
-from .base import Object, Select, Version
+from .._native.files import (
+    FILES_PER_CALL,
+    check_file,
+    label_file,
+    read_files,
+    wait_for_next_tick,
+    write_files,
+)
+from ..errors import ConfigError, OutputError
+from . import exclusive, journal
+from .atomic import sync_folder, unreadable, unwritable
+from .base import Object, Select
+from .label_log import LabelLog
+from .listing import every_name, list_files
+from .regular import open_regular, read_regular
 
-GLOB_SIGNS = "*?["
-
-# Kinds of stat_files().
-FILE, FOLDER = 1, 2
-
-# An unfinished file has a hidden name beside the final one, which begins with this.
+# An unfinished file has a hidden name beside the final one, which begins with this and the run's id.
 TEMPORARY_PREFIX = ".fastinfer-"
+# The attribute with a result's size and label, csrc/files.h.
+ATTRIBUTE = "user.fastinfer"
+SIZE_BYTES = 8
 
 PIECE_BYTES = 1 << 20
 
+# Process ids are not unique: of another machine, or of an earlier process.
+_process = secrets.token_hex(4)
+os.register_at_fork(after_in_child=lambda: globals().update(_process=secrets.token_hex(4)))
 
-def every_name(_: str) -> bool:
-    """Selects every file of a folder."""
-    return True
+
+def writer_name() -> str:
+    """A name for this thread's files that no other writer has, on any machine."""
+    return f"{os.getpid()}-{_process}-{threading.get_ident()}"
 
 
 class LocalReader:
-    """A file that is being read. Raises InputError if it cannot be opened."""
+    """A file that is being read, of the version that was listed. Raises InputError if it cannot be opened."""
 
     def __init__(self, item: Object) -> None:
         self._item = item
+        wait_for_next_tick(item.version)
         try:
-            self._handle = os.open(item.uri, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = open_regular(item.uri)
         except OSError as error:
             raise unreadable(item.uri, error) from error
 
@@ -54,41 +66,41 @@ class LocalReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._handle)
+        self._file.close()
 
     def read_into(self, view: memoryview, offset: int) -> int:
         try:
-            return os.preadv(self._handle, [view], offset)
+            return os.preadv(self._file.fileno(), [view], offset)
         except OSError as error:
             raise unreadable(self._item.uri, error) from error
 
     def check_unchanged(self) -> None:
-        try:
-            status = os.fstat(self._handle)
-        except OSError as error:
-            raise unreadable(self._item.uri, error) from error
-        if (status.st_size, status.st_mtime_ns) != (self._item.size, self._item.version):
-            raise InputError(
-                f"changed while it was read: {self._item.size:,} bytes when it was listed, {status.st_size:,} now",
-                code="input_changed",
-                path=self._item.uri,
-                hint="run again when it is complete",
-            )
+        code = check_file(self._file.fileno(), self._item.version)
+        if code == 0:
+            return
+        problem = unreadable(self._item.uri, OSError(code, os.strerror(code)))
+        if code == errno.ESTALE:
+            size = os.fstat(self._file.fileno()).st_size
+            found = f"{self._item.size:,} bytes then, {size:,} now" if size != self._item.size else "of the same size"
+            problem = problem.at(hint=f"{found}; run again when it is complete")
+        raise problem
 
 
 class LocalUpload:
     """A large result that is being written: a temporary file in its final folder, renamed when it is whole."""
 
-    def __init__(self, uri: str, temporary: str, *, durable: bool) -> None:
+    def __init__(self, store: LocalStore, uri: str, word: str) -> None:
+        self._store = store
         self._uri = uri
-        self._temporary = f"{os.path.dirname(uri)}/{temporary}"
-        self._durable = durable
+        self._size = 0
+        folder = os.path.dirname(uri)
+        self._temporary = os.path.join(folder, store.hidden(word))
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
             try:
                 self._handle = os.open(self._temporary, flags, 0o666)
             except FileNotFoundError:
-                os.makedirs(os.path.dirname(uri), exist_ok=True)
+                make_folders(folder)
                 self._handle = os.open(self._temporary, flags, 0o666)
         except OSError as error:
             raise unwritable(uri, error) from error
@@ -101,21 +113,25 @@ class LocalUpload:
         except OSError as error:
             self.abort()
             raise unwritable(self._uri, error) from error
+        self._size += len(content)
 
-    def commit(self, version: Version) -> None:
-        modified_ns = int(version)
+    def commit(self, label: bytes) -> None:
+        store = self._store
         try:
-            os.utime(self._handle, ns=(modified_ns, modified_ns))
-            if self._durable:
+            code = label_file(self._handle, self._size, label)
+            if code == errno.ENOTSUP and store.log is not None:
+                store.log.add(writer_name(), self._uri, self._size, label, durable=store.durable)
+            elif code:
+                raise OSError(code, os.strerror(code))
+            if store.durable:
                 os.fsync(self._handle)
             handle, self._handle = self._handle, -1
             os.close(handle)
-            # Through the module, so that a test can stop the process exactly here.
             os.replace(self._temporary, self._uri)
         except OSError as error:
             self.abort()
             raise unwritable(self._uri, error) from error
-        if self._durable:
+        if store.durable:
             sync_folder(os.path.dirname(self._uri))
 
     def abort(self) -> None:
@@ -133,25 +149,17 @@ class LocalStore:
 
     Attributes:
         durable: whether a result is written to the disk, not only to the system's memory, before it gets its name.
+        run: the id of the run whose unfinished files are written.
+        log: keeps labels where the file system does not; None: writing a label there is an error.
     """
 
     durable: bool = False
+    run: str = "0" * 16
+    log: LabelLog | None = None
 
     def list_objects(self, source: str, select: Select = every_name, enter: Select = every_name) -> Iterator[Object]:
-        """The objects that `source` names, in the order of their names: all selected files below a folder, a file, or the
-        files that match a glob. Files that are named or match a glob need not be selected.
-
-        Raises:
-            InputError: ``input_missing``, ``cannot_read``. A problem with a file in a folder is kept with its object.
-        """
-        if os.path.isdir(source):
-            yield from _walk(source.rstrip("/") or "/", "", (), select, enter)
-        elif os.path.lexists(source):
-            yield _stat(source, os.path.basename(source))
-        elif any(sign in source for sign in GLOB_SIGNS):
-            yield from _glob(source)
-        else:
-            raise InputError("no such file or folder", code="input_missing", path=source)
+        """See :func:`fastinfer.storage.listing.list_files`."""
+        return list_files(source, select, enter)
 
     def open(self, item: Object) -> LocalReader:
         """Opens a file to read it. Raises InputError (``input_missing``, ``cannot_read``)."""
@@ -159,31 +167,33 @@ class LocalStore:
 
     def read_many(self, items: Sequence[Object], buffer: bytearray) -> list[tuple[int, int]]:
         """Reads at most FILES_PER_CALL small files one after another, as many as fit: (end, errno or 0) of each."""
-        return read_files([os.fsencode(item.uri) for item in items], buffer)
+        return read_files([os.fsencode(item.uri) for item in items], [item.version for item in items], buffer)
 
-    def write_many(self, uris: Sequence[str], texts: Sequence[bytes], versions: Sequence[Version]) -> list[int]:
+    def write_many(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[int]:
         """Writes small files, each whole or not at all: errno or 0 of each. Missing folders are created.
 
         Raises:
-            OutputError: a folder cannot be created, or cannot be written to the disk.
+            OutputError: a folder cannot be written to the disk, or the log of labels cannot be written.
         """
-        errors = self._write(uris, texts, versions)
+        errors = self._write(uris, texts, labels)
         if errno.ENOENT in errors:
             missing = [index for index, code in enumerate(errors) if code == errno.ENOENT]
+            made: dict[str, int] = {}
             for folder in {os.path.dirname(uris[index]) for index in missing}:
                 try:
-                    os.makedirs(folder, exist_ok=True)
+                    make_folders(folder)
                 except OSError as error:
-                    raise unwritable(folder, error) from error
-            again = self._write(
-                [uris[index] for index in missing],
-                [texts[index] for index in missing],
-                [versions[index] for index in missing],
+                    made[folder] = error.errno or errno.EIO
+            again = [index for index in missing if os.path.dirname(uris[index]) not in made]
+            for index in missing:
+                errors[index] = made.get(os.path.dirname(uris[index]), 0)
+            codes = self._write(
+                [uris[index] for index in again], [texts[index] for index in again], [labels[index] for index in again]
             )
-            for index, code in zip(missing, again):
+            for index, code in zip(again, codes):
                 errors[index] = code
         if self.durable:
-            for folder in {os.path.dirname(uri) for uri in uris}:
+            for folder in {os.path.dirname(uri) for uri, code in zip(uris, errors) if not code}:
                 sync_folder(folder)
         return errors
 
@@ -192,38 +202,29 @@ class LocalStore:
 
         Args:
             uri: its name when it is whole.
-            word: distinguishes it from others that are written at the same time; None: process and thread, each of which
-                writes one at a time.
+            word: distinguishes it from others that are written at the same time; None: the writer, which writes one at a time.
         """
-        return LocalUpload(uri, f"{TEMPORARY_PREFIX}{word}" if word else _temporary_name(), durable=self.durable)
+        return LocalUpload(self, uri, word or writer_name())
 
-    def version(self, uri: str) -> Version | None:
-        """The version of a file; None if there is none. Raises OutputError."""
-        times = self.times(uri)
-        return times and times[0]
-
-    def times(self, uri: str) -> tuple[int, int] | None:
-        """A file's modification time and inode change time, in nanoseconds; None if there is no file."""
+    def label(self, uri: str) -> bytes | None:
+        """The label of a file that has the size with which it was written; else None. Raises OutputError."""
         try:
-            status = os.stat(uri)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise unwritable(uri, error) from error
-        return status.st_mtime_ns, status.st_ctime_ns
-
-    def now_ns(self, folder: str) -> int:
-        """The current time of the folder's file system. Raises OutputError."""
-        path = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-0")
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            size = os.stat(uri).st_size
             try:
-                return os.fstat(handle).st_ctime_ns
-            finally:
-                os.close(handle)
-                os.unlink(path)
+                value = os.getxattr(uri, ATTRIBUTE)
+            except OSError as error:
+                if error.errno not in (errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM):
+                    raise
+                return self.log.find(uri, size) if self.log is not None else None
         except OSError as error:
-            raise unwritable(path, error) from error
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                return None
+            raise unwritable(uri, error) from error
+        return value[SIZE_BYTES:] if int.from_bytes(value[:SIZE_BYTES], "little") == size else None
+
+    def hidden(self, word: str) -> str:
+        """The name of a file of the run that is not a result."""
+        return f"{TEMPORARY_PREFIX}{self.run}-{word}"
 
     def read_pieces(self, uri: str) -> Iterator[bytes]:
         """The bytes of one of our own results. Raises OutputError."""
@@ -234,32 +235,45 @@ class LocalStore:
         except OSError as error:
             raise unwritable(uri, error) from error
 
-    def append(self, uri: str, content: bytes) -> None:
-        """Appends in one call, so that lines of different writers do not mix. Raises OutputError."""
-        try:
-            handle = os.open(uri, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-            try:
-                while content:
-                    content = content[os.write(handle, content) :]
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise unwritable(uri, error) from error
+    def append(self, uri: str, entries: Iterable[bytes]) -> None:
+        """Appends entries to the journal of one writer. Raises OutputError."""
+        journal.append(uri, entries, durable=self.durable)
 
-    def read_lines(self, uri: str) -> Iterator[bytes]:
-        """The lines of one of our own files; none if it does not exist. Raises OutputError."""
+    def read_entries(self, uri: str) -> Iterator[bytes]:
+        """The entries of a journal; none if it does not exist. Raises OutputError."""
+        return journal.read(uri)
+
+    def read_small(self, uri: str, most_bytes: int) -> bytes | None:
+        """The bytes of one of our own small files; None if it does not exist. Raises OutputError, also if it is larger."""
         try:
-            with open(uri, "rb") as file:
-                yield from file
+            return read_regular(uri, most_bytes)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OutputError(f"cannot be read: {error.strerror}", path=uri) from error
+
+    def read_lines(self, uri: str, most_bytes: int) -> Iterator[bytes]:
+        """The lines of one of our own files, with their ends, without those that are longer; none if it does not exist.
+
+        Raises:
+            OutputError: it cannot be read.
+        """
+        try:
+            with open_regular(uri) as raw, io.BufferedReader(raw, PIECE_BYTES) as file:
+                is_rest = False  # of a line that is too long
+                while line := file.readline(most_bytes):
+                    is_whole = line.endswith(b"\n")
+                    if is_whole and not is_rest:
+                        yield line
+                    is_rest = not is_whole
         except FileNotFoundError:
             return
         except OSError as error:
-            raise unwritable(uri, error) from error
+            raise OutputError(f"cannot be read: {error.strerror}", path=uri) from error
 
-    def replace(self, uri: str, content: bytes) -> None:
-        """Puts a small file in the place of another, whole or not at all. Raises OutputError."""
-        with replacing(Path(uri)) as temporary:
-            temporary.write_bytes(content)
+    def replace(self, uri: str, pieces: Iterable[bytes]) -> None:
+        """Puts a file in the place of another, whole or not at all, while the folder is locked. Raises OutputError."""
+        exclusive.replace(uri, pieces, durable=self.durable)
 
     def names(self, folder: str) -> Iterator[str]:
         """The names of the files in a folder; none if it does not exist. Raises OutputError."""
@@ -268,14 +282,24 @@ class LocalStore:
                 for entry in entries:
                     if not entry.is_dir(follow_symlinks=False):
                         yield entry.name
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise unwritable(folder, error) from error
 
     def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
-        """A folder and all folders below it, each with the names of its files."""
-        return ((folder, names) for folder, _, names in os.walk(root))
+        """A folder and all folders below it, each with the names of its files; what cannot be read is left out."""
+        waiting = [root]  # not by recursion: folders may be nested deeper than Python's calls
+        while waiting:
+            folder = waiting.pop()
+            names = []
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    else:
+                        names.append(entry.name)
+            yield folder, names
 
     def remove(self, uri: str, *, may_stay: bool = True) -> None:
         """Removes a file that need not exist.
@@ -303,7 +327,7 @@ class LocalStore:
             OutputError: the folder cannot be created or opened.
         """
         try:
-            os.makedirs(folder, exist_ok=True)
+            make_folders(folder)
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise unwritable(folder, error) from error
@@ -321,89 +345,32 @@ class LocalStore:
         finally:
             os.close(handle)
 
-    def _write(self, uris: Sequence[str], texts: Sequence[bytes], versions: Sequence[Version]) -> list[int]:
-        temporary = os.fsencode(_temporary_name())
+    def _write(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[int]:
+        temporary = os.fsencode(self.hidden(writer_name()))
         errors: list[int] = []
-        times_ns = cast("list[int]", versions)  # of files
         for first in range(0, len(uris), FILES_PER_CALL):
             group = slice(first, first + FILES_PER_CALL)
             paths = [os.fsencode(uri) for uri in uris[group]]
-            errors += write_files(paths, list(texts[group]), times_ns[group], temporary, self.durable)
+            errors += write_files(paths, list(texts[group]), list(labels[group]), temporary, self.durable)
+        if self.log is not None and errno.ENOTSUP in errors:
+            writer = writer_name()
+            for index, code in enumerate(errors):
+                if code == errno.ENOTSUP:
+                    uri, text = uris[index], texts[index]
+                    self.log.add(writer, uri, len(text), labels[index], durable=self.durable)
+                    (errors[index],) = write_files([os.fsencode(uri)], [text], [b""], temporary, self.durable)
         return errors
 
 
-def _temporary_name() -> str:
-    """A name that no other writer uses at this time."""
-    return f"{TEMPORARY_PREFIX}{os.getpid()}-{threading.get_ident()}"
-
-
-def _walk(
-    folder: str, prefix: str, above: tuple[tuple[int, int], ...], select: Select, enter: Select
-) -> Iterator[Object]:
-    try:
-        status = os.stat(folder)
-        # Only names, not entries: up to a million are held in memory to be sorted.
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        yield _unusable(folder, prefix, unreadable(folder, error))
-        return
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        message = "a symbolic link leads back to a folder above it"
-        yield _unusable(folder, prefix, InputError(message, code="link_loop", path=folder))
-        return
-    encoded = os.fsencode(f"{folder}/")
-    for first in range(0, len(names), FILES_PER_CALL):
-        group = names[first : first + FILES_PER_CALL]
-        facts = stat_files(encoded, [os.fsencode(name) for name in group])
-        for name, (kind, size, modified_ns, code) in zip(group, facts):
-            path = f"{folder}/{name}"
-            if kind == FOLDER:
-                if enter(name):
-                    yield from _walk(path, f"{prefix}{name}/", (*above, here), select, enter)
-            elif select(name):
-                if code:
-                    yield _unusable(path, prefix + name, unreadable(path, OSError(code, os.strerror(code))))
-                elif kind != FILE:
-                    yield _unusable(path, prefix + name, _not_regular(path))
-                else:
-                    yield Object(path, prefix + name, size, modified_ns)
-
-
-def _unusable(path: str, key: str, problem: InputError) -> Object:
-    return Object(path, key.rstrip("/"), 0, 0, problem)
-
-
-def _glob(pattern: str) -> Iterator[Object]:
-    """The files that match; their keys are relative to the folder in which the pattern's first sign is."""
-    first_sign = min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)
-    base = pattern[: pattern.rfind("/", 0, first_sign) + 1]
-    paths = sorted({path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)})
-    if not paths:
-        raise InputError("no file matches", code="input_missing", path=pattern)
-    for path in paths:
-        key = path[len(base) :]
-        if ".." in key.split("/"):
-            raise InputError(
-                "a pattern may not contain .. after its first *, ? or [: results would be outside of their folder",
-                path=pattern,
-            )
+def make_folders(folder: str) -> None:
+    """Creates a folder and those above it where they are missing. Raises OSError."""
+    missing = []
+    while folder and not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for path in reversed(missing):  # not by recursion, as os.makedirs does
         try:
-            yield _stat(path, key)
-        except InputError as error:
-            yield _unusable(path, key, error)
-
-
-def _stat(path: str, key: str) -> Object:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise _not_regular(path)
-    return Object(path, key, status.st_size, status.st_mtime_ns)
-
-
-def _not_regular(path: str) -> InputError:
-    # Opening a pipe would wait for its writer; a device may never end.
-    return InputError("is not a regular file", code="cannot_read", path=path)
+            os.mkdir(path)
+        except FileExistsError:
+            if not os.path.isdir(path):  # not made by another worker meanwhile
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None

@@ -38,7 +38,7 @@ class S3Store:
                 for entry in page.get("Contents", ()):
                     key = str(entry["Key"])
                     if not key.endswith("/"):
-                        version = str(entry.get("ETag", "")).strip('"')
+                        version = str(entry.get("ETag", "")).strip('"').encode()
                         yield Object(f"s3://{bucket}/{key}", relative_key(prefix, key), int(entry["Size"]), version)
 
     def read(self, uri: str) -> bytes:

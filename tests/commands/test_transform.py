@@ -16,6 +16,7 @@ from fastinfer.commands.transform import main, option_hint
 from fastinfer.errors import ConfigError, FastinferError, InputError, ModelError
 from fastinfer.models.module import SHIPPED_MODEL
 from fastinfer.options import Options
+from fastinfer.outputs.layout import OutputLayout
 from fastinfer.storage.local import TEMPORARY_PREFIX
 from tests.conftest import csv, read_tree, wait_until
 from tests.runs import transform
@@ -96,7 +97,8 @@ def test_a_dry_run_reports_what_is_left_and_changes_nothing(samples: Path, mlp: 
     output = tmp_path / "out"
     transform(mlp, samples, output)
     (output / "a" / "data-1.csv.out").unlink()
-    (output / "a" / ".fastinfer-1-2").write_bytes(b"another run may be writing this")
+    run_id = json.loads((output / "_run.json").read_text())["run"]
+    (output / "a" / f".fastinfer-{run_id}-1-2").write_bytes(b"another run may be writing this")
     before = {path: path.stat().st_ctime_ns for path in sorted(output.rglob("*"))}
     done = command(samples, output, "--model", mlp, "--dry-run", "--json")
     assert (done.returncode, json.loads(done.stdout)["inputs"], json.loads(done.stdout)["skipped"]) == (0, 1, 29)
@@ -366,4 +368,5 @@ def test_ctrl_c_keeps_what_is_finished(digits: np.ndarray, mlp: Path, tmp_path: 
     # It ends soon: most is not done.
     assert len(names) < 500
     # Finished parts of large files are kept for the next run; half-written files are not.
-    assert not [name for name in names if name.startswith(TEMPORARY_PREFIX)]
+    layout = OutputLayout("", json.loads((output / "_run.json").read_text())["run"])
+    assert not [name for name in names if name.startswith(TEMPORARY_PREFIX) and not layout.is_span(name)]

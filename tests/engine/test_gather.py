@@ -18,6 +18,7 @@ from fastinfer.errors import FastinferError, InputError, WorkerDied
 from fastinfer.models.module import load_model
 from fastinfer.options import Limits, Options
 from fastinfer.outputs.folder import OutputFolder
+from fastinfer.outputs.label import Label
 from fastinfer.records.spans import Span
 
 LIMITS = Limits(large_object_bytes=64, span_bytes_least=32, span_bytes_most=32)
@@ -48,7 +49,7 @@ class Run:
         """A span's result, as a worker leaves it."""
         upload = self.folder.store.begin(self.folder.layout.span(span))
         upload.write(b"[1.0]")
-        upload.commit(span.item.version)
+        upload.commit(Label(bytes.fromhex(self.folder.layout.run), 0, span.item.version).pack())
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_large_objects_come_as_spans_and_are_joined_when_all_are_finished(run: R
     for number, span in enumerate(reversed(spans)):
         run.write(span)
         assert run.summary.inputs == 0
-        run.gatherer.add(ShardReport(number, records=8, bytes_read=32, spans=[span]))
+        run.gatherer.add(ShardReport(number, records=8, bytes_read=32, spans=[(span, 0)]))
     assert (run.summary.inputs, run.summary.records, run.summary.bytes_read) == (1, 32, 128)
     assert (tmp_path / "out" / "large.csv.out").read_bytes() == b"[[1.0], [1.0], [1.0], [1.0]]"
 
@@ -131,7 +132,8 @@ def test_an_object_of_which_spans_fail_is_rejected_once(linear: Path, tmp_path: 
         refused = [(span, InputError("no", code="cannot_read", path="x")) for span in spans[:2]]
         run.gatherer.add(ShardReport(0, refused=refused))
         run.write(spans[2])
-        run.gatherer.add(ShardReport(1, spans=[spans[2]]))
+        run.gatherer.add(ShardReport(1, spans=[(spans[2], 0)]))
+        run.gatherer.close()
     assert (run.summary.rejected, run.summary.inputs, run.stop.is_set()) == (1, 0, False)
     assert len(Path(run.folder.layout.rejects).read_text().splitlines()) == 1
 

@@ -27,7 +27,7 @@ from fastinfer.errors import ConfigError, InputError, OutputError
 from fastinfer.models.module import load_model
 from fastinfer.options import Limits, Options
 from fastinfer.outputs.folder import OutputFolder
-from fastinfer.outputs.layout import SPAN_PREFIX
+from fastinfer.outputs.layout import OutputLayout
 from fastinfer.records.reading import read_chunks
 from fastinfer.records.spans import Span, cut, whole
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
@@ -54,7 +54,7 @@ def spans_of(path: Path, row_values: int, csv: CsvOptions = PLAIN) -> list[Span]
 
 
 def left_over(folder: Path) -> list[str]:
-    return [path.name for path in folder.rglob(".*") if path.name.startswith((SPAN_PREFIX, TEMPORARY_PREFIX))]
+    return [path.name for path in folder.rglob(".*") if path.name.startswith(TEMPORARY_PREFIX)]
 
 
 # Large files
@@ -171,13 +171,13 @@ def test_leftovers_of_removed_inputs_are_removed(linear: Path, tmp_path: Path) -
     run(linear, tmp_path, output)
     gone = output / "gone"
     gone.mkdir()
-    for name in (".part-0123456789abcdef.0-5", ".fastinfer-0123456789abcdef", ".part-of-somebody", ".fastinfer-x"):
+    layout = OutputLayout("", json.loads((output / "_run.json").read_text())["run"])
+    other = OutputLayout("", "f" * 16).hidden("1-2")
+    for name in (layout.hidden("part-0123456789abcdef.0-5"), layout.hidden("1-2"), other, ".fastinfer-x"):
         (gone / name).write_bytes(b"x")
-    (output / ".fastinfer-12-34").mkdir()  # somebody else's, though of such a name
     (tmp_path / "b.csv").write_bytes(b"1,2\n")
     assert sorted(run(linear, tmp_path, output)) == ["a.csv.out", "b.csv.out"]
-    assert sorted(path.name for path in gone.iterdir()) == [".fastinfer-x", ".part-of-somebody"]
-    assert (output / ".fastinfer-12-34").is_dir()
+    assert sorted(path.name for path in gone.iterdir()) == sorted([".fastinfer-x", other])
 
 
 def test_a_large_unusable_input_is_rejected_once_and_the_run_continues(
@@ -269,10 +269,11 @@ def test_a_bad_file_is_rejected_as_a_whole(linear: Path, tmp_path: Path) -> None
     item = next(find_objects(str(source / "gone.csv")))
     (source / "gone.csv").unlink()
     folder = OutputFolder(str(tmp_path / "out"))
-    job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder.layout, quarantine=True)
     with folder.open_run({"depends_on": {}}, overwrite=False):
+        job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder.layout, quarantine=True)
         files = [*find_objects(str(source)), item]
         report = run_shard(Shard(0, sorted(files, key=lambda file: file.key)), job)
+        folder.settle(has_rejects=True)
     release(job)
     assert (report.error, report.inputs, report.rejected) == (None, 2, 2)
     assert sorted(read_tree(tmp_path / "out")) == ["a.csv.out", "z.csv.out"]
@@ -411,7 +412,7 @@ def test_another_source_is_another_run(linear: Path, tmp_path: Path) -> None:
 
 
 def test_inputs_with_names_like_our_own_are_inputs(linear: Path, tmp_path: Path) -> None:
-    names = [".part-x.csv", ".fastinfer-y.csv", ".fastinfer-1-2.csv", "z.csv", ".a.csv"]
+    names = [".fastinfer-y.csv", f".fastinfer-{'0' * 16}-1-2.csv", "z.csv", ".a.csv"]
     for name in names:
         (tmp_path / name).write_bytes(b"1,2\n")
     for _ in range(3):
@@ -420,11 +421,31 @@ def test_inputs_with_names_like_our_own_are_inputs(linear: Path, tmp_path: Path)
     assert all((tmp_path / name).read_bytes() == b"1,2\n" for name in names)
 
 
-def test_times_before_1970_are_times(linear: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_bytes(b"1,2\n")
-    os.utime(tmp_path / "x.csv", ns=(-1_500_000_001, -1_500_000_001))
-    run(linear, tmp_path, tmp_path / "out")
-    assert (tmp_path / "out" / "x.csv.out").stat().st_mtime_ns == -1_500_000_001
+def test_an_input_that_was_changed_and_given_its_old_time_is_done_again(linear: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    for content in (b"1,2\n", b"1,2\n3,4\n", b"5,6\n7,8\n"):
+        path.write_bytes(content)
+        os.utime(
+            path, ns=(-1_500_000_001, -1_500_000_001)
+        )  # archives of reproducible builds have one time for all files
+        (rows,) = run(linear, tmp_path, tmp_path / "out").values()
+        assert rows == run(linear, tmp_path, tmp_path / f"out{len(content)}{content[0]}")["x.csv.out"]
+
+
+def test_an_input_whose_output_cannot_have_its_name_is_put_aside(linear: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    names = ["a.csv", "x" * 248 + ".csv", "_run.json/b.csv", "c.csv", "c.csv.out/d.csv", "z.csv"]
+    for name in names:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(b"1,2\n")
+    with pytest.raises(InputError, match="cannot have this name"):
+        run(linear, source, tmp_path / "stop")
+    for _ in range(2):
+        results = run(linear, source, tmp_path / "out", on_error="quarantine")
+        assert sorted(results) == ["a.csv.out", "c.csv.out", "z.csv.out"]
+        rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+        assert {reject["key"] for reject in rejects} == {*names} - {"a.csv", "c.csv", "z.csv"}
+        assert {reject["code"] for reject in rejects} == {"output_name"}
 
 
 def test_an_endless_line_is_refused_without_holding_it(linear: Path, tmp_path: Path) -> None:
@@ -542,11 +563,11 @@ def test_files_are_read_while_the_model_runs(linear: Path, tmp_path: Path, monke
     calls: list[int] = []
     read_files, forward = local.read_files, MXNetExecutor.forward
 
-    def read(paths: list[bytes], buffer: bytearray) -> list[tuple[int, int]]:
+    def read(paths: list[bytes], versions: list[bytes], buffer: bytearray) -> list[tuple[int, int]]:
         calls.append(len(paths))
         if len(calls) == 2:
             second_group_read.set()
-        return read_files(paths, buffer)
+        return read_files(paths, versions, buffer)
 
     def run_model(executor: MXNetExecutor) -> Any:
         # The first batch is run only when the second group has been asked for: without a reader this waits in vain.

@@ -20,7 +20,8 @@ from fastinfer.engine.worker import run_shard
 from fastinfer.errors import InputError
 from fastinfer.models.module import load_model
 from fastinfer.options import Limits
-from fastinfer.outputs.layout import REJECTS, OutputLayout
+from fastinfer.outputs.layout import OutputLayout
+from fastinfer.outputs.rejects import Rejects
 from fastinfer.records import reading
 from fastinfer.records.spans import Span
 from fastinfer.storage.base import Object
@@ -37,6 +38,11 @@ class Worker:
 
     def __call__(self, items: list[Object] | list[Span]) -> ShardReport:
         return run_shard(Shard(3, items), self.job)
+
+    def reject_lines(self) -> list[int]:
+        """The lines of the records that were rejected."""
+        Rejects(self.job.layout, self.job.store).finish()
+        return [json.loads(line)["line"] for line in Path(self.job.layout.rejects).read_text().splitlines()]
 
 
 @pytest.fixture
@@ -101,8 +107,7 @@ def test_bad_records_leave_their_places_empty(quarantine: Worker, tmp_path: Path
     rows = rows_of(tmp_path, "a")
     assert [row is None for row in rows] == [number % 3 == 0 for number in range(100)]
     assert rows[1] == rows_of(tmp_path, "b")[0]
-    rejects = [json.loads(line) for line in (tmp_path / "out" / REJECTS).read_text().splitlines()]
-    assert [reject["line"] for reject in rejects] == list(range(1, 101, 3))
+    assert quarantine.reject_lines() == list(range(1, 101, 3))
 
 
 def test_an_object_that_fails_after_batches_were_run_gives_no_rows(quarantine: Worker, tmp_path: Path) -> None:
@@ -112,6 +117,7 @@ def test_an_object_that_fails_after_batches_were_run_gives_no_rows(quarantine: W
     report = quarantine(items)
     assert (report.inputs, report.records, report.rejected, report.error) == (2, 2, 1, None)
     assert sorted(read_tree(tmp_path / "out")) == ["a.csv.out", "c.csv.out"]
+    quarantine.reject_lines()
     assert list((tmp_path / "out").glob(".*")) == []
 
 
@@ -126,15 +132,14 @@ def test_lines_are_counted_over_chunks(linear: Path, tmp_path: Path) -> None:
     finally:
         release(worker.job)
     assert (report.error, report.rejected) == (None, 5)
-    rejects = [json.loads(line) for line in (tmp_path / "out" / REJECTS).read_text().splitlines()]
-    assert [reject["line"] for reject in rejects] == [1, 18, 19, 1501, 3000]
+    assert worker.reject_lines() == [1, 18, 19, 1501, 3000]
 
 
 def test_spans_are_results_without_brackets(worker: Worker, tmp_path: Path) -> None:
     (item,) = write(tmp_path, a=b"1,2\n3,4\n5,6\n")
     spans = [Span(item, 0, 4, 2), Span(item, 4, 12, 2)]
     report = worker(spans)
-    assert (report.inputs, report.spans, report.records, report.bytes_read) == (0, spans, 3, 12)
+    assert (report.inputs, report.spans, report.records, report.bytes_read) == (0, [(span, 0) for span in spans], 3, 12)
     texts = [Path(worker.job.layout.span(span)).read_bytes() for span in spans]
     assert len(json.loads(b"[" + b", ".join(texts) + b"]")) == 3
 
@@ -159,7 +164,7 @@ def test_a_worker_that_is_to_stop_finishes_what_it_has(worker: Worker, tmp_path:
 
 def test_a_problem_of_the_listing_is_raised_when_it_is_its_turn(worker: Worker, tmp_path: Path) -> None:
     problem = InputError("is not a regular file", code="cannot_read", path="/in/b")
-    items = [*write(tmp_path, a=b"1,2\n"), Object("/in/b", "b.csv", 0, 0, problem)]
+    items = [*write(tmp_path, a=b"1,2\n"), Object("/in/b", "b.csv", 0, b"", problem)]
     report = worker(items)
     assert report.error is problem
     assert (report.inputs, report.failed_at) == (1, 1)
@@ -183,7 +188,6 @@ def test_lines_are_counted_on_from_span_to_span(
     monkeypatch.setattr(reading, "read_chunks", read)
     report = quarantine(spans)
     assert (report.error, report.rejected) == (None, 4)
-    rejects = [json.loads(line) for line in (tmp_path / "out" / REJECTS).read_text().splitlines()]
-    assert [reject["line"] for reject in rejects] == [11, 41, 42, 100]
+    assert quarantine.reject_lines() == [11, 41, 42, 100]
     # The lines before a span are read once, from where the last count ended.
     assert counted == [(0, 100), (100, 300)]

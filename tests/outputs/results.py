@@ -9,8 +9,8 @@ from fastinfer.records.spans import whole
 from fastinfer.storage.base import Object
 
 
-def item(key: str, modified_ns: int = 1_600_000_000_000_000_000) -> Object:
-    return Object(f"/in/{key}", key, 4, modified_ns)
+def item(key: str, version: bytes = b"first") -> Object:
+    return Object(f"/in/{key}", key, 4, version)
 
 
 def open_writer(folder: OutputFolder) -> OutputWriter:

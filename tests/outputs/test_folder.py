@@ -11,7 +11,6 @@ from fastinfer.errors import ConfigError
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.writer import BUFFER_BYTES
 from fastinfer.records.spans import whole
-from fastinfer.storage.local import TEMPORARY_PREFIX
 from tests.outputs.results import item, make, open_writer
 
 RECORD = {"depends_on": {"model": "abc", "batch_size": 480}}
@@ -21,7 +20,7 @@ def test_a_second_run_takes_what_the_first_finished(tmp_path: Path) -> None:
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
         make(folder, item("a.csv"))
         make(folder, item("s/b.csv"))
-        (tmp_path / "s" / f"{TEMPORARY_PREFIX}12-34").write_bytes(b"half")
+        (tmp_path / "s" / folder.layout.hidden("12-34")).write_bytes(b"half")
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
         assert folder.is_finished(item("a.csv"))
         assert folder.is_finished(item("s/b.csv"))
@@ -40,16 +39,15 @@ def test_a_folder_that_inputs_come_back_to_is_not_swept_again(tmp_path: Path) ->
         assert not folder.is_finished(item("b/x.csv"))
         assert not folder.is_finished(item("z.csv"))
         output.take()
-        output.finish()
+        output.finish(bytes.fromhex(folder.layout.run))
     assert (tmp_path / "a.csv.out").exists()
 
 
-@pytest.mark.parametrize("change_ns", [-1, 1])
-def test_an_input_that_changed_since_is_not_finished(change_ns: int, tmp_path: Path) -> None:
+def test_an_input_that_changed_since_is_not_finished(tmp_path: Path) -> None:
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
         make(folder, item("a.csv"))
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
-        assert not folder.is_finished(item("a.csv", int(item("").version) + change_ns))
+        assert not folder.is_finished(item("a.csv", b"second"))
 
 
 def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
@@ -59,3 +57,53 @@ def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
         assert caught.value.code == "output_in_use"
     with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False):
         pass
+
+
+def test_an_output_that_was_cut_or_has_no_label_is_made_again(tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        make(folder, item("a.csv"), item("b.csv"), item("c.csv"))
+    os.truncate(tmp_path / "a.csv.out", 3)
+    os.removexattr(tmp_path / "b.csv.out", "user.fastinfer")
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        assert [folder.is_finished(item(f"{name}.csv")) for name in "abc"] == [False, False, True]
+
+
+def test_an_overwriting_run_that_was_stopped_does_not_take_the_other_ones_outputs(tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        make(folder, item("a.csv"), item("b.csv"))
+    other = {"depends_on": {"model": "xyz"}}
+    with OutputFolder(str(tmp_path)).open_run(other, overwrite=True) as folder:
+        make(folder, item("a.csv"))
+    with OutputFolder(str(tmp_path)).open_run(other, overwrite=False) as folder:
+        assert [folder.is_finished(item(f"{name}.csv")) for name in "ab"] == [True, False]
+
+
+def test_a_run_does_not_touch_what_a_run_in_a_folder_below_writes(tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        make(folder, item("a.csv"))
+    with (
+        OutputFolder(str(tmp_path / "inner")).open_run(RECORD, overwrite=False) as inner,
+        OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as outer,
+    ):
+        output = open_writer(inner).open(whole(item("b.csv")))
+        output.add_rows(b"x" * (BUFFER_BYTES + 1), 1)
+        outer.is_finished(item("inner/c.csv"))
+        outer.clear_leftovers()
+        output.take()
+        output.finish(bytes.fromhex(inner.layout.run))
+    assert (tmp_path / "inner" / "b.csv.out").exists()
+
+
+def test_leftovers_of_a_run_that_was_replaced_go(tmp_path: Path) -> None:
+    names = []
+    for _ in range(3):  # two were killed, one over the other
+        with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=True) as folder:
+            (tmp_path / "s").mkdir(exist_ok=True)
+            names += [folder.layout.hidden("1-2"), folder.layout.hidden("part-x.0-4")]
+            for name in names:
+                (tmp_path / "s" / name).touch()
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        folder.clear_leftovers()
+        folder.write_record(RECORD)
+    assert os.listdir(tmp_path / "s") == []
+    assert sorted(os.listdir(tmp_path)) == ["_run.json", "s"]

@@ -11,28 +11,36 @@ from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.leftovers import Leftovers
 from fastinfer.storage.local import LocalStore
 
-HALF, SPAN = ".fastinfer-12-34", ".part-0123456789abcdef.0-5"
+RUN, REPLACED, OTHER = "0" * 16, "1" * 16, "2" * 16
+LAYOUT = OutputLayout("", RUN)
+HALF, SPAN, LABELS = (LAYOUT.hidden(word) for word in ("1-2", "part-0123456789abcdef.0-5", "labels-1-2"))
+OLD = OutputLayout("", REPLACED).hidden("part-0123456789abcdef.0-5")
+FOREIGN = OutputLayout("", OTHER).hidden("1-2")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
-        for name in (HALF, SPAN, ".fastinfer-x", ".part-of-somebody"):
+        for name in (HALF, SPAN, LABELS, OLD, FOREIGN, ".fastinfer-x"):
             (folder / name).write_bytes(b"x")
     (tmp_path / "a" / "1.csv.out").write_bytes(b"[]")
-    (tmp_path / "b" / ".fastinfer-56-78").mkdir()  # somebody else's, though of such a name
+    (tmp_path / "._run.json.tmp").write_bytes(b"half")
     return tmp_path
+
+
+@pytest.fixture
+def leftovers(folder: Path) -> Leftovers:
+    return Leftovers(OutputLayout(str(folder), RUN), LocalStore(), [REPLACED])
 
 
 def left(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
 
 
-def test_a_folder_is_swept_once_and_results_in_it_are_reported(folder: Path) -> None:
-    leftovers = Leftovers(OutputLayout(str(folder)), LocalStore())
+def test_a_folder_is_swept_once_and_results_in_it_are_reported(folder: Path, leftovers: Leftovers) -> None:
     assert leftovers.sweep_once("a", remove=True)
-    assert left(folder / "a") == [".fastinfer-x", SPAN, ".part-of-somebody", "1.csv.out"]
+    assert left(folder / "a") == sorted([LABELS, SPAN, FOREIGN, ".fastinfer-x", "1.csv.out"])
     (folder / "a" / HALF).write_bytes(b"being written")
     assert leftovers.sweep_once("a", remove=True)
     assert HALF in left(folder / "a")
@@ -41,13 +49,14 @@ def test_a_folder_is_swept_once_and_results_in_it_are_reported(folder: Path) -> 
     assert not leftovers.sweep_once("b", remove=False)
     assert HALF in left(folder / "b")
     assert not leftovers.sweep_once("nowhere", remove=True)
+    leftovers.sweep_once("", remove=True)
+    assert left(folder) == ["a", "b"]
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
-def test_a_run_that_is_done_leaves_nothing_half_done(everywhere: bool, folder: Path) -> None:
-    leftovers = Leftovers(OutputLayout(str(folder)), LocalStore())
+def test_a_run_that_is_done_leaves_nothing_half_done(everywhere: bool, folder: Path, leftovers: Leftovers) -> None:
     leftovers.expect_spans(str(folder / "a"))
     leftovers.clear(everywhere=everywhere)
-    assert left(folder / "a") == [".fastinfer-x", ".part-of-somebody", "1.csv.out"]
-    kept = [".fastinfer-56-78", ".fastinfer-x", ".part-of-somebody"]
-    assert left(folder / "b") == (kept if everywhere else sorted([*kept, HALF, SPAN]))
+    kept = [LABELS, FOREIGN, ".fastinfer-x"]
+    assert left(folder / "a") == sorted([*kept, "1.csv.out"])
+    assert left(folder / "b") == sorted(kept if everywhere else [*kept, HALF, SPAN, OLD])

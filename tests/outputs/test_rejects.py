@@ -1,89 +1,244 @@
-"""Rejects stay as long as the results that lack them; what is transformed again is rejected again."""
+"""A reject stays as long as the result stands that lacks its record, and no longer; each is there once."""
 
 from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from fastinfer.errors import InputError
-from fastinfer.outputs.layout import REJECTS, OutputLayout
-from fastinfer.outputs.rejects import Reject, Rejects
+from fastinfer.outputs.folder import OutputFolder
+from fastinfer.outputs.layout import REJECTS
+from fastinfer.outputs.rejects import MOST_LINE_BYTES, MOST_RECORD_BYTES, Reject, find_place
+from fastinfer.outputs.writer import Result
 from fastinfer.records.spans import Span, whole
 from fastinfer.storage.base import Object
-from fastinfer.storage.local import LocalStore
+from tests.outputs.results import item, open_writer
 
-ERROR = InputError("expected a number, found 'x'", code="expected_number", line=3, column=5)
-
-
-@pytest.fixture
-def item(tmp_path: Path) -> Object:
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"1,2\n" * 10)
-    return Object(str(path), "a.csv", 40, path.stat().st_mtime_ns)
+RECORD = {"depends_on": {"model": "abc"}}
 
 
-def read(folder: Path) -> list[dict[str, object]]:
+def error(line: int) -> InputError:
+    return InputError("expected a number, found 'x'", code="expected_number", line=line, column=5)
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
     path = folder / REJECTS
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_a_reject_has_place_reason_and_the_record_itself(item: Object, tmp_path: Path) -> None:
-    rejects = Rejects(OutputLayout(str(tmp_path)), LocalStore())
-    rejects.append([Reject.of(whole(item), ERROR, b"1,\xffx")])
-    rejects.append([Reject.of(Span(item, 20, 40, 2), ERROR, b"1,x"), Reject.of(whole(item), ERROR, None)])
-    first, second, third = read(tmp_path)
-    assert first["record"] == "1,\udcffx"
-    assert (first["path"], first["key"], first["line"], first["column"]) == (item.uri, "a.csv", 3, 5)
-    assert (first["code"], first["message"]) == ("expected_number", "expected a number, found 'x'")
-    assert (first["part"], second["part"]) == (None, [20, 40])
-    assert (third["line"], third["record"]) == (None, None)
+def places(folder: Path) -> list[tuple[str, int | None]]:
+    return [(reject["key"], reject["line"]) for reject in read(folder)]
 
 
-def test_rejects_of_finished_results_are_kept(item: Object, tmp_path: Path) -> None:
-    rejects = Rejects(OutputLayout(str(tmp_path)), LocalStore())
-    other = Object(item.uri, "b.csv", 40, item.version)
-    rejects.append([Reject.of(whole(each), ERROR, b"x") for each in (item, other)])
-    rejects.append([Reject.of(Span(other, start, start + 20, 2), ERROR, b"x") for start in (0, 20)])
-    rejects.append([Reject.of(whole(item), ERROR, None)])
-    finished = {("a.csv", 0), ("b.csv", 40)}  # a whole object, and the second span of another
-    assert rejects.keep(lambda item, span: (item.key, span.stop if span else 0) in finished) == 2
-    assert [(reject["key"], reject["part"]) for reject in read(tmp_path)] == [("a.csv", None), ("b.csv", [20, 40])]
+def reject(folder: OutputFolder, span: Span, *lines: int) -> None:
+    run = folder.layout.run
+    folder.rejects.append(Reject.of_record(run, span, error(line), b"x", (0, 1)) for line in lines)
 
 
-def test_rejects_of_an_input_that_changed_are_not_kept(item: Object, tmp_path: Path) -> None:
-    rejects = Rejects(OutputLayout(str(tmp_path)), LocalStore())
-    rejects.append([Reject.of(whole(item), ERROR, b"x")])
-    os.utime(item.uri, (1, 1))
-    assert rejects.keep(lambda *_: True) == 0
-    assert not (tmp_path / REJECTS).exists()
+def write(folder: OutputFolder, span: Span, rejected: int) -> None:
+    """The result of an object or a span that lacks some records."""
+    writer = open_writer(folder)
+    result: Result = writer.open(span)
+    for _ in range(rejected):
+        result.add_rejected()
+    result.add_rows(b"[1.0]", 1)
+    writer.finish(result)
+    writer.flush()
 
 
-def test_another_runs_rejects_go(item: Object, tmp_path: Path) -> None:
-    rejects = Rejects(OutputLayout(str(tmp_path)), LocalStore())
-    assert rejects.keep(None) == 0
-    rejects.append([Reject.of(whole(item), ERROR, b"x")])
-    assert rejects.keep(None) == 0
-    assert read(tmp_path) == []
+class Run:
+    """A run in a folder, which is killed unless it is finished."""
+
+    def __init__(self, root: Path, *, overwrite: bool = False, record: dict[str, Any] = RECORD) -> None:
+        self._opened = OutputFolder(str(root)).open_run(record, overwrite=overwrite)
+
+    def __enter__(self) -> OutputFolder:
+        return self._opened.__enter__()
+
+    def __exit__(self, *_: Any) -> None:
+        self._opened.__exit__(None, None, None)
 
 
-def test_what_is_no_reject_is_dropped(item: Object, tmp_path: Path) -> None:
-    rejects = Rejects(OutputLayout(str(tmp_path)), LocalStore())
-    rejects.append([Reject.of(whole(item), ERROR, b"x")])
-    with open(tmp_path / REJECTS, "a") as file:
-        file.write('{"path": 1}\n[]\n' + "[" * 100_000 + "\nhalf a li")
-    with open(tmp_path / REJECTS, "ab") as raw:
-        raw.write(b"\n\xff\xfe\n")
-    assert rejects.keep(lambda *_: True) == 1
-    assert len(read(tmp_path)) == 1
+def test_a_reject_has_place_reason_and_the_record_itself() -> None:
+    source = Object("/in/é.csv", 'a "b\\.csv', 40, b"\x01\xff")
+    record = Reject.of_record("0" * 16, Span(source, 20, 40, 2), error(3), b"1,\xffx", (25, 29))
+    found = json.loads(record.encode())
+    assert found == {
+        "key": 'a "b\\.csv',
+        "version": "01ff",
+        "run": "0" * 16,
+        "part": [20, 40],
+        "line": 3,
+        "column": 5,
+        "code": "expected_number",
+        "message": "expected a number, found 'x'",
+        "record": "1,\udcffx",
+        "range": [25, 29],
+        "path": "/in/é.csv",
+    }
+    input_as_a_whole = json.loads(Reject.of_object("0" * 16, source, error(3)).encode())
+    assert [input_as_a_whole[name] for name in ("part", "line", "column", "record", "range")] == [None] * 5
 
 
-def test_what_was_reported_twice_is_kept_once(item: Object, tmp_path: Path) -> None:
-    rejects = Rejects(OutputLayout(str(tmp_path)), LocalStore())
-    rejects.deduplicate()
-    for _ in range(2):
-        rejects.append([Reject.of(whole(item), ERROR, b"x"), Reject.of(whole(item), ERROR, b"y")])
-    rejects.deduplicate()
-    assert [reject["record"] for reject in read(tmp_path)] == ["x", "y"]
+def test_the_longest_reject_is_a_line_that_is_read() -> None:
+    path = "/" + "\x01" * 4095
+    source = Object(path, path, 1, bytes(32))
+    longest = Reject.of_record(
+        "0" * 16, Span(source, 1 << 60, 1 << 61, 2), error(1 << 60), b"\x01" * MOST_RECORD_BYTES, (0, 1)
+    )
+    line = longest.encode() + b"\n"
+    assert len(line) < MOST_LINE_BYTES
+    assert find_place(line) is not None
+
+
+def test_rejects_are_joined_at_the_end_of_a_run_in_the_order_of_the_inputs(tmp_path: Path) -> None:
+    with Run(tmp_path) as folder:
+        for key, lines in (("b.csv", (2, 10)), ("a.csv", (7,)), ("b.csv", (1,)), ("b.csv", (10,))):
+            reject(folder, whole(item(key)), *lines)
+        folder.rejects.append([Reject.of_object(folder.layout.run, item("c.csv"), error(1))])
+        assert read(tmp_path) == []
+        assert folder.settle(has_rejects=True) == 5
+        assert places(tmp_path) == [("a.csv", 7), ("b.csv", 1), ("b.csv", 2), ("b.csv", 10), ("c.csv", None)]
+        assert sorted(os.listdir(tmp_path)) == [REJECTS, "_run.json"]
+
+
+def test_a_killed_runs_rejects_are_kept_with_its_results(tmp_path: Path) -> None:
+    with Run(tmp_path) as folder:
+        reject(folder, whole(item("a.csv")), 1, 2)
+        write(folder, whole(item("a.csv")), 2)
+        reject(folder, whole(item("b.csv")), 3)  # killed before the result had its name
+    with Run(tmp_path) as folder:
+        assert folder.rejected == 2
+        assert folder.is_finished(item("a.csv"))
+        assert places(tmp_path) == [("a.csv", 1), ("a.csv", 2)]
+
+
+def test_a_reject_stays_whatever_becomes_of_its_input(tmp_path: Path) -> None:
+    with Run(tmp_path) as folder:
+        reject(folder, whole(item("a.csv")), 1)
+        write(folder, whole(item("a.csv")), 1)
+        folder.settle(has_rejects=True)
+    for _ in range(2):  # the input is not even listed
+        with Run(tmp_path) as folder:
+            assert folder.rejected == 1
+            assert folder.settle(has_rejects=True) == 1
+            assert places(tmp_path) == [("a.csv", 1)]
+
+
+def test_old_rejects_go_in_the_moment_in_which_their_result_is_replaced(tmp_path: Path) -> None:
+    with Run(tmp_path) as folder:
+        reject(folder, whole(item("a.csv")), 1)
+        write(folder, whole(item("a.csv")), 1)
+        folder.settle(has_rejects=True)
+    changed = item("a.csv", b"second")
+    with Run(tmp_path) as folder:
+        assert not folder.is_finished(changed)
+        reject(folder, whole(changed), 5)
+    with Run(tmp_path) as folder:  # killed: the old result stands
+        assert places(tmp_path) == [("a.csv", 1)]
+        reject(folder, whole(changed), 5)
+        write(folder, whole(changed), 1)
+    with Run(tmp_path) as folder:  # killed behind that
+        assert places(tmp_path) == [("a.csv", 5)]
+        assert folder.is_finished(changed)
+
+
+def test_a_run_that_replaces_another_keeps_its_rejects_until_then(tmp_path: Path) -> None:
+    with Run(tmp_path) as folder:
+        for key in ("a.csv", "b.csv"):
+            reject(folder, whole(item(key)), 1)
+            write(folder, whole(item(key)), 1)
+    other = {"depends_on": {"model": "xyz"}}
+    with Run(tmp_path, overwrite=True, record=other) as folder:
+        assert folder.rejected == 0
+        assert places(tmp_path) == [("a.csv", 1), ("b.csv", 1)]
+        write(folder, whole(item("a.csv")), 0)
+        assert folder.settle(has_rejects=False) == 1
+        assert places(tmp_path) == [("b.csv", 1)]
+
+
+def test_a_result_whose_rejects_are_lost_is_made_again(tmp_path: Path) -> None:
+    with Run(tmp_path) as folder:
+        reject(folder, whole(item("a.csv")), 1, 2)
+        for key, rejected in (("a.csv", 2), ("b.csv", 0)):
+            write(folder, whole(item(key)), rejected)
+        folder.settle(has_rejects=True)
+    lines = (tmp_path / REJECTS).read_bytes().splitlines(keepends=True)
+    (tmp_path / REJECTS).write_bytes(lines[0][:60] + lines[1])  # torn, and another glued to it
+    with Run(tmp_path) as folder:
+        assert [folder.is_finished(item(key)) for key in ("a.csv", "b.csv")] == [False, True]
+        reject(folder, whole(item("a.csv")), 1, 2)
+        write(folder, whole(item("a.csv")), 2)
+        assert folder.settle(has_rejects=True) == 2
+    with Run(tmp_path) as folder:
+        assert folder.is_finished(item("a.csv"))
+
+
+def test_rejects_of_finished_spans_are_kept_and_those_of_others_go(tmp_path: Path) -> None:
+    large = item("a.csv")._replace(size=40)
+    first, second = Span(large, 0, 20, 1), Span(large, 20, 40, 1)
+    with Run(tmp_path) as folder:
+        reject(folder, first, 1)
+        write(folder, first, 1)
+        reject(folder, second, 15, 16)
+    with Run(tmp_path) as folder:
+        assert folder.rejected == 1
+        assert (folder.finished_span(first), folder.finished_span(second)) == (1, None)
+        reject(folder, second, 15, 16)
+        write(folder, second, 2)
+        write(folder, whole(large), 3)
+    with Run(tmp_path) as folder:
+        assert folder.rejected == 3
+        assert folder.is_finished(large)
+        assert places(tmp_path) == [("a.csv", 1), ("a.csv", 15), ("a.csv", 16)]
+
+
+def test_a_span_that_was_tried_twice_has_its_rejects_once(tmp_path: Path) -> None:
+    span = Span(item("a.csv")._replace(size=40), 0, 20, 1)
+    with Run(tmp_path) as folder:
+        for _ in range(2):
+            reject(folder, span, 1, 2)
+        write(folder, span, 2)
+    with Run(tmp_path) as folder:
+        assert folder.finished_span(span) == 2
+
+
+def test_what_is_no_reject_is_left_out(tmp_path: Path) -> None:
+    with Run(tmp_path) as folder:
+        reject(folder, whole(item("a.csv")), 1)
+        write(folder, whole(item("a.csv")), 1)
+        folder.settle(has_rejects=True)
+    with open(tmp_path / REJECTS, "ab") as file:
+        file.write(b'{"path": 1}\n[]\n' + b"[" * 100_000 + b"\n\xff\xfe\n" + b"x" * (MOST_LINE_BYTES + 10) + b"\nhalf")
+    with Run(tmp_path) as folder:
+        assert folder.rejected == 1
+        assert places(tmp_path) == [("a.csv", 1)]
+
+
+def test_a_look_at_the_folder_changes_nothing(tmp_path: Path) -> None:
+    with Run(tmp_path) as folder:
+        reject(folder, whole(item("a.csv")), 1)
+        write(folder, whole(item("a.csv")), 1)
+    before = sorted(os.listdir(tmp_path))
+    folder = OutputFolder(str(tmp_path))
+    folder.inspect(RECORD["depends_on"], overwrite=False)
+    assert folder.is_finished(item("a.csv"))
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_many_rejects_are_joined_in_bounded_memory(tmp_path: Path) -> None:
+    count = 80_000
+    with Run(tmp_path) as folder:
+        for first in range(0, count, 1000):
+            reject(folder, whole(item("a.csv")), *range(first + 1, first + 1001))
+        write(folder, whole(item("a.csv")), count)
+        tracemalloc.start()
+        assert folder.settle(has_rejects=True) == count
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 15 << 20 < (tmp_path / REJECTS).stat().st_size
+    with Run(tmp_path) as folder:
+        assert folder.is_finished(item("a.csv"))

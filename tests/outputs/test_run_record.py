@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fastinfer.errors import ConfigError
+from fastinfer.errors import ConfigError, FastinferError
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.layout import RUN_RECORD, OutputLayout
-from fastinfer.outputs.run_record import RunRecord
+from fastinfer.outputs.run_record import MOST_BYTES, RunRecord
 from fastinfer.storage.local import LocalStore
 from tests.outputs.results import item, make
 from tests.outputs.test_folder import RECORD
+
+RUN = "0" * 16
 
 
 def test_outputs_of_another_run_are_not_used(tmp_path: Path) -> None:
@@ -21,7 +24,7 @@ def test_outputs_of_another_run_are_not_used(tmp_path: Path) -> None:
         make(folder, item("a.csv"))
     other = {"depends_on": {"model": "xyz", "batch_size": 480}}
     with (
-        pytest.raises(ConfigError, match="model was 'abc', is 'xyz'") as caught,
+        pytest.raises(ConfigError, match="the model was another one") as caught,
         OutputFolder(str(tmp_path)).open_run(other, overwrite=False),
     ):
         pass
@@ -40,22 +43,58 @@ def test_outputs_of_unknown_origin_are_not_used(record: bytes | None, tmp_path: 
     assert caught.value.code == "other_run"
 
 
+def write_record(folder: Path, **fields: Any) -> str:
+    text = json.dumps({"run": RUN, "replaced": [], "depends_on": {"model": "abc"}, **fields})
+    (folder / RUN_RECORD).write_text(text)
+    return text
+
+
 def test_a_record_of_nothing_finished_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / RUN_RECORD).write_text(json.dumps({"depends_on": {"model": "xyz"}, "since_ns": 1}))
+    write_record(tmp_path, depends_on={"model": "xyz"}, replaced=["1" * 16])
     record = RunRecord(OutputLayout(str(tmp_path)), LocalStore())
-    record.begin(RECORD, overwrite=False)
+    record.compare(RECORD["depends_on"], overwrite=False)
     assert not record.resumes
+    # Its unfinished files, and those of the run before it, may be in the folder.
+    assert record.replaced == [RUN, "1" * 16]
+    record.write(RECORD)
     kept = json.loads((tmp_path / RUN_RECORD).read_text())
-    assert kept == {**RECORD, "since_ns": record.since_ns}
-    assert record.since_ns > 1
+    assert kept == {**RECORD, "run": record.run, "replaced": record.replaced}
+    assert record.run not in record.replaced
 
 
 def test_a_look_compares_what_is_known_and_writes_nothing(tmp_path: Path) -> None:
-    kept = json.dumps({"depends_on": {"model": "abc", "mxnet": "1.9.1"}, "since_ns": 1})
-    (tmp_path / RUN_RECORD).write_text(kept)
+    kept = write_record(tmp_path, depends_on={"model": "abc", "mxnet": "1.9.1"})
     record = RunRecord(OutputLayout(str(tmp_path)), LocalStore())
     record.compare({"model": "abc"}, overwrite=False, partial=True)
-    assert record.resumes
+    assert (record.resumes, record.run) == (True, RUN)
     record.compare({"model": "abc"}, overwrite=False)
     assert not record.resumes
     assert (tmp_path / RUN_RECORD).read_text() == kept
+
+
+def test_what_differs_is_said_in_words(tmp_path: Path) -> None:
+    depends_on = {"model": "a" * 64, "mode": "default", "batch_size": 480}
+    write_record(tmp_path, depends_on={"model": "b" * 64, "mode": "exact", "batch_size": None})
+    (tmp_path / "a.csv.out").touch()
+    with pytest.raises(ConfigError) as caught:
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare(depends_on, overwrite=False)
+    assert caught.value.message == (
+        "the outputs there are of another run: the model was another one; mode was 'exact', is 'default'"
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"run": 5}, {"run": "../../x"}, {"replaced": ["x"]}, {"replaced": 1}, {"depends_on": 5}, {"run": "1" * 17}],
+)
+def test_a_record_that_somebody_changed_is_refused(fields: dict[str, Any], tmp_path: Path) -> None:
+    write_record(tmp_path, **fields)
+    with pytest.raises(ConfigError, match="is not the record of a run"):
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({"model": "abc"}, overwrite=False)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b'{"run": 1e400}', b" " * (MOST_BYTES + 1)])
+def test_what_is_no_record_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / RUN_RECORD).write_bytes(content)
+    with pytest.raises(FastinferError):
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({"model": "abc"}, overwrite=False)

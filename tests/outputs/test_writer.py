@@ -9,6 +9,7 @@ import pytest
 
 from fastinfer.errors import OutputError
 from fastinfer.outputs.folder import OutputFolder
+from fastinfer.outputs.label import Label
 from fastinfer.outputs.writer import BUFFER_BYTES
 from fastinfer.records.spans import whole
 from fastinfer.storage.local import TEMPORARY_PREFIX
@@ -39,10 +40,13 @@ def test_many_small_outputs_are_written_in_order(tmp_path: Path) -> None:
     )
 
 
-def test_an_output_has_its_inputs_time(tmp_path: Path) -> None:
+def test_an_output_has_a_label(tmp_path: Path) -> None:
+    folder = OutputFolder(str(tmp_path))
     for text in (b"small", b"x" * (BUFFER_BYTES + 1)):
-        make(OutputFolder(str(tmp_path)), item("a.csv", 1_234_567_891_987_654_321), text=text)
-        assert (tmp_path / "a.csv.out").stat().st_mtime_ns == 1_234_567_891_987_654_321
+        make(folder, item("a.csv", b"version"), text=text)
+        label = Label(bytes.fromhex(folder.layout.run), 0, b"version")
+        assert Label.unpack(folder.store.label(folder.layout.result(item("a.csv")))) == label
+        (tmp_path / "a.csv.out").unlink()
 
 
 def test_a_dropped_output_leaves_nothing(tmp_path: Path) -> None:
@@ -54,18 +58,28 @@ def test_a_dropped_output_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_result_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    for text in (b"small", b"x" * (BUFFER_BYTES + 1)):
-        with pytest.raises(OutputError) as caught:
-            make(OutputFolder(str(tmp_path)), item("file/x.csv"), text=text)
-        assert str(caught.value) == f"{tmp_path}/file/x.csv.out: cannot be written: Not a directory"
     with pytest.raises(OutputError), OutputFolder(str(tmp_path / "file")).open_run({"depends_on": {}}, overwrite=False):
         pass
 
 
 @pytest.mark.parametrize("size", [1, BUFFER_BYTES + 1])
-def test_a_folder_in_the_place_of_an_output_is_an_error_and_leaves_nothing_half(size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("b.csv", "Is a directory"), ("file/b.csv", "Not a directory"), ("x" * 252 + ".csv", "File name too long")],
+)
+def test_a_name_that_a_result_cannot_have_is_its_objects_problem(
+    name: str, reason: str, size: int, tmp_path: Path
+) -> None:
     (tmp_path / "b.csv.out").mkdir()
-    with pytest.raises(OutputError, match=r"b\.csv\.out: cannot be written: Is a directory"):
-        make(OutputFolder(str(tmp_path)), item("a.csv"), item("b.csv"), item("c.csv"), text=b"x" * size)
-    # Of a group, the others are written all the same.
-    assert sorted(os.listdir(tmp_path)) == ["a.csv.out", "b.csv.out", "c.csv.out"][: 3 if size == 1 else 2]
+    (tmp_path / "file").write_bytes(b"")
+    writer = open_writer(OutputFolder(str(tmp_path)))
+    finished = []
+    for key in ("a.csv", name, "c.csv"):
+        output = writer.open(whole(item(key)))
+        output.add_rows(b"x" * size, 1)
+        finished += writer.finish(output)
+    finished += writer.flush()
+    # The others are written all the same, and nothing half is left.
+    assert [str(each.problem and each.problem.code) for each in finished] == ["None", "output_name", "None"]
+    assert str(finished[1].problem).endswith(f"{name}.out cannot have this name: {reason}")
+    assert sorted(os.listdir(tmp_path)) == ["a.csv.out", "b.csv.out", "c.csv.out", "file"]

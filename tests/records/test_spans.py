@@ -149,7 +149,7 @@ def test_an_object_with_too_long_a_line_where_it_would_be_cut_is_left_whole(monk
 
 
 def test_an_object_that_cannot_be_read_is_left_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    item = Object(str(tmp_path / "x.csv"), "x.csv", 400, 1)
+    item = Object(str(tmp_path / "x.csv"), "x.csv", 400, bytes(32))
     assert cut(LocalStore(), item, 40, 1, columns_of_csv, 1 << 20, columns=1) == []
     store = Bytes(b"1\n" * 200)
     assert len(cut(store, item, 40, 1, columns_of_csv, 1 << 20)) == 10

@@ -48,11 +48,11 @@ def test_a_file_is_one_object_whatever_its_name(tree: Path) -> None:
     assert (item.uri, item.key) == (str(tree / ".hidden"), ".hidden")
 
 
-def test_a_version_changes_with_the_time_of_the_last_change(tree: Path) -> None:
+def test_a_version_changes_with_a_time(tree: Path) -> None:
     (before,) = store.list_objects(str(tree / "a.csv"))
     os.utime(tree / "a.csv", ns=(1, 1))
     (after,) = store.list_objects(str(tree / "a.csv"))
-    assert (before.version != 1, after.version) == (True, 1)
+    assert before.version != after.version
 
 
 def test_files_are_written_read_and_fetched(tmp_path: Path) -> None:

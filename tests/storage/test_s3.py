@@ -50,7 +50,10 @@ def test_all_pages_of_a_listing_are_read(client: Any, store: S3Store) -> None:
             asked = {"Bucket": "bucket", "Prefix": "in/", **({} if more else {"ContinuationToken": "next"})}
             answer = {"Contents": [content], "IsTruncated": more, **({"NextContinuationToken": "next"} if more else {})}
             stub.add_response("list_objects_v2", answer, asked)
-        assert [(item.key, item.version) for item in store.list_objects("s3://bucket/in/")] == [("1", "1"), ("2", "2")]
+        assert [(item.key, item.version) for item in store.list_objects("s3://bucket/in/")] == [
+            ("1", b"1"),
+            ("2", b"2"),
+        ]
 
 
 def test_a_version_changes_with_the_bytes(store: S3Store) -> None:
@@ -60,7 +63,7 @@ def test_a_version_changes_with_the_bytes(store: S3Store) -> None:
         (item,) = store.list_objects("s3://bucket/x")
         versions.append(item.version)
     assert versions[0] == versions[2] != versions[1]
-    assert all(isinstance(version, str) and version and '"' not in version for version in versions)
+    assert all(isinstance(version, bytes) and version and b'"' not in version for version in versions)
 
 
 def test_objects_are_written_read_and_fetched(store: S3Store, tmp_path: Path) -> None:

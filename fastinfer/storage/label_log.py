@@ -1,0 +1,90 @@
+"""Labels of results on file systems without extended attributes: a log of each writer, merged by the next run.
+
+An entry is written before its result gets its name, and after the result of that name that may have stood there was removed:
+a result that has its name and an entry is therefore the one of the entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import NamedTuple
+
+from . import exclusive, journal
+from .atomic import unwritable
+
+ENTRY = "{} {:x} {}"
+
+
+class _Entry(NamedTuple):
+    size: int
+    label: bytes
+
+
+class LabelLog:
+    """The log of one folder of results.
+
+    Args:
+        root: the folder.
+        merged: the file of all entries of earlier runs.
+        prefix: what the names of the writers' files in the folder begin with.
+    """
+
+    def __init__(self, root: str, merged: str, prefix: str) -> None:
+        self._root = root
+        self._merged = merged
+        self._prefix = prefix
+        self._entries: dict[str, _Entry] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        # A worker only adds entries.
+        return {**self.__dict__, "_entries": {}}
+
+    def add(self, writer: str, uri: str, size: int, label: bytes, *, durable: bool) -> None:
+        """Adds an entry. Removes the result of that name first. Raises OutputError."""
+        try:
+            os.unlink(uri)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise unwritable(uri, error) from error
+        entry = ENTRY.format(self._name(uri), size, label.hex()).encode()
+        journal.append(os.path.join(self._root, self._prefix + writer), [entry], durable=durable)
+
+    def find(self, uri: str, size: int) -> bytes | None:
+        """The label of a result of this size, if there is an entry of an earlier run; see :meth:`merge`."""
+        entry = self._entries.get(self._name(uri))
+        return entry.label if entry is not None and entry.size == size else None
+
+    def merge(self, *, read_only: bool = False) -> None:
+        """Reads all entries, and merges the writers' files. Call only when nobody writes. Raises OutputError.
+
+        Args:
+            read_only: whether the files stay as they are.
+        """
+        try:
+            names = sorted(name for name in os.listdir(self._root) if name.startswith(self._prefix))
+        except FileNotFoundError:
+            names = []
+        except OSError as error:
+            raise unwritable(self._root, error) from error
+        merged = os.path.join(self._root, self._merged)
+        journals = [os.path.join(self._root, name) for name in names]
+        self._entries = {}
+        for path in (merged, *journals):
+            for line in journal.read(path):
+                name, size, label = line.decode().split(" ")
+                self._entries[name] = _Entry(int(size, 16), bytes.fromhex(label))
+        if not journals or read_only:
+            return
+        entries = (ENTRY.format(name, size, label.hex()) for name, (size, label) in self._entries.items())
+        exclusive.replace(merged, (journal.frame(entry.encode()) for entry in entries))
+        try:
+            for path in journals:
+                os.unlink(path)
+        except OSError as error:
+            raise unwritable(self._root, error) from error
+
+    def _name(self, uri: str) -> str:
+        # Short: there may be millions.
+        return hashlib.sha256(os.fsencode(os.path.relpath(uri, self._root))).hexdigest()[:32]
