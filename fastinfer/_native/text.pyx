@@ -9,7 +9,7 @@ from cpython.buffer cimport (
 from libc.stdlib cimport free, malloc
 from cpython.ref cimport Py_XDECREF
 
-from ..errors import ConfigError
+from ..errors import ConfigError, quote
 
 cdef extern from "Python.h":
     ctypedef struct PyObject
@@ -88,10 +88,11 @@ cdef class CsvParser:
     def __cinit__(self, body=None, *, comment=None, missing=None, isa=None):
         self.kernels = _chosen(isa)[0]
         if comment is not None:
-            sign = comment.encode()
-            if len(sign) != 1 or sign.isalnum() or sign in b"+-., \t\r\n\0":
-                raise ConfigError(f"expected as comment one ASCII character that no number contains, found {comment!r}")
-            self.options.comment = sign[0]
+            if len(comment) != 1 or not comment.isascii() or comment.isalnum() or comment in "+-., \t\r\n\0":
+                raise ConfigError(
+                    f"expected as comment one ASCII character that no number contains, found {quote(comment)}"
+                )
+            self.options.comment = ord(comment)
         self.options.has_missing = missing is not None
         self.options.missing = 0.0 if missing is None else <float><double>missing
         if body is not None:
@@ -182,7 +183,7 @@ cdef class CsvParser:
 
         `bounds` is what that returned; bodies from number `first` are read into `out` from value `start`. Returns the number
         of rows of `row_values` of each, up to the first that was not read: it has an error, it is not a whole number of
-        rows, or there is no room. The content of `out` after the last row is then undefined.
+        rows, rows do not end where lines end, or there is no room. The content of `out` after the last row is then undefined.
         """
         cdef size_t ends[MOST_BODIES]
         cdef size_t rows[MOST_BODIES]
@@ -218,7 +219,10 @@ cdef class CsvParser:
                         status = self.kernels.parse_csv(
                             text + begin, text + ends[index], self.options, self.state, values, stop - values, written
                         )
-                        if status.code != Code.ok or written == 0 or written % <size_t>row_values:
+                        if status.code != Code.ok or written == 0 or written % <size_t>row_values or (
+                            self.state.columns and self.state.columns % <size_t>row_values
+                            and <size_t>row_values % self.state.columns
+                        ):
                             count = index
                             break
                         rows[index] = written // <size_t>row_values

@@ -24,12 +24,14 @@ class BadRecord(NamedTuple):
     Attributes:
         error: what is wrong; its line number counts from the first line of the chunk.
         values: how many values of the record were written to the rows before the error; they are the last ones there.
-        text: the record's bytes in the chunk, without the line end.
+        start, stop: where the record is in the chunk's buffer, without its line end. The record is not copied: it may be as
+            long as the longest line.
     """
 
     error: InputError
     values: int
-    text: bytes
+    start: int
+    stop: int
 
 
 DONE, FULL = Filled.DONE, Filled.FULL

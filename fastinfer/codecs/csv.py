@@ -7,19 +7,22 @@ number of rows (a 28 x 28 grid is one row of 784). What is accepted and what is 
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._native.text import CsvParser, count_lines, find_line_start
 from .base import DONE, FULL, BadRecord, Outcome, empty_input
-from .csv_errors import OUTPUT_FULL, UNEQUAL_LINE, csv_error, partial_row
+from .csv_errors import OK, OUTPUT_FULL, UNEQUAL_LINE, csv_error, partial_row
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 # Some programs write this before UTF-8 text; it has no meaning.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# How many values are read at a time to count those of the first record.
+COUNTED_VALUES = 1024
 # Which files of a folder are CSV.
 SUFFIX = ".csv"
 
@@ -54,8 +57,10 @@ class CsvDecoder:
         self._line_is_record = line_is_record
         self._columns = 0  # values of a line, 0 before the first one was read
         self._values = self._rejected = 0  # of the payload so far
-        self._chunk: tuple[bytearray, int, int] = bytearray(), 0, 0
-        self._counted = 0, 0  # a position in the chunk where a line begins, and the lines before it
+        self._chunk: tuple[bytearray, int] = bytearray(), 0  # and where it ends
+        # Where in the chunk a line begins that no bad record is before, and the lines before it: each byte is looked at once
+        # for the places of bad records, however many there are.
+        self._counted = 0, 0
 
     def begin(self, columns: int) -> None:
         # The length of a line: the model's if a line is a record, else that of the first line.
@@ -63,9 +68,10 @@ class CsvDecoder:
         self._values = self._rejected = 0
 
     def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
-        self._chunk = buffer, start, stop
+        self._chunk = buffer, stop
         self._counted = start, 0
-        self._parser.reset(buffer, self._first_record() if first else start, stop, self._columns)
+        begin = _first_record(buffer, start, stop, self._options) if first else start
+        self._parser.reset(buffer, begin, stop, self._columns)
 
     def fill(self, rows: Any, filled: int) -> Outcome:
         parser = self._parser
@@ -88,12 +94,22 @@ class CsvDecoder:
 
         Raises:
             InputError: ``empty_input`` unless it may be empty; ``partial_row``.
+
+        Warns:
+            RuntimeWarning: where neither a line is made of whole records nor a record of whole lines.
         """
         if self._values == self._rejected == 0 and not may_be_empty:
             raise empty_input(None)
-        if self._values % self._row_values:
-            in_a_line = self._columns or self._parser.cells
-            raise partial_row(self._values, self._row_values, line=1, in_a_line=in_a_line)
+        columns, row_values = self._columns or self._parser.cells, self._row_values
+        if self._values % row_values:
+            raise partial_row(self._values, row_values, line=1, in_a_line=columns)
+        if columns and columns % row_values and row_values % columns:
+            # As in the container; but hardly what was meant. Python shows a warning of the same text once.
+            warnings.warn(
+                f"lines of {columns:,} values are cut across records of {row_values:,} values: only the total of values counts",
+                RuntimeWarning,
+                stacklevel=1,
+            )
 
     def release(self) -> None:
         """Releases the chunk's buffer, also in the middle of a payload."""
@@ -112,23 +128,17 @@ class CsvDecoder:
         columns = self._row_values if self._line_is_record else 0
         return self._parser.parse_bodies(buffer, bounds, first, rows, filled, self._row_values, columns)
 
-    def _first_record(self) -> int:
-        """Where the first chunk's records begin: after a byte order mark and a header that is skipped."""
-        buffer, start, stop = self._chunk
-        if buffer.startswith(BYTE_ORDER_MARK, start, stop):
-            start += len(BYTE_ORDER_MARK)
-        if self._options.skip_header and start < stop:
-            with memoryview(buffer)[start:stop] as body:
-                start += find_line_start(body, 1)
-        return start
-
     def _pass_over(self, code: int) -> BadRecord:
         """The bad record; the next fill() continues with the line after it."""
         parser = self._parser
-        buffer, start, stop = self._chunk
+        buffer, stop = self._chunk
         position, values = parser.position, parser.cells
-        found = max(buffer.rfind(b"\n", start, position), buffer.rfind(b"\r", start, position))
-        line_start = max(found + 1, start)
+        known, lines_before = self._counted
+        found = buffer.rfind(b"\n", known, position)
+        # Not further back: a chunk may have only one kind of line end.
+        found = max(found, buffer.rfind(b"\r", max(known, found), position))
+        line_start = max(found + 1, known)
+        lines_before += count_lines(buffer, known, line_start)
         with memoryview(buffer)[line_start:stop] as lines:
             line_stop = find_line_start(lines, min(position - line_start + 1, len(lines)))
             with lines[:line_stop] as line:
@@ -138,36 +148,44 @@ class CsvDecoder:
                     position - line_start,
                     columns=parser.columns,
                     source="the model takes" if self._line_is_record else "in the first line",
-                    first_line=1 + self._lines_before(line_start),
+                    first_line=1 + lines_before,
                     comment=self._options.comment,
                 )
         next_line = line_start + line_stop
+        self._counted = next_line, lines_before + 1
         self._values -= values
         self._rejected += 1
         if self._line_is_record:
             parser.reset(buffer, next_line, stop, self._row_values)
-        return BadRecord(error, values, bytes(buffer[line_start:next_line]).rstrip(b"\r\n"))
-
-    def _lines_before(self, line_start: int) -> int:
-        """Lines of the chunk before the one that begins at ``line_start``; continues the count of the last error."""
-        position, lines = self._counted
-        lines += count_lines(self._chunk[0], position, line_start)
-        self._counted = line_start, lines
-        return lines
+        record_stop = next_line
+        while record_stop > line_start and buffer[record_stop - 1] in b"\r\n":
+            record_stop -= 1
+        return BadRecord(error, values, line_start, record_stop)
 
 
-def count_columns(lines: Iterable[bytes], options: CsvOptions) -> int:
-    """Values of the first record among an object's first lines; 0 if there is none or it has an error."""
-    for number, line in enumerate(lines):
-        if number == 0 and options.skip_header:
-            continue
-        parser = CsvParser(comment=options.comment, missing=options.missing)
-        parser.reset(line, len(BYTE_ORDER_MARK) if number == 0 and line.startswith(BYTE_ORDER_MARK) else 0)
-        parser.parse(array("f", bytes(4 * (line.count(b",") + 1))))
-        if parser.columns or not parser.done:
-            return parser.columns
-        # A blank line, or a comment.
+def count_columns(blocks: Iterable[bytes], options: CsvOptions) -> int:
+    """Values of the first record among an object's first blocks, each of which ends where a line ends; 0 if there is none or it
+    has an error."""
+    parser = CsvParser(comment=options.comment, missing=options.missing)
+    values = array("f", bytes(4 * COUNTED_VALUES))
+    for number, block in enumerate(blocks):
+        parser.reset(block, 0 if number else _first_record(block, 0, len(block), options))
+        # Blank lines and comments are passed over by the parser, a block at a time.
+        while not parser.done:
+            parser.parse(values)
+            if parser.columns or parser.code not in (OK, OUTPUT_FULL):
+                return parser.columns
     return 0
+
+
+def _first_record(buffer: bytes | bytearray, start: int, stop: int, options: CsvOptions) -> int:
+    """Where an object's records begin: after a byte order mark and a header that is skipped."""
+    if buffer.startswith(BYTE_ORDER_MARK, start, stop):
+        start += len(BYTE_ORDER_MARK)
+    if options.skip_header and start < stop:
+        with memoryview(buffer)[start:stop] as body:
+            start += find_line_start(body, 1)
+    return start
 
 
 def read_body(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from .._native.text import count_lines, find_line_start
@@ -29,8 +30,15 @@ CODES = [
     Code(3, "empty_cell", "expected a number, found an empty field (field {field} of {fields})"),
     Code(4, "unequal_line", "expected {columns} fields as {source}, found {fields}"),
 ]
-OUTPUT_FULL, UNEQUAL_LINE = (
-    next(code.number for code in CODES if code.word == word) for word in ("output_full", "unequal_line")
+# Files of other kinds, by their first bytes, which no CSV file has.
+FILE_FORMS = [
+    (b"\x1f\x8b", "compressed with gzip", "decompress it"),
+    (b"\xff\xfe", "UTF-16 text", "convert it to UTF-8"),
+    (b"\xfe\xff", "UTF-16 text", "convert it to UTF-8"),
+]
+SEPARATORS = [(b";", "';'"), (b"\t", "tabs"), (b"|", "'|'"), (b" ", "spaces")]
+OK, OUTPUT_FULL, UNEQUAL_LINE = (
+    next(code.number for code in CODES if code.word == word) for word in ("ok", "output_full", "unequal_line")
 )
 
 
@@ -72,20 +80,42 @@ def csv_error(
         line, line_start = line_of(view, position)
         line_end = _line_end(view, position)
         if comment is not None:
-            sign = bytes(view[line_start:line_end]).find(comment.encode())
-            line_end = line_start + sign if sign >= 0 else line_end
-        fields = bytes(view[line_start:line_end]).count(b",") + 1
+            line_end = _find(view, line_start, line_end, comment.encode())
+        fields = _count(view, line_start, line_end, b",") + 1
         # At most four bytes per character, and one more character so that quote() can see that it shortens.
         found = bytes(view[position : min(line_end, position + 4 * FOUND_LIMIT + 4)]).split(b",")[0].strip(b" \t")
-        field = bytes(view[line_start:position]).count(b",") + 1
+        field = _count(view, line_start, position, b",") + 1
+    line += first_line - 1
     return InputError(
         message.format(found=quote(found), field=field, fields=max(fields, field), columns=columns, source=source),
         code=word,
         path=path,
-        line=line + first_line - 1,
+        line=line,
         column=position - line_start + 1,
+        hint=_advise(found, begins_file=line == 1 and position == line_start) if word == "expected_number" else None,
         found=found.decode("utf-8", "backslashreplace"),
     )
+
+
+def _advise(found: bytes, *, begins_file: bool) -> str | None:
+    """What to do about a cell that is not a number, where its form says what it is."""
+    for start, form, cure in FILE_FORMS:
+        if begins_file and found.startswith(start):
+            return f"it is {form}: {cure} first"
+    for separator, name in SEPARATORS:
+        if [_is_number(part) for part in found.split(separator, 2)[:2]] == [True, True]:
+            return f"values are separated by {name}, expected ','"
+    if found[:1] in (b'"', b"'") and _is_number(found.strip(found[:1])):
+        return "values are in quotes, expected bare numbers"
+    return None
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def line_of(view: memoryview, position: int) -> tuple[int, int]:
@@ -100,6 +130,23 @@ def line_of(view: memoryview, position: int) -> tuple[int, int]:
             break
         start -= len(piece)
     return count_lines(view, 0, start) + 1, start
+
+
+def _pieces(view: memoryview, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """Copies of view[start:stop] with their offsets, one after another: a line may be too long to copy as a whole."""
+    for begin in range(start, stop, LINE_PIECE_BYTES):
+        yield begin, bytes(view[begin : min(stop, begin + LINE_PIECE_BYTES)])
+
+
+def _count(view: memoryview, start: int, stop: int, sign: bytes) -> int:
+    """How often one byte occurs in view[start:stop]."""
+    return sum(piece.count(sign) for _, piece in _pieces(view, start, stop))
+
+
+def _find(view: memoryview, start: int, stop: int, sign: bytes) -> int:
+    """The offset of the first such byte in view[start:stop], or `stop`."""
+    found = (begin + piece.index(sign) for begin, piece in _pieces(view, start, stop) if sign in piece)
+    return next(found, stop)
 
 
 def _line_end(view: memoryview, position: int) -> int:

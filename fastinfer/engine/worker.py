@@ -162,7 +162,7 @@ class _ShardRun:
                         error = outcome.error.at(path=span.item.uri, line=(outcome.error.line or 0) + lines)
                         if not self.job.quarantine:
                             raise error
-                        self._pass_over(result, error, outcome, chunk)
+                        self._pass_over(result, error, outcome, buffer, chunk.base - chunk.start)
                     else:
                         if self.stop.is_set():
                             raise Stopped
@@ -183,12 +183,13 @@ class _ShardRun:
         self.batch.filled += self.decoder.written
         return outcome
 
-    def _pass_over(self, result: Result, error: InputError, record: BadRecord, chunk: Chunk) -> None:
-        """Removes a bad record from the batch and marks its place as rejected."""
+    def _pass_over(self, result: Result, error: InputError, record: BadRecord, buffer: bytearray, base: int) -> None:
+        """Removes a bad record from the batch and marks its place as rejected; the buffer begins at the object's byte `base`."""
         self.batch.filled -= record.values
         self.batch.close(result, rejected=True)
-        text = record.text if len(record.text) <= MOST_RECORD_BYTES else None
-        bounds = (0, len(record.text))
+        size = record.stop - record.start
+        text = bytes(buffer[record.start : record.stop]) if size <= MOST_RECORD_BYTES else None
+        bounds = (base + record.start, base + record.stop)
         self._reject(Reject.of_record(self.job.layout.run, result.span, error, text, bounds))
         self.rejected_bytes += len(text or b"")
         if self.batch.has_many_segments or self.rejected_bytes >= MOST_REJECTED_BYTES:

@@ -13,7 +13,7 @@ from .._native.text import count_lines
 from ..errors import InputError
 from ..storage.atomic import unreadable
 from ..storage.base import Object, Store
-from .spans import Span, whole
+from .spans import Span, last_line_end, whole
 
 T = TypeVar("T")
 
@@ -143,13 +143,6 @@ def read_chunks(store: Store, span: Span, buffer: bytearray, line_bytes: int) ->
                 base += cut
                 buffer[: filled - cut] = buffer[cut:filled]
             kept = filled - cut
-
-
-def last_line_end(buffer: bytearray, stop: int) -> int:
-    """The last position up to ``stop`` that follows a line end, 0 if there is none."""
-    found = buffer.rfind(b"\n", 0, stop) + 1
-    # A CR at the very end may be the first half of a CRLF.
-    return found or buffer.rfind(b"\r", 0, stop - 1) + 1
 
 
 class LineCounter:

@@ -13,7 +13,7 @@ from .._native.text import find_line_start
 from ..errors import InputError
 from ..storage.base import Object, Reader, Store
 
-# How much is read at a time to find the end of a line.
+# How much is read at a time to find the end of a line, or the first record.
 BLOCK_BYTES = 64 << 10
 
 
@@ -61,35 +61,52 @@ def cut(
         item: what to divide.
         span_bytes: how large a span should be.
         row_values: values of one record.
-        count_columns: returns the values of the first record among lines; 0 if there is none or it has an error.
+        count_columns: returns the values of the first record, from the object's first blocks, each of which ends where a line
+            ends; 0 if there is none or it has an error.
         line_bytes: how long a line may be.
         columns: values of a line; 0: as the first record has them.
     """
     try:
         with store.open(item) as reader:
-            columns = columns or count_columns(_lines(reader, line_bytes))
+            columns = columns or count_columns(_blocks(reader, line_bytes))
             if columns == 0 or columns % row_values:
                 return []
             count = max(1, round(item.size / span_bytes))
-            offsets = (item.size * number // count for number in range(1, count))
-            starts = [_next_line(reader, offset, line_bytes) for offset in offsets]
+            bounds = [0]
+            for number in range(1, count):
+                offset = item.size * number // count
+                if offset <= bounds[-1]:
+                    continue  # in the line before that bound, which is read once, however many offsets lie in it
+                start = _next_line(reader, offset, line_bytes)
+                if start is None:
+                    return []
+                bounds.append(min(start, item.size))
     except InputError:
         return []
-    if None in starts:
-        return []
-    bounds = sorted({0, *(start for start in starts if start is not None and start < item.size), item.size})
+    if bounds[-1] < item.size:
+        bounds.append(item.size)
     return [Span(item, start, stop, columns) for start, stop in zip(bounds, bounds[1:])]
 
 
-def _lines(reader: Reader, line_bytes: int) -> Iterator[bytes]:
-    """The lines of an object from its start, up to one that is too long."""
-    start = 0
-    while (stop := _next_line(reader, start + 1, line_bytes)) is not None:
-        line = _read(reader, start, stop - start)
-        if not line:
+def last_line_end(buffer: bytes | bytearray, stop: int) -> int:
+    """The last position up to ``stop`` that follows a line end, 0 if there is none."""
+    found = buffer.rfind(b"\n", 0, stop) + 1
+    # A CR at the very end may be the first half of a CRLF.
+    return found or buffer.rfind(b"\r", 0, stop - 1) + 1
+
+
+def _blocks(reader: Reader, line_bytes: int) -> Iterator[bytes]:
+    """An object from its start in blocks that end where a line ends, up to a line that is too long."""
+    start, size = 0, BLOCK_BYTES
+    while block := _read(reader, start, size):
+        stop = len(block) if len(block) < size else last_line_end(block, size)
+        if stop:
+            yield block[:stop]
+            start, size = start + stop, BLOCK_BYTES
+        elif size < line_bytes:
+            size = min(2 * size, line_bytes)
+        else:
             return
-        yield line
-        start = stop
 
 
 def _next_line(reader: Reader, position: int, line_bytes: int) -> int | None:

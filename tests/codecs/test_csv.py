@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import tracemalloc
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,12 +34,12 @@ def chunks_of(body: bytes, size: int) -> Iterator[tuple[bytearray, int, int, boo
 
 def decode(
     body: bytes, row_values: int, *, size: int = 64, room: int = 16, quarantine: bool = False, **options: Any
-) -> tuple[list[float | None], list[BadRecord]]:
-    """All values of a body, None for each bad record; and the bad records."""
+) -> tuple[list[float | None], list[tuple[BadRecord, bytes]]]:
+    """All values of a body, None for each bad record; and the bad records with their bytes."""
     decoder = CsvDecoder(CsvOptions(**options), row_values, line_is_record=quarantine)
     rows = np.zeros(room * row_values, np.float32)
     values: list[float | None] = []
-    bad: list[BadRecord] = []
+    bad: list[tuple[BadRecord, bytes]] = []
     filled = 0
     decoder.begin(0)
     for buffer, start, stop, first in chunks_of(body, size):
@@ -45,7 +47,7 @@ def decode(
         while (outcome := decoder.fill(rows, filled)) is not DONE:
             filled += decoder.written
             if isinstance(outcome, BadRecord):
-                bad.append(outcome)
+                bad.append((outcome, bytes(buffer[outcome.start : outcome.stop])))
                 values += [*rows[: filled - outcome.values].tolist(), None]
             else:
                 assert outcome is FULL
@@ -76,20 +78,100 @@ def test_chunks_and_room_do_not_change_the_rows(lines: list[list[int]], newline:
     lines=st.lists(
         st.sampled_from([b"1,2", b"1,2,3", b"1", b"x,2", b"1,", b",", b"1,2 ", b'"1",2']), min_size=1, max_size=30
     ),
+    newline=st.sampled_from([b"\n", b"\r\n", b"\r"]),
     size=st.integers(16, 200),
     room=st.integers(1, 9),
 )
-def test_bad_records_are_passed_over_with_line_and_text(lines: list[bytes], size: int, room: int) -> None:
-    values, bad = decode(b"\n".join(lines) + b"\n", 2, size=size, room=room, quarantine=True)
+def test_bad_records_are_passed_over_with_line_and_text(
+    lines: list[bytes], newline: bytes, size: int, room: int
+) -> None:
+    body = newline.join(lines) + newline
+    values, bad = decode(body, 2, size=size, room=room, quarantine=True)
     good = [line.strip() == b"1,2" for line in lines]
     assert values == [value for is_good in good for value in ([1.0, 2.0] if is_good else [None])]
-    assert [record.text for record in bad] == [line for line, is_good in zip(lines, good) if not is_good]
-    assert all(record.error.column is not None and record.error.path is None for record in bad)
+    assert [text for _, text in bad] == [line for line, is_good in zip(lines, good) if not is_good]
+    assert [record.error.line for record, _ in bad] == lines_of_bad(lines, good, newline, size)
+    assert all(record.error.column is not None and record.error.path is None for record, _ in bad)
+
+
+def lines_of_bad(lines: list[bytes], good: list[bool], newline: bytes, size: int) -> list[int]:
+    """Their line numbers, each counted from the start of its chunk."""
+    numbers = []
+    for buffer, start, stop, _ in chunks_of(newline.join(lines) + newline, size):
+        count = len(bytes(buffer[start:stop]).splitlines())
+        numbers += [number for number, is_good in enumerate(good[:count], 1) if not is_good]
+        good = good[count:]
+    return numbers
+
+
+class Watched(bytearray):
+    """A buffer that counts the bytes in which line ends were looked for backwards."""
+
+    looked_at = 0
+
+    def rfind(self, sub: Any, start: Any = 0, stop: Any = None) -> int:
+        found = super().rfind(sub, start, stop)
+        self.looked_at += stop - max(found, start)
+        return found
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("lines", [b"x", b"1", b"1,2,3"])
+def test_the_places_of_many_bad_records_are_found_in_one_pass(lines: bytes, newline: bytes) -> None:
+    buffer = Watched((lines + newline) * 5000)
+    decoder = CsvDecoder(CsvOptions(), 2, line_is_record=True)
+    rows = np.zeros(64, np.float32)
+    decoder.begin(0)
+    decoder.start(buffer, 0, len(buffer), first=True)
+    numbers = []
+    while isinstance(outcome := decoder.fill(rows, 0), BadRecord):
+        numbers.append(outcome.error.line)
+    assert outcome is DONE
+    assert numbers == [*range(1, 5001)]
+    assert buffer.looked_at <= 2 * len(buffer)
+
+
+@pytest.mark.parametrize("comment", [None, "#"])
+@pytest.mark.parametrize("line", [b"x" * (8 << 20), b"1," * (4 << 20), b"1," * (4 << 20) + b"# x"])
+def test_a_long_bad_record_is_not_copied(line: bytes, comment: str | None) -> None:
+    buffer = bytearray(line + b"\n")
+    decoder = CsvDecoder(CsvOptions(comment=comment), 4, line_is_record=True)
+    rows = np.zeros(64, np.float32)
+    decoder.begin(0)
+    decoder.start(buffer, 0, len(buffer), first=True)
+    tracemalloc.start()
+    try:
+        outcome = decoder.fill(rows, 0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(outcome, BadRecord)
+    assert (outcome.start, outcome.stop) == (0, len(line))
+    assert len(str(outcome.error)) < 300
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize(("values", "is_cut"), [(5, True), (3, True), (4, False), (8, False), (2, False), (1, False)])
+def test_lines_that_are_cut_across_records_are_warned_of(values: int, is_cut: bool) -> None:
+    line = b",".join([b"1"] * values) + b"\n"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decoded, _ = decode(line * 4, 4)
+        buffer = line * 4
+        rows = CsvDecoder(CsvOptions(), 4, line_is_record=False).fill_bodies(
+            bytearray(buffer), [(len(buffer), 0)], 0, np.zeros(64, np.float32), 0
+        )
+    assert len(decoded) == 4 * values
+    # A body that is cut is not read in one call with others: the one that reads it alone warns.
+    assert rows == ([] if is_cut else [values])
+    assert [str(each.message) for each in caught] == (
+        [f"lines of {values} values are cut across records of 4 values: only the total of values counts"] * is_cut
+    )
 
 
 def test_lines_count_from_the_chunks_start() -> None:
     _, bad = decode(b"1\n" * 20 + b"x\n" + b"1\n" * 3 + b"y\n", 1, size=200, quarantine=True)
-    assert [(record.error.line, record.error.column, record.error.found) for record in bad] == [
+    assert [(record.error.line, record.error.column, record.error.found) for record, _ in bad] == [
         (21, 1, "x"),
         (25, 1, "y"),
     ]
@@ -97,7 +179,7 @@ def test_lines_count_from_the_chunks_start() -> None:
 
 def test_a_line_of_another_length_is_compared_with_what_says_how_long_it_is() -> None:
     _, bad = decode(b"1,2,3\n1,2\n", 2, quarantine=True)
-    assert [record.error.message for record in bad] == ["expected 2 fields as the model takes, found 3"]
+    assert [record.error.message for record, _ in bad] == ["expected 2 fields as the model takes, found 3"]
     decoder, body = CsvDecoder(CsvOptions(), 2, line_is_record=False), bytearray(b"1,2\n1,2,3\n")
     decoder.begin(0)
     decoder.start(body, 0, len(body), first=True)
@@ -161,18 +243,23 @@ def test_the_chunk_is_let_go_when_it_is_done() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "options", "columns"),
+    ("blocks", "options", "columns"),
     [
         ([b"1,2,3\n"], CsvOptions(), 3),
         ([b"\n", b"# a,b\n", b"1,2\n"], CsvOptions(comment="#"), 2),
         ([b"a,b,c\n", b"1,2\n"], CsvOptions(skip_header=True), 2),
         ([b"\xef\xbb\xbf1,2\n"], CsvOptions(), 2),
+        ([b"1,2\n1,2,3\nx\n"], CsvOptions(), 2),
+        ([b"a\n\n", b"\n# x\n1,2,3", b"x"], CsvOptions(comment="#", skip_header=True), 3),
+        ([b",".join([b"1"] * 5000) + b"\n1\n"], CsvOptions(), 5000),
         ([b"a,b\n"], CsvOptions(), 0),
+        ([b"1,b\n", b"1,2\n"], CsvOptions(), 0),
+        ([b"\n"], CsvOptions(skip_header=True), 0),
         ([], CsvOptions(), 0),
     ],
 )
-def test_columns_are_those_of_the_first_record(lines: list[bytes], options: CsvOptions, columns: int) -> None:
-    assert count_columns(lines, options) == columns
+def test_columns_are_those_of_the_first_record(blocks: list[bytes], options: CsvOptions, columns: int) -> None:
+    assert count_columns(blocks, options) == columns
 
 
 def test_a_whole_body_is_read_at_once() -> None:

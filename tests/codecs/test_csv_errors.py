@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastinfer.codecs.base import empty_input
+from fastinfer.codecs.csv import read_body
 from fastinfer.codecs.csv_errors import CODES, csv_error, partial_row
+from fastinfer.errors import InputError
 
 STATUS_H = Path(__file__).parent.parent.parent / "csrc" / "status.h"
 
@@ -31,6 +34,30 @@ def test_what_was_found_is_there_for_programs() -> None:
     error = csv_error(b"1,#2,3\n", 2, 2, path="a")
     assert (error.found, error.hint) == ("#2", None)
     assert str(error) == "a:1:3: expected a number, found '#2' (field 2 of 3)"
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        (b"1;2;3\n", "values are separated by ';', expected ','"),
+        (b"1,5;2,5\n", "values are separated by ';', expected ','"),
+        (b"1\t2\n", "values are separated by tabs, expected ','"),
+        (b"1 2\n", "values are separated by spaces, expected ','"),
+        (b'"1","2"\n', "values are in quotes, expected bare numbers"),
+        (b"'1'\n", "values are in quotes, expected bare numbers"),
+        (b"\x1f\x8b\x08\x00\n", "it is compressed with gzip: decompress it first"),
+        (b"\xff\xfe1\x00\n", "it is UTF-16 text: convert it to UTF-8 first"),
+        (b"1\n\x1f\x8b\x08\n", None),
+        (b"a;b\n", None),
+        (b'"a","b"\n', None),
+        (b"3 apples\n", None),
+        (b"name\n", None),
+    ],
+)
+def test_a_value_whose_form_says_what_is_wrong_has_a_hint(body: bytes, hint: str | None) -> None:
+    with pytest.raises(InputError) as caught:
+        read_body(body, np.zeros(8, np.float32))
+    assert (caught.value.code, caught.value.hint) == ("expected_number", hint)
 
 
 def test_totals_that_are_no_rows_say_what_was_found() -> None:

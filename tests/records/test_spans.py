@@ -24,7 +24,7 @@ class Bytes:
 
     def __init__(self, content: bytes) -> None:
         self.content = content
-        self.read_bytes = 0
+        self.reads = self.read_bytes = 0
 
     @contextmanager
     def open(self, _: Object) -> Iterator[Bytes]:
@@ -33,12 +33,13 @@ class Bytes:
     def read_into(self, view: memoryview, offset: int) -> int:
         part = self.content[offset : offset + len(view)]
         view[: len(part)] = part
+        self.reads += 1
         self.read_bytes += len(part)
         return len(part)
 
 
-def columns_of_csv(lines: Iterable[bytes]) -> int:
-    return count_columns(lines, CsvOptions())
+def columns_of_csv(blocks: Iterable[bytes]) -> int:
+    return count_columns(blocks, CsvOptions(comment="#"))
 
 
 def cut_bytes(content: bytes, span_bytes: int, line_bytes: int = 1 << 20, columns: int = 1) -> list[Span]:
@@ -108,22 +109,52 @@ def test_what_lies_between_the_cuts_is_not_read(monkeypatch: pytest.MonkeyPatch)
     assert store.read_bytes <= 64 * 12
 
 
+@pytest.mark.parametrize("line", [b"\n", b"\r\n", b"\r", b" \t\n", b"#\n", b"# of no value\n"])
+def test_blank_lines_and_comments_are_read_once_however_many_there_are(line: bytes) -> None:
+    before = line * ((1 << 20) // len(line))
+    for record, count in ((b"1,2\n", 2), (b"", 0)):
+        store = Bytes(before + record)
+        item = Object("x", "x", len(store.content), 1)
+        assert len(cut(store, item, len(store.content) // 2, 2, columns_of_csv, 1 << 20)) == count
+        # Where a block ends within a line, that line is read again with the next one.
+        assert store.read_bytes < 1.1 * len(store.content) + 2 * BLOCK_BYTES
+        assert store.reads < 1.1 * len(store.content) / BLOCK_BYTES + 4
+
+
+def test_a_line_that_many_cuts_lie_in_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spans, "BLOCK_BYTES", 64)
+    long = b"1" * 100_000
+    for content, count in ((long + b"\n" + b"1\n" * 50, 2), (b"1\n" + long, 1)):
+        store = Bytes(content)
+        item = Object("x", "x", len(content), 1)
+        assert len(cut(store, item, 200, 1, columns_of_csv, 1 << 20, columns=1)) == count
+        assert store.read_bytes < 1.2 * len(content)
+    # Where it is too long, the first cut ends the search.
+    store = Bytes(long)
+    assert cut(store, Object("x", "x", len(long), 1), 200, 1, columns_of_csv, 1000, columns=1) == []
+    assert store.read_bytes < 2 * 1000
+
+
 def test_an_object_smaller_than_a_span_is_one() -> None:
     (span,) = cut_bytes(b"1\n2\n", 100)
     assert (span.is_whole, span.start, span.stop) == (True, 0, 4)
 
 
-def test_values_of_a_line_are_counted_in_the_first_record_unless_they_are_known() -> None:
+def test_values_of_a_line_are_counted_in_the_first_record_unless_they_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     counted: list[list[bytes]] = []
 
-    def count(lines: Iterable[bytes]) -> int:
-        counted.append(list(lines))
+    def count(blocks: Iterable[bytes]) -> int:
+        counted.append(list(blocks))
         return 6
 
-    content = b"a\r\n\r1\n2"
+    monkeypatch.setattr(spans, "BLOCK_BYTES", 4)
+    content = b"a\r\n\r1\n23456\n7"
     item = Object("x", "x", len(content), 1)
     assert {span.columns for span in cut(Bytes(content), item, 3, 3, count, 1 << 20)} == {6}
-    assert counted == [[b"a\r\n", b"\r", b"1\n", b"2"]]
+    # A block ends where a line does, never within a CRLF; it grows for a longer line.
+    assert counted == [[b"a\r\n", b"\r1\n", b"23456\n7"]]
     assert {span.columns for span in cut(Bytes(content), item, 3, 3, count, 1 << 20, columns=9)} == {9}
     assert len(counted) == 1
 
