@@ -1,8 +1,12 @@
-"""The options of a run, which users set, and its limits. Imports nothing heavy."""
+"""The options and paths of a run, which users set and which are checked here, and its limits. Imports nothing heavy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import numbers
+import os
+import reprlib
+from dataclasses import InitVar, dataclass, fields
+from typing import Any, Callable
 
 from ._native.text import CsvParser
 from .errors import ConfigError, quote
@@ -13,6 +17,23 @@ ON_ERROR = ("stop", "quarantine")
 # The names that oneDNN 2, which MXNet 1.9 is built with, reads from DNNL_MAX_CPU_ISA.
 CPU_ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
 CPU_ISAS = ("SSE41", "AVX", "AVX2", "AVX512_MIC", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16")
+
+
+# An option's name, and values of it, as its user writes them; so that a message names what was typed.
+Spelling = Callable[..., str]
+
+# By the annotation of a field: what its values are, how a message says so, and what makes Python's own type of NumPy's.
+KINDS: dict[str, tuple[type, str, Callable[[Any], Any]]] = {
+    "bool": (bool, "True or False", bool),
+    "int": (numbers.Integral, "a whole number", int),
+    "float": (numbers.Real, "a number", float),
+    "str": (str, "text", str),
+}
+
+
+def as_keyword(name: str, *values: str) -> str:
+    """An option, and values of it, as Python's users write them: ``backend='dask' or 'ray'``."""
+    return f"{name}={' or '.join(map(repr, values))}" if values else name
 
 
 @dataclass(frozen=True)
@@ -40,9 +61,10 @@ class Options:
         durable: whether outputs are written to the disk, not only to the system's memory, before they get their names.
         cpu_isa: the highest instruction set that oneDNN may use, such as ``AVX2``, so that machines of different
             kinds give the same bytes; None: the best of the CPU.
+        spell: (only an argument) how messages name the options; None: :func:`as_keyword`.
 
     Raises:
-        ConfigError: an option has a wrong value.
+        ConfigError: an option has a value of a wrong type, or a wrong value.
     """
 
     exact: bool = False
@@ -60,23 +82,45 @@ class Options:
     memory_limit: int | None = None
     durable: bool = False
     cpu_isa: str | None = None
+    spell: InitVar[Spelling | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, spell: Spelling | None) -> None:
+        spell = spell or as_keyword
+        self._check_types(spell)
         for name in ("batch_size", "workers", "memory_limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1, found {value}")
+                raise ConfigError(f"{spell(name)} must be at least 1, found {value}")
         for name, choices in (("backend", BACKENDS), ("on_error", ON_ERROR), ("cpu_isa", (None, *CPU_ISAS))):
             value = getattr(self, name)
             if value not in choices:
                 listed = ", ".join(choice for choice in choices if choice)
-                raise ConfigError(f"{name} must be one of {listed}, found {value!r}")
+                raise ConfigError(f"{spell(name)} must be one of {listed}, found {quote(value)}")
         if self.max_errors is not None and (self.max_errors < 0 or self.on_error != "quarantine"):
-            raise ConfigError("max_errors must be at least 0, and requires on_error='quarantine'")
+            raise ConfigError(
+                f"{spell('max_errors')} must be at least 0, and requires {spell('on_error', 'quarantine')}"
+            )
         if self.address is not None and self.backend not in ("dask", "ray"):
-            raise ConfigError(f"address requires backend='dask' or 'ray', found {self.backend!r}")
+            raise ConfigError(
+                f"{spell('address')} requires {spell('backend', 'dask', 'ray')}, found {quote(self.backend)}"
+            )
         parse_device(self.device)
         CsvParser(comment=self.comment)  # refuses a character that a number may contain
+
+    def _check_types(self, spell: Spelling) -> None:
+        for field in fields(self):
+            value, (kind, _, optional) = getattr(self, field.name), str(field.type).partition(" | ")
+            if value is None and optional:
+                continue
+            expected, words, convert = KINDS[kind]
+            # For Python, True is also a whole number.
+            fits = isinstance(value, expected) and (kind == "bool" or not isinstance(value, bool))
+            try:
+                object.__setattr__(self, field.name, convert(value) if fits else value)
+            except OverflowError:
+                fits = False
+            if not fits:
+                raise ConfigError(f"{spell(field.name)} must be {words}, found {_describe(value)}")
 
     @property
     def quarantine(self) -> bool:
@@ -110,6 +154,33 @@ class Limits:
     def span_bytes(self, object_bytes: int) -> int:
         """The size of a large object's spans. It depends on that size alone, so that a later run makes the same cuts."""
         return min(max(object_bytes // self.spans, self.span_bytes_least), self.span_bytes_most)
+
+
+def path_of(value: object, name: str) -> str:
+    """A path that a user gave, as text.
+
+    Args:
+        value: text, or a path object.
+        name: what messages call it.
+
+    Raises:
+        ConfigError: it is something else, is empty, or has a character that no file's name has.
+    """
+    path = value if isinstance(value, str) else value.__fspath__() if isinstance(value, os.PathLike) else None
+    if not isinstance(path, str) or not path:
+        raise ConfigError(f"{name} must be a path, found {_describe(value)}")
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise ConfigError(f"{name} has a character that no path has: {quote(path)}")
+    return path
+
+
+def _describe(value: object) -> str:
+    """A value of any type, shortened, with its type."""
+    return f"{reprlib.repr(value)} ({type(value).__name__})"
 
 
 def parse_device(text: str) -> list[tuple[str, int]]:

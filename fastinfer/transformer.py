@@ -23,7 +23,7 @@ from .engine import run
 from .engine.source import find_objects, name_source
 from .errors import ConfigError
 from .models.module import find_model, load_model
-from .options import Options
+from .options import Options, path_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -88,7 +88,7 @@ class Transformer:
 
     Raises:
         ModelError: the model cannot be used.
-        ConfigError: an option is unknown or has a wrong value.
+        ConfigError: an option is unknown or has a wrong value, or `model` is not a path.
     """
 
     def __init__(self, model: str | os.PathLike[str] | None = None, **options: Unpack[OptionKeywords]) -> None:
@@ -97,7 +97,7 @@ class Transformer:
             if name not in known:
                 raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join(known)}")
         self.options = Options(**options)
-        self.model = load_model(find_model(model)[0])
+        self.model = load_model(find_model(model if model is None else path_of(model, "model"))[0])
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -120,14 +120,16 @@ class Transformer:
             itself, for ``transform(…).wait()``.
 
         Raises:
-            ConfigError: ``busy`` if the previous run has not ended.
+            ConfigError: ``busy`` if the previous run has not ended; ``bad_option`` if `data` or `output` is not a path.
         """
+        source = path_of(data, "data")
+        output = time.strftime("fastinfer-%Y-%m-%d-%H-%M-%S") if output is None else path_of(output, "output")
         if self._thread is not None and self._thread.is_alive():
             raise ConfigError("a transform is running", code="busy", hint="wait() first, or use a second Transformer")
-        self._output_path = os.fspath(output) if output is not None else time.strftime("fastinfer-%Y-%m-%d-%H-%M-%S")
+        self._output_path = output
         self._stop.clear()
         self._summary = self._error = None
-        self._thread = threading.Thread(target=self._run, args=(os.fspath(data), self._output_path), name="fastinfer")
+        self._thread = threading.Thread(target=self._run, args=(source, output), name="fastinfer")
         self._thread.start()
         return self
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fastinfer.errors import ConfigError
-from fastinfer.options import BACKENDS, CPU_ISAS, ON_ERROR, Limits, Options, parse_device
+from fastinfer.options import BACKENDS, CPU_ISAS, ON_ERROR, Limits, Options, parse_device, path_of
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,78 @@ def test_a_value_outside_its_choices_is_refused_with_all_of_them(name: str, choi
     assert str(caught.value) == f"{name} must be one of {', '.join(choices)}, found 'x'"
     for choice in choices:
         assert getattr(Options(**{name: choice}), name) == choice
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"workers": "4"}, "workers must be a whole number, found '4' (str)"),
+        ({"workers": True}, "workers must be a whole number, found True (bool)"),
+        ({"workers": 2.0}, "workers must be a whole number, found 2.0 (float)"),
+        ({"batch_size": "auto"}, "batch_size must be a whole number, found 'auto' (str)"),
+        ({"memory_limit": "2G"}, "memory_limit must be a whole number, found '2G' (str)"),
+        ({"max_errors": [1]}, "max_errors must be a whole number, found [1] (list)"),
+        ({"missing": "0"}, "missing must be a number, found '0' (str)"),
+        ({"missing": 10**400}, "missing must be a number, found 1"),
+        ({"exact": "no"}, "exact must be True or False, found 'no' (str)"),
+        ({"exact": 1}, "exact must be True or False, found 1 (int)"),
+        ({"overwrite": None}, "overwrite must be True or False, found None (NoneType)"),
+        ({"comment": b"#"}, "comment must be text, found b'#' (bytes)"),
+        ({"device": None}, "device must be text, found None (NoneType)"),
+        ({"backend": ["threads"]}, "backend must be text, found ['threads'] (list)"),
+        ({"on_error": "x" * 1000}, "on_error must be one of stop, quarantine, found 'xxxx"),
+        ({"comment": "\udcff"}, "expected as comment one ASCII character that no number contains, found '\\udcff'"),
+        ({"comment": "\u00e9"}, "expected as comment one ASCII character that no number contains, found '\u00e9'"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Options(**option)
+    assert caught.value.message.startswith(message)
+    assert len(caught.value.message) < 200
+
+
+def test_numbers_of_numpy_are_taken_as_pythons() -> None:
+    options = Options(workers=np.int64(2), missing=np.float32(0.5))  # type: ignore[arg-type]
+    assert (type(options.workers), options.workers) == (int, 2)
+    assert (type(options.missing), options.missing) == (float, 0.5)
+    assert type(Options(missing=3).missing) is float
+
+
+def test_messages_name_the_options_as_they_are_spelled() -> None:
+    for options, message in (
+        ({"workers": 0}, "<workers> must be at least 1, found 0"),
+        ({"max_errors": 1}, "<max_errors> must be at least 0, and requires <on_error quarantine>"),
+        ({"address": "x"}, "<address> requires <backend dask ray>, found 'threads'"),
+        ({"cpu_isa": 1}, "<cpu_isa> must be text, found 1 (int)"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            Options(**options, spell=lambda *words: f"<{' '.join(words)}>")  # type: ignore[arg-type]
+        assert str(caught.value) == message
+
+
+def test_a_path_is_text_or_a_path_object(tmp_path: Path) -> None:
+    assert path_of("a/b", "data") == "a/b"
+    assert path_of(tmp_path, "data") == str(tmp_path)
+    assert path_of(os.fsdecode(b"\xff"), "data") == os.fsdecode(b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("", "data must be a path, found '' (str)"),
+        (None, "data must be a path, found None (NoneType)"),
+        (b"a", "data must be a path, found b'a' (bytes)"),
+        (["a"], "data must be a path, found ['a'] (list)"),
+        ("a\0b", "data has a character that no path has: 'a\\x00b'"),
+        (PurePath("a\0b"), "data has a character that no path has: 'a\\x00b'"),
+        ("a\ud800", "data has a character that no path has: 'a\\ud800'"),
+    ],
+)
+def test_what_cannot_be_a_path_is_refused(value: object, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        path_of(value, "data")
+    assert str(caught.value) == message
 
 
 def test_max_errors_needs_quarantine_and_may_be_zero() -> None:

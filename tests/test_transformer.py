@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +108,18 @@ def test_an_unknown_option_is_refused(mlp: Path, tmp_path: Path) -> None:
         fastinfer.Transformer(mlp, batchsize=3)  # type: ignore[call-arg]
     with pytest.raises(ConfigError, match="unknown option 'wait'"):
         fastinfer.transform(tmp_path, tmp_path, mlp, wait=True)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "a\ud800", 5, b"a"])
+def test_what_cannot_be_a_path_is_refused_at_once(path: Any, mlp: Path, samples: Path, tmp_path: Path) -> None:
+    for name, call in (
+        ("model", lambda: fastinfer.Transformer(path)),
+        ("data", lambda: fastinfer.transform(path, tmp_path / "out", mlp)),
+        ("output", lambda: fastinfer.transform(samples, path, mlp)),
+    ):
+        with pytest.raises(ConfigError, match=rf"^{name} (must be a path|has a character that no path has)") as caught:
+            call()
+        assert caught.value.code == "bad_option"
 
 
 def test_the_typed_keywords_are_the_options() -> None:
