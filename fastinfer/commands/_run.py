@@ -15,7 +15,7 @@ calls it and turns errors into exit codes:
 =====  ==========================================================================
 
 The library's hints name arguments of the Python API. A command that has options for them passes a function that gives the
-hint in terms of its options.
+hint in terms of its options; :func:`as_option` spells the names of :class:`~fastinfer.options.Options` as they are typed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ import errno
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
-from typing import Callable, Optional
+from pathlib import Path
+from typing import Callable, Optional, TextIO
 
-from ..errors import FastinferError, OutputError
+from ..errors import ConfigError, FastinferError, OutputError
+from ..options import path_of
 
 EXIT_OK = 0
 EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+PACKAGE = str(Path(__file__).parent.parent) + os.sep
 # What the system answers when the disk is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -45,7 +49,8 @@ Hint = Callable[[FastinferError], Optional[str]]
 
 
 def run_command(command: Command, argv: Sequence[str] | None = None, *, hint: Hint | None = None) -> int:
-    """Runs a command and returns its exit code; an error is printed as one ``error: …`` line on stderr.
+    """Runs a command and returns its exit code; an error is printed as one ``error: …`` line on stderr, a warning as one
+    ``warning: …`` line.
 
     Args:
         command: takes the arguments (None: those of the process) and returns an exit code, None meaning 0.
@@ -62,7 +67,9 @@ def run_command(command: Command, argv: Sequence[str] | None = None, *, hint: Hi
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     try:
-        code = command(argv)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say_warning
+            code = command(argv)
         # What is still buffered must fail here, not in the interpreter's shutdown.
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -97,6 +104,19 @@ def count_or_auto(text: str) -> int | None:
     return int(text)
 
 
+def path(text: str) -> str:
+    """An argument's type: a path, which an unset variable of the shell is not."""
+    try:
+        return path_of(text, "it")
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
+def as_option(name: str, *values: str) -> str:
+    """An option, and values of it, as they are typed: ``--backend dask or ray``."""
+    return " ".join([f"--{name.replace('_', '-')}", " or ".join(values)]).rstrip()
+
+
 def whole_number(text: str) -> int:
     """An option's type: digits."""
     if not text.isascii() or not text.isdigit():
@@ -129,6 +149,19 @@ def add_computing_options(parser: argparse.ArgumentParser, *, workers: str) -> N
     )
     parser.add_argument("--workers", type=count_or_auto, metavar="auto|N", help=workers)
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
+
+
+def _say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001  (the signature is the one of the standard library)
+    line: str | None = None,
+) -> None:
+    """Prints a warning; the place in the source only where it is not fastinfer's own, but that of a user's code."""
+    ours = filename.startswith(PACKAGE)
+    say(f"warning: {message}" if ours else warnings.formatwarning(message, category, filename, lineno, line).rstrip())
 
 
 def _report_defect(error: Exception) -> int:

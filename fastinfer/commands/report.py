@@ -19,7 +19,7 @@ from ..mnist.digits import (
     read_results,
     save_contact_sheet,
 )
-from ._run import positive_number, run_command, say
+from ._run import path, positive_number, run_command, say
 
 
 def _can_print(text: str, encoding: str | None) -> bool:
@@ -37,15 +37,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 an output is missing or wrong, 2 bad option, 4 the PNG cannot be written, "
         "70 internal error, 130 interrupted.",
     )
-    parser.add_argument("samples", metavar="SAMPLES_DIR", help="folder with data-0.csv, data-1.csv, …")
-    parser.add_argument("outputs", metavar="OUT_DIR", help="folder with data-0.csv.out, …")
+    parser.add_argument("samples", type=path, metavar="SAMPLES_DIR", help="folder with data-0.csv, data-1.csv, …")
+    parser.add_argument("outputs", type=path, metavar="OUT_DIR", help="folder with data-0.csv.out, …")
     parser.add_argument(
-        "--labels", metavar="LABELS", help="an IDX .gz file, or a folder with labels.gz somewhere below"
+        "--labels", type=path, metavar="LABELS", help="an IDX .gz file, or a folder with labels.gz somewhere below"
     )
     parser.add_argument(
         "--count", type=positive_number, default=10, metavar="N", help="number of digits to show (default: 10)"
     )
-    parser.add_argument("--png", metavar="FILE", help="save the shown digits as a contact sheet (needs Pillow)")
+    parser.add_argument(
+        "--png", type=path, metavar="FILE", help="save the shown digits as a contact sheet (needs Pillow)"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of text and digits")
     return parser
 

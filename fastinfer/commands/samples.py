@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..errors import ConfigError
 from ..mnist.dataset import read_images
 from ..mnist.samples import FORMATS, write_samples
-from ._run import positive_number, run_command, say
+from ._run import path, positive_number, run_command, say
 
 
 def _samples(argv: Sequence[str] | None) -> None:
@@ -19,8 +19,10 @@ def _samples(argv: Sequence[str] | None) -> None:
         epilog="Exit codes: 0 done, 1 bad images, 2 bad option, 4 a file cannot be written, 70 internal error, "
         "130 interrupted.",
     )
-    parser.add_argument("images", metavar="IMAGES", help="an IDX .gz file, or a folder with images.gz somewhere below")
-    parser.add_argument("out", metavar="OUT", help="folder for data-0.csv, data-1.csv, …")
+    parser.add_argument(
+        "images", type=path, metavar="IMAGES", help="an IDX .gz file, or a folder with images.gz somewhere below"
+    )
+    parser.add_argument("out", type=path, metavar="OUT", help="folder for data-0.csv, data-1.csv, …")
     parser.add_argument("--count", type=positive_number, metavar="N", help="the first N images (default: all)")
     parser.add_argument("--format", choices=FORMATS, default="sample", help="how a cell is printed (default: sample)")
     parser.add_argument(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
 from ..storage.base import Object
-from ._run import add_computing_options, run_command, say, whole_number
+from ._run import add_computing_options, as_option, path, run_command, say, whole_number
 
 if TYPE_CHECKING:
     from ..engine.job import ShardReport
@@ -44,6 +45,7 @@ HINTS = {
     "other_machine": "use the same versions and environment on all machines, and --cpu-isa for different CPUs",
     "other_run": "name another folder, or --overwrite",
 }
+UNUSED_CODE = "the model has code/, which is not run here; `fastinfer serve` and `fastinfer sagemaker transform` run it"
 # The column of a line's first field, also behind a byte order mark.
 FIRST_COLUMNS = (1, 4)
 
@@ -58,7 +60,7 @@ def option_hint(error: FastinferError) -> str | None:
     if error.code == "expected_number":
         if (error.found or "").startswith("#"):
             return "--comment '#' skips comments"
-        if error.line == 1 and error.column in FIRST_COLUMNS:
+        if error.hint is None and error.line == 1 and error.column in FIRST_COLUMNS:
             return "--header skip skips a first line of names"
     if error.code == "no_such_device":
         return f"--device cpu, or {error.hint}" if error.hint else "--device cpu"
@@ -80,10 +82,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", metavar="IN", help="folder, file or glob of CSV records")
-    parser.add_argument("output", metavar="OUT", help="folder of the results; created if missing")
+    parser.add_argument("input", type=path, metavar="IN", help="folder, file or glob of CSV records")
+    parser.add_argument("output", type=path, metavar="OUT", help="folder of the results; created if missing")
     parser.add_argument(
         "--model",
+        type=path,
         metavar="PATH",
         help="folder or model.tar.gz, as SageMaker training saves it (default: $FASTINFER_MODEL, $SM_MODEL_DIR, else the "
         "MNIST model that comes with fastinfer)",
@@ -155,11 +158,17 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         memory_limit=arguments.memory_limit,
         durable=arguments.durable,
         cpu_isa=arguments.cpu_isa,
+        spell=as_option,
     )
-    path, origin = find_model(arguments.model)
-    model = load_model(path)
-    if arguments.model is None and not arguments.quiet:
-        say(f"model: {path} ({origin})")
+    found, origin = find_model(arguments.model)
+    model = load_model(found)
+    if arguments.quiet:
+        warnings.simplefilter("ignore", RuntimeWarning)
+    else:
+        if arguments.model is None:
+            say(f"model: {found} ({origin})")
+        if model.has_code:
+            say(f"note: {UNUSED_CODE}")
     if arguments.dry_run:
         return _dry_run(arguments, model, options)
 
@@ -191,7 +200,7 @@ def describe(summary: Summary) -> str:
     if summary.skipped:
         parts.insert(1, f"{summary.skipped:,} finished before")
     parts += [
-        f"{summary.seconds:.2f} s",
+        f"{summary.seconds:.2f} s after a start of {summary.startup_seconds:.2f} s",
         f"{summary.records_per_second:,.0f} records/s",
         f"peak memory {summary.peak_memory_bytes / (1 << 20):,.0f} MiB",
     ]

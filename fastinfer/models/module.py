@@ -52,6 +52,7 @@ class Model:
         data_name: name of the one data input.
         row_shape: shape of one record, without the batch dimension.
         label_names: arguments of the graph that are only used in training.
+        has_code: whether serving code of its own, ``code/``, is saved with it.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Model:
     data_name: str
     row_shape: tuple[int, ...]
     label_names: tuple[str, ...]
+    has_code: bool = False
 
     @property
     def row_values(self) -> int:
@@ -108,7 +110,7 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             path=str(path),
             hint=f"the graph's arguments are {', '.join(sorted(arguments)[:8])}",
         )
-    return Model(str(path), symbol, files[PARAMS_NAME], data_name, row_shape, label_names)
+    return Model(str(path), symbol, files[PARAMS_NAME], data_name, row_shape, label_names, has_code=CODE in files)
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
@@ -123,7 +125,7 @@ def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    files = {}
+    files = {CODE: b""} if (folder / CODE).is_dir() else {}
     for name in MODEL_FILES:
         try:
             files[name] = (folder / name).read_bytes()
@@ -135,8 +137,14 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _read_archive(archive: Path) -> dict[str, bytes]:
-    """Takes the model's three files out of an archive, in memory."""
-    return {member.name: member.content.read() for member in read_members(archive) if member.name in MODEL_FILES}
+    """Takes the model's three files out of an archive, in memory; as a fourth, whether it has code."""
+    files = {}
+    for member in read_members(archive):
+        if member.name in MODEL_FILES:
+            files[member.name] = member.content.read()
+        elif member.name.startswith(f"{CODE}/"):
+            files[CODE] = b""
+    return files
 
 
 def _decode(content: bytes, path: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from fastinfer.commands import _run
 from fastinfer.commands._run import run_command
 from fastinfer.errors import (
     ConfigError,
@@ -92,6 +94,23 @@ def test_a_command_gives_the_hint_in_terms_of_its_options(capsys: pytest.Capture
         "error: it is wrong. Hint: --device cpu",
         "error: it is wrong. Hint: the library's words",
     ]
+
+
+def test_a_warning_is_one_line_and_has_its_place_if_it_is_not_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(_argv: Sequence[str] | None) -> None:
+        warnings.simplefilter("always")
+        warnings.warn_explicit("it is odd", RuntimeWarning, _run.__file__, 1)
+        warnings.warn_explicit("it is old", UserWarning, "/some/hook.py", 7)
+
+    shown = warnings.showwarning
+    assert run_command(command) == 0
+    assert warnings.showwarning is shown
+    assert capsys.readouterr().err == "warning: it is odd\n/some/hook.py:7: UserWarning: it is old\n"
+
+
+def test_options_are_spelled_as_they_are_typed() -> None:
+    assert _run.as_option("max_errors") == "--max-errors"
+    assert _run.as_option("backend", "dask", "ray") == "--backend dask or ray"
 
 
 def run_script(body: str, stdout: int | None = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:

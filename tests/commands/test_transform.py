@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +224,7 @@ def test_what_is_refused_can_be_asked_for(linear: Path, tmp_path: Path, capsys: 
         ),
         (InputError("", code="expected_number", found="x", line=2, column=1), None),
         (InputError("", code="expected_number", found="x", line=1, column=9), None),
+        (InputError("", code="expected_number", found="1;2", line=1, column=1, hint="it is ';'"), None),
         (ConfigError("", code="other_run"), "name another folder, or --overwrite"),
         (
             ConfigError("", code="other_machine"),
@@ -299,6 +303,93 @@ def test_an_output_that_cannot_be_written_has_its_exit_code(
     (tmp_path / "out").write_bytes(b"a file")
     assert main([str(samples), str(tmp_path / "out"), "--model", str(mlp)]) == 4
     assert f"{tmp_path}/out: cannot be written: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-errors", "3"], "--max-errors must be at least 0, and requires --on-error quarantine"),
+        (["--address", "x"], "--address requires --backend dask or ray, found 'threads'"),
+        (["--cpu-isa", "x"], "--cpu-isa must be one of SSE41, "),
+        (["--memory-limit", "0"], "--memory-limit must be at least 1, found 0"),
+        (
+            ["--comment", os.fsdecode(b"\xff")],
+            "expected as comment one ASCII character that no number contains, found ",
+        ),
+        (["--comment", "§"], "expected as comment one ASCII character that no number contains, found '§'"),
+    ],
+)
+def test_a_wrong_option_is_named_as_it_is_typed(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["in", "out", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize("arguments", [["", "out"], ["in", ""], ["in", "out", "--model", ""]])
+def test_an_empty_path_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "it must be a path, found ''" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        (b"1;2\n", "values are separated by ';', expected ','"),
+        (b'"1","2"\n', "values are in quotes, expected bare numbers"),
+        (gzip.compress(b"1,2\n"), "it is compressed with gzip: decompress it first"),
+        (b"a,b\n1,2\n", "--header skip skips a first line of names"),
+    ],
+)
+def test_a_first_line_has_the_hint_that_fits(
+    body: bytes, hint: str, linear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_bytes(body)
+    assert main([str(tmp_path), str(tmp_path / "out"), "--model", str(linear)]) == 1
+    assert capsys.readouterr().err.endswith(f". Hint: {hint}\n")
+
+
+def test_lines_that_are_cut_across_records_are_warned_of_once(linear: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(40):
+        (source / f"{number:02d}.csv").write_bytes(b"1,2,3\n4,5,6\n")
+    done = command(source, tmp_path / "out", "--model", linear)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[:-1] == [
+        "warning: lines of 3 values are cut across records of 2 values: only the total of values counts"
+    ]
+    assert {len(json.loads(text)) for text in read_tree(tmp_path / "out").values()} == {3}
+    assert command(source, tmp_path / "quiet", "--model", linear, "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_code_of_the_model_that_is_not_run_is_noted(
+    packed: bool, samples: Path, mlp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(mlp, model)
+    (model / "code").mkdir()
+    (model / "code" / "inference.py").write_bytes(b"")
+    if packed:
+        with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+            tar.add(model, ".")
+        model = tmp_path / "model.tar.gz"
+    for name, quiet in (("one", []), ("two", ["--quiet"])):
+        assert main([str(samples), str(tmp_path / name), "--model", str(model), *quiet]) == 0
+        assert ("note: the model has code/, which is not run" in capsys.readouterr().err) == (not quiet)
+
+
+def test_the_last_line_says_how_long_the_start_took(
+    samples: Path, mlp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(samples), str(tmp_path / "out"), "--model", str(mlp), "--json"]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    times = f", {summary['seconds']:.2f} s after a start of {summary['startup_seconds']:.2f} s, "
+    assert times in captured.err.splitlines()[-1]
 
 
 def test_two_contexts_give_what_one_gives(samples: Path, mlp: Path, tmp_path: Path) -> None:
