@@ -7,6 +7,9 @@ import os
 import platform
 import resource
 
+# The largest child that had ended before, in KiB: it is not of fastinfer, perhaps of the program that this one replaced.
+_ENDED_BEFORE = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
 
 def cpu_name() -> str:
     """The processor's name; different processors with one name can differ in :func:`cpu_features`."""
@@ -39,8 +42,22 @@ def resident_bytes() -> int:
 
 
 def peak_memory_bytes() -> int:
-    """The largest memory so far of this process, or of one of its ended children."""
-    return 1024 * max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    """The largest memory so far of this process, or of one of its children that have ended since this module was imported.
+
+    What the system keeps of a child that has ended includes what this process held when it started the child; that is part
+    of this process's own peak.
+    """
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return 1024 * max(_own_peak_kib(), ended if ended > _ENDED_BEFORE else 0)
+
+
+def _own_peak_kib() -> int:
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    # This one lives on when a program is replaced by another: it may be what the program held that started this one.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _cpuinfo(field: str) -> str | None:

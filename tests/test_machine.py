@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import os
 import platform
+import resource
 import subprocess
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from fastinfer import machine
+from tests.conftest import skip
 
 X86 = """\
 processor\t: 0
@@ -99,6 +102,34 @@ def test_the_memory_held_now_and_the_most_that_was_held_are_apart() -> None:
     assert after < during - (60 << 20)
     # The system counts what is held in batches of pages.
     assert peak > during - (4 << 20)
+
+
+# A program that holds 256 MiB, and whose child did, before it starts this one: in its place, or as its child.
+LAUNCHER = """
+import os, subprocess, sys
+subprocess.run([sys.executable, "-c", "bytearray(b'x') * (256 << 20)"], check=True)
+held = bytearray(b"x") * (256 << 20)
+command = [sys.executable, "-c", "from fastinfer import machine; print(machine.peak_memory_bytes())"]
+if sys.argv[1] == "replaced":
+    os.execv(command[0], command)
+subprocess.run(command, check=True)
+"""
+
+
+@pytest.mark.parametrize("how", ["replaced", "child"])
+def test_what_the_program_held_that_started_this_one_is_not_counted(how: str) -> None:
+    if not Path("/proc/self/status").exists():
+        skip("no /proc, by which the two can be told apart")
+    done = subprocess.run([sys.executable, "-c", LAUNCHER, how], capture_output=True, text=True, check=True)
+    assert 1 << 20 < int(done.stdout) < 128 << 20
+
+
+def test_without_proc_the_peak_is_what_the_system_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_proc(path: str, *_: Any, **__: Any) -> NoReturn:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(machine, "open", no_proc, raising=False)
+    assert machine.peak_memory_bytes() >= 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 1 << 20
 
 
 def test_the_peak_of_memory_is_that_of_the_largest_child_that_ended() -> None:

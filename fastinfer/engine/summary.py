@@ -21,7 +21,8 @@ class Summary:
         seconds: wall time of the run without the start.
         startup_seconds: loading the runtime, choosing the batch size, starting the workers (part of the start of worker
             processes is in ``seconds``).
-        peak_memory_bytes: largest resident size so far of this process or of one of its ended children.
+        peak_memory_bytes: largest resident size so far of this process, also before the run, or of one of its children that
+            have ended, worker processes of this machine among them; not of the workers of a cluster.
         batch_size: rows of one forward pass.
         invariant: whether a row's bytes depend on that row alone.
         workers: the number of workers.
