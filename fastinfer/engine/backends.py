@@ -1,10 +1,12 @@
-"""What runs the shards: threads of this process or processes, through joblib; or tasks of dask or ray, on many machines.
+"""What runs the shards: threads of this process, through joblib; processes, through loky, which comes with joblib; or tasks of
+dask or ray, on many machines.
 
 Each backend is a context manager. On entry, threads have bound their graphs and a cluster has answered (processes and a
 cluster's workers bind with their first shard). It returns a generator function, which takes shards when workers are free, and
 yields reports when shards end. All backends call :func:`fastinfer.engine.worker.run_shard`.
 joblib's own backends for dask and ray are not used: with them a killed worker hangs or fails the whole run (distributed 2026.8,
-ray 2.60), while tasks of both are retried.
+ray 2.60), while tasks of both are retried. Nor is its backend for processes: its workers live on after a run, in a pool that
+all runs of a program share, and are started by any thread; ours end with the thread that started them (process.py).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import socket
 import threading
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from typing import Any, Callable, Optional
 
@@ -27,7 +30,7 @@ from .worker import run_shard
 
 # How long an interrupted run waits for its workers to stop.
 STOP_TIMEOUT_S = 1.5
-# Shards that a cluster has for each of its workers: one runs, and one is ready to be run next.
+# Shards that are with each worker of another process: one runs, and one is ready to be run next.
 SHARDS_A_WORKER = 2
 CONNECT_TIMEOUT_S = 10
 
@@ -79,32 +82,34 @@ def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | No
 def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[RunShards]:
     """Runs shards on processes (loky: fresh ones, never forks of this one), for isolation.
 
-    When a process dies, only the unfinished results of its shard are lost: the shards that were running are tried again, each
-    alone. A shard that kills its process twice is reported with the error :class:`WorkerDied`.
+    When a process dies, only the unfinished results of its shard are lost: the shards that were running are tried again, one
+    at a time. A shard that kills its process twice is reported with the error :class:`WorkerDied`.
     """
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     def run_shards(shards: Iterable[Shard]) -> Reports:
-        stream = iter(_until(stop, shards))
-        under_way: dict[int, Shard] = {}
+        stream = _until(stop, shards)
         try:
             while True:
+                under_way: dict[int, Shard] = {}
                 try:
-                    yield from _run_once(stream, under_way, job, workers or 1)
+                    yield from _run_on_processes(stream, under_way, job, workers or 1, SHARDS_A_WORKER)
                     return
-                except _terminated_error():
-                    suspects, under_way = list(under_way.values()), {}
-                for shard in suspects:
-                    if stop.is_set():
-                        return
-                    try:
-                        yield from _run_once([shard], {}, job, workers or 1)
-                    except _terminated_error():
-                        yield _report_death(shard)
+                except TerminatedWorkerError:
+                    suspects = _until(stop, list(under_way.values()))
+                yield from run_alone(suspects)
         except BaseException:
             stop.set()
-            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)  # pyright: ignore[reportArgumentType]
             raise
+
+    def run_alone(suspects: Iterator[Shard]) -> Reports:
+        while True:
+            under_way: dict[int, Shard] = {}
+            try:
+                yield from _run_on_processes(suspects, under_way, job, 1, 1)
+                return
+            except TerminatedWorkerError:
+                yield from map(_report_death, under_way.values())
 
     yield run_shards
 
@@ -228,33 +233,57 @@ BACKENDS_BY_NAME: dict[str, Backend] = {
 }
 
 
-def _run_once(shards: Iterable[Shard], under_way: dict[int, Shard], job: Job, workers: int) -> Iterator[ShardReport]:
-    """One joblib run over shards; ``under_way`` holds the shards that were started and not yet reported."""
-    from joblib import Parallel, delayed
+def _run_on_processes(
+    shards: Iterator[Shard], under_way: dict[int, Shard], job: Job, workers: int, shards_a_worker: int
+) -> Reports:
+    """Runs shards on processes of its own, which end when it ends.
 
-    def tasks() -> Iterator[Any]:
-        for shard in shards:
-            under_way[shard.number] = shard
-            yield delayed(run_shard)(shard, job)
+    Args:
+        shards: more are taken when there is room.
+        under_way: is filled with the shards that were started and not yet reported.
+        job: the job.
+        workers: how many processes there are.
+        shards_a_worker: how many shards each of them has at a time.
 
-    # At least two: joblib would run a single worker in this process.
-    parallel: Any = Parallel(
-        n_jobs=max(2, workers),
-        backend="loky",
-        return_as="generator_unordered",
-        initializer=process.end_with_parent,
-        initargs=(os.getpid(),),
-    )
-    for report in parallel(tasks()):
-        under_way.pop(report.number, None)
-        yield report
+    Raises:
+        TerminatedWorkerError: a process has died, and loky has ended the others.
+    """
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    reports: dict[Future[ShardReport], int] = {}
+    executor: Any = ProcessPoolExecutor(workers, initializer=process.end_with_parent, initargs=(os.getpid(),))
+
+    def take(future: Future[ShardReport]) -> ShardReport:
+        report = future.result()
+        del under_way[reports.pop(future)]
+        return report
+
+    try:
+        for shard in _feed_slots(shards, workers * shards_a_worker, under_way):
+            if shard is not None:
+                under_way[shard.number] = shard  # first: also if a process has died meanwhile, it is not forgotten
+                reports[executor.submit(run_shard, shard, job)] = shard.number
+                continue
+            yield take(wait(reports, return_when=FIRST_COMPLETED).done.pop())
+    except TerminatedWorkerError:
+        for future in list(reports):
+            if future.done() and future.exception() is None:
+                yield take(future)
+        raise
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)
 
 
 def _feed_slots(shards: Iterator[Shard], slots: int, under_way: dict[Any, Shard]) -> Iterator[Shard | None]:
     """The shards to submit while fewer than ``slots`` are running; None when the caller must wait for one of those."""
-    for shard in shards:
+    while True:
+        # Only then the next one is taken: whoever stops to ask loses none.
         while len(under_way) >= slots:
             yield None
+        shard = next(shards, None)
+        if shard is None:
+            break
         yield shard
     while under_way:
         yield None
@@ -280,14 +309,6 @@ def _import(module: str, backend: str) -> Any:
             code="backend_missing",
             hint=f"pip install 'fastinfer[{backend}]'",
         ) from error
-
-
-def _terminated_error() -> type[Exception]:
-    """What joblib raises when a worker process has died."""
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    error: type[Exception] = TerminatedWorkerError
-    return error
 
 
 def _report_death(shard: Shard) -> ShardReport:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import signal
 import threading
-import time
 from typing import NamedTuple
 
 from ..runtimes import load_runtime
@@ -14,8 +16,8 @@ from ..runtimes.pool import Pool
 from .job import Job
 from .provenance import check_machine
 
-# How often a worker process checks that its parent is alive.
-PARENT_CHECK_S = 0.5
+# Linux: the signal that this process gets when the thread that started it ends (<sys/prctl.h>).
+PR_SET_PDEATHSIG = 1
 
 
 class Workspace(NamedTuple):
@@ -73,14 +75,15 @@ def release(job: Job) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Ends this process when its parent has ended, also while it waits for work."""
+    """Asks the system to kill this process as soon as its parent ends, whatever it is doing then.
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECK_S)
+    More precisely, as soon as the *thread* of the parent ends that started this process: that thread must live as long as the
+    work. Where the system does not do it, an orphan ends by :func:`end_if_orphaned`.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+    if os.getppid() != parent:  # it ended before it was asked
         os._exit(1)
-
-    threading.Thread(target=watch, name="fastinfer-parent", daemon=True).start()
 
 
 def end_if_orphaned(job: Job) -> None:

@@ -147,6 +147,51 @@ def test_a_dead_worker_is_replaced_and_a_shard_that_kills_twice_is_left_out(
     assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
 
 
+# Two runs at a time, on threads that end with them, and a third one after that.
+RUNS = """
+import glob, os, sys, threading
+import fastinfer
+source, model, output = sys.argv[1:]
+
+def workers():
+    found = []
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path) as stat, open(path.replace("/stat", "/cmdline")) as line:
+                parent = int(stat.read().rpartition(")")[2].split()[1])
+                if parent == os.getpid() and "popen_loky" in line.read():
+                    found.append(path)
+        except OSError:
+            pass
+    return found
+
+transformers = [fastinfer.Transformer(model, backend="processes", workers=2) for _ in range(3)]
+for number in (0, 1):
+    transformers[number].transform(source, f"{output}/{number}")
+print([each.wait().inputs for each in transformers[:2]], workers())
+print([transformers[2].transform(source, f"{output}/2").wait().inputs], workers())
+"""
+
+
+def test_worker_processes_end_with_their_run(mlp: Path, samples: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS, samples, mlp, tmp_path / "out"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[30, 30] []\n[30] []\n"
+    assert read_tree(tmp_path / "out" / "0") == read_tree(tmp_path / "out" / "1") == read_tree(tmp_path / "out" / "2")
+
+
+def test_no_shard_is_taken_that_there_is_no_room_for() -> None:
+    shards = [Shard(number, []) for number in range(3)]
+    waiting = iter(shards)
+    under_way: dict[int, Shard] = {}
+    feed = backends._feed_slots(waiting, 1, under_way)
+    assert next(feed) is shards[0]
+    under_way[0] = shards[0]
+    assert next(feed) is None
+    assert next(waiting) is shards[1]
+
+
 @pytest.fixture(scope="module")
 def large_file(digits: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Work for one worker, while another waits; row by row it takes seconds."""
