@@ -9,14 +9,15 @@ import argparse
 import functools
 import io
 import json
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, FastinferError
 from ..models.module import PROGRAM_VARIABLE
 from ..sagemaker import jobs
-from ..sagemaker.estimator import DAY_S
 from ..sagemaker.image_uris import INFERENCE, LOCAL_INFERENCE, base_name, image_uri
 from ..sagemaker.local.session import LocalSession, run_locally
 from ..sagemaker.logs import TRAINING, TRANSFORM
@@ -27,133 +28,23 @@ from ..sagemaker.transformer import Transformer
 from ..sagemaker.uploads import upload_servable
 from ..storage.aws import scrub, translating_errors
 from ._run import run_command
+from ._sagemaker_parser import make_parser
 
 PROG = "fastinfer sagemaker"
-EPILOG = (
-    "Exit codes: 0 done; 1 the job or its data failed; 2 an option is wrong; 3 the model cannot be used; 4 a result cannot be "
-    "written; 6 AWS refused or could not be reached; 130 interrupted."
-)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found {text!r}")
-    return name, value
-
-
-def _hyperparameter(text: str) -> tuple[str, Any]:
-    """NAME=VALUE; the value is JSON, else text."""
-    name, value = _pair(text)
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description="Run SageMaker jobs with MXNet, on AWS or on this machine.", epilog=EPILOG
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print the job's description as JSON on stdout")
-    shared.add_argument("--quiet", action="store_true", help="print only errors")
-    shared.add_argument("--region", help="the AWS region")
-    shared.add_argument("--profile", help="a profile of the AWS configuration")
-    shared.add_argument(
-        "--local", action="store_true", help="run the job on this machine; the same as --instance-type local"
-    )
-
-    shared.add_argument(
-        "--poll",
-        type=float,
-        metavar="SECONDS",
-        help="longest time between two status requests (default: 5; for local jobs 0.2)",
-    )
-
-    waiting = argparse.ArgumentParser(add_help=False)
-    waiting.add_argument(
-        "--wait",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="wait until the job ends (default)",
-    )
-    waiting.add_argument(
-        "--attach", metavar="JOB", help="wait for this job, which was started before, instead of starting one"
-    )
-    waiting.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C also stops the job")
-    waiting.add_argument(
-        "--role",
-        help="ARN or name of a role (default: $SAGEMAKER_ROLE, the notebook's, the credentials')",
-    )
-    waiting.add_argument(
-        "--instance-type", default="ml.m4.xlarge", metavar="TYPE", help="an instance type of AWS, or local"
-    )
-    waiting.add_argument("--instance-count", type=int, default=1, metavar="N")
-    waiting.add_argument("--framework-version", metavar="VERSION", help="the version of MXNet, 1.4.1 to 1.9.0")
-    waiting.add_argument("--py-version", metavar="VERSION", help="the version of Python, such as py38")
-    waiting.add_argument("--image-uri", metavar="IMAGE", help="use this container image instead of SageMaker's")
-    waiting.add_argument("--output", metavar="URI", help="the results (default: in the default bucket)")
-    waiting.add_argument("--job-name", metavar="NAME", help="default: the image's name and the time")
-    waiting.add_argument("--tag", type=_pair, action="append", default=[], metavar="NAME=VALUE")
-    waiting.add_argument("--environment", type=_pair, action="append", default=[], metavar="NAME=VALUE")
-    waiting.add_argument("--output-kms-key", metavar="KEY")
-    waiting.add_argument("--volume-kms-key", metavar="KEY")
-
-    train = commands.add_parser("train", parents=[shared, waiting], help="train a script", epilog=EPILOG)
-    train.add_argument("entry_point", metavar="SCRIPT", nargs="?", help="the training script; omitted with --attach")
-    train.add_argument(
-        "--channel", type=_pair, action="append", default=[], metavar="NAME=URI", help="an input channel"
-    )
-    train.add_argument("--hyperparameter", type=_hyperparameter, action="append", default=[], metavar="NAME=VALUE")
-    train.add_argument("--source-dir", metavar="DIR", help="a folder to upload with the script")
-    train.add_argument(
-        "--dependency", action="append", default=[], metavar="PATH", help="a file or folder to upload as well"
-    )
-    train.add_argument("--code-location", metavar="URI", help="the uploaded code")
-    train.add_argument("--max-code-bytes", type=int, metavar="N", help="the largest size of the code")
-    train.add_argument(
-        "--max-run", type=int, default=DAY_S, metavar="SECONDS", help="the longest duration (default: a day)"
-    )
-    train.add_argument("--spot", action="store_true", help="AWS may interrupt the training, for a lower price")
-    train.add_argument(
-        "--max-wait", type=int, metavar="SECONDS", help="longest duration of a spot training, with waiting"
-    )
-    train.add_argument("--checkpoint-s3-uri", metavar="URI", help="the script's checkpoints")
-    train.add_argument(
-        "--checkpoint-local-path", metavar="DIR", help="the folder that the script writes checkpoints to"
-    )
-    train.add_argument("--volume-size", type=int, default=30, metavar="GB")
-    train.add_argument("--subnet", action="append", metavar="ID")
-    train.add_argument("--security-group", action="append", metavar="ID")
-
-    transform = commands.add_parser(
-        "transform", parents=[shared, waiting], help="run a model over objects", epilog=EPILOG
-    )
-    transform.add_argument("input", metavar="IN", nargs="?", help="the objects: s3://..., or a path for a local job")
-    transform.add_argument("--model", metavar="MODEL", help="the URI of a model.tar.gz, or the name of a model")
-    transform.add_argument(
-        "--training-job", metavar="JOB", help="the model that this training made, with its code, in place of --model"
-    )
-    transform.add_argument("--program", metavar="NAME", help="with --model: the module below its code/ that serves")
-    transform.add_argument("--content-type", default="text/csv")
-    transform.add_argument("--compression-type", choices=["None", "Gzip"])
-    transform.add_argument("--split-type", choices=["None", "Line", "RecordIO", "TFRecord"])
-    transform.add_argument("--strategy", choices=["MultiRecord", "SingleRecord"])
-    transform.add_argument("--assemble-with", choices=["None", "Line"])
-    transform.add_argument("--accept", metavar="TYPE")
-    transform.add_argument("--max-payload", type=int, metavar="MB")
-    transform.add_argument("--max-concurrent-transforms", type=int, metavar="N")
-    transform.add_argument("--input-filter", metavar="JSONPATH")
-    transform.add_argument("--output-filter", metavar="JSONPATH")
-    transform.add_argument("--join-source", choices=["None", "Input"])
-
-    status = commands.add_parser("status", parents=[shared], help="print a job's status", epilog=EPILOG)
-    status.add_argument("name", metavar="JOB")
-    status.add_argument("--wait", action="store_true", help="wait until it ends, and print its log")
-    return parser
+# What messages of fastinfer.sagemaker call their arguments, and what they are here. The first that fits is replaced first.
+SPELLINGS = {
+    "instance_type='local'": "--local",
+    "instance_count": "--instance-count",
+    "pass role=get_execution_role(), an ARN": "--role with an ARN",
+    "pass role=...": "--role NAME",
+    "pass it as role=...": "pass it as --role",
+    "role=...": "--role NAME",
+    "security_group_ids": "--security-group",
+    "subnets": "--subnet",
+    "source_dir": "--source-dir",
+    "entry_point": "SCRIPT",
+    "max_code_bytes": "--max-code-bytes",
+}
 
 
 def _session(arguments: argparse.Namespace) -> Session:
@@ -226,7 +117,7 @@ def _transform(arguments: argparse.Namespace, session: Session) -> str:
     if arguments.training_job is not None:
         estimator = MXNet.attach(arguments.training_job, session, local=session.local_mode)
         name = estimator.transformer(1, instance_type, role=arguments.role).model_name
-    elif "/" in arguments.model or arguments.model.endswith(".tar.gz"):
+    elif _is_file(arguments.model, session):
         name = _make_model(arguments, session, instance_type)
     else:
         name = arguments.model
@@ -261,6 +152,22 @@ def _transform(arguments: argparse.Namespace, session: Session) -> str:
     return str(transformer.latest_transform_job)
 
 
+def _is_file(model: str, session: Session) -> bool:
+    """Whether --model is an archive; else it is the name of a model.
+
+    Raises:
+        ConfigError: it is a folder, which a job does not take.
+    """
+    here = (session.local_mode or "/" in model) and os.path.isdir(model)
+    if here:
+        raise ConfigError(
+            "--model is a folder; a job takes a model.tar.gz",
+            path=model,
+            hint=f"tar -czf model.tar.gz -C {shlex.quote(model)} . packs it; `fastinfer transform` takes the folder as it is",
+        )
+    return "/" in model or model.endswith(".tar.gz") or (session.local_mode and os.path.isfile(model))
+
+
 def _make_model(arguments: argparse.Namespace, session: Session, instance_type: str) -> str:
     """Creates a model of an archive; returns its name."""
     image = arguments.image_uri or LOCAL_INFERENCE
@@ -290,8 +197,37 @@ def _make_model(arguments: argparse.Namespace, session: Session, instance_type: 
 
 
 def _run(argv: Sequence[str] | None, *, prog: str) -> int:
-    arguments = _parser(prog).parse_args(argv)
+    arguments = make_parser(prog).parse_args(argv)
     session = _session(arguments)
+    try:
+        return _run_in(session, arguments)
+    except ConfigError as error:
+        raise _spell_as_typed(error) from error
+    except jobs.JobFailed as error:
+        if session.local_mode and arguments.wait and not arguments.quiet:
+            raise _without_what_was_shown(error, session) from error
+        raise
+
+
+def _spell_as_typed(error: ConfigError) -> ConfigError:
+    """The same error with the names of options as this command has them."""
+    message, hint = error.message, error.hint
+    for keyword, typed in SPELLINGS.items():
+        message, hint = message.replace(keyword, typed), hint and hint.replace(keyword, typed)
+    return ConfigError(message, code=error.code, path=error.path, hint=hint)
+
+
+def _without_what_was_shown(error: jobs.JobFailed, session: Session) -> FastinferError:
+    """The error of a local job; without its reason where that is the last line of the log, which was printed already."""
+    name = str(error.path)
+    kind, facts = jobs.find(session, name)
+    *_, last = [line.strip() for line in session.logs(kind, name).lines()] or [""]
+    if last == f"error: {facts.get('FailureReason')}":
+        return jobs.JobFailed(f"the {kind.word} failed; its log says why", code=error.code, path=name)
+    return error
+
+
+def _run_in(session: Session, arguments: argparse.Namespace) -> int:
     if arguments.command == "status":
         name = arguments.name
         kind, facts = jobs.find(session, name)

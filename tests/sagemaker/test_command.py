@@ -30,14 +30,50 @@ from tests.sagemaker.test_cloud import archive
             "there is no local transform job no-such-job",
         ),
         (["train", "x.py", "--framework-version", "1.9.1", "--region", "us-west-2", "--role", "r"], "1.9.1"),
+        (
+            ["train", "x.py", "--local", "--instance-count", "2"],
+            "--local is one machine: --instance-count must be 1, found 2",
+        ),
+        (["train", "x.py", "--local", "--source-dir", "nowhere"], "--source-dir is not a folder"),
+        (["train", "x.py", "--local", "--subnet", "s"], "a VPC requires both --subnet and --security-group"),
+        (
+            ["transform", "in", "--local", "--model", "folder"],
+            "folder: --model is a folder; a job takes a model.tar.gz",
+        ),
+        (["transform", "in", "--local", "--model", "./folder"], "Hint: tar -czf model.tar.gz -C ./folder . packs it; "),
+        (["transform", "in", "--model", "./folder"], "--model is a folder; a job takes a model.tar.gz"),
     ],
 )
 def test_a_wrong_command_is_an_error_of_its_options(arguments: list[str], said: str, local_root: Path) -> None:
+    (local_root.parent / "folder").mkdir()
+    (local_root.parent / "x.py").write_bytes(b"")
     done = subprocess.run(
         [sys.executable, "-m", "fastinfer.sagemaker", *arguments], capture_output=True, text=True, cwd=local_root.parent
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+@pytest.mark.usefixtures("local_root")
+def test_the_reason_of_a_local_job_is_said_once(linear: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
+        tar.add(linear, ".")
+    (tmp_path / "x.csv").write_bytes(b"1,2,3\n")
+    command = [sys.executable, "-m", "fastinfer.sagemaker", "transform", str(tmp_path / "x.csv"), "--local"]
+    # By its name alone, as a file of the working folder.
+    command += ["--model", "model.tar.gz", "--output", str(tmp_path / "out"), "--job-name"]
+    done = subprocess.run([*command, "one"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert lines[-1] == "error: one: the transform job failed; its log says why"
+    assert (
+        len([line for line in lines if line.startswith("error: ") and "expected a multiple of 2 values" in line]) == 1
+    )
+    # Where the log is not shown, the error has the reason.
+    done = subprocess.run([*command, "two", "--quiet"], capture_output=True, text=True, cwd=tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: two: the transform job failed: ")
+    assert "expected a multiple of 2 values" in line
 
 
 @pytest.mark.parametrize(
