@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -32,6 +33,10 @@ CELLS = {"sample": SAMPLE_CELLS, "integers": INTEGER_CELLS, "repr": REPR_CELLS}
 # Whichever test is the first to load MXNet here, or in a process that inherits this environment: these are its settings.
 for _name, _value in INFERENCE_SETTINGS.items():
     os.environ.setdefault(_name, _value)
+
+# No test depends on how busy the machine is.
+hypothesis.settings.register_profile("fastinfer", deadline=None)
+hypothesis.settings.load_profile("fastinfer")
 
 # Where the tests were started in the background, Ctrl-C is ignored, and so would it be in the processes that they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -147,4 +152,4 @@ def csv(rows: np.ndarray, form: str = "sample", newline: bytes = b"\n") -> bytes
 
 def read_tree(folder: Path) -> dict[str, bytes]:
     """All outputs below a folder, by their names there."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.out")}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.out") if path.is_file()}

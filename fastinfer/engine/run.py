@@ -90,7 +90,7 @@ def transform(
     }
     limits = limits or Limits()
     if options.memory_limit is not None:
-        line_bytes = _line_bytes(options, options.memory_limit, limits, model, workers, batching.batch_size)
+        line_bytes = _line_bytes(options.memory_limit, limits, model, workers, batching.batch_size)
         limits = dataclasses.replace(limits, line_bytes=line_bytes)
     start_backend = BACKENDS_BY_NAME[options.backend]
     with contextlib.ExitStack() as stack:
@@ -131,13 +131,10 @@ def transform(
     return summary
 
 
-def _line_bytes(
-    options: Options, memory_limit: int, limits: Limits, model: Model, workers: int, batch_size: int
-) -> int:
+def _line_bytes(memory_limit: int, limits: Limits, model: Model, workers: int, batch_size: int) -> int:
     """The longest line with which the run stays within its memory limit."""
-    # A worker's batch, what is read ahead, and its unfinished results; a line's buffer is copied once when it grows. A
-    # rejected line may be reported with six characters per byte, twice.
-    copies = 16 if options.quarantine else 3
+    # A worker's batch, what is read ahead, and its unfinished results; a line's buffer is copied once when it grows.
+    copies = 3
     held = 2 * 4 * batch_size * model.row_values + limits.chunk_bytes + 4 * BUFFER_BYTES
     fixed = machine.resident_bytes() + workers * held
     line_bytes = (memory_limit - fixed) // workers // copies

@@ -184,7 +184,7 @@ class _ShardRun:
         return outcome
 
     def _pass_over(self, result: Result, error: InputError, record: BadRecord, buffer: bytearray, base: int) -> None:
-        """Removes a bad record from the batch and marks its place as rejected; the buffer begins at the object's byte `base`."""
+        """Removes a bad record from the batch, and marks its place. The buffer begins at byte `base` of the object."""
         self.batch.filled -= record.values
         self.batch.close(result, rejected=True)
         size = record.stop - record.start
