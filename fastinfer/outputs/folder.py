@@ -63,6 +63,7 @@ class OutputFolder:
             self._take_run()
             self._record.write(record)
             self._log.merge()
+            self._log.is_used = not self.store.keeps_labels(self.layout.record)
             self.rejected = self.rejects.begin(self._record.replaced)
             self._leftovers.sweep_once("", remove=True)
             yield self
@@ -110,7 +111,8 @@ class OutputFolder:
         Raises:
             OutputError: a file cannot be read or written.
         """
-        self._log.merge()
+        if self._log.is_used:  # else the next run does it, without listing the folder once more
+            self._log.merge()
         if has_rejects or os.path.lexists(self.layout.rejects):
             return self.rejects.finish()
         return 0

@@ -146,26 +146,27 @@ class Rejects:
         """
         self._complete.clear()
         journals = self._journals([self._layout.run, *replaced])
-        lines = self._sort(filter(self._stands(), self._lines(journals)))
-        own = 0
-
-        def count_own() -> Iterator[bytes]:
-            nonlocal own
-            for (key, version, run), group in itertools.groupby(lines, key=lambda line: _place(line)[:3]):
-                counts: dict[tuple[int, int], int] = {}
-                for line in group:
-                    part = _place(line).part
-                    counts[part] = counts.get(part, 0) + 1
-                    yield line
-                if run == self._layout.run.encode():
-                    own += sum(counts.values())
-                    self._note_complete(key, version, counts)
-
-        if read_only:
-            for _ in count_own():
-                pass
-        else:
-            self._replace(count_own(), journals)
+        stands = self._stands()
+        lines = self._lines([])
+        if journals:
+            lines = (line for _, line in self._sort(filter(stands, self._lines(journals))))
+            if not read_only:
+                self._replace(lines, journals)
+                lines = self._lines([])
+        own = gone = 0
+        places = ((find_place(line), stands(line)) for line in lines)
+        for group, found in itertools.groupby(places, key=lambda each: each[0] and each[0][:3]):
+            counts: dict[tuple[int, int], int] = {}
+            for place, is_kept in found:
+                if place is None or not is_kept:
+                    gone += 1
+                else:
+                    counts[place.part] = counts.get(place.part, 0) + 1
+            if group is not None and group[2] == self._layout.run.encode():
+                own += sum(counts.values())
+                self._note_complete(group[0], group[1], counts)
+        if gone and not read_only:
+            self._replace(filter(stands, self._lines([])), [])
         return own
 
     def finish(self) -> int:
@@ -181,7 +182,7 @@ class Rejects:
             nonlocal count
             old = filter(self._stands(), self._lines([]))
             new = (line for line in self._lines(journals, old=False) if find_place(line) is not None)
-            for line in self._sort(itertools.chain(old, new)):
+            for _, line in self._sort(itertools.chain(old, new)):
                 count += 1
                 yield line
 
@@ -194,8 +195,8 @@ class Rejects:
         return label.rejected == 0 or _mark(json.dumps(item.key).encode(), part, label) in self._complete
 
     def _journals(self, runs: Collection[str]) -> list[str]:
-        names = sorted(name for name in self._store.names(self._layout.root) if is_reject_journal(name, runs))
-        return [os.path.join(self._layout.root, name) for name in names]
+        names = self._store.hidden_names(self._layout.root)
+        return [os.path.join(self._layout.root, name) for name in names if is_reject_journal(name, runs)]
 
     def _lines(self, journals: Iterable[str], *, old: bool = True) -> Iterator[bytes]:
         """The lines of the file, and of journals."""
@@ -239,7 +240,7 @@ class Rejects:
     def _label(self, uri: str) -> Label | None:
         return Label.unpack(self._store.label(uri))
 
-    def _sort(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+    def _sort(self, lines: Iterable[bytes]) -> Iterator[tuple[Place | None, bytes]]:
         try:
             yield from sort_lines(lines, find_place, self._layout.root, self._layout.hidden("sort-"))
         except OSError as error:
@@ -254,12 +255,6 @@ class Rejects:
             self._store.replace(self._layout.rejects, itertools.chain([first], lines))
         for journal in journals:
             self._store.remove(journal, may_stay=False)
-
-
-def _place(line: bytes) -> Place:
-    place = find_place(line)
-    assert place is not None  # other lines were left out
-    return place
 
 
 def _made(label: Label) -> tuple[bytes, bytes]:

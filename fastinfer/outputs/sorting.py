@@ -6,20 +6,20 @@ import heapq
 import io
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
-from typing import IO, Any, Callable
+from typing import IO, Any, Callable, TypeVar
 
 # So many bytes of lines are sorted in memory.
 PART_BYTES = 4 << 20
 # So many files are merged at a time: each takes a descriptor, and a buffer of some kilobytes.
-MOST_FILES = 32
+MOST_FILES = 128
 
-Key = Callable[[bytes], Any]
+Key = TypeVar("Key")
 
 
 def sort_lines(
-    lines: Iterable[bytes], key: Key, folder: str, prefix: str, part_bytes: int = PART_BYTES
-) -> Iterator[bytes]:
-    """The lines, sorted by key and then by themselves, each once.
+    lines: Iterable[bytes], key: Callable[[bytes], Key], folder: str, prefix: str, part_bytes: int = PART_BYTES
+) -> Iterator[tuple[Key, bytes]]:
+    """The lines with their keys, sorted by key and then by themselves, each once.
 
     Args:
         lines: with their ends.
@@ -32,8 +32,8 @@ def sort_lines(
         OSError: the folder has no room.
     """
 
-    def order(line: bytes) -> tuple[Any, bytes]:
-        return key(line), line
+    def with_keys(lines: Iterable[bytes]) -> Iterator[tuple[Any, bytes]]:
+        return ((key(line), line) for line in lines)
 
     files: list[IO[bytes]] = []
     try:
@@ -43,18 +43,18 @@ def sort_lines(
             part.append(line)
             held += len(line)
             if held >= part_bytes:
-                files.append(_write(sorted(part, key=order), folder, prefix))
+                files.append(_write((line for _, line in sorted(with_keys(part))), folder, prefix))
                 part, held = [], 0
             if len(files) == MOST_FILES:
-                merged = _write(heapq.merge(*files, key=order), folder, prefix)
+                merged = _write((line for _, line in heapq.merge(*map(with_keys, files))), folder, prefix)
                 for file in files:
                     file.close()
                 files = [merged]
         last = None
-        for line in heapq.merge(*files, sorted(part, key=order), key=order):
-            if line != last:
-                yield line
-            last = line
+        for pair in heapq.merge(*map(with_keys, files), sorted(with_keys(part))):
+            if pair[1] != last:
+                yield pair
+            last = pair[1]
     finally:
         for file in files:
             file.close()

@@ -28,9 +28,13 @@ class LabelLog:
         root: the folder.
         merged: the file of all entries of earlier runs.
         prefix: what the names of the writers' files in the folder begin with.
+
+    Attributes:
+        is_used: whether a label could not be an attribute, as far as this process knows.
     """
 
     def __init__(self, root: str, merged: str, prefix: str) -> None:
+        self.is_used = False
         self._root = root
         self._merged = merged
         self._prefix = prefix
@@ -42,6 +46,7 @@ class LabelLog:
 
     def add(self, writer: str, uri: str, size: int, label: bytes, *, durable: bool) -> None:
         """Adds an entry. Removes the result of that name first. Raises OutputError."""
+        self.is_used = True
         try:
             os.unlink(uri)
         except FileNotFoundError:

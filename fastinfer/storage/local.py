@@ -287,6 +287,23 @@ class LocalStore:
         except OSError as error:
             raise unwritable(folder, error) from error
 
+    def hidden_names(self, folder: str) -> list[str]:
+        """The names of runs' hidden files in a folder, sorted; none if it does not exist. Raises OutputError."""
+        try:
+            return sorted(name for name in os.listdir(folder) if name.startswith(TEMPORARY_PREFIX))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+    def keeps_labels(self, uri: str) -> bool:
+        """Whether the file system of one of our files keeps labels as attributes."""
+        try:
+            os.setxattr(uri, ATTRIBUTE, b"")
+        except OSError:
+            return False
+        return True
+
     def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
         """A folder and all folders below it, each with the names of its files; what cannot be read is left out."""
         waiting = [root]  # not by recursion: folders may be nested deeper than Python's calls
