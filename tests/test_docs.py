@@ -15,6 +15,7 @@ import pytest
 from fastinfer.mnist.dataset import read_labels
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL
+from fastinfer.options import Options
 from tests.conftest import MNIST, csv, read_tree
 from tests.runs import transform
 
@@ -51,10 +52,22 @@ def test_the_shell_examples_of_the_readme_run(place: Path) -> None:
 
 
 def test_the_python_examples_of_the_readme_run(place: Path) -> None:
-    (example,) = blocks(README, "python")
+    example, recipe = blocks(README, "python")
     done = subprocess.run([sys.executable, "-c", example], check=True, capture_output=True, text=True)
     assert done.stdout == "10\n"
     assert len(read_tree(place / "out")) == 10
+    subprocess.run([sys.executable, "-c", recipe], check=True, capture_output=True)
+    (place / "own").mkdir()
+    (place / "own" / "x.csv").write_bytes(b"1,2,3,4\n5,6,seven,8\n")
+    transform(place / "mine", place / "own", place / "results", Options(on_error="quarantine"))
+    row, rejected = json.loads((place / "results" / "x.csv.out").read_bytes())
+    assert (len(row), rejected) == (3, None)
+    # The reject that is shown is the one that is written.
+    (shown,) = map(json.loads, blocks(README, "json"))
+    written = json.loads((place / "results" / "_rejects.jsonl").read_bytes())
+    varying = {"path": shown["path"], "modified_ns": shown["modified_ns"]}
+    assert list(written) == list(shown)
+    assert {**written, **varying} == shown
 
 
 def test_the_example_of_the_kernels_gives_what_it_says() -> None:
