@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from ..sagemaker.estimator import DAY_S
+from ._run import path
 
 EPILOG = (
     "Exit codes: 0 done; 1 the job or its data failed; 2 an option is wrong; 3 the model cannot be used; 4 a result cannot be "
@@ -77,7 +78,7 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     waiting.add_argument("--framework-version", metavar="VERSION", help="the version of MXNet, 1.4.1 to 1.9.0")
     waiting.add_argument("--py-version", metavar="VERSION", help="the version of Python, such as py38")
     waiting.add_argument("--image-uri", metavar="IMAGE", help="use this container image instead of SageMaker's")
-    waiting.add_argument("--output", metavar="URI", help="the results (default: in the default bucket)")
+    waiting.add_argument("--output", type=path, metavar="URI", help="the results (default: in the default bucket)")
     waiting.add_argument("--job-name", metavar="NAME", help="default: the image's name and the time")
     waiting.add_argument(
         "--tag", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="a tag of the job; repeatable"
@@ -94,7 +95,9 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     waiting.add_argument("--volume-kms-key", metavar="KEY", help="the KMS key that encrypts the instances' disks")
 
     train = commands.add_parser("train", parents=[shared, waiting], help="train a script", epilog=EPILOG)
-    train.add_argument("entry_point", metavar="SCRIPT", nargs="?", help="the training script; omitted with --attach")
+    train.add_argument(
+        "entry_point", type=path, metavar="SCRIPT", nargs="?", help="the training script; omitted with --attach"
+    )
     train.add_argument(
         "--channel", type=_pair, action="append", default=[], metavar="NAME=URI", help="an input channel; repeatable"
     )
@@ -106,11 +109,16 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="an argument of the script: JSON, else text; repeatable",
     )
-    train.add_argument("--source-dir", metavar="DIR", help="a folder to upload with the script")
+    train.add_argument("--source-dir", type=path, metavar="DIR", help="a folder to upload with the script")
     train.add_argument(
-        "--dependency", action="append", default=[], metavar="PATH", help="a file or folder to upload as well"
+        "--dependency",
+        type=path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a file or folder to upload as well",
     )
-    train.add_argument("--code-location", metavar="URI", help="the uploaded code")
+    train.add_argument("--code-location", type=path, metavar="URI", help="the uploaded code")
     train.add_argument("--max-code-bytes", type=int, metavar="N", help="the largest size of the code")
     train.add_argument(
         "--max-run", type=int, default=DAY_S, metavar="SECONDS", help="the longest duration (default: a day)"
@@ -134,9 +142,12 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     transform = commands.add_parser(
         "transform", parents=[shared, waiting], help="run a model over objects", epilog=EPILOG
     )
-    transform.add_argument("input", metavar="IN", nargs="?", help="the objects: s3://..., or a path for a local job")
+    transform.add_argument(
+        "input", type=path, metavar="IN", nargs="?", help="the objects: s3://..., or a path for a local job"
+    )
     transform.add_argument(
         "--model",
+        type=path,
         metavar="MODEL",
         help="a model.tar.gz (s3://..., or a path for a local job), or the name of a model that was created",
     )

@@ -161,7 +161,7 @@ class Transform:
                 f"a request of {size:,} bytes is larger than MaxPayloadInMB allows ({self.payload_bytes:,} bytes)",
                 code="payload_too_large",
                 path=item.uri,
-                hint="raise max_payload, or use split_type='Line'",
+                hint="raise the limit, or split the input by lines",
             )
 
     def _run_engine(self, model: Path, objects: Sequence[Object]) -> list[Object]:

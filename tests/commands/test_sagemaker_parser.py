@@ -26,6 +26,17 @@ def test_every_option_has_a_help(command: str) -> None:
     assert list(without_help(commands(make_parser("x"))[command])) == []
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", ""], ["train", "x", "--output", ""], ["transform", ""], ["transform", "in", "--model", ""]],
+)
+def test_an_empty_path_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        make_parser("x").parse_args(arguments)
+    assert caught.value.code == 2
+    assert "it must be a path, found ''" in capsys.readouterr().err
+
+
 def test_values_are_read_by_their_form(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--hyperparameter", "a=[1]", "--hyperparameter", "b=text", "--tag", "c=d=e"]
     arguments = make_parser("x").parse_args(["train", "script.py", *options])
