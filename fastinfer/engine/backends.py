@@ -16,6 +16,7 @@ import importlib
 import os
 import socket
 import threading
+import warnings
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
@@ -35,6 +36,8 @@ SHARDS_A_WORKER = 2
 CONNECT_TIMEOUT_S = 10
 
 Reports = Generator[ShardReport, None, None]
+# A report, and the text, category and place of each warning that was given meanwhile.
+Recorded = tuple[ShardReport, list[tuple[str, type[Warning], str, int]]]
 RunShards = Callable[[Iterable[Shard]], Reports]
 Backend = Callable[[Job, Optional[int], threading.Event, Optional[str]], AbstractContextManager[RunShards]]
 
@@ -89,24 +92,25 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
 
     def run_shards(shards: Iterable[Shard]) -> Reports:
         stream = _until(stop, shards)
+        repeat = _Repeater()
         try:
             while True:
                 under_way: dict[int, Shard] = {}
                 try:
-                    yield from _run_on_processes(stream, under_way, job, workers or 1, SHARDS_A_WORKER)
+                    yield from map(repeat, _run_on_processes(stream, under_way, job, workers or 1, SHARDS_A_WORKER))
                     return
                 except TerminatedWorkerError:
                     suspects = _until(stop, list(under_way.values()))
-                yield from run_alone(suspects)
+                yield from run_alone(suspects, repeat)
         except BaseException:
             stop.set()
             raise
 
-    def run_alone(suspects: Iterator[Shard]) -> Reports:
+    def run_alone(suspects: Iterator[Shard], repeat: _Repeater) -> Reports:
         while True:
             under_way: dict[int, Shard] = {}
             try:
-                yield from _run_on_processes(suspects, under_way, job, 1, 1)
+                yield from map(repeat, _run_on_processes(suspects, under_way, job, 1, 1))
                 return
             except TerminatedWorkerError:
                 yield from map(_report_death, under_way.values())
@@ -145,12 +149,13 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
         def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
             done = distributed.as_completed()
+            repeat = _Repeater()
             suspects: list[Shard] = []
 
             def submit(shard: Shard, attempt: int) -> Any:
                 # A new key for each attempt: dask would return the old result for the same key.
                 key = f"fastinfer-{job.token}-{shard.number}-{attempt}"
-                return client.submit(run_shard, shard, shared, key=key, pure=False)
+                return client.submit(_record, run_shard, shard, shared, key=key, pure=False)
 
             for shard in _feed_slots(_until(stop, shards), slots, under_way):
                 if shard is not None:
@@ -161,14 +166,14 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
                 future = next(done)
                 shard = under_way.pop(future)
                 try:
-                    yield future.result()
+                    yield repeat(future.result())
                 except distributed.scheduler.KilledWorker:
                     # When a worker dies, dask fails every task that was queued on it after some retries: trying each shard
                     # alone shows which one caused it.
                     suspects.append(shard)
             for shard in _until(stop, suspects):
                 try:
-                    yield submit(shard, 2).result()
+                    yield repeat(submit(shard, 2).result())
                 except distributed.scheduler.KilledWorker:
                     yield _report_death(shard)
 
@@ -204,18 +209,19 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
         slots = SHARDS_A_WORKER * (workers or int(ray.cluster_resources().get("CPU", 1)))
         shared = ray.put(job)
         # One retry if the process that ran it died.
-        task: Any = ray.remote(num_cpus=1, max_retries=1)(run_shard)
+        task: Any = ray.remote(num_cpus=1, max_retries=1)(_record)
 
         def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
+            repeat = _Repeater()
             for shard in _feed_slots(_until(stop, shards), slots, under_way):
                 if shard is not None:
-                    under_way[task.remote(shard, shared)] = shard
+                    under_way[task.remote(run_shard, shard, shared)] = shard
                     continue
                 (done, *_), _rest = ray.wait(list(under_way), num_returns=1)
                 shard = under_way.pop(done)
                 try:
-                    yield ray.get(done)
+                    yield repeat(ray.get(done))
                 except ray.exceptions.WorkerCrashedError:
                     yield _report_death(shard)
 
@@ -235,7 +241,7 @@ BACKENDS_BY_NAME: dict[str, Backend] = {
 
 def _run_on_processes(
     shards: Iterator[Shard], under_way: dict[int, Shard], job: Job, workers: int, shards_a_worker: int
-) -> Reports:
+) -> Iterator[Recorded]:
     """Runs shards on processes of its own, which end when it ends.
 
     Args:
@@ -251,10 +257,10 @@ def _run_on_processes(
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    reports: dict[Future[ShardReport], int] = {}
+    reports: dict[Future[Recorded], int] = {}
     executor: Any = ProcessPoolExecutor(workers, initializer=process.end_with_parent, initargs=(os.getpid(),))
 
-    def take(future: Future[ShardReport]) -> ShardReport:
+    def take(future: Future[Recorded]) -> Recorded:
         report = future.result()
         del under_way[reports.pop(future)]
         return report
@@ -263,7 +269,7 @@ def _run_on_processes(
         for shard in _feed_slots(shards, workers * shards_a_worker, under_way):
             if shard is not None:
                 under_way[shard.number] = shard  # first: also if a process has died meanwhile, it is not forgotten
-                reports[executor.submit(run_shard, shard, job)] = shard.number
+                reports[executor.submit(_record, run_shard, shard, job)] = shard.number
                 continue
             yield take(wait(reports, return_when=FIRST_COMPLETED).done.pop())
     except TerminatedWorkerError:
@@ -273,6 +279,26 @@ def _run_on_processes(
         raise
     finally:
         executor.shutdown(wait=True, kill_workers=True)
+
+
+def _record(run: Callable[[Shard, Job], ShardReport], shard: Shard, job: Job) -> Recorded:
+    """Runs a shard in another process, and takes the warnings there to this one: nobody may see that process's messages."""
+    with warnings.catch_warnings(record=True) as caught:
+        report = run(shard, job)
+    return report, [(str(each.message), each.category, each.filename, each.lineno) for each in caught]
+
+
+class _Repeater:
+    """Unpacks reports, and repeats the warnings of other processes here: each text once in a run, however many gave it."""
+
+    def __init__(self) -> None:
+        self._repeated: dict[Any, Any] = {}
+
+    def __call__(self, recorded: Recorded) -> ShardReport:
+        report, given = recorded
+        for text, category, filename, line in given:
+            warnings.warn_explicit(text, category, filename, line, registry=self._repeated)
+        return report
 
 
 def _feed_slots(shards: Iterator[Shard], slots: int, under_way: dict[Any, Shard]) -> Iterator[Shard | None]:

@@ -48,7 +48,9 @@ def scheduler() -> Iterator[str]:
     """The address of a dask cluster of two worker processes."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    # Without the scheduler's own page, whose port another cluster on this machine may have.
+    pages = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=pages) as cluster:
         yield cluster.scheduler_address
 
 
@@ -68,6 +70,19 @@ def test_every_backend_gives_the_bytes_of_threads(
         assert (summary.inputs, summary.rejected) == (40, 0)
         results.append(read_tree(output))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_warning_of_the_workers_is_given_once_in_a_run(backend: str, linear: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(8):
+        (source / f"{number}.csv").write_bytes(b"1,2,3\n4,5,6\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default", RuntimeWarning)
+        transform(linear, source, tmp_path / "out", Options(backend=backend, workers=2))
+    told = [str(each.message) for each in caught if each.category is RuntimeWarning]
+    assert told == ["lines of 3 values are cut across records of 2 values: only the total of values counts"]
 
 
 def test_a_cluster_is_reached_by_its_address(scheduler: str, mlp: Path, samples: Path, tmp_path: Path) -> None:
