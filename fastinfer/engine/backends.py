@@ -258,6 +258,7 @@ def _run_on_processes(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     reports: dict[Future[Recorded], int] = {}
+    is_finished = False
     executor: Any = ProcessPoolExecutor(workers, initializer=process.end_with_parent, initargs=(os.getpid(),))
 
     def take(future: Future[Recorded]) -> Recorded:
@@ -272,13 +273,14 @@ def _run_on_processes(
                 reports[executor.submit(_record, run_shard, shard, job)] = shard.number
                 continue
             yield take(wait(reports, return_when=FIRST_COMPLETED).done.pop())
+        is_finished = True
     except TerminatedWorkerError:
         for future in list(reports):
             if future.done() and future.exception() is None:
                 yield take(future)
         raise
     finally:
-        executor.shutdown(wait=True, kill_workers=True)
+        executor.shutdown(wait=True, kill_workers=not is_finished)
 
 
 def _record(run: Callable[[Shard, Job], ShardReport], shard: Shard, job: Job) -> Recorded:
