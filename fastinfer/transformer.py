@@ -97,7 +97,7 @@ class Transformer:
             if name not in known:
                 raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join(known)}")
         self.options = Options(**options)
-        self.model = load_model(find_model(model if model is None else path_of(model, "model"))[0])
+        self.model = load_model(find_model(model)[0])
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()

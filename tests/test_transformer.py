@@ -114,6 +114,7 @@ def test_an_unknown_option_is_refused(mlp: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_a_path_is_refused_at_once(path: Any, mlp: Path, samples: Path, tmp_path: Path) -> None:
     for name, call in (
         ("model", lambda: fastinfer.Transformer(path)),
+        ("model", lambda: fastinfer.Predictor(path)),
         ("data", lambda: fastinfer.transform(path, tmp_path / "out", mlp)),
         ("output", lambda: fastinfer.transform(samples, path, mlp)),
     ):

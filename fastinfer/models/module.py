@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, quote
+from ..options import path_of
 from ..storage.archive import read_members
 
 SYMBOL_NAME = "model-symbol.json"
@@ -114,9 +115,13 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
-    """The model to use, and what named it: the argument, $FASTINFER_MODEL, $SM_MODEL_DIR, else the shipped one."""
+    """The model to use, and what named it: the argument, $FASTINFER_MODEL, $SM_MODEL_DIR, else the shipped one.
+
+    Raises:
+        ConfigError: the argument is not a path.
+    """
     if model is not None:
-        return Path(model), "as named"
+        return Path(path_of(model, "model")), "as named"
     for variable in ("FASTINFER_MODEL", "SM_MODEL_DIR"):
         value = os.environ.get(variable)
         if value:
