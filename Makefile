@@ -12,7 +12,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fa
 CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.10 python3.9; do \
 	$$python -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: all demo notebook test bench bench-memory lint clean docs/errors.md fuzz sanitize native native-neon exhaust instructions
+.PHONY: all demo notebook test faults bench bench-memory lint clean docs/errors.md fuzz sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -61,6 +61,13 @@ notebook: .venv/with-notebook
 TEST_PROCESSES ?= 2
 test: .venv/with-test .venv/container/ready .venv/sdk/ready
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+# Every fault at every call by which a run touches its folder, and in a row; then real commands, killed at random (some hours).
+ROUNDS ?= 20
+faults: .venv/with-test
+	FASTINFER_ALL_FAULTS=1 $(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m tests.faults.random_kills --rounds $(ROUNDS)
+	$(BIN)/python -m tests.faults.random_kills --rounds $(ROUNDS) --disks
 
 bench: .venv/with-bench
 	$(BIN)/python -m pytest benchmarks --ignore benchmarks/bench_memory.py

@@ -50,6 +50,13 @@ def compile_library(compiler: str, folder: Path) -> Path:
     return library
 
 
+def preloading(library: Path) -> dict[str, str]:
+    """This environment, with the library before the C library, behind what else is loaded so (a sanitizer must be first)."""
+    paths = [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)]
+    before = os.environ.get("LD_PRELOAD", "")
+    return {**os.environ, "LD_PRELOAD": f"{before} {library}".strip(), "PYTHONPATH": os.pathsep.join(paths)}
+
+
 class Server:
     """The process that carries out runs, one at a time.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.faults.harness import preloading
 
 # How many calls each expression makes on something below the folder `d`.
 CALLS = {
@@ -82,9 +81,8 @@ for call in sys.argv[2:]:
 
 
 def run(library: Path, script: str, *arguments: str) -> str:
-    environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", script, *arguments]
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return subprocess.run(command, env=preloading(library), stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def test_it_sees_each_call(library: Path, tmp_path: Path) -> None:
