@@ -19,7 +19,7 @@ from typing import Any
 
 from fastinfer.errors import OutputError
 from fastinfer.options import Limits, Options
-from fastinfer.outputs.layout import REJECTS, RUN_RECORD
+from fastinfer.outputs.layout import LABELS, REJECTS, RUN_RECORD
 from tests import networks
 from tests.conftest import ROOT
 from tests.faults import server
@@ -30,7 +30,7 @@ LIMITS = Limits(chunk_bytes=64, large_object_bytes=200, span_bytes_least=160, sp
 SETTINGS = {"fastinfer.outputs.writer:BUFFER_BYTES": 256, "fastinfer.outputs.writer:GROUP_BYTES": 64}
 
 # What a line of the rejects says of a record, whenever and by whichever run it was written.
-REJECT_FIELDS = ("key", "line", "column", "code", "message", "record")
+REJECT_FIELDS = ("key", "part", "line", "column", "code", "message", "record", "range")
 
 # What stands for a line that is not the whole line of a record.
 TORN = "torn:"
@@ -257,6 +257,8 @@ def read_results(output: Path) -> Tree:
             tree[f"{name}/"] = b""
     if RUN_RECORD in tree:
         tree[RUN_RECORD] = json.dumps(json.loads(tree[RUN_RECORD])["depends_on"], sort_keys=True).encode()
+    if LABELS in tree:
+        tree[LABELS] = b""  # what it says is of runs and of inodes
     if REJECTS in tree:
         tree[REJECTS] = "\n".join(sorted(map(_facts, tree[REJECTS].splitlines()))).encode()
     return tree
