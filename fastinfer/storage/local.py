@@ -66,7 +66,8 @@ class LocalReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what was read is read
+            self._file.close()
 
     def read_into(self, view: memoryview, offset: int) -> int:
         try:
@@ -358,9 +359,12 @@ class LocalStore:
                     path=folder,
                     hint="wait until it ends, or name another folder",
                 ) from error
+            except OSError as error:
+                raise OutputError(f"cannot be locked: {error.strerror}", path=folder) from error
             yield
         finally:
-            os.close(handle)
+            with contextlib.suppress(OSError):  # it is closed all the same
+                os.close(handle)
 
     def _write(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[int]:
         temporary = os.fsencode(self.hidden(writer_name()))
