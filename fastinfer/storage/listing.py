@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections.abc import Iterator
@@ -115,7 +116,8 @@ def _list(entry: _Entry, select: Select, enter: Select) -> Iterator[Object | _En
             if kind == FOLDER:
                 if enter(name):
                     yield _Entry(f"{path}/{name}", f"{prefix}{name}/", here)
-            elif select(name):
+            # What cannot be examined may be a folder; a link that leads nowhere is no folder.
+            elif select(name) or (code not in (0, errno.ENOENT, errno.ELOOP) and enter(name)):
                 yield _object(f"{path}/{name}", prefix + name, kind, size, version, code)
 
 
