@@ -91,21 +91,20 @@ def test_it_sees_each_call(library: Path, tmp_path: Path) -> None:
 
 
 def test_it_sees_the_calls_of_the_kernels(library: Path, tmp_path: Path) -> None:
-    script = (
-        "from fastinfer._native.files import *\n"
-        "import ctypes, os, sys\n"
-        "library = ctypes.CDLL(None)\n"
-        "d = os.fsencode(sys.argv[1])\n"
-        "open(d + b'/a', 'w').close()\n"
-        "library.fault_arm(d, ctypes.c_long(0), 3)\n"
-        "stat_files(d + b'/', [b'a'])\n"
-        "print(library.fault_count())\n"
-        "read_files([d + b'/a'], bytearray(8))\n"
-        "print(library.fault_count())\n"
-    )
-    stats, reads = map(int, run(library, script, str(tmp_path)).split())
-    assert stats >= 3  # the folder's open and close, the file's stat
-    assert reads >= stats + 3  # open, read, close
+    (tmp_path / "a.csv").write_bytes(b"1,2\n")
+    script = """
+import ctypes, os, sys
+from fastinfer.storage.local import LocalStore
+library = ctypes.CDLL(None)
+library.fault_arm(os.fsencode(sys.argv[1]), ctypes.c_long(0), 3)
+items = list(LocalStore().list_objects(sys.argv[1]))
+listed = library.fault_count()
+assert LocalStore().read_many(items, bytearray(8)) == [(4, 0)]
+print(listed, library.fault_count() - listed)
+"""
+    listed, read = map(int, run(library, script, str(tmp_path)).split())
+    assert listed >= 4  # of the folder: stat, opendir, open and close
+    assert read >= 3  # open, read, close
 
 
 @pytest.mark.parametrize(
