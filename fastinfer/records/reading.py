@@ -121,7 +121,8 @@ def read_chunks(store: Store, span: Span, buffer: bytearray, line_bytes: int) ->
                         path=span.item.uri,
                         hint="a record is one line",
                     )
-                buffer.extend(bytes(min(len(buffer), line_bytes - kept)))
+                buffer *= 2  # in place, without a second buffer for what is added
+                del buffer[line_bytes:]
             wanted = min(len(buffer) - kept, span.stop - base - kept)
             # No view may be left in the traceback of an error: the buffer is to be cut to its size again.
             with memoryview(buffer) as view, view[kept : kept + wanted] as target:
