@@ -65,7 +65,7 @@ test: .venv/with-test .venv/container/ready .venv/sdk/ready
 # Every fault at every call by which a run touches its folder, and in a row; then real commands, killed at random (some hours).
 ROUNDS ?= 20
 faults: .venv/with-test
-	FASTINFER_ALL_FAULTS=1 $(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest tests/faults tests/faults/all_faults.py
 	$(BIN)/python -m tests.faults.random_kills --rounds $(ROUNDS)
 	$(BIN)/python -m tests.faults.random_kills --rounds $(ROUNDS) --disks
 

@@ -476,14 +476,14 @@ def test_an_endless_line_is_refused_without_holding_it(linear: Path, tmp_path: P
 # The machine
 
 
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(params=["tmpfs"])
+def mounted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A folder on a file system of its own, 32 KiB large."""
     if os.geteuid() != 0:
         skip("only root can mount a small file system")
     folder = tmp_path / "mounted"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", folder], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", request.param, "-o", "size=32k", "none", folder], capture_output=True).returncode:
         skip("this container may not mount a file system")
     yield folder
     subprocess.run(["umount", folder], check=True)
@@ -500,6 +500,33 @@ def test_a_full_disk_is_an_error_and_nothing_half_is_left(
     subprocess.run(["mount", "-o", "remount,size=1m", mounted], check=True)
     assert run(mlp, samples, mounted) == run(mlp, samples, tmp_path / "out")
     assert finished.items() <= read_tree(mounted).items()
+
+
+@pytest.mark.parametrize("mounted", ["ramfs"], indirect=True)
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_labels_are_kept_where_there_are_no_attributes(
+    mounted: Path, backend: str, mlp: Path, digits: np.ndarray, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    lines = csv(digits[:700], "integers").splitlines()
+    lines[5] = b"x"
+    (source / "large.csv").write_bytes(b"\n".join(lines))
+    (source / "small.csv").write_bytes(b"\n".join(lines[:8]))
+    (source / "bad.csv").write_bytes(b"")
+    options = Options(backend=backend, workers=2, on_error="quarantine")
+    first = transform(mlp, source, mounted / "out", options, limits=SMALL)
+    assert (first.inputs, first.rejected) == (2, 3)
+    assert sorted(path.name for path in (mounted / "out").iterdir()) == [
+        "_labels.log",
+        "_rejects.jsonl",
+        "_run.json",
+        "large.csv.out",
+        "small.csv.out",
+    ]
+    (source / "small.csv").write_bytes(b"\n".join(lines[:9]))
+    again = transform(mlp, source, mounted / "out", options, limits=SMALL)
+    assert (again.inputs, again.skipped, again.rejected) == (1, 1, 3)
 
 
 def test_a_folder_that_may_not_be_written_is_an_error(mounted: Path, samples: Path, mlp: Path) -> None:
