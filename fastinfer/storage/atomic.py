@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import InputError, OutputError
+from ..errors import ConfigError, InputError, OutputError
+
+# No pattern of finished files, such as * or *.json, matches such a name.
+TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".fastinfer-", ".tmp"
 
 
 def make_folder(folder: Path) -> None:
@@ -29,13 +33,13 @@ def make_folder(folder: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path to write; on a clean exit that file takes the name `path`, else it is removed.
 
-    The temporary name is `path`'s between a dot and `.tmp`: no pattern of finished files matches it, and the
-    next writer of `path` overwrites what a killed one left behind.
+    The temporary name is beside `path`, hidden, and nobody else's: of two writers at a time the last gives its whole file the
+    name. What a killed writer leaves behind is removed by :func:`remove_leftovers`.
 
     Raises:
         OutputError: ``cannot_write``, for any OSError while writing or renaming.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
     try:
         yield temporary
         # Through the module, so that a test can stop the process exactly here.
@@ -46,6 +50,45 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and not isinstance(error, OutputError):
             raise unwritable(str(path), error) from error
         raise
+
+
+@contextlib.contextmanager
+def locking(folder: Path) -> Iterator[None]:
+    """Keeps other programs that lock `folder` out of it, and removes what killed writers left there.
+
+    The lock is on the folder itself: it leaves no file behind and ends with the process, however that ends.
+
+    Raises:
+        ConfigError: ``output_in_use``.
+        OutputError: ``cannot_write``.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unwritable(str(folder), error) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                "another program is writing to this folder",
+                code="output_in_use",
+                path=str(folder),
+                hint="wait until it ends, or name another folder",
+            ) from error
+        except OSError as error:
+            raise unwritable(str(folder), error) from error
+        remove_leftovers(folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the unfinished files of killed writers from `folder`. Call it only with the folder's lock."""
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def sync_folder(folder: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..errors import InputError
 from .atomic import make_folder, replacing, unreadable
 from .base import Object
 from .local import LocalStore
+from .regular import open_regular, read_regular
 
 COPY_BYTES = 1 << 20
 
@@ -43,7 +45,7 @@ class FileStore:
             InputError: ``no_such_place``, ``cannot_read``.
         """
         try:
-            return Path(uri).read_bytes()
+            return read_regular(uri, sys.maxsize - 1)
         except OSError as error:
             raise _unreadable(uri, error) from error
 
@@ -56,7 +58,7 @@ class FileStore:
         """
         make_folder(target.parent)
         try:
-            source = open(uri, "rb")  # noqa: SIM115  (closed below; an error of writing is not one of the source)
+            source = open_regular(uri)
         except OSError as error:
             raise _unreadable(uri, error) from error
         with source, replacing(target) as temporary, open(temporary, "wb") as copy:
@@ -80,7 +82,8 @@ class FileStore:
             if isinstance(source, bytes):
                 temporary.write_bytes(source)
             else:
-                shutil.copyfile(source, temporary)
+                with open_regular(source) as content, open(temporary, "wb") as copy:
+                    shutil.copyfileobj(content, copy, COPY_BYTES)
 
 
 def _is_shown(name: str) -> bool:

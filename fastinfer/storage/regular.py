@@ -30,12 +30,11 @@ def read_regular(path: PathLike, most_bytes: int) -> bytes:
     Raises:
         OSError: it cannot be read, is not a regular file, or (EFBIG) has more than ``most_bytes`` bytes.
     """
+    content = io.BytesIO()  # gives its memory away in the end; joining pieces would hold them twice
     with open_regular(path) as file:
-        pieces, held = [], 0
         # Read on until nothing comes: a read may give less than was asked for, and a size may be out of date.
-        while piece := file.read(min(1 << 20, most_bytes + 1 - held)):
-            pieces.append(piece)
-            held += len(piece)
-            if held > most_bytes:
+        while piece := file.read(min(1 << 20, most_bytes + 1 - content.tell())):
+            content.write(piece)
+            if content.tell() > most_bytes:
                 raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", os.fspath(path))
-    return b"".join(pieces)
+    return content.getvalue()

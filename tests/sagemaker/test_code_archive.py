@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tarfile
 from pathlib import Path
 
@@ -109,12 +110,15 @@ def test_a_model_gets_its_code_and_loses_the_old(folder: Path, tmp_path: Path) -
     assert found == ["code/inside/module.py", "code/train.py", "model-symbol.json"]
 
 
-def test_a_full_disk_is_an_error_of_the_archive_not_of_what_is_packed(folder: Path, tmp_path: Path) -> None:
+def test_an_archive_that_cannot_grow_is_an_error_of_it_not_of_what_is_packed(folder: Path, tmp_path: Path) -> None:
     (folder / "large.bin").write_bytes(os.urandom(100_000))
-    # The archive's temporary name leads to a device that takes nothing.
-    (tmp_path / ".x.tar.gz.tmp").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match=r"x\.tar\.gz: cannot be written: No space left on device"):
-        pack(source_files("train.py", str(folder)), tmp_path / "x.tar.gz")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"x\.tar\.gz: cannot be written: File too large"):
+            pack(source_files("train.py", str(folder)), tmp_path / "x.tar.gz")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["code"]
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fastinfer.errors import InputError, OutputError
-from fastinfer.storage.atomic import make_folder, replacing, sync_folder, unreadable, unwritable
+from fastinfer.errors import ConfigError, InputError, OutputError
+from fastinfer.storage.atomic import locking, make_folder, replacing, sync_folder, unreadable, unwritable
 
 
 def names(folder: Path) -> list[str]:
@@ -49,15 +52,48 @@ def test_a_writer_that_fails_before_it_writes_raises_its_own_error(tmp_path: Pat
     assert names(tmp_path) == []
 
 
-def test_the_temporary_file_of_a_killed_writer_is_replaced(tmp_path: Path) -> None:
-    with replacing(tmp_path / "x") as temporary:
-        name = temporary.name
-        temporary.write_text("whole")
-    (tmp_path / name).write_text("left by a killed writer")
-    with replacing(tmp_path / "x") as temporary:
-        assert temporary.name == name
-        temporary.write_text("again")
-    assert ((tmp_path / "x").read_text(), names(tmp_path)) == ("again", ["x"])
+def test_two_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with replacing(path) as first, open(first, "wb") as file:
+        file.write(b"half of the first")
+        file.flush()
+        with replacing(path) as second:
+            assert second != first
+            second.write_bytes(b"the second")
+        assert path.read_bytes() == b"the second"
+        file.write(b", and the rest")
+    assert (path.read_bytes(), names(tmp_path)) == (b"half of the first, and the rest", ["x"])
+
+
+def test_who_locks_a_folder_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
+    with contextlib.suppress(SystemExit), replacing(tmp_path / "x") as temporary:
+        os.link(write(tmp_path / "kept", "half"), temporary)
+        os.link(temporary, temporary.with_name(temporary.name.replace("0", "1")[:-8] + "0000.tmp"))
+        raise SystemExit
+    for name in (".hidden.tmp", ".fastinfer", "x.tmp"):
+        write(tmp_path / name, "")
+    assert any(name.startswith(".fastinfer-") for name in names(tmp_path))
+    with locking(tmp_path):
+        assert names(tmp_path) == [".fastinfer", ".hidden.tmp", "kept", "x.tmp"]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_folder_is_locked_by_one_program_at_a_time(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from fastinfer.storage.atomic import locking\n"
+    script += f"with locking(Path({str(tmp_path)!r})): print(1)"
+    with locking(tmp_path):
+        other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+        assert "another program is writing to this folder" in other.stderr
+        with pytest.raises(ConfigError) as caught, locking(tmp_path):
+            pass
+        assert (caught.value.code, caught.value.path) == ("output_in_use", str(tmp_path))
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "1\n"
+    with pytest.raises(OutputError, match="No such file"), locking(tmp_path / "nothing"):
+        pass
 
 
 def test_an_error_of_the_system_is_one_of_the_output_with_the_final_name(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -74,8 +75,25 @@ def test_a_missing_or_unreadable_file_is_an_error_of_the_input(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_an_error_of_the_output_and_leaves_no_file(tmp_path: Path) -> None:
-    (tmp_path / ".x.tmp").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match="x: cannot be written: No space left on device"):
-        store.put(b"x", str(tmp_path / "x"))
+def test_a_file_that_cannot_grow_is_an_error_of_the_output_and_leaves_no_file(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="x: cannot be written: File too large"):
+            store.put(bytes(5000), str(tmp_path / "x"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for call in (
+        lambda: store.read(str(tmp_path / "pipe")),
+        lambda: store.fetch(str(tmp_path / "pipe"), tmp_path / "copy"),
+    ):
+        with pytest.raises(InputError, match="it is not a regular file"):
+            call()
+    with pytest.raises(OutputError, match="it is not a regular file"):
+        store.put(tmp_path / "pipe", str(tmp_path / "copy"))
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
