@@ -1,21 +1,41 @@
-"""Untrusted archives, of a model or a job's code: their size is limited and their files stay in the target folder."""
+"""Tar archives that are not trusted, of a model or a job's code: read by a reader of our own.
+
+Python's tarfile holds headers of any size, seeks through sparse files without an end, and takes a damaged header for the
+end of the archive. Here an archive is a forward stream of plain files and folders, whatever wrote it (ustar, GNU or pax):
+everything else is refused, everything has a bound, and a damaged or cut archive is an error. Behind the zeros that end it
+nothing but zeros may follow: what GNU tar would skip there cannot be told from damage.
+"""
 
 from __future__ import annotations
 
 import io
 import os
-import tarfile
+import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ModelError, quote
 from .atomic import make_folder, unwritable
+from .expanded import DamagedError, ExpandedFile
 
+# Of one archive: the bytes of all files; files and folders, those on the way to a file as well.
 BYTES_LIMIT = 8 << 30
 MEMBERS_LIMIT = 100_000
+# What may lie between two members: their headers, and long names. Also the padding at the end.
+HEADERS_LIMIT = 1 << 20
+# As the file systems of Linux have it.
+NAME_LIMIT, PART_LIMIT = 4095, 255
 
 COPY_BYTES = 1 << 20
+BLOCK = 512
+
+FILES, FOLDER = (b"0", b"\0", b"7"), b"5"
+LONG_NAME, LONG_LINK, PAX, GLOBAL_PAX, SPARSE = b"L", b"K", (b"x", b"X"), b"g", b"S"
+# Keys of pax that say that a file is stored with holes.
+SPARSE_KEYS = (b"GNU.sparse.", b"SCHILY.realsize")
+_RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^=]+)=")
 
 
 class Member(NamedTuple):
@@ -37,43 +57,194 @@ class Member(NamedTuple):
 class Content(io.BufferedIOBase):
     """The bytes of a member; read() raises ModelError for a damaged archive."""
 
-    def __init__(self, content: IO[bytes], archive: Path) -> None:
-        self._content = content
+    def __init__(self, archive: _Archive, size: int) -> None:
         self._archive = archive
+        self._end = archive.stream.position + size
 
     def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, self._end - self._archive.stream.position)
+        return self._archive.read(left if size is None or size < 0 else min(size, left))
+
+
+class _Archive:
+    """The stream of an archive, with errors that name it."""
+
+    def __init__(self, path: Path, stream: ExpandedFile) -> None:
+        self.path = path
+        self.stream = stream
+        self.headers_end = HEADERS_LIMIT
+
+    def read(self, size: int) -> bytes:
+        """Exactly ``size`` bytes. Raises ModelError."""
         try:
-            return self._content.read(-1 if size is None else size)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise _unreadable(self._archive, error) from error
+            content = self.stream.read(size)
+        except (DamagedError, OSError) as error:
+            raise unreadable_archive(self.path, error) from error
+        if len(content) != size:
+            raise self.bad("it ends too early")
+        return content
+
+    def skip(self, size: int) -> None:
+        while size:
+            size -= len(self.read(min(size, COPY_BYTES)))
+
+    def read_header(self, size: int) -> bytes:
+        """Bytes of the part between two members, with the padding behind them. Raises ModelError if it is too long."""
+        padded = size + -size % BLOCK
+        if self.stream.position + padded > self.headers_end:
+            raise self.bad(f"more than {HEADERS_LIMIT:,} bytes lie between two members")
+        return self.read(padded)[:size]
+
+    def check_end(self) -> None:
+        """Raises ModelError unless nothing but zeros follow: with that, checksums of the whole file were compared."""
+        try:
+            rest = self.stream.read(HEADERS_LIMIT + 1)
+        except (DamagedError, OSError) as error:
+            raise unreadable_archive(self.path, error) from error
+        if len(rest) > HEADERS_LIMIT or rest.strip(b"\0"):
+            raise self.bad("something follows its end")
+
+    def bad(self, why: str) -> ModelError:
+        return unreadable_archive(self.path, why)
+
+    def unsafe(self, name: bytes, why: str) -> ModelError:
+        return ModelError(f"the member {quote(os.fsdecode(name))} {why}", code="unsafe_archive", path=str(self.path))
 
 
 def read_members(archive: Path) -> Iterator[Member]:
     """The files of a tar archive, compressed or not, in their order; nothing is written to the disk.
 
     Raises:
-        ModelError: ``unsafe_archive`` for a link, a device, a path outside the target folder, or an archive above the limits;
-            ``bad_model`` for an unreadable archive.
+        ModelError: ``unsafe_archive`` for a link, a device, a sparse file, a path outside the target folder, a name that
+            cannot be one, or an archive above the limits; ``bad_model`` for an unreadable or damaged archive. What is
+            damaged near its end is noticed after its last member: use none of them before the iteration has ended.
     """
-    total = 0
     try:
-        # Read as a stream: headers come one by one, so the limits are checked before anything is unpacked.
-        with tarfile.open(archive, "r|*") as tar:
-            for count, member in enumerate(tar, start=1):
-                total += member.size
-                if not (member.isfile() or member.isdir()):
-                    raise _unsafe(archive, member.name, "is a link, a device or another special file")
-                if member.name.startswith("/") or ".." in Path(member.name).parts:
-                    raise _unsafe(archive, member.name, "would be unpacked outside the target folder")
-                if total > BYTES_LIMIT or count > MEMBERS_LIMIT:
-                    limits = f"{BYTES_LIMIT >> 30} GiB in {MEMBERS_LIMIT:,} members"
-                    raise _unsafe(archive, member.name, f"makes the archive larger than {limits}")
-                content = tar.extractfile(member)
-                if content is not None:  # not a folder
-                    mode = 0o755 if member.mode & 0o100 else 0o644
-                    yield Member(os.path.normpath(member.name), mode, Content(content, archive), member.size)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise _unreadable(archive, error) from error
+        stream = ExpandedFile(archive)
+    except OSError as error:
+        raise unreadable_archive(archive, error) from error
+    with stream:
+        yield from _read_members(_Archive(archive, stream))
+
+
+def _read_members(archive: _Archive) -> Iterator[Member]:
+    total = 0
+    places = _Places(archive)
+    for name, kind, mode, size in _read_headers(archive):
+        total += size
+        if total > BYTES_LIMIT:
+            raise archive.unsafe(name, f"makes the archive larger than {_limits()}")
+        path = places.add(name, is_folder=kind == FOLDER)
+        if kind == FOLDER:
+            continue
+        end = archive.stream.position + size
+        yield Member(path, 0o755 if mode & 0o100 else 0o644, Content(archive, size), size)
+        archive.skip(end - archive.stream.position)
+        archive.skip(-size % BLOCK)
+
+
+def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
+    """Name, kind, mode and size of each file and folder; the file's bytes must be read before the next is requested."""
+    everywhere: dict[bytes, bytes] = {}
+    here: dict[bytes, bytes] = {}
+    archive.headers_end = archive.stream.position + HEADERS_LIMIT
+    while any(block := archive.read_header(BLOCK)):
+        name, mode, size, kind = _parse_header(archive, block)
+        if kind in (LONG_NAME, LONG_LINK):
+            long = archive.read_header(size).rstrip(b"\0")
+            if kind == LONG_NAME:
+                here[b"path"] = long
+        elif kind in PAX or kind == GLOBAL_PAX:
+            (everywhere if kind == GLOBAL_PAX else here).update(_parse_pax(archive, archive.read_header(size)))
+        else:
+            known = {**everywhere, **here}
+            here = {}
+            name = known.get(b"path", name)
+            if kind == SPARSE or any(key.startswith(SPARSE_KEYS) for key in known):
+                raise archive.unsafe(name, "is stored as a sparse file")
+            if kind not in FILES and kind != FOLDER:
+                raise archive.unsafe(name, "is a link, a device or another special file")
+            if kind != FOLDER and b"size" in known:
+                if not re.fullmatch(rb"[0-9]{1,18}", known[b"size"]):
+                    raise archive.bad(f"a size is {quote(known[b'size'])}")
+                size = int(known[b"size"])
+            if kind == b"\0" and name.endswith(b"/"):  # as tar wrote folders before it had a kind for them
+                kind = FOLDER
+            if kind == FOLDER and size:
+                raise archive.bad(f"the folder {quote(os.fsdecode(name))} has {size:,} bytes")
+            yield name, kind, mode, size
+            archive.headers_end = archive.stream.position + HEADERS_LIMIT
+    archive.check_end()
+
+
+def _parse_header(archive: _Archive, block: bytes) -> tuple[bytes, int, int, bytes]:
+    """Name, mode, size and kind of a header's 512 bytes."""
+    fields = struct.unpack("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x", block)
+    # As if the checksum itself were spaces. Some old tars added up signed bytes.
+    counted = block[:148] + b" " * 8 + block[156:]
+    found = _parse_number(archive, fields[6])
+    if found not in (sum(counted), sum(struct.unpack("512b", counted))):
+        raise archive.bad("a header is damaged")
+    name, prefix = (field.partition(b"\0")[0] for field in (fields[0], fields[14]))
+    if prefix and fields[9] == b"ustar\x0000":  # GNU tar keeps other things there
+        name = prefix + b"/" + name
+    return name, _parse_number(archive, fields[1]), _parse_number(archive, fields[4]), fields[7]
+
+
+def _parse_number(archive: _Archive, field: bytes) -> int:
+    """Octal digits, or GNU tar's binary numbers, which begin with a byte 0x80."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    digits = field.partition(b"\0")[0].strip(b" ")
+    if not re.fullmatch(rb"[0-7]*", digits):
+        raise archive.bad(f"a header has the number {quote(field)}")
+    return int(digits or b"0", 8)
+
+
+def _parse_pax(archive: _Archive, content: bytes) -> dict[bytes, bytes]:
+    """The records of a pax header, each `LENGTH KEY=VALUE` and a line end."""
+    records, place = {}, 0
+    while place < len(content):
+        match = _RECORD.match(content, place)
+        end = place + int(match[1]) if match else 0
+        if match is None or not match.end() < end <= len(content) or content[end - 1] != 0x0A:
+            raise archive.bad("a pax header is damaged")
+        records[match[2]] = content[match.end() : end - 1]
+        place = end
+    return records
+
+
+class _Places:
+    """The names of an archive as a tree: none leads out of it, and none is a file and a folder."""
+
+    def __init__(self, archive: _Archive) -> None:
+        self._archive = archive
+        self._root: dict[bytes, Any] = {}  # a folder's names; None for a file
+        self._count = 0
+
+    def add(self, name: bytes, *, is_folder: bool) -> str:
+        """The path of a member below the target folder. Raises ModelError."""
+        parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+        if name.startswith(b"/") or b".." in parts:
+            raise self._archive.unsafe(name, "would be unpacked outside the target folder")
+        if b"\0" in name or len(name) > NAME_LIMIT or any(len(part) > PART_LIMIT for part in parts):
+            raise self._archive.unsafe(name, "has a name that no file can have")
+        if not parts and not is_folder:
+            raise self._archive.unsafe(name, "is a file without a name")
+        folder, before = self._root, self._count
+        for place, part in enumerate(parts):
+            is_file = place == len(parts) - 1 and not is_folder
+            if part not in folder:
+                folder[part] = None if is_file else {}
+                self._count += 1
+            elif (folder[part] is None) != is_file:
+                raise self._archive.unsafe(name, "is a file and a folder")
+            folder = folder[part]
+        # A name that is there already counts too: later files replace earlier ones, as for tar.
+        self._count = max(self._count, before + 1)
+        if self._count > MEMBERS_LIMIT:
+            raise self._archive.unsafe(name, f"makes the archive larger than {_limits()}")
+        return os.fsdecode(b"/".join(parts))
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -96,11 +267,12 @@ def unpack(archive: Path, folder: Path) -> None:
             raise unwritable(str(target), error) from error
 
 
-def _unreadable(archive: Path, error: Exception) -> ModelError:
+def unreadable_archive(archive: Path, why: object) -> ModelError:
+    reason = why.strerror if isinstance(why, OSError) and why.strerror else why
     return ModelError(
-        f"is not a readable tar archive: {error}", path=str(archive), hint="use a folder or a model.tar.gz"
+        f"is not a readable tar archive: {reason}", path=str(archive), hint="use a folder or a model.tar.gz"
     )
 
 
-def _unsafe(archive: Path, member: str, why: str) -> ModelError:
-    return ModelError(f"the member {quote(member)} {why}", code="unsafe_archive", path=str(archive))
+def _limits() -> str:
+    return f"{BYTES_LIMIT >> 30} GiB in {MEMBERS_LIMIT:,} members"

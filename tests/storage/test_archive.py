@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
+import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -83,3 +87,136 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_output(tmp_path: Pat
     (tmp_path / "there").write_text("a file")
     with pytest.raises(OutputError):
         unpack(path, tmp_path / "there")
+
+
+# What a stranger can put into an archive
+
+
+def header(name: bytes = b"a", size: int = 0, kind: bytes = b"0", **fields: bytes) -> bytes:
+    """A header of ustar, with a checksum that fits."""
+    block = bytearray(tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT))
+    block[0:100] = name.ljust(100, b"\0")
+    block[124:136] = fields.get("size_field", b"%011o\0" % size)
+    block[156:157] = kind
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def padded(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 512)
+
+
+END = bytes(1024)
+SMALL = header(b"a", 4) + padded(b"1234")
+
+
+def read(path: Path, content: bytes) -> dict[str, bytes]:
+    path.write_bytes(content)
+    return {member.name: member.content.read() for member in read_members(path)}
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (SMALL, "bad_model", "it ends too early"),  # without the zeros at the end
+        (SMALL[:700], "bad_model", "it ends too early"),
+        (SMALL + END + b"x", "bad_model", "something follows its end"),
+        (SMALL + END + SMALL + END, "bad_model", "something follows its end"),
+        (SMALL + END + bytes(1 << 21), "bad_model", "something follows its end"),
+        (SMALL[:10] + b"!" + SMALL[11:] + END, "bad_model", "a header is damaged"),
+        (SMALL + b"!" * 512 + END, "bad_model", "has the number"),  # not the end of the archive
+        (header(b"x" * 100, 2 << 30, b"L") + bytes(4096), "bad_model", "more than 1,048,576 bytes lie between"),
+        (header(b"x", 2 << 30, b"x") + bytes(4096), "bad_model", "more than 1,048,576 bytes lie between"),
+        (header(b"x", 2 << 30, b"g") + bytes(4096), "bad_model", "more than 1,048,576 bytes lie between"),
+        (header(b"x", 12, b"x") + padded(b"12 path=ab\n!") + SMALL + END, "bad_model", "a pax header is damaged"),
+        ((header(b"x", 11, b"x") + padded(b"11 path=ab\n")) * 3000 + END, "bad_model", "more than 1,048,576 bytes lie"),
+        (header(b"a", 512, b"S") + bytes(512) + END, "unsafe_archive", "is stored as a sparse file"),
+        (
+            header(b"x", 22, b"x") + padded(b"22 GNU.sparse.major=1\n") + SMALL + END,
+            "unsafe_archive",
+            "is stored as a sparse file",
+        ),
+        (header(b"x", 13, b"x") + padded(b"13 path=a\0bc\n") + SMALL + END, "unsafe_archive", "no file can have"),
+        (header(b"x", 9, b"x") + padded(b"9 size=x\n") + SMALL + END, "bad_model", "a size is 'x'"),
+        (header(b"./") + END, "unsafe_archive", "is a file without a name"),
+        (header(b"a" * 100, 300, b"L") + padded(b"b" * 300) + SMALL + END, "unsafe_archive", "no file can have"),
+        (header(b"a", size_field=b"\x80" + b"\xff" * 11) + END, "unsafe_archive", "makes the archive larger than"),
+        (header(b"a", size_field=b"9" * 12) + END, "bad_model", "has the number"),
+        (header(b"a", 0, b"5", size_field=b"%011o\0" % 5) + END, "bad_model", "the folder 'a' has 5 bytes"),
+        (SMALL + header(b"a/b") + END, "unsafe_archive", "is a file and a folder"),
+        (header(b"a/b") + SMALL + END, "unsafe_archive", "is a file and a folder"),
+        (header(b"a", 0, b"5") + SMALL + END, "unsafe_archive", "is a file and a folder"),
+    ],
+)
+def test_what_is_not_a_plain_archive_is_refused(content: bytes, code: str, words: str, tmp_path: Path) -> None:
+    for packed in (content, gzip.compress(content)):
+        with pytest.raises(ModelError) as caught:
+            read(tmp_path / "x", packed)
+        assert (caught.value.code, caught.value.path) == (code, str(tmp_path / "x"))
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_what_tarfile_writes_is_read(form: int, tmp_path: Path) -> None:
+    names = ["a", "d/" * 40 + "long", "é", *(["b" * 200, "c/" + "ü" * 120] if form != tarfile.USTAR_FORMAT else [])]
+    with tarfile.open(tmp_path / "x.tar", "w", format=form) as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(name)
+            tar.addfile(member, io.BytesIO(name.encode().ljust(len(name), b"!")[: len(name)]))
+    found = [(member.name, member.size) for member in read_members(tmp_path / "x.tar")]
+    assert found == [(name, len(name)) for name in names]
+
+
+def test_the_later_of_two_files_with_one_name_is_the_one_that_counts(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(SMALL + header(b"a", 2) + padded(b"56") + END)
+    unpack(tmp_path / "x", tmp_path / "there")
+    assert (tmp_path / "there" / "a").read_bytes() == b"56"
+
+
+def test_folders_on_the_way_count_as_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MEMBERS_LIMIT", 5)
+    with pytest.raises(ModelError, match="larger than"):
+        read(tmp_path / "x", header(b"a/b/c/d/e/f") + END)
+    with pytest.raises(ModelError, match="larger than"):
+        read(tmp_path / "x", header(b"a") * 6 + END)
+
+
+def test_one_wrong_bit_anywhere_is_noticed(tmp_path: Path) -> None:
+    content = gzip.compress(SMALL + header(b"b", 700) + padded(bytes(range(256)) * 3)[:1024] + END, mtime=0)
+    expected = read(tmp_path / "x", content)
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        try:
+            found = read(tmp_path / "x", bytes(damaged))
+        except ModelError:
+            continue
+        # Some bits mean nothing: the time in gzip's header, or which of several zeros is repeated.
+        assert found == expected
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(ModelError, match="it is not a regular file"):
+        list(read_members(tmp_path / "x"))
+
+
+def test_a_bomb_costs_what_is_read_of_it(tmp_path: Path) -> None:
+    """A long name, headers and a file of 200 MB, each in some 200 kB."""
+    big = 200_000_000
+    for content in (
+        header(b"x", big, b"L") + bytes(big) + SMALL + END,
+        header(b"x", big, b"x") + bytes(big) + SMALL + END,
+        header(b"x", big) + bytes(-big % 512 + big) + SMALL + END,
+    ):
+        (tmp_path / "x").write_bytes(gzip.compress(content, 1))
+        tracemalloc.start()
+        try:
+            with contextlib.suppress(ModelError):
+                list(read_members(tmp_path / "x"))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 16_000_000

@@ -1,0 +1,83 @@
+"""Compressed files: expanded as Python's modules expand them, in pieces; damage anywhere is an error."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from fastinfer.storage.expanded import DamagedError, ExpandedFile
+
+CONTENT = bytes(range(256)) * 2000 + bytes(300_000)
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+}
+COMPRESSED = [form for form in FORMS if form != "plain"]
+
+
+def expand(path: Path, content: bytes, size: int = 100_000) -> bytes:
+    path.write_bytes(content)
+    pieces = []
+    with ExpandedFile(path) as file:
+        while piece := file.read(size):
+            pieces.append(piece)
+            assert file.position == sum(map(len, pieces))
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [7001, 1 << 20, 1 << 30])
+def test_all_bytes_come_in_order(form: str, size: int, tmp_path: Path) -> None:
+    assert expand(tmp_path / "x", FORMS[form](CONTENT), size) == CONTENT
+    assert expand(tmp_path / "x", FORMS[form](b"1"), size) == b"1"
+
+
+@pytest.mark.parametrize("form", COMPRESSED)
+def test_parts_in_a_row_are_one_and_zeros_are_padding(form: str, tmp_path: Path) -> None:
+    part = FORMS[form]
+    assert expand(tmp_path / "x", part(CONTENT) + part(b"") + part(b"end") + bytes(200_000)) == CONTENT + b"end"
+
+
+@pytest.mark.parametrize("form", COMPRESSED)
+def test_what_is_cut_damaged_or_followed_by_something_is_an_error(form: str, tmp_path: Path) -> None:
+    whole = FORMS[form](os.urandom(3000))
+    for content, words in (
+        (whole[:-1], "it ends before the compressed data does"),
+        (whole[: len(whole) // 2], "it ends before the compressed data does"),
+        (whole + b"garbage", "something else follows the compressed data"),
+        (whole + b"\0\0\0\0garbage", "something else follows the compressed data"),
+        (whole + whole[:8], "it ends before the compressed data does"),
+        (whole[:1500] + bytes([whole[1500] ^ 1]) + whole[1501:], "the compressed data is damaged"),
+    ):
+        with pytest.raises(DamagedError, match=words):
+            expand(tmp_path / "x", content)
+
+
+def test_a_wrong_checksum_or_length_of_gzip_is_an_error(tmp_path: Path) -> None:
+    whole = gzip.compress(b"abc")
+    for place in (-1, -5):
+        content = bytearray(whole)
+        content[place] ^= 1
+        with pytest.raises(DamagedError, match="damaged"):
+            expand(tmp_path / "x", bytes(content))
+
+
+def test_memory_that_a_file_asks_for_is_bounded(tmp_path: Path) -> None:
+    large = lzma.compress(b"x", filters=[{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 512 << 20}])
+    with pytest.raises(DamagedError, match=r"[Mm]emory"):
+        expand(tmp_path / "x", large)
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "nothing"):
+        with pytest.raises(OSError, match=r"regular file|Is a directory|No such file"):
+            ExpandedFile(path)
