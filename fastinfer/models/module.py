@@ -1,4 +1,4 @@
-"""A model as SageMaker's training saved it: read from a folder or a model.tar.gz, and checked.
+"""A model as SageMaker's training saved it: read from a folder or a model.tar.gz, and checked whole.
 
 The container serves a Module with one data input and one output (``model-symbol.json``, ``model-0000.params``,
 ``model-shapes.json``); so does fastinfer. Loading needs no mxnet: :mod:`fastinfer.runtimes.mxnet.graph` builds the graph.
@@ -17,6 +17,9 @@ from typing import Any
 from ..errors import ModelError, quote
 from ..options import path_of
 from ..storage.archive import read_members
+from ..storage.regular import read_regular
+from .graph import Graph, read_graph, show_value
+from .params import DIMENSIONS, VALUES_LIMIT, read_params
 
 SYMBOL_NAME = "model-symbol.json"
 PARAMS_NAME = "model-0000.params"
@@ -31,15 +34,8 @@ DEFAULT_PROGRAM = "inference.py"
 # The model that the package ships: the notebook's network, trained on MNIST.
 SHIPPED_MODEL = Path(__file__).parent / "shipped" / "mnist"
 
-# The operators whose second input is a label: set in training, zero in inference.
-LOSS_OPERATORS = {
-    "LinearRegressionOutput",
-    "LogisticRegressionOutput",
-    "MAERegressionOutput",
-    "SVMOutput",
-    "Softmax",
-    "SoftmaxOutput",
-}
+# How many bytes of each file are read; no more than its size says are held.
+MOST_BYTES = {SYMBOL_NAME: 64 << 20, PARAMS_NAME: 2 << 30, SHAPES_NAME: 1 << 20}
 
 
 @dataclass(frozen=True)
@@ -48,11 +44,11 @@ class Model:
 
     Attributes:
         path: where it came from, for messages.
-        symbol: the graph, as MXNet's JSON.
-        params: the parameters, as MXNet's binary file.
+        symbol: the graph, as it was saved.
+        params: the parameters, as MXNet's binary file; its headers are checked.
         data_name: name of the one data input.
         row_shape: shape of one record, without the batch dimension.
-        label_names: arguments of the graph that are only used in training.
+        graph: the graph, checked, as it is given to MXNet.
         has_code: whether serving code of its own, ``code/``, is saved with it.
     """
 
@@ -61,8 +57,13 @@ class Model:
     params: bytes
     data_name: str
     row_shape: tuple[int, ...]
-    label_names: tuple[str, ...]
+    graph: Graph
     has_code: bool = False
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Arguments of the graph that are only used in training."""
+        return self.graph.labels
 
     @property
     def row_values(self) -> int:
@@ -84,8 +85,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 
     Raises:
         ModelError: ``model_missing`` (no such path); ``model_incomplete`` (a file of it is missing); ``unsafe_archive`` (a
-            member that leaves the folder, a link, a device, too large); ``bad_model`` (unreadable, or not a model with one
-            data input).
+            member that leaves the folder, a link, a device, too large); ``bad_model`` (unreadable or damaged, or not a
+            model with one data input whose graph can be served).
     """
     source = Path(path)
     if source.is_dir():
@@ -104,14 +105,15 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         )
     data_name, row_shape = _read_shapes(files[SHAPES_NAME], f"{path}/{SHAPES_NAME}")
     symbol = _decode(files[SYMBOL_NAME], f"{path}/{SYMBOL_NAME}")
-    arguments, label_names = _read_graph(symbol, f"{path}/{SYMBOL_NAME}")
-    if data_name not in arguments:
+    graph = read_graph(symbol, f"{path}/{SYMBOL_NAME}")
+    if data_name not in graph.arguments:
         raise ModelError(
             f"{SHAPES_NAME} names the input {quote(data_name)}, which the graph does not have",
             path=str(path),
-            hint=f"the graph's arguments are {', '.join(sorted(arguments)[:8])}",
+            hint=f"the graph's arguments are {', '.join(sorted(graph.arguments)[:8])}",
         )
-    return Model(str(path), symbol, files[PARAMS_NAME], data_name, row_shape, label_names, has_code=CODE in files)
+    read_params(files[PARAMS_NAME], f"{path}/{PARAMS_NAME}")
+    return Model(str(path), symbol, files[PARAMS_NAME], data_name, row_shape, graph, has_code=CODE in files)
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
@@ -133,7 +135,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     files = {CODE: b""} if (folder / CODE).is_dir() else {}
     for name in MODEL_FILES:
         try:
-            files[name] = (folder / name).read_bytes()
+            files[name] = read_regular(folder / name, MOST_BYTES[name])
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -146,6 +148,12 @@ def _read_archive(archive: Path) -> dict[str, bytes]:
     files = {}
     for member in read_members(archive):
         if member.name in MODEL_FILES:
+            if member.size > MOST_BYTES[member.name]:
+                raise ModelError(
+                    f"the member {member.name} has {member.size:,} bytes; at most {MOST_BYTES[member.name]:,} are read",
+                    code="unsafe_archive",
+                    path=str(archive),
+                )
             files[member.name] = member.content.read()
         elif member.name.startswith(f"{CODE}/"):
             files[CODE] = b""
@@ -171,28 +179,14 @@ def _read_shapes(content: bytes, path: str) -> tuple[str, tuple[int, ...]]:
     signature = _read_json(content, path)
     expected = 'expected [{"name": "data", "shape": [batch, ...]}]'
     if not isinstance(signature, list) or not all(isinstance(item, dict) for item in signature):
-        raise ModelError(f"{expected}, found {quote(repr(signature))}", path=path)
+        raise ModelError(f"{expected}, found {show_value(signature)}", path=path)
     if len(signature) != 1:
-        names = ", ".join(str(item.get("name")) for item in signature)
+        names = ", ".join(item["name"][:60] for item in signature[:8] if isinstance(item.get("name"), str))
         raise ModelError(f"the model has {len(signature)} data inputs ({names}); one is served", path=path)
     name, shape = signature[0].get("name"), signature[0].get("shape")
-    sizes_fit = isinstance(shape, list) and len(shape) >= 1
+    sizes_fit = isinstance(shape, list) and 1 <= len(shape) <= DIMENSIONS[-1]
     if not isinstance(name, str) or not sizes_fit or not all(type(size) is int and size > 0 for size in shape):
-        raise ModelError(f"{expected}, found {quote(repr(signature[0]))}", path=path)
+        raise ModelError(f"{expected}, found {show_value(signature[0])}", path=path)
+    if math.prod(shape[1:]) > VALUES_LIMIT:
+        raise ModelError(f"a record of shape {show_value(shape[1:])} has more values than MXNet can count", path=path)
     return name, tuple(shape[1:])
-
-
-def _read_graph(symbol: str, path: str) -> tuple[set[str], tuple[str, ...]]:
-    """The graph's arguments, and those of them that are labels."""
-    graph = _read_json(symbol, path)
-    try:
-        nodes = graph["nodes"]
-        arguments = {node["name"] for node in nodes if node["op"] == "null"}
-        labels = {
-            nodes[node["inputs"][1][0]]["name"]
-            for node in nodes
-            if node["op"] in LOSS_OPERATORS and len(node["inputs"]) > 1
-        }
-    except (KeyError, TypeError, IndexError) as error:
-        raise ModelError("is not an MXNet graph (no list of nodes with op, name and inputs)", path=path) from error
-    return arguments, tuple(sorted(labels & arguments))

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import io
 import threading
-import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ModelError
+from ...errors import FastinferError, ModelError
 from ...models.module import Model
+from .inner_shapes import find_misfit, load_symbol, quietly
 from .library import first_line, ndarray_memory
 from .row_wise import repeat_rows
 
@@ -37,25 +37,20 @@ class MXNetExecutor:
     def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
         self.batch_size = batch_size
         self._path = model.path
-        with binding:
+        with binding, _errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
             self._bind(mxnet, model, context, batch_size, row_wise)
 
     def _bind(self, mxnet: Any, model: Model, context: Any, batch_size: int, row_wise: bool) -> None:
-        try:
-            symbol = mxnet.sym.load_json(model.symbol)
+        with _errors_of("MXNet cannot load it", model.path):
+            symbol = load_symbol(mxnet, model.graph.text)
             arguments, auxiliary = _split_params(mxnet.nd.load_frombuffer(model.params))
-        except (mxnet.base.MXNetError, ValueError, TypeError, AttributeError) as error:
-            raise ModelError(f"MXNet cannot load it: {first_line(error)}", path=model.path) from error
-
         self.output_shape = _check(mxnet, model, symbol, arguments, auxiliary)
+        self._fits = row_wise or find_misfit(mxnet, model, symbol, batch_size) is None
         if row_wise and batch_size > 1:
             symbol = mxnet.sym.load_json(repeat_rows(symbol.tojson(), model.data_name, batch_size))
         shape = (batch_size, *model.row_shape)
-        try:
-            self._bound = symbol.simple_bind(ctx=context, grad_req="null", **{model.data_name: shape})
-            self._bound.copy_params_from(arguments, auxiliary, allow_extra_params=True)
-        except (mxnet.base.MXNetError, RuntimeError) as error:
-            raise ModelError(f"MXNet cannot bind it at {shape}: {first_line(error)}", path=model.path) from error
+        self._bound = symbol.simple_bind(ctx=context, grad_req="null", **{model.data_name: shape})
+        self._bound.copy_params_from(arguments, auxiliary, allow_extra_params=True)
 
         data = self._bound.arg_dict[model.data_name]
         if context.device_type == "gpu":
@@ -66,16 +61,18 @@ class MXNetExecutor:
         self._output = self._bound.outputs[0]
         self._predictions_shape = (batch_size, self._output.size // batch_size)
         # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
-        self.gives_a_row_each = self._output.shape == (batch_size, *self.output_shape)
+        self.gives_a_row_each = self._fits and self._output.shape == (batch_size, *self.output_shape)
         self._data = data  # keeps the memory of `input` alive
         memory = np.frombuffer(ndarray_memory(data), dtype=np.float32)
         self.input = memory.reshape(batch_size, model.row_values)
 
     def forward(self) -> NDArray[np.float32]:
         """Predicts the rows in ``input``: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
-        predictions = np.empty(self._predictions_shape, np.float32)
+        if not self._fits:
+            raise ModelError(f"at batch size {self.batch_size} a reshape would go past its input", path=self._path)
         library, check_call = self._base._LIB, self._base.check_call
         try:
+            predictions = np.empty(self._predictions_shape, np.float32)
             if self._device_data is not None:
                 self._data.copyto(self._device_data)
             # What mxnet's Executor.forward() and NDArray.asnumpy() do, without 13 us of Python that hold the interpreter's
@@ -86,18 +83,30 @@ class MXNetExecutor:
                     self._output.handle, ctypes.c_void_p(predictions.ctypes.data), ctypes.c_size_t(predictions.size)
                 )
             )
-        except self._base.MXNetError as error:
+        except Exception as error:
             raise ModelError(f"MXNet cannot run it: {first_line(error)}", path=self._path) from error
         return predictions
+
+
+@contextlib.contextmanager
+def _errors_of(what: str, path: str) -> Iterator[None]:
+    """The border to MXNet: whatever a model makes it raise is an error of the model.
+
+    MXNet's package raises anything, from TypeError to a bare Exception; only this project's own errors pass.
+    """
+    try:
+        yield
+    except FastinferError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{what}: {first_line(error)}", path=path) from error
 
 
 def _split_params(saved: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits a parameter file's ``arg:NAME`` and ``aux:NAME`` entries."""
     kinds: dict[str, dict[str, Any]] = {"arg": {}, "aux": {}}
-    for key, value in saved.items():
+    for key, value in saved.items():  # no other kinds: models/params.py
         kind, _, name = key.partition(":")
-        if kind not in kinds:
-            raise ValueError(f"the entry {key!r} is neither arg:NAME nor aux:NAME")
         kinds[kind][name] = value
     return kinds["arg"], kinds["aux"]
 
@@ -117,18 +126,11 @@ def _check(
     ]
     if absent:
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
-    try:
-        # If it fails it prints its arguments; the error contains them.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(
-                **{model.data_name: (1, *model.row_shape)}
-            )
-            argument_types, output_types, _ = symbol.infer_type(**{model.data_name: np.float32})
-    except mxnet.base.MXNetError as error:
-        raise ModelError(
-            f"the graph does not take float32 input of shape {model.row_shape}: {first_line(error)}", path=model.path
-        ) from error
+    with _errors_of(f"the graph does not take float32 input of shape {model.row_shape}", model.path), quietly():
+        argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(
+            **{model.data_name: (1, *model.row_shape)}
+        )
+        argument_types, output_types, _ = symbol.infer_type(**{model.data_name: np.float32})
     if output_shapes is None or output_types is None:
         raise ModelError("the graph does not determine the shapes and types of its parameters", path=model.path)
     # The container prints other types with other digits.
@@ -142,6 +144,9 @@ def _check(
         if name in saved and saved[name].shape != shape:
             raise ModelError(f"the parameter {name} is {saved[name].shape}, the graph needs {shape}", path=model.path)
     (output_shape,) = output_shapes
+    misfit = find_misfit(mxnet, model, symbol, 1)
+    if misfit is not None:
+        raise ModelError(misfit, path=model.path)
     if output_shape[:1] != (1,):
         raise ModelError(f"a batch of 1 record gives an output of shape {output_shape}, not one row", path=model.path)
     return tuple(output_shape[1:])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...models.graph import write_graph
+
 
 def repeat_rows(symbol: str, data_name: str, copies: int) -> str:
     """The graph that runs ``copies`` copies of a network, each on one row of the batch, over shared parameters.
@@ -48,11 +50,4 @@ def repeat_rows(symbol: str, data_name: str, copies: int) -> str:
         heads.append([entry[source][0], output, 0])
     attributes = {"num_args": str(copies), "dim": "0"}
     repeated.append({"op": "Concat", "name": "predictions", "attrs": attributes, "inputs": heads})
-    return json.dumps(
-        {
-            "nodes": repeated,
-            "arg_nodes": list(range(len(variables))),
-            "heads": [[len(repeated) - 1, 0, 0]],
-            "attrs": graph["attrs"],
-        }
-    )
+    return write_graph(repeated, [[len(repeated) - 1, 0, 0]], graph["attrs"])

@@ -1,0 +1,201 @@
+"""A model's graph (MXNet's JSON), checked whole before MXNet sees it, and written anew.
+
+MXNet goes where the numbers in a graph point without a look, so a wrong one ends the process or does worse. Here every input
+and output must be one of an earlier node, operators must be on a list, and everything else must have the type and size that
+MXNet's own writer gives it. MXNet is then given :attr:`Graph.text`, which holds what was checked and nothing else: two
+readers cannot understand it in two ways. How many inputs and outputs an operator has is known to MXNet alone:
+runtimes/mxnet/inner_shapes.py asks it before the graph is used.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ModelError, quote
+from .operators import OPERATORS, find_wrong
+
+NODES_LIMIT = 100_000
+INPUTS_LIMIT = 10_000
+NAME_CHARACTERS = 1024
+# An attribute may list a shape for each of many inputs.
+ATTRIBUTE_CHARACTERS = 1 << 16
+VERSION_LIMIT = 1 << 20
+
+# The operators whose second input is a label: set in training, zero in inference.
+LOSS_OPERATORS = {
+    "LinearRegressionOutput",
+    "LogisticRegressionOutput",
+    "MAERegressionOutput",
+    "SVMOutput",
+    "Softmax",
+    "SoftmaxOutput",
+}
+
+GRAPH_KEYS = {"nodes", "arg_nodes", "heads", "node_row_ptr", "attrs"}
+# MXNet has written a node's attributes in these ways, and reads them all; the first yields to the others.
+ATTRIBUTES = ("param", "attr", "attrs")
+NODE_KEYS = {"op", "name", "inputs", "control_deps", "subgraphs", "backward_source_id", *ATTRIBUTES}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A checked graph.
+
+    Attributes:
+        text: the graph, as JSON for MXNet.
+        arguments: the names of its variables.
+        labels: those of them that are only used in training.
+    """
+
+    text: str
+    arguments: frozenset[str]
+    labels: tuple[str, ...]
+
+
+def read_graph(symbol: str, path: str) -> Graph:
+    """Checks a graph.
+
+    Raises:
+        ModelError: ``bad_model``, with the node.
+    """
+    nodes, heads, attributes = _Reader(path).read(symbol)
+    variables = [number for number, node in enumerate(nodes) if node["op"] == "null"]
+    arguments = frozenset(nodes[number]["name"] for number in variables)
+    labels = {
+        nodes[node["inputs"][1][0]]["name"]
+        for node in nodes
+        if node["op"] in LOSS_OPERATORS and len(node["inputs"]) > 1
+    }
+    return Graph(write_graph(nodes, heads, attributes), arguments, tuple(sorted(labels & arguments)))
+
+
+def write_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes: dict[str, Any]) -> str:
+    """A graph as MXNet's JSON. MXNet does not know JSON's escapes, so text is written as it is."""
+    variables = [number for number, node in enumerate(nodes) if node["op"] == "null"]
+    graph = {"nodes": nodes, "arg_nodes": variables, "heads": heads}
+    return json.dumps({**graph, **({"attrs": attributes} if attributes else {})}, ensure_ascii=False)
+
+
+class _Reader:
+    """Takes a graph apart; every method raises ModelError for what MXNet's own writer would not write."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def read(self, symbol: str) -> tuple[list[dict[str, Any]], list[list[int]], dict[str, Any]]:
+        """The nodes, the outputs of the graph, and its version as an attribute."""
+        try:
+            graph = json.loads(symbol)
+        except (ValueError, RecursionError) as error:
+            raise self._bad(f"it is not JSON: {error}") from error
+        if not isinstance(graph, dict) or not graph.keys() <= GRAPH_KEYS or not isinstance(graph.get("nodes"), list):
+            raise self._bad("it has no list of nodes with op, name and inputs, or more than a graph has")
+        if len(graph["nodes"]) > NODES_LIMIT:
+            raise self._bad(f"it has {len(graph['nodes']):,} nodes; at most {NODES_LIMIT:,} are read")
+        nodes: list[dict[str, Any]] = []
+        variables: set[str] = set()
+        for found in graph["nodes"]:
+            nodes.append(self._read_node(found, len(nodes)))
+            if nodes[-1]["op"] == "null":
+                name = nodes[-1]["name"]
+                if name in variables:
+                    raise self._bad(f"two inputs have the name {quote(name)}")
+                variables.add(name)
+        heads = self._read_entries(graph.get("heads"), "the graph's outputs", len(nodes))
+        if not heads:
+            raise self._bad("it has no output")
+        return nodes, heads, self._read_version(graph.get("attrs", {}))
+
+    def _read_node(self, node: Any, number: int) -> dict[str, Any]:
+        what = f"node {number}"
+        if not isinstance(node, dict) or not node.keys() <= NODE_KEYS:
+            raise self._bad(f"{what} is not what MXNet writes: {show_value(node)}")
+        operator, name = self._read_text(node.get("op"), f"the op of {what}"), node.get("name")
+        name = self._read_text(name, f"the name of {what}")
+        what = f"node {number} ({quote(name)})"
+        if operator != "null" and operator not in OPERATORS:
+            raise self._bad(
+                f"{what} has the operator {quote(operator)}, which is not one of a saved Module's inference that is served"
+            )
+        if node.get("control_deps") or node.get("subgraphs"):
+            raise self._bad(f"{what} has graphs or dependencies of its own, which are not served")
+        inputs = self._read_entries(node.get("inputs"), f"the inputs of {what}", number)
+        if operator == "null" and inputs:
+            raise self._bad(f"{what} is an input of the graph and has inputs itself")
+        if node.get("attrs") and node.get("attr"):
+            raise self._bad(f"{what} has two groups of attributes")
+        attributes: dict[str, str] = {}
+        for key in ATTRIBUTES:
+            found = node.get(key, {})
+            if not isinstance(found, dict):
+                raise self._bad(f"the attributes of {what} are {show_value(found)}")
+            for attribute, value in found.items():
+                attribute = self._read_text(attribute, f"an attribute of {what}")
+                if not isinstance(value, str) or len(value) > ATTRIBUTE_CHARACTERS or not _is_plain(value):
+                    raise self._bad(
+                        f"the attribute {quote(attribute)} of {what} is {show_value(value)}, not a text of MXNet's"
+                    )
+                attributes[attribute] = value
+        wrong = find_wrong(operator, attributes)
+        if wrong is not None:
+            raise self._bad(f"{what} ({operator}) cannot be run: {wrong}")
+        return {"op": operator, "name": name, "inputs": inputs, **({"attrs": attributes} if attributes else {})}
+
+    def _read_entries(self, entries: Any, what: str, nodes: int) -> list[list[int]]:
+        """Outputs of earlier nodes: [node, output] or [node, output, version]."""
+        if not isinstance(entries, list) or len(entries) > INPUTS_LIMIT:
+            raise self._bad(f"{what} are {show_value(entries)}")
+        read = []
+        for entry in entries:
+            fits = isinstance(entry, list) and len(entry) in (2, 3) and all(type(number) is int for number in entry)
+            limits = (nodes, INPUTS_LIMIT, VERSION_LIMIT)
+            if not fits or not all(0 <= number < limit for number, limit in zip(entry, limits)):
+                raise self._bad(f"{what} name {show_value(entry)}, which is not an output of an earlier node")
+            read.append([*entry, 0][:3])
+        return read
+
+    def _read_text(self, text: Any, what: str) -> str:
+        if not isinstance(text, str) or len(text) > NAME_CHARACTERS or not _is_plain(text):
+            raise self._bad(f"{what} is {show_value(text)}, not a short text")
+        return text
+
+    def _read_version(self, attributes: Any) -> dict[str, Any]:
+        """MXNet's version, by which it reads older graphs; it reads nothing else there."""
+        found = attributes.get("mxnet_version") if isinstance(attributes, dict) else None
+        if not isinstance(attributes, dict) or (found is not None and not _is_version(found)):
+            raise self._bad(f"its attributes are {show_value(attributes)}")
+        return {} if found is None else {"mxnet_version": found}
+
+    def _bad(self, why: str) -> ModelError:
+        return ModelError(
+            f"is not a graph that can be served: {why}", path=self._path, hint="save the model again as Module does"
+        )
+
+
+def show_value(value: Any) -> str:
+    """What was found instead, shortened."""
+    try:
+        return quote(repr(value))
+    except RecursionError:
+        return "a deep nest"
+
+
+def _is_plain(text: str) -> bool:
+    """Whether MXNet reads the text as it is written: UTF-8, no control characters but line ends and tabs."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return all(character >= " " or character in "\t\n\r" for character in text)
+
+
+def _is_version(found: Any) -> bool:
+    return (
+        isinstance(found, list)
+        and len(found) == 2
+        and found[0] == "int"
+        and type(found[1]) is int
+        and 0 <= found[1] < VERSION_LIMIT
+    )

@@ -1,0 +1,137 @@
+"""The binary file of a model's parameters, walked before MXNet reads it.
+
+MXNet's own reader trusts the file: a wrong number of dimensions ends the process, and an unknown kind of array is taken for
+the oldest one, whose size is then whatever follows. Here every header is checked against what Module saves, and the lengths
+must add up to the file. The values themselves are not looked at.
+
+    file:    u64 0x112, u64 0, u64 number of arrays, arrays, u64 number of names, names
+    array:   u32 kind, then
+               0xf993fac9 (since MXNet 1.0)  i32 storage, i32 dimensions, i64 each
+               0xf993fac8                                 u32 dimensions, i64 each
+               else (the oldest)             the kind is the number of dimensions, u32 each
+             then i32 device, i32 its index, i32 type, values
+    name:    u64 length, UTF-8: arg:NAME or aux:NAME
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+from ..errors import ModelError, quote
+
+FILE_KIND = 0x112
+# The third has NumPy's shapes; Module cannot load it.
+ARRAY, OLD_ARRAY, NUMPY_ARRAY = 0xF993FAC9, 0xF993FAC8, 0xF993FACA
+DENSE = 0
+DIMENSIONS = range(1, 9)
+# MXNet counts the values of an array in 32 bits.
+VALUES_LIMIT = 2**31 - 1
+DEVICES, DEVICE_INDEXES = (1, 2, 3, 5), range(1 << 16)  # cpu, gpu, pinned and shared memory
+# float32, float64, float16, uint8, int32, int8, int64, bool, int16, uint16, uint32, uint64, bfloat16
+TYPE_BYTES = {0: 4, 1: 8, 2: 2, 3: 1, 4: 4, 5: 1, 6: 8, 7: 1, 8: 2, 9: 2, 10: 4, 11: 8, 12: 2}
+NAMES_LIMIT = 100_000
+NAME_BYTES = 1024
+
+Shape = tuple[int, ...]
+
+
+def read_params(content: bytes, path: str) -> dict[str, Shape]:
+    """The names of all arrays, with ``arg:`` or ``aux:``, and their shapes.
+
+    Raises:
+        ModelError: ``bad_model``, with the array and its place in the file.
+    """
+    walk = _Walk(content, path)
+    kind, reserved, count = walk.take("QQQ", "the file's header")
+    if kind != FILE_KIND or reserved:
+        raise walk.bad("it does not begin as MXNet's files of arrays do", 0)
+    if count > NAMES_LIMIT:
+        raise walk.bad(f"it has {count:,} arrays; at most {NAMES_LIMIT:,} are read", 16)
+    shapes = [_walk_array(walk, number) for number in range(count)]
+    place = walk.place
+    (names,) = walk.take("Q", "the number of names")
+    if names != count:
+        raise walk.bad(f"it has {count:,} arrays and {names:,} names", place)
+    found: dict[str, Shape] = {}
+    for number, shape in enumerate(shapes):
+        place = walk.place
+        name = _take_name(walk, number)
+        if not name.startswith(("arg:", "aux:")):
+            raise walk.bad(f"the entry {quote(name)} is neither arg:NAME nor aux:NAME", place)
+        if name in found:
+            raise walk.bad(f"the name {quote(name)} is there twice", place)
+        found[name] = shape
+    if walk.place != len(content):
+        raise walk.bad(f"{len(content) - walk.place:,} bytes follow the last name", walk.place)
+    return found
+
+
+class _Walk:
+    """A place in the file."""
+
+    def __init__(self, content: bytes, path: str) -> None:
+        self.content = content
+        self.path = path
+        self.place = 0
+
+    def take(self, form: str, what: str) -> tuple[int, ...]:
+        """The next little-endian numbers. Raises ModelError where the file ends before them."""
+        form = "<" + form
+        place = self.skip(struct.calcsize(form), what)
+        return struct.unpack_from(form, self.content, place)
+
+    def skip(self, size: int, what: str) -> int:
+        """Steps over bytes; returns their place."""
+        place = self.place
+        if size > len(self.content) - place:
+            raise self.bad(f"{what} takes {size:,} bytes, {len(self.content) - place:,} are left", place)
+        self.place += size
+        return place
+
+    def bad(self, why: str, place: int) -> ModelError:
+        return ModelError(
+            f"is not a readable file of parameters: {why} (at byte {place:,})",
+            path=self.path,
+            hint="save the model again, or copy it again",
+        )
+
+
+def _walk_array(walk: _Walk, number: int) -> Shape:
+    """Steps over an array; returns its shape."""
+    place, what = walk.place, f"array {number}"
+    (kind,) = walk.take("I", f"the kind of {what}")
+    if kind == NUMPY_ARRAY:
+        raise walk.bad(f"{what} was saved with NumPy's shapes, which Module cannot load", place)
+    if kind == ARRAY:
+        storage, dimensions = walk.take("ii", f"the header of {what}")
+        if storage != DENSE:
+            raise walk.bad(f"{what} has the storage type {storage}; dense arrays (0) are read", place)
+    elif kind == OLD_ARRAY:
+        (dimensions,) = walk.take("I", f"the header of {what}")
+    else:
+        dimensions = kind
+    if dimensions not in DIMENSIONS:
+        raise walk.bad(f"{what} has {dimensions:,} dimensions, not 1 to {DIMENSIONS[-1]}", place)
+    shape = walk.take(("q" if kind in (ARRAY, OLD_ARRAY) else "I") * dimensions, f"the shape of {what}")
+    if min(shape) <= 0 or math.prod(shape) > VALUES_LIMIT:
+        raise walk.bad(f"{what} has the shape {quote(str(shape))}", place)
+    device, index, kind_of_values = walk.take("iii", f"the header of {what}")
+    if device not in DEVICES or index not in DEVICE_INDEXES:
+        raise walk.bad(f"{what} is on device {device}, index {index}, which MXNet does not have", place)
+    if kind_of_values not in TYPE_BYTES:
+        raise walk.bad(f"{what} has the type {kind_of_values}, which MXNet does not have", place)
+    walk.skip(math.prod(shape) * TYPE_BYTES[kind_of_values], f"{what} of shape {shape}")
+    return shape
+
+
+def _take_name(walk: _Walk, number: int) -> str:
+    place = walk.place
+    (size,) = walk.take("Q", f"the length of name {number}")
+    if size > NAME_BYTES:
+        raise walk.bad(f"name {number} has {size:,} bytes; at most {NAME_BYTES:,} are read", place)
+    start = walk.skip(size, f"name {number}")
+    try:
+        return walk.content[start : start + size].decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise walk.bad(f"name {number} is not UTF-8 text", place) from error

@@ -1,0 +1,138 @@
+"""What only MXNet knows about a graph, asked before the graph is used: the inputs and outputs of its nodes, all shapes inside.
+
+MXNet itself reads inputs and outputs that are not there, and lets a Reshape go past the end of its input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import quote
+from ...models.graph import write_graph
+from ...models.module import Model
+from ...models.params import VALUES_LIMIT
+
+# MXNet does not compare the numbers of values of the inputs and outputs of these.
+RESHAPES = {"Reshape", "reshape", "reshape_like"}
+SELECTIONS = {"where"}
+
+Shape = tuple[int, ...]
+
+
+def load_symbol(mxnet: Any, text: str) -> Any:
+    """Loads a graph, and compares the inputs and outputs of every node with those that MXNet says it has.
+
+    Args:
+        text: the graph, checked (models/graph.py).
+
+    Raises:
+        ValueError: a node has too few or too many inputs, or an output is used that its node does not have.
+        MXNetError: an operator or attribute is wrong.
+    """
+    symbol = mxnet.sym.load_json(text)
+    graph = json.loads(symbol.tojson())  # what MXNet has made of it: to graphs of old versions it adds inputs
+    outputs: list[int] = []
+    for node in graph["nodes"]:
+        name = quote(node["name"])
+        _check_entries(node["inputs"], outputs, name)
+        if node["op"] == "null":
+            outputs.append(1)
+            continue
+        inputs, count = _count_ends(mxnet, node["op"], node.get("attrs", {}))
+        if len(node["inputs"]) != inputs:
+            raise ValueError(f"{name} ({node['op']}) has {len(node['inputs'])} inputs, it needs {inputs}")
+        outputs.append(count)
+    _check_entries(graph["heads"], outputs, "the graph's end")
+    return symbol
+
+
+def _check_entries(entries: list[list[int]], outputs: list[int], what: str) -> None:
+    for source, output, *_ in entries:
+        if not source < len(outputs) or not output < outputs[source]:
+            raise ValueError(f"{what} uses output {output} of node {source}, which does not have it")
+
+
+def _count_ends(mxnet: Any, operator: str, attributes: dict[str, str]) -> tuple[int, int]:
+    """How many inputs and outputs an operator has: it is made by itself, and MXNet adds all inputs."""
+    library, check_call = mxnet.base._LIB, mxnet.base.check_call
+    operator_handle, handle = ctypes.c_void_p(), ctypes.c_void_p()
+    check_call(library.NNGetOpHandle(operator.encode(), ctypes.byref(operator_handle)))
+    keys, values = (
+        (ctypes.c_char_p * len(attributes))(*(text.encode() for text in texts))
+        for texts in (attributes.keys(), attributes.values())
+    )
+    count = ctypes.c_uint32(len(attributes))
+    check_call(library.MXSymbolCreateAtomicSymbol(operator_handle, count, keys, values, ctypes.byref(handle)))
+    alone = mxnet.sym.Symbol(handle)  # frees it
+    check_call(library.NNSymbolCompose(handle, b"alone", ctypes.c_uint32(0), None, None))
+    return len(alone.list_inputs()), len(alone.list_outputs())
+
+
+def find_misfit(mxnet: Any, model: Model, symbol: Any, batch_size: int) -> str | None:
+    """Which operator of a graph would go past the end of its input at a batch size; None if all fit.
+
+    Args:
+        symbol: the graph, loaded; its shapes can be inferred.
+
+    Raises:
+        ValueError: a shape is not determined, or has more values than MXNet counts.
+    """
+    graph = json.loads(symbol.tojson())
+    nodes = graph["nodes"]
+    inside = _inside(mxnet, nodes, graph["attrs"])
+    data = next(number for number, node in enumerate(nodes) if node["name"] == model.data_name and node["op"] == "null")
+    with quietly():
+        shapes = inside.infer_shape(**{f"n{data}": (batch_size, *model.row_shape)})[1]
+    if shapes is None:
+        raise ValueError("the graph does not determine all of its shapes")
+    found: dict[int, list[Shape]] = {}
+    for name, shape in zip(inside.list_outputs(), shapes):
+        number = _node_of(name)
+        found.setdefault(number, []).append(shape)
+        if math.prod(shape) > VALUES_LIMIT:
+            raise ValueError(f"{quote(nodes[number]['name'])} gives more values than MXNet can count, {shape}")
+    for number, node in enumerate(nodes):
+        inputs = [found[source][output] for source, output, *_ in node["inputs"]]
+        wrong = _find_wrong_shape(node["op"], inputs, found[number][0])
+        if wrong is not None:
+            return f"{quote(node['name'])} {wrong} (batch size {batch_size})"
+    return None
+
+
+def _find_wrong_shape(operator: str, inputs: list[Shape], output: Shape) -> str | None:
+    if operator in RESHAPES and math.prod(inputs[0]) != math.prod(output):
+        return f"cannot reshape {inputs[0]} to {output}"
+    if operator in SELECTIONS:
+        condition, left, right = inputs
+        if left != right or condition not in (left, left[:1]):
+            return f"cannot select from {left} and {right} by {condition}"
+    return None
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """MXNet prints its arguments where it cannot infer shapes, and warns; its error contains both."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _inside(mxnet: Any, nodes: list[dict[str, Any]], attributes: dict[str, Any]) -> Any:
+    """A symbol with all outputs of all nodes, which have their numbers as names."""
+    named = [{**node, "name": f"n{number}"} for number, node in enumerate(nodes)]
+    text = write_graph(named, [[number, 0, 0] for number in range(len(nodes))], attributes)
+    return mxnet.sym.load_json(text).get_internals()
+
+
+def _node_of(name: str) -> int:
+    """The node of an output or variable: `n7`, `n7_output`, `n7_output1`, `n7_mean`."""
+    match = re.match(r"n([0-9]+)", name)
+    return int(match[1]) if match else -1

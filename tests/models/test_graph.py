@@ -1,0 +1,143 @@
+"""A graph is checked whole; what MXNet gets is what was checked, and means the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable
+
+import pytest
+
+from fastinfer.errors import ModelError
+from fastinfer.models.graph import read_graph
+from tests import networks
+from tests.networks import mx
+
+Change = Callable[[dict[str, Any]], object]
+
+
+def small() -> dict[str, Any]:
+    """data -> Flatten -> FullyConnected."""
+    nodes: list[dict[str, Any]] = [
+        {"op": "null", "name": "data", "inputs": []},
+        {"op": "Flatten", "name": "flat", "inputs": [[0, 0, 0]]},
+        {"op": "null", "name": "weight", "attrs": {"__dtype__": "0"}, "inputs": []},
+        {"op": "null", "name": "bias", "inputs": []},
+        {
+            "op": "FullyConnected",
+            "name": "fc",
+            "attrs": {"num_hidden": "2"},
+            "inputs": [[1, 0, 0], [2, 0, 0], [3, 0, 0]],
+        },
+    ]
+    version = {"mxnet_version": ["int", 10901]}
+    return {"nodes": nodes, "arg_nodes": [0, 2, 3], "node_row_ptr": [0, 1, 2], "heads": [[4, 0, 0]], "attrs": version}
+
+
+@pytest.mark.parametrize("network", [networks.mlp, networks.convolution, networks.segmentation, networks.scalar])
+def test_the_graph_that_mxnet_gets_is_the_one_that_was_saved(network: Callable[[], tuple[Any, Any]]) -> None:
+    symbol = network()[0]
+    graph = read_graph(symbol.tojson(), "x")
+    assert mx.sym.load_json(graph.text).tojson() == symbol.tojson()
+    assert graph.arguments == set(symbol.list_inputs())
+
+
+def test_graphs_of_old_versions_are_read() -> None:
+    graph = small()
+    del graph["attrs"]
+    graph["nodes"][4]["param"] = graph["nodes"][4].pop("attrs")
+    graph["nodes"][2] = {"op": "null", "name": "weight", "param": {}, "attr": {"lr_mult": "2"}, "inputs": []}
+    for node in graph["nodes"]:
+        node["backward_source_id"] = -1
+        node["inputs"] = [entry[:2] for entry in node["inputs"]]
+    read = mx.sym.load_json(read_graph(json.dumps(graph), "x").text)
+    assert read.tojson() == mx.sym.load_json(json.dumps(graph)).tojson()
+    assert read.list_arguments() == ["data", "weight", "bias"]
+
+
+def test_labels_are_the_second_inputs_of_losses() -> None:
+    graph = read_graph(networks.linear()[0].tojson(), "x")
+    assert graph.labels == ("regression_label",)
+
+
+def test_names_need_not_be_ascii() -> None:
+    graph = small()
+    graph["nodes"][4]["name"] = 'é "quoted"\n\\'
+    assert mx.sym.load_json(read_graph(json.dumps(graph), "x").text).list_outputs() == ['é "quoted"\n\\_output']
+
+
+def test_what_mxnet_need_not_know_does_not_reach_it() -> None:
+    graph = small()
+    graph["arg_nodes"], graph["node_row_ptr"] = [99, -1], [2**40]  # MXNet follows these without a look
+    assert read_graph(json.dumps(graph), "x").text == read_graph(json.dumps(small()), "x").text
+
+
+def node(number: int, **changes: Any) -> Change:
+    return lambda graph: graph["nodes"][number].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda graph: graph.pop("nodes"), "it has no list of nodes"),
+        (lambda graph: graph.update(nodes=3), "it has no list of nodes"),
+        (lambda graph: graph.update(libraries=["x.so"]), "more than a graph has"),
+        (lambda graph: graph.update(nodes=[3]), "node 0 is not what MXNet writes: '3'"),
+        (lambda graph: graph.update(heads=[]), "it has no output"),
+        (lambda graph: graph.update(heads=[[4, -1, 0]]), "the graph's outputs name"),
+        (lambda graph: graph.update(heads=[[4, 2**31, 0]]), "the graph's outputs name"),
+        (lambda graph: graph.update(heads=[[5, 0, 0]]), "'[5, 0, 0]', which is not an output of an earlier node"),
+        (lambda graph: graph.update(heads=[[4, 0, 2**32]]), "the graph's outputs name"),
+        (lambda graph: graph.update(attrs=3), "its attributes are '3'"),
+        (lambda graph: graph.update(attrs={"mxnet_version": ["int", 2**40]}), "its attributes are"),
+        (lambda graph: graph.update(attrs={"mxnet_version": 10901}), "its attributes are"),
+        (node(1, inputs=[[1, 0, 0]]), "the inputs of node 1 ('flat') name '[1, 0, 0]'"),
+        (node(1, inputs=[[-1, 0, 0]]), "which is not an output of an earlier node"),
+        (node(1, inputs=[[0, 2147483648, 0]]), "which is not an output of an earlier node"),
+        (node(1, inputs=[[0.0, 0, 0]]), "which is not an output of an earlier node"),
+        (node(1, inputs=[[True, 0, 0]]), "which is not an output of an earlier node"),
+        (node(1, inputs=[[0]]), "which is not an output of an earlier node"),
+        (node(1, inputs="abc"), "the inputs of node 1 ('flat') are"),
+        (node(1, op=3), "the op of node 1 is '3', not a short text"),
+        (node(1, name=["a"]), "the name of node 1 is"),
+        (node(1, name="a\0b"), "the name of node 1 is"),
+        (node(1, name="\ud800"), "the name of node 1 is"),
+        (node(1, name="a" * 5000), "the name of node 1 is"),
+        (node(1, other=1), "node 1 is not what MXNet writes"),
+        (node(1, op="_Native", attrs={"info": "0x4141414141414141"}), "has the operator '_Native', which is not"),
+        (node(1, op="_NDArray", attrs={"info": "0x4141414141414141"}), "has the operator '_NDArray', which is not"),
+        (node(1, op="Custom", attrs={"op_type": "x"}), "has the operator 'Custom', which is not"),
+        (node(1, op="_foreach", subgraphs=[{}]), "has the operator '_foreach', which is not"),
+        (node(1, subgraphs=[{}]), "has graphs or dependencies of its own"),
+        (node(1, control_deps=[9]), "has graphs or dependencies of its own"),
+        (node(2, inputs=[[0, 0, 0]]), "is an input of the graph and has inputs itself"),
+        (node(2, name="data"), "two inputs have the name 'data'"),
+        (node(4, attrs={"num_hidden": 2}), "the attribute 'num_hidden' of node 4 ('fc') is '2', not a text"),
+        (node(4, attrs={"num_hidden": "\1"}), "not a text of MXNet's"),
+        (node(4, attrs={"num_hidden": "2" * 100_000}), "not a text of MXNet's"),
+        (node(4, attrs=[1]), "the attributes of node 4 ('fc') are '[1]'"),
+        (node(4, attr={"a": "b"}), "has two groups of attributes"),
+        (
+            node(1, op="split", attrs={"num_outputs": "0"}),
+            "node 1 ('flat') (split) cannot be run: its num_outputs is '0'",
+        ),
+    ],
+)
+def test_what_mxnet_would_follow_without_a_look_is_refused(change: Change, words: str) -> None:
+    graph = small()
+    change(graph)
+    with pytest.raises(ModelError) as caught:
+        read_graph(json.dumps(graph), "model/model-symbol.json")
+    assert (caught.value.code, caught.value.path) == ("bad_model", "model/model-symbol.json")
+    assert words in str(caught.value)
+
+
+def test_a_graph_has_a_limit() -> None:
+    graph = {"nodes": [{"op": "null", "name": "a", "inputs": []}] * 100_001, "heads": [[0, 0, 0]]}
+    with pytest.raises(ModelError, match="it has 100,001 nodes"):
+        read_graph(json.dumps(graph), "x")
+
+
+@pytest.mark.parametrize("text", ["", "[", "[" * 100_000, '{"nodes": ' + "[" * 900 + "]" * 900 + "}", "1" * 5000])
+def test_what_is_no_graph_at_all_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match="is not a graph that can be served"):
+        read_graph(text, "x")

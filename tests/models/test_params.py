@@ -1,0 +1,91 @@
+"""The headers of a parameters file: what MXNet writes passes, and nothing else reaches MXNet."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from fastinfer.errors import ModelError
+from fastinfer.models.params import ARRAY, NUMPY_ARRAY, OLD_ARRAY, read_params
+from tests.networks import mx
+
+
+def array(
+    kind: int = ARRAY,
+    storage: int = 0,
+    shape: tuple[int, ...] = (2, 3),
+    dimensions: int | None = None,
+    device: tuple[int, int] = (1, 0),
+    type_code: int = 0,
+    size: int = 24,
+) -> bytes:
+    """An array of that kind; by default of float32 and shape (2, 3)."""
+    count = len(shape) if dimensions is None else dimensions
+    start = {
+        ARRAY: struct.pack("<Iii", kind, storage, count),
+        NUMPY_ARRAY: struct.pack("<Iii", kind, storage, count),
+        OLD_ARRAY: struct.pack("<Ii", kind, count),
+    }.get(kind, struct.pack("<I", kind))
+    sizes = struct.pack(f"<{len(shape)}{'q' if kind in (ARRAY, NUMPY_ARRAY, OLD_ARRAY) else 'I'}", *shape)
+    return start + sizes + struct.pack("<iii", *device, type_code) + bytes(size)
+
+
+def pack(*arrays: bytes, names: tuple[bytes, ...] = (b"arg:a",), magic: int = 0x112, reserved: int = 0) -> bytes:
+    listed = b"".join(struct.pack("<Q", len(name)) + name for name in names)
+    return struct.pack("<QQQ", magic, reserved, len(arrays)) + b"".join(arrays) + struct.pack("<Q", len(names)) + listed
+
+
+@pytest.mark.parametrize("kind", [ARRAY, OLD_ARRAY, 2])
+def test_arrays_of_all_ages_are_read_as_mxnet_reads_them(kind: int) -> None:
+    content = pack(array(kind))
+    assert read_params(content, "x") == {"arg:a": (2, 3)}
+    assert mx.nd.load_frombuffer(content)["arg:a"].shape == (2, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "uint8", "int8", "int32", "int64", "bool"])
+def test_what_mxnet_saves_is_read(dtype: str, tmp_path: Path) -> None:
+    saved = {"arg:é": mx.nd.zeros((3, 1, 2), dtype=dtype), "aux:b": mx.nd.zeros((5,), dtype=dtype)}
+    mx.nd.save(str(tmp_path / "x"), saved)
+    assert read_params((tmp_path / "x").read_bytes(), "x") == {"arg:é": (3, 1, 2), "aux:b": (5,)}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file's header takes 24 bytes, 0 are left (at byte 0)"),
+        (pack(array(), magic=0x113), "does not begin as MXNet's files"),
+        (pack(array(), reserved=1), "does not begin as MXNet's files"),
+        (struct.pack("<QQQ", 0x112, 0, 1 << 60), "arrays; at most 100,000 are read"),
+        (pack(array(dimensions=-1)), "array 0 has -1 dimensions, not 1 to 8 (at byte 24)"),
+        (pack(array(dimensions=0)), "array 0 has 0 dimensions"),
+        (pack(array(dimensions=1 << 30)), "dimensions, not 1 to 8"),
+        (pack(array(kind=1 << 30)), "1,073,741,824 dimensions, not 1 to 8"),
+        (pack(array(kind=NUMPY_ARRAY)), "was saved with NumPy's shapes"),
+        (pack(array(storage=-1)), "the storage type -1; dense arrays (0)"),
+        (pack(array(storage=1)), "the storage type 1"),
+        (pack(array(shape=(2, 0))), "has the shape '(2, 0)'"),
+        (pack(array(shape=(2, -3))), "has the shape '(2, -3)'"),
+        (pack(array(shape=(1 << 62, 4))), "has the shape"),
+        (pack(array(shape=(1 << 20, 1 << 20))), "has the shape"),
+        (pack(array(shape=(2, 300))), "takes 2,400 bytes"),
+        (pack(array(device=(9, 0))), "is on device 9, index 0"),
+        (pack(array(device=(1, -1))), "is on device 1, index -1"),
+        (pack(array(type_code=77)), "has the type 77"),
+        (pack(array(type_code=-1)), "has the type -1"),
+        (pack(array(size=23)), "names"),
+        (pack(array(), names=()), "it has 1 arrays and 0 names"),
+        (pack(array(), array(), names=(b"arg:a", b"arg:a")), "the name 'arg:a' is there twice"),
+        (pack(array(), names=(b"weight",)), "'weight' is neither arg:NAME nor aux:NAME"),
+        (pack(array(), names=(b"arg:\xff",)), "name 0 is not UTF-8 text"),
+        (pack(array(), names=(b"arg:" + b"a" * 2000,)), "name 0 has 2,004 bytes"),
+        (pack(array())[:-1], "name 0 takes 5 bytes, 4 are left"),
+        (pack(array()) + b"!", "1 bytes follow the last name"),
+    ],
+)
+def test_everything_else_is_refused_with_its_place(content: bytes, words: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        read_params(content, "model/x.params")
+    assert (caught.value.code, caught.value.path) == ("bad_model", "model/x.params")
+    assert words in str(caught.value)
