@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..errors import ModelError
+from ..errors import ConfigError, ModelError
 from ..models.module import Model
+from ..models.params import VALUES_LIMIT
 from ..options import Options, parse_device
 from .base import Executor, Runtime
 from .invariance import CANDIDATES, cached, find_batch_size, is_invariant
@@ -14,6 +15,8 @@ from .provenance import of_model
 
 # Copies of the network in one row-wise graph; benchmarks/bench_forward.py found that more gain little.
 ROWS_PER_EXACT_GRAPH = 8
+# Many more make a graph that takes minutes and gigabytes to bind.
+MOST_ROWS_PER_EXACT_GRAPH = 1024
 
 
 class Batching(NamedTuple):
@@ -36,8 +39,13 @@ def choose_batching(runtime: Runtime, model: Model, options: Options) -> Batchin
     Raises:
         ModelError: ``mixed_batch`` if the model does not give one row per record at the given batch size; or it cannot be
             bound.
-        ConfigError: ``no_such_device``.
+        ConfigError: ``no_such_device``; ``bad_option`` for a batch that is too large.
     """
+    if options.batch_size is not None:
+        most = MOST_ROWS_PER_EXACT_GRAPH if options.exact else VALUES_LIMIT // model.row_values
+        if options.batch_size > most:
+            what = "rows computed one by one" if options.exact else f"records of {model.row_values:,} values"
+            raise ConfigError(f"the batch size must be at most {most:,} for {what}, found {options.batch_size:,}")
     device = parse_device(options.device)[0]
     runtime.check_devices([device])
 

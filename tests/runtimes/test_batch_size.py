@@ -83,6 +83,26 @@ def test_a_size_that_was_asked_for_is_probed(model: Model) -> None:
         choose_batching(runtime, model, Options(batch_size=9))
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (Options(batch_size=10**12), "at most 1,073,741,823 for records of 2 values, found 1,000,000,000,000"),
+        (Options(batch_size=1025, exact=True), "at most 1,024 for rows computed one by one, found 1,025"),
+    ],
+)
+def test_a_batch_that_nothing_can_hold_is_an_error_of_the_option(model: Model, options: Options, words: str) -> None:
+    runtime = Sums()
+    with pytest.raises(ConfigError) as caught:
+        choose_batching(runtime, model, options)
+    assert words in str(caught.value)
+    assert runtime.bound == []
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_an_error_of_the_model(model: Model) -> None:
+    with pytest.raises(ModelError, match="at batch size"):
+        load_runtime().bind(model, ("cpu", 0), 10**12)
+
+
 def test_graphs_go_to_the_devices_in_turn(model: Model) -> None:
     runtime = Sums()
     bind_executors(runtime, model, [("cpu", 0), ("cpu", 1)], 3, 4, row_wise=True)
