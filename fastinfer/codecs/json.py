@@ -31,7 +31,7 @@ def decode_json_body(body: bytes) -> NDArray[Any]:
             numbers.
     """
     try:
-        array = np.array(json.loads(body.decode("utf-8")))
+        value = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise InputError("invalid JSON: not UTF-8 text", code="bad_json") from error
     except json.JSONDecodeError as error:
@@ -40,6 +40,15 @@ def decode_json_body(body: bytes) -> NDArray[Any]:
         ) from error
     except RecursionError as error:
         raise InputError("invalid JSON: nested too deeply", code="bad_json") from error
+    except ValueError as error:  # Python's limit for the digits of an integer
+        raise InputError(
+            "expected numbers, found an integer with more than 4,000 digits, too large for a double", code="bad_values"
+        ) from error
+    if b'"' in body:
+        # NumPy would give every element the room of the longest text.
+        raise InputError(f"expected numbers, found {_describe_text(value)}", code="bad_values")
+    try:
+        array = np.array(value)
     except ValueError as error:  # NumPy's
         raise InputError(
             "expected a rectangular list of numbers, found lists of different lengths, or nested too deeply",
@@ -110,9 +119,22 @@ def encode_json_value(value: Any) -> bytes:
 def _describe_others(array: NDArray[Any]) -> str:
     """The kind of value that is not a number."""
     others = {type(None): "null", dict: "an object", list: "a list"}
-    for value in array.flat:
-        if type(value) in others:
-            return others[type(value)]
+    return next((others[type(value)] for value in array.flat if type(value) in others), "text")
+
+
+def _describe_text(value: Any) -> str:
+    """The kind of the first value in nested lists that is not a number: text, or an object."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(reversed(value))
+        elif isinstance(value, dict):
+            return "an object"
+        elif value is None:
+            return "null"
+        elif isinstance(value, str):
+            break
     return "text"
 
 

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, quote
+
+# Of an array of NumPy.
+DIMENSIONS_LIMIT, BYTES_LIMIT = 32, 2**63 - 1
 
 
 def decode_npy_body(body: bytes) -> NDArray[Any]:
@@ -33,10 +36,14 @@ def decode_npy_body(body: bytes) -> NDArray[Any]:
         if version not in readers:
             raise ValueError(f"version {version}")
         shape, fortran, kind = readers[version](stream)
-    except (ValueError, EOFError, SyntaxError, TypeError) as error:
+    except Exception as error:  # NumPy evaluates the header as Python's text, which can fail in any way
         raise InputError("expected an NPY array of version 1.0 or 2.0, found something else", code="bad_npy") from error
     if kind.kind not in "biuf":
-        raise InputError(f"expected numbers, found an array of {kind}", code="bad_values")
+        raise InputError(f"expected numbers, found an array of {quote(str(kind))[1:-1]}", code="bad_values")
+    # A size of 0 hides others that NumPy cannot multiply.
+    sizes_fit = len(shape) <= DIMENSIONS_LIMIT and all(type(size) is int and size >= 0 for size in shape)
+    if not sizes_fit or math.prod(size or 1 for size in shape) * kind.itemsize > BYTES_LIMIT:
+        raise InputError(f"the shape {quote(str(shape))[1:-1]} is not one of an array", code="bad_npy")
     count = math.prod(shape)
     found = len(body) - stream.tell()
     if found != count * kind.itemsize:

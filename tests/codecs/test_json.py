@@ -48,6 +48,13 @@ def test_numbers_are_read(body: bytes, expected: object) -> None:
         (b"[[1, null]]", "bad_values", "^expected numbers, found null$"),
         (b'{"instances": [[1]]}', "bad_values", "^expected numbers, found an object$"),
         (b"null", "bad_values", "^expected numbers, found null$"),
+        (b'[[1, "' + b"a" * 100 + b'"]]', "bad_values", "^expected numbers, found text$"),
+        (b'[[1, null, {"a": 1}]]', "bad_values", "^expected numbers, found null$"),
+        (
+            b"[1" + b"0" * 1_000_000 + b"]",
+            "bad_values",
+            "^expected numbers, found an integer .* too large for a double$",
+        ),
         (b"[1" + b"0" * 400 + b"]", "bad_values", "^expected numbers, found an integer too large for a double$"),
     ],
 )
@@ -55,6 +62,12 @@ def test_errors_state_what_is_wrong(body: bytes, code: str, message: str) -> Non
     with pytest.raises(InputError, match=message) as caught:
         decode_json_body(body)
     assert caught.value.code == code
+
+
+def test_a_long_text_among_many_values_takes_no_memory_for_each() -> None:
+    body = b'["' + b"a" * 100_000 + b'"' + b",1" * 20_000 + b"]"  # 8 GB, if every element had room for the text
+    with pytest.raises(InputError, match="found text"):
+        decode_json_body(body)
 
 
 @pytest.mark.parametrize("row_shape", [(), (1,), (3,), (2, 2)])

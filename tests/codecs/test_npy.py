@@ -65,6 +65,30 @@ def test_a_header_that_claims_more_than_there_is_takes_no_memory() -> None:
         decode_npy_body(header.getvalue() + b"\0" * 8)
 
 
+@pytest.mark.parametrize(
+    "shape",
+    ["(0, 4611686018427387904)", "(4611686018427387904, 0)", "(-1, -784)", "(True, 784)", str((1,) * 40), "(2.0, 392)"],
+)
+def test_shapes_that_no_array_has_are_refused(shape: str) -> None:
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(245) + "\n"
+    body = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+    for values in (b"", bytes(784 * 4)):
+        with pytest.raises(InputError) as caught:
+            decode_npy_body(body + values)
+        assert caught.value.code == "bad_npy"
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 3000, "[" * 200, "'a" * 40, "{" + "'a':" * 300, "\\", "1" * 5000, "\0", "x = 1"]
+)
+def test_headers_that_python_cannot_evaluate_are_refused(text: str) -> None:
+    for version, size in ((b"\x01\x00", 2), (b"\x02\x00", 4)):
+        body = b"\x93NUMPY" + version + len(text).to_bytes(size, "little") + text.encode()
+        with pytest.raises(InputError) as caught:
+            decode_npy_body(body)
+        assert caught.value.code == "bad_npy"
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int32, np.bool_])
 def test_what_numpy_saves_of_lists_is_written(kind: Any) -> None:
     array = np.asfortranarray((ROWS * 3).astype(kind))
