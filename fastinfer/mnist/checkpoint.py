@@ -1,28 +1,66 @@
 """Checkpoints of a training: sets of files, of which a resume uses only a complete one.
 
 The names are those of `mx.callback.module_checkpoint`: `mnist-symbol.json`, and after epoch 1 `mnist-0001.params` and
-`mnist-0001.states`. Beside them `mnist-0001.json` records what the training was (seed, batch size, rows, hosts) and the
-digests of the three files. Every file is written under a temporary name and renamed, the record last, so a set whose
-digests agree with its record is complete, even if the training was killed. A folder without any record was written by
-other software (the notebook's script); its sets are used if they load.
+`mnist-0001.states`. Beside them `mnist-0001.json` records what the training was (seed, batch size, rows, hosts). It is
+written first; then the three files; then it is written again with their digests. Every file is written under a temporary name
+and renamed, so a set whose digests agree with its record is complete, and a training that was killed at any moment has left
+a set that is known to be its own, with its settings. A folder without any record was written by other software (the
+notebook's script); its sets are used if they load. Nothing of a set reaches MXNet or pickle unread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
 import json
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..models.graph import read_graph
+from ..models.params import read_params
 from ..storage.atomic import make_folder, replacing
+from ..storage.regular import open_regular, read_regular
 
 # What the notebook's script passes to `mx.callback.module_checkpoint`.
 PREFIX = "mnist"
+# How much of each file is read.
+MOST_BYTES, RECORD_BYTES, STATES_BYTES = 1 << 30, 1 << 20, 1 << 20
+# Settings that are numbers.
+COUNTS = ("seed", "batch_size", "rows", "hosts")
+# What Python of any version writes for {0: None, 1: None}; with several devices the keys are names.
+STATES_INSTRUCTIONS = {
+    *(
+        "PROTO",
+        "FRAME",
+        "STOP",
+        "MARK",
+        "EMPTY_DICT",
+        "DICT",
+        "SETITEM",
+        "SETITEMS",
+        "NONE",
+        "MEMOIZE",
+        "PUT",
+        "BINPUT",
+    ),
+    *(
+        "LONG_BINPUT",
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "GET",
+        "BINGET",
+    ),
+}
 _SET = re.compile(rf"{PREFIX}-(\d{{4,}})\.(?:params|states|json)")
 
 
@@ -34,11 +72,15 @@ class Checkpoint:
         folder: the folder of the set.
         epoch: the number of finished epochs; the number in the names of the files.
         settings: what :func:`save_checkpoint` was given; empty for a set of other software.
+        symbol: the graph, checked, as it is given to MXNet.
+        shapes: the names of all parameters, with ``arg:`` or ``aux:``, and their shapes.
     """
 
     folder: Path
     epoch: int
     settings: dict[str, Any]
+    symbol: str
+    shapes: dict[str, tuple[int, ...]]
 
     @property
     def prefix(self) -> str:
@@ -60,11 +102,16 @@ def save_checkpoint(
         OutputError: ``cannot_write``.
     """
     make_folder(folder)
+    _write_record(folder, epoch, settings, None)
     digests = {}
     for path, save in zip(_files(folder, epoch), (save_symbol, save_states, save_params)):
         with replacing(path) as temporary:
             save(str(temporary))
             digests[path.name] = _digest(temporary)
+    _write_record(folder, epoch, settings, digests)
+
+
+def _write_record(folder: Path, epoch: int, settings: dict[str, Any], digests: dict[str, str] | None) -> None:
     record = {"epoch": epoch, "settings": settings, "sha256": digests}
     with replacing(_record_path(folder, epoch)) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n")
@@ -87,19 +134,36 @@ def newest_checkpoint(mx: Any, folder: Path) -> tuple[Checkpoint | None, list[st
     """
     skipped: list[str] = []
     epochs = checkpoint_epochs(folder)
-    with_records = any(_record_path(folder, epoch).exists() for epoch in epochs)
     for epoch in epochs:
         try:
-            settings = _read_record(folder, epoch) if with_records else {}
-            _check_states(_files(folder, epoch)[1])
-            if not with_records:
-                mx.sym.load(str(_files(folder, epoch)[0]))
-                mx.nd.load(str(_files(folder, epoch)[2]))
-            return Checkpoint(folder, epoch, settings), skipped
-        except (OSError, ValueError, mx.MXNetError) as error:
+            settings = _read_complete(folder, epoch) if _has_records(folder) else {}
+            symbol_path, states_path, params_path = _files(folder, epoch)
+            graph = read_graph(read_regular(symbol_path, MOST_BYTES).decode("utf-8"), symbol_path.name)
+            _check_states(states_path)
+            params = read_regular(params_path, MOST_BYTES)
+            shapes = read_params(params, params_path.name)
+            mx.sym.load_json(graph.text)
+            mx.nd.load_frombuffer(params)
+            return Checkpoint(folder, epoch, settings, graph.text, shapes), skipped
+        except Exception as error:  # whatever is wrong with it, it is not used
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             skipped.append(f"the checkpoint of epoch {epoch} is not complete: {reason}")
     return None, skipped
+
+
+def begun_settings(folder: Path) -> dict[str, Any]:
+    """The settings of the newest set with a readable record, complete or not; empty where there is none."""
+    for epoch in checkpoint_epochs(folder):
+        with contextlib.suppress(OSError, ValueError):
+            return dict(_read_record(folder, epoch)["settings"])
+    return {}
+
+
+def _has_records(folder: Path) -> bool:
+    """Whether sets in the folder are this program's: a record, or one that a killed training of an older version left."""
+    return any(folder.glob(f".{PREFIX}-*.json.tmp")) or any(
+        _record_path(folder, epoch).exists() for epoch in checkpoint_epochs(folder)
+    )
 
 
 def network_signature(symbol_json: str) -> list[tuple[object, ...]]:
@@ -127,15 +191,34 @@ def _record_path(folder: Path, epoch: int) -> Path:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _read_record(folder: Path, epoch: int) -> dict[str, Any]:
-    record = json.loads(_record_path(folder, epoch).read_text())
-    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise ValueError(f"{_record_path(folder, epoch).name} is not the record of a checkpoint")
+    """A record, with or without digests. Raises OSError or ValueError."""
+    path = _record_path(folder, epoch)
+    try:
+        record = json.loads(read_regular(path, RECORD_BYTES))
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
+    settings = record.get("settings") if isinstance(record, dict) else None
+    if not isinstance(settings, dict) or any(type(settings.get(name)) not in (int, type(None)) for name in COUNTS):
+        raise ValueError(f"{path.name} is not the record of a checkpoint")
+    return dict(record)
+
+
+def _read_complete(folder: Path, epoch: int) -> dict[str, Any]:
+    """The settings of a set whose files are those that were recorded. Raises OSError or ValueError."""
+    record = _read_record(folder, epoch)
+    digests = record.get("sha256")
+    if not isinstance(digests, dict):
+        raise ValueError("the training ended while it was written")
     for path in _files(folder, epoch):
-        if record.get("sha256", {}).get(path.name) != _digest(path):
+        if digests.get(path.name) != _digest(path):
             raise ValueError(f"{path.name} is not the file that was saved")
     return dict(record["settings"])
 
@@ -143,16 +226,18 @@ def _read_record(folder: Path, epoch: int) -> dict[str, Any]:
 def _check_states(path: Path) -> None:
     """Refuses states other than those of plain sgd, which are all None.
 
-    mxnet unpickles the file, and a pickle that names functions can run any code.
+    mxnet unpickles the file, and a pickle can run any code and take any memory. So its instructions are looked at first: those
+    of a dictionary of numbers with None are few.
     """
-
-    class NothingNamed(pickle.Unpickler):
-        def find_class(self, module: str, name: str) -> Any:
-            raise ValueError(f"{path.name} names {module}.{name}, which the states of plain sgd never do")
-
-    try:
-        states = NothingNamed(io.BytesIO(path.read_bytes())).load()
-    except (pickle.UnpicklingError, EOFError, IndexError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path.name} cannot be read: {error}") from error
+    content = read_regular(path, STATES_BYTES)
+    for instruction, argument, _ in pickletools.genops(content):
+        if instruction.name not in STATES_INSTRUCTIONS:
+            named = f": {str(argument).replace(' ', '.')}" if argument is not None else ""
+            raise ValueError(
+                f"{path.name} has {instruction.name}{named[:60]}, which the states of plain sgd never have"
+            )
+        if "PUT" in instruction.name and not 0 <= int(argument or 0) <= STATES_BYTES:
+            raise ValueError(f"{path.name} cannot be read: it would take memory without a bound")
+    states = pickle.loads(content)
     if not isinstance(states, dict) or any(state is not None for state in states.values()):
         raise ValueError(f"{path.name} does not hold the states of plain sgd")

@@ -3,25 +3,26 @@
 An IDX file is a big-endian header (two zero bytes, a type code, the rank, then one uint32 per dimension) and the values
 in C order. Supported is what image classification uses: unsigned bytes of rank 1 (labels) and 3 (images), gzipped. The
 format is described on http://yann.lecun.com/exdb/mnist/. A damaged file or one of another format is an error with the
-file's name; a wrong length is never cut or padded.
+file's name; a wrong length is never cut or padded. The header is read first, and no more than it names is expanded.
 """
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import FastinferError, InputError
 from ..storage.atomic import unreadable
+from ..storage.expanded import DamagedError, ExpandedFile
 
 UBYTE = 0x08
+# What a header may ask for; MNIST has 47 million.
+VALUES_LIMIT = 1 << 30
 # The names that the notebook gives to the files of a channel.
 IMAGES_NAME = "images.gz"
 LABELS_NAME = "labels.gz"
@@ -41,30 +42,55 @@ def read_idx(path: str | os.PathLike[str], rank: int | None = None) -> NDArray[n
         InputError: codes ``input_missing``, ``cannot_read``, ``not_gzip``, ``truncated``, ``bad_magic``, ``bad_length``.
     """
     name = os.fspath(path)
-    data = _read_gzip(name)
-    if len(data) < 4:
-        raise InputError(f"an IDX header takes 4 bytes, found {len(data)}", code="truncated", path=name)
-    zeros, type_code, found_rank = struct.unpack(">HBB", data[:4])
+    try:
+        with ExpandedFile(name) as file:
+            if not file.is_gzip:
+                code = "not_gzip" if file.read(1) else "truncated"
+                raise InputError("is not a gzip file" if code == "not_gzip" else "is empty", code=code, path=name)
+            shape = _read_shape(file, name, rank)
+            expected = math.prod(shape)
+            # One byte more than there should be: so the end, with the checksum behind it, is reached or not.
+            values = file.read(expected + 1)
+    except DamagedError as error:
+        raise InputError(f"the gzip file is truncated or damaged: {error}", code="truncated", path=name) from error
+    except OSError as error:
+        if isinstance(error, FastinferError):
+            raise
+        raise unreadable(name, error) from error
+    if len(values) != expected:
+        dimensions = " x ".join(str(size) for size in shape)
+        found = f"{len(values)}" if len(values) < expected else "more"
+        code = "truncated" if len(values) < expected else "bad_length"
+        raise InputError(f"{dimensions} values take {expected} bytes, found {found}", code=code, path=name)
+    return np.frombuffer(values, np.uint8).reshape(shape)
+
+
+def _read_shape(file: ExpandedFile, name: str, rank: int | None) -> tuple[int, ...]:
+    """The shape in the header of an IDX file."""
+    magic = file.read(4)
+    if len(magic) < 4:
+        raise InputError(f"an IDX header takes 4 bytes, found {len(magic)}", code="truncated", path=name)
+    zeros, type_code, found_rank = struct.unpack(">HBB", magic)
     if zeros or type_code != UBYTE or found_rank not in (1, 3):
         raise InputError(
-            f"expected an IDX file of unsigned bytes (magic 00000801 or 00000803), found {data[:4].hex()}",
+            f"expected an IDX file of unsigned bytes (magic 00000801 or 00000803), found {magic.hex()}",
             code="bad_magic",
             path=name,
         )
     if rank is not None and found_rank != rank:
         kind = "images (rank 3)" if rank == 3 else "labels (rank 1)"
         raise InputError(f"expected IDX {kind}, found rank {found_rank}", code="bad_magic", path=name)
-    start = 4 + 4 * found_rank
-    if len(data) < start:
-        raise InputError(f"an IDX header takes {start} bytes, found {len(data)}", code="truncated", path=name)
-    shape = struct.unpack(f">{found_rank}I", data[4:start])
-    expected = math.prod(shape)
-    found = len(data) - start
-    if found != expected:
+    sizes = file.read(4 * found_rank)
+    if len(sizes) < 4 * found_rank:
+        start = 4 + 4 * found_rank
+        raise InputError(f"an IDX header takes {start} bytes, found {4 + len(sizes)}", code="truncated", path=name)
+    shape = struct.unpack(f">{found_rank}I", sizes)
+    if math.prod(shape) > VALUES_LIMIT:
         dimensions = " x ".join(str(size) for size in shape)
-        code = "truncated" if found < expected else "bad_length"
-        raise InputError(f"{dimensions} values take {expected} bytes, found {found}", code=code, path=name)
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+        raise InputError(
+            f"{dimensions} values are more than the {VALUES_LIMIT:,} that are read", code="bad_length", path=name
+        )
+    return shape
 
 
 def find_channel_file(channel: str | os.PathLike[str], name: str) -> Path:
@@ -121,15 +147,3 @@ def read_channel(channel: str | os.PathLike[str]) -> tuple[NDArray[np.uint8], ND
             path=str(labels_path),
         )
     return images, labels
-
-
-def _read_gzip(name: str) -> bytes:
-    try:
-        with gzip.open(name, "rb") as file:
-            return file.read()
-    except gzip.BadGzipFile as error:
-        raise InputError(f"is not a gzip file: {error}", code="not_gzip", path=name) from error
-    except (EOFError, zlib.error) as error:
-        raise InputError(f"the gzip file is truncated or damaged: {error}", code="truncated", path=name) from error
-    except OSError as error:
-        raise unreadable(name, error) from error

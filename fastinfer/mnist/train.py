@@ -8,6 +8,7 @@ and SageMaker's environment variables are read by `fastinfer.commands.train`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -24,8 +25,15 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, InputError, ModelError, quote
 from ..options import parse_device
 from ..runtimes.mxnet.library import load_mxnet, open_contexts
-from ..storage.atomic import make_folder
-from .checkpoint import Checkpoint, checkpoint_epochs, network_signature, newest_checkpoint, save_checkpoint
+from ..storage.atomic import locking, make_folder
+from .checkpoint import (
+    Checkpoint,
+    begun_settings,
+    checkpoint_epochs,
+    network_signature,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from .dataset import read_channel
 from .feed import Batches, make_accuracy
 from .network import CLASSES, build_network, save_model, save_params, save_symbol
@@ -116,19 +124,30 @@ def train(config: TrainConfig) -> TrainReport:
     """Trains as `config` says and saves the model; progress goes to the logger ``fastinfer.mnist.train``.
 
     Raises:
-        ConfigError: an option, or a device that is not there, or a checkpoint of another training.
+        ConfigError: an option, or a device that is not there, or a checkpoint of another training; ``output_in_use`` where
+            another training writes to the same folder.
         InputError: a channel that cannot be read.
         ModelError: ``diverged``.
         OutputError: a model, tar or checkpoint that cannot be written.
     """
     _check_options(config)
+    with contextlib.ExitStack() as locks:
+        # The scheduler and the server of several hosts are started with a worker's options, and save nothing.
+        is_worker = os.environ.get("DMLC_ROLE", "worker") == "worker" or len(config.hosts) == 1
+        if is_worker and config.current_host == config.hosts[0]:
+            folders = [Path(folder) for folder in (config.model_dir, config.checkpoint_dir) if folder]
+            for folder in folders:
+                make_folder(folder)
+            for folder in sorted({folder.resolve() for folder in folders}):
+                locks.enter_context(locking(folder))
+            if config.checkpoint_dir:
+                _refuse_other_checkpoints(config, Path(config.checkpoint_dir))
+        return _train(config)
+
+
+def _train(config: TrainConfig) -> TrainReport:
     saves = config.current_host == config.hosts[0]
     checkpoints = Path(config.checkpoint_dir) if config.checkpoint_dir else None
-    if saves:
-        make_folder(Path(config.model_dir))
-        if checkpoints:
-            make_folder(checkpoints)
-            _refuse_other_checkpoints(config, checkpoints)
     images, labels = read_channel(config.train)
     test_images, test_labels = read_channel(config.test)
     _check_channels(config, images, labels, test_images, test_labels)
@@ -137,11 +156,9 @@ def train(config: TrainConfig) -> TrainReport:
     mx = load_mxnet(TRAINING_SETTINGS)
     contexts = open_contexts(parse_device(config.device))
     symbol = build_network(mx)
-    found = _find_checkpoint(mx, config, symbol, len(labels)) if config.resume else None
+    found, recorded = _find_checkpoint(mx, config, symbol, images.shape) if config.resume else (None, {})
     done = found.epoch if found else 0
-    seed = config.seed if config.seed is not None else DEFAULT_SEED
-    if found and config.seed is None:
-        seed = int(found.settings.get("seed", DEFAULT_SEED))
+    seed = config.seed if config.seed is not None else int(recorded.get("seed", DEFAULT_SEED))
     settings = _checkpoint_settings(config, seed, len(labels))
     report = TrainReport(config.model_dir if saves else None, seed, done + 1, config.epochs, len(labels))
 
@@ -310,15 +327,19 @@ def _refuse_other_checkpoints(config: TrainConfig, folder: Path) -> None:
         )
 
 
-def _find_checkpoint(mx: Any, config: TrainConfig, symbol: Any, rows: int) -> Checkpoint | None:
+def _find_checkpoint(
+    mx: Any, config: TrainConfig, symbol: Any, images_shape: tuple[int, ...]
+) -> tuple[Checkpoint | None, dict[str, Any]]:
+    """The checkpoint to continue from, and the settings of the training that the folder belongs to.
+
+    The settings are there even if that training was killed before its first checkpoint was complete.
+    """
     folder = Path(config.checkpoint_dir or "")
     found, skipped = newest_checkpoint(mx, folder)
     for sentence in skipped:
         logger.warning("%s: %s", folder, sentence)
-    if found is None:
-        logger.info("%s: no checkpoint to resume from, training from the start", folder)
-        return None
-    prefix = f"{found.prefix}-{found.epoch:04d}"
+    recorded = found.settings if found else begun_settings(folder)
+    prefix = f"{found.prefix}-{found.epoch:04d}" if found else str(folder)
 
     def refuse(what: str, there: object, here: object) -> ConfigError:
         return ConfigError(
@@ -328,17 +349,24 @@ def _find_checkpoint(mx: Any, config: TrainConfig, symbol: Any, rows: int) -> Ch
             hint="train with the same options, or from the start with another checkpoint_dir",
         )
 
-    saved = mx.sym.load(f"{found.prefix}-symbol.json")
+    wanted = _checkpoint_settings(config, config.seed if config.seed is not None else -1, images_shape[0])
+    for name in ("batch_size", "rows", "hosts") + (("seed",) if config.seed is not None else ()):
+        if recorded.get(name, wanted[name]) != wanted[name]:
+            raise refuse(name.replace("_", " "), recorded[name], wanted[name])
+    if found is None:
+        logger.info("%s: no checkpoint to resume from, training from the start", folder)
+        return None, recorded
+    saved = mx.sym.load_json(found.symbol)
     if network_signature(saved.tojson()) != network_signature(symbol.tojson()):
         raise refuse("network", saved.list_arguments(), symbol.list_arguments())
-    wanted = _checkpoint_settings(config, config.seed if config.seed is not None else -1, rows)
-    for name in ("batch_size", "rows", "hosts") + (("seed",) if config.seed is not None else ()):
-        if name in found.settings and found.settings[name] != wanted[name]:
-            raise refuse(name.replace("_", " "), found.settings[name], wanted[name])
+    shapes = symbol.infer_shape(data=(1, 1, *images_shape[1:]))[0]
+    for name, shape in zip(symbol.list_arguments(), shapes):
+        if name not in ("data", "softmax_label") and found.shapes.get(f"arg:{name}") != shape:
+            raise refuse(name, found.shapes.get(f"arg:{name}"), shape)
     if found.epoch > config.epochs:
         raise refuse("epochs done", found.epoch, f"{config.epochs} in all")
     logger.info("%s: resuming after epoch %d", folder, found.epoch)
-    return found
+    return found, recorded
 
 
 def _refuse_not_finite(arguments: dict[str, Any], epoch: int) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +57,9 @@ def test_the_files_are_found_anywhere_below_the_channel_nearest_first(tmp_path: 
     ("magic", "shape", "values", "code", "words"),
     [
         (0x803, (2, 2, 2), b"1234567", "truncated", "2 x 2 x 2 values take 8 bytes, found 7"),
-        (0x803, (2, 2, 2), b"123456789", "bad_length", "found 9"),
-        (0x803, (2**31, 2**31, 4), b"", "truncated", "found 0"),
+        (0x803, (2, 2, 2), b"123456789", "bad_length", "found more"),
+        (0x803, (2**31, 2**31, 4), b"", "bad_length", "more than the 1,073,741,824 that are read"),
+        (0x803, (1 << 10, 1 << 10, 1 << 10), b"", "truncated", "values take 1073741824 bytes, found 0"),
         (0xD03, (1, 1, 1), b"1234", "bad_magic", "found 00000d03"),
         (0x802, (1, 1), b"1", "bad_magic", "found 00000802"),
         (0x801, (1,), b"1", "bad_magic", "expected IDX images (rank 3), found rank 1"),
@@ -75,17 +79,51 @@ def test_a_file_that_is_not_what_it_says_is_refused(
 
 def test_what_is_no_gzip_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "images.gz"
-    for content, code in [(b"plain", "not_gzip"), (gzip.compress(bytes(500))[:-9], "truncated"), (b"", "truncated")]:
+    images = struct.pack(">4I", 0x803, 1, 20, 25) + np.random.RandomState(0).bytes(500)
+    for content, code in [(b"plain", "not_gzip"), (gzip.compress(images)[:-9], "truncated"), (b"", "truncated")]:
         path.write_bytes(content)
         with pytest.raises(InputError) as caught:
             read_images(path)
         assert caught.value.code == code
-    damaged = bytearray(gzip.compress(np.random.RandomState(0).bytes(500)))
+    damaged = bytearray(gzip.compress(images))
     damaged[200] ^= 0xFF
     path.write_bytes(damaged)
     with pytest.raises(InputError) as caught:
         read_images(path)
-    assert caught.value.code in ("truncated", "not_gzip")
+    assert caught.value.code == "truncated"
+
+
+def test_damage_anywhere_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path / "images.gz", 0x803, (40, 3, 3), bytes(range(180)) * 2)
+    whole = path.read_bytes()
+    expected = read_images(path)
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with contextlib.suppress(InputError):
+            assert np.array_equal(read_images(path), expected)
+    for content in (whole + b"!", whole + gzip.compress(b"!")):
+        path.write_bytes(content)
+        with pytest.raises(InputError):
+            read_images(path)
+
+
+def test_no_more_is_expanded_than_the_header_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "images.gz", 0x803, (2, 2, 2), bytes(300_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="found more"):
+            read_images(path)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.gz")
+    with pytest.raises(InputError, match="it is not a regular file"):
+        read_labels(tmp_path)
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:

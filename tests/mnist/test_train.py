@@ -20,6 +20,7 @@ import pytest
 from fastinfer.errors import ConfigError, InputError, ModelError, OutputError
 from fastinfer.mnist.dataset import read_channel
 from fastinfer.mnist.train import TrainConfig, train
+from fastinfer.storage.atomic import locking
 from tests.mnist.channels import ROWS, files_of, write_channel
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -229,3 +230,16 @@ def test_a_model_that_cannot_be_written_is_an_error(config: TrainConfig, tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="the folder cannot be written"):
         train(replace(config, model_dir=str(tmp_path / "file" / "model")))
+
+
+@pytest.mark.parametrize("folder", ["model_dir", "checkpoint_dir"])
+def test_a_second_training_in_the_same_folder_is_refused(config: TrainConfig, folder: str) -> None:
+    path = Path(getattr(config, folder))
+    path.mkdir()
+    (path / ".fastinfer-0123.tmp").write_text("left by a killed writer")
+    with locking(path), pytest.raises(ConfigError, match="another program is writing to this folder") as caught:
+        train(config)
+    assert (caught.value.code, caught.value.path) == ("output_in_use", str(path))
+    # One folder for both is locked once.
+    train(replace(config, epochs=1, model_dir=str(path), checkpoint_dir=str(path)))
+    assert not any(name.startswith(".") for name in files_of(str(path)))
