@@ -12,7 +12,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fa
 CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.10 python3.9; do \
 	$$python -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: all demo notebook test faults bench bench-memory lint clean docs/errors.md fuzz sanitize native native-neon exhaust instructions
+.PHONY: all demo notebook test faults bench bench-memory lint clean docs/errors.md fuzz fuzz-kernels fuzz-readers sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -109,13 +109,20 @@ native-neon:
 	  -o build/native-neon
 	qemu-aarch64 build/native-neon -runs=20000 tests/native/seeds/*
 
-# Coverage-guided, for SECONDS; what it finds new is kept in build/corpus. On Debian: apt-get install clang libclang-rt-14-dev
+# The kernels and then each reader of a stranger's bytes (tests/fuzz), for SECONDS each. The kernels are guided by coverage: on
+# Debian, apt-get install clang libclang-rt-14-dev. So are the readers where `pip install atheris` has been done; else their kept
+# inputs are changed at random. What the kernels find new is kept in build/corpus.
 SECONDS ?= 60
-fuzz:
-	@command -v clang++ >/dev/null || { echo "make fuzz needs clang++ with libFuzzer" >&2; exit 2; }
+fuzz: fuzz-kernels fuzz-readers
+
+fuzz-kernels:
+	@command -v clang++ >/dev/null || { echo "make fuzz-kernels needs clang++ with libFuzzer" >&2; exit 2; }
 	@mkdir -p build/corpus
 	clang++ $(NATIVE_FLAGS) -O2 -fsanitize=fuzzer $(SANITIZERS) tests/native/fuzz_kernels.cpp csrc/*.cpp -o build/fuzz
 	build/fuzz -max_total_time=$(SECONDS) -max_len=2048 -print_final_stats=1 build/corpus tests/native/seeds
+
+fuzz-readers: .venv/with-test
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 # The suite with an extension built for the sanitizers, in a folder of its own. Leaks are not looked for: an interpreter
 # that ends keeps what it has. Left out: what builds packages, and what measures memory, of which the sanitizers take more.

@@ -1,0 +1,139 @@
+"""Writes the kept inputs of the targets: `python -m tests.fuzz.make_corpus`. Small real files of every form."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import pickle
+import struct
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests import networks
+from tests.fuzz.targets import CORPUS
+from tests.networks import mx
+
+
+def keep(target: str, name: str, content: bytes) -> None:
+    (CORPUS / target).mkdir(parents=True, exist_ok=True)
+    (CORPUS / target / name).write_bytes(content)
+
+
+def tar(form: int, *names: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=form) as archive:
+        folder = tarfile.TarInfo("code")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        archive.addfile(folder)
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 5 * len(name)
+            archive.addfile(member, io.BytesIO(b"x" * member.size))
+    return stream.getvalue()[: 512 * 30]
+
+
+def two_classes() -> tuple[Any, tuple[int, ...]]:
+    """Several operators that give more than one output, reshape or select."""
+    data = mx.sym.var("data")
+    left, right = mx.sym.split(data, num_outputs=2, axis=1)
+    joined = mx.sym.Concat(
+        mx.sym.reshape(left, shape=(0, -1)), mx.sym.transpose(right, axes=(0, 2, 1)).flatten(), dim=1
+    )
+    positive = mx.sym.where(joined > 0, joined, mx.sym.zeros_like(joined))
+    return mx.sym.softmax(mx.sym.FullyConnected(positive, num_hidden=2)), (4, 6)
+
+
+def recurrent() -> tuple[Any, tuple[int, ...]]:
+    """An LSTM over the pixels of a row."""
+    steps = mx.sym.transpose(mx.sym.var("data"), axes=(1, 0, 2))
+    states = [mx.sym.zeros(shape=(1, 1, 3)) for _ in range(2)]
+    layer = mx.sym.RNN(steps, mx.sym.var("rnn"), *states, mode="lstm", state_size=3, num_layers=1)
+    return mx.sym.flatten(mx.sym.transpose(layer, axes=(1, 0, 2))), (2, 3)
+
+
+def main() -> None:
+    formats = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
+    for name, form in formats.items():
+        content = tar(form, "model-symbol.json", "code/inference.py", *([] if name == "ustar" else ["é/" + "n" * 120]))
+        keep("tar", name, content)
+        keep("archive", name, content)
+    keep("archive", "gzip", gzip.compress(content, mtime=0))
+    keep("archive", "gzip_parts", gzip.compress(content[:700], mtime=0) + gzip.compress(content[700:], mtime=0))
+    keep("archive", "bzip2", bz2.compress(content))
+    keep("archive", "xz", lzma.compress(content))
+    every: list[Callable[[], tuple[Any, tuple[int, ...]]]]
+    every = [networks.linear, networks.scalar, networks.segmentation, networks.convolution, two_classes, recurrent]
+    for network in every:
+        name = network.__name__
+        symbol, row_shape = network()
+        keep("graph", name, symbol.tojson().encode())
+        keep("graph_models", name, json.dumps({"symbol": symbol.tojson(), "row_shape": row_shape}).encode())
+    with tempfile.TemporaryDirectory() as folder:
+        for network in (networks.linear, networks.scalar):
+            model = networks.save(network, Path(folder, network.__name__))
+            files = [
+                (model / each).read_bytes() for each in ("model-symbol.json", "model-0000.params", "model-shapes.json")
+            ]
+            keep("model", network.__name__, b"".join(struct.pack("<I", len(each)) + each for each in files))
+            keep("params", network.__name__, files[1])
+        types = {f"arg:{dtype}": mx.nd.ones((2, 3), dtype=dtype) for dtype in ("float64", "float16", "int8", "int64")}
+        mx.nd.save(str(Path(folder, "types")), types)
+        keep("params", "types", Path(folder, "types").read_bytes())
+    old = struct.pack("<QQQIIIiii", 0x112, 0, 1, 2, 2, 3, 1, 0, 0) + bytes(24)
+    keep("params", "oldest", old + struct.pack("<QQ", 1, 5) + b"arg:a")
+    for name, text in {
+        "rows": "[[1, 2], [3.5, -4e-3]]",
+        "deep": "[[[[1], [2]]], [[[3], [4]]]]",
+        "large": "[100000000000000000000000000000, 1]",
+        "words": '[true, null, NaN, {"instances": [1, "a"]}]',
+        "one": "1",
+    }.items():
+        keep("json", name, text.encode())
+    keep("csv", "rows", b"1,2,3,4\n5,6,7,8\n")
+    keep("csv", "spaces", b" 1.5e3 ,\t-2,+3,4\r\n")
+    for kind in ("<f4", ">i8", "?", "<f2"):
+        for version in ((1, 0), (2, 0)):
+            stream = io.BytesIO()
+            np.lib.format.write_array(stream, np.arange(8).reshape(2, 2, 2).astype(kind), version=version)
+            keep("npy", f"{kind[-2:].strip('?') or 'bool'}_{version[0]}", stream.getvalue())
+    keep("idx", "images", struct.pack(">4I", 0x803, 3, 2, 2) + bytes(range(12)))
+    keep("idx", "labels", struct.pack(">2I", 0x801, 5) + bytes(5))
+    keep("idx", "packed", gzip.compress(struct.pack(">2I", 0x801, 5) + bytes(5), mtime=0))
+    keep_checkpoints()
+
+
+def keep_checkpoints() -> None:
+    """A set of the smallest network that passes for one: its states and its record are changed."""
+    data = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=2)
+    with tempfile.TemporaryDirectory() as folder:
+        from fastinfer.mnist.checkpoint import save_checkpoint
+
+        settings = {"batch_size": 100, "rows": 650, "hosts": 1, "seed": 7, "learning_rate": 0.1}
+        states = pickle.dumps(dict.fromkeys(range(6)), 4)
+        save_checkpoint(
+            Path(folder),
+            1,
+            data.save,
+            lambda path: mx.nd.save(path, {"arg:fullyconnected0_bias": mx.nd.ones(2)}),
+            lambda path: Path(path).write_bytes(states),
+            settings,
+        )
+        for path in Path(folder).iterdir():
+            keep("checkpoint_set", path.name, path.read_bytes())
+        keep("checkpoint_record", "whole", Path(folder, "mnist-0001.json").read_bytes())
+        begun = json.dumps({"epoch": 1, "settings": settings, "sha256": None}).encode()
+        keep("checkpoint_record", "begun", begun)
+    for protocol in (0, 2, 4):
+        keep("checkpoint_states", f"protocol{protocol}", pickle.dumps(dict.fromkeys(range(6)), protocol))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""What reads a stranger's bytes, each as a function of bytes. A target returns, or raises this project's own error.
+
+New readers belong here: a function, and some small files in corpus/NAME.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import random
+import struct
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from fastinfer.codecs.content_types import CSV, JSON, NPY, decode_rows
+from fastinfer.errors import FastinferError, InputError, ModelError
+from fastinfer.mnist.checkpoint import begun_settings, newest_checkpoint
+from fastinfer.mnist.dataset import read_idx
+from fastinfer.models.graph import read_graph
+from fastinfer.models.module import load_model
+from fastinfer.models.params import read_params
+from fastinfer.storage.archive import read_members, unpack
+from tests.fuzz.mutations import mutate
+
+CORPUS = Path(__file__).parent / "corpus"
+# None of the kept files is larger.
+CASE_BYTES = 64_000
+
+
+@contextlib.contextmanager
+def _file(content: bytes, name: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_bytes(content)
+        yield path
+
+
+def read_archive(content: bytes) -> None:
+    with _file(content, "x") as path:
+        with contextlib.suppress(ModelError):
+            sizes = [(member.size, len(member.content.read())) for member in read_members(path)]
+            assert all(size == read for size, read in sizes)
+        with contextlib.suppress(ModelError):
+            unpack(path, path.parent / "inner" / "there")
+        # Nothing lies outside the folder, and nothing but files and folders inside.
+        assert {each.name for each in path.parent.iterdir()} <= {"x", "inner"}
+        assert {each.name for each in path.parent.glob("inner/*")} <= {"there"}
+        assert all(each.is_file() or each.is_dir() for each in path.parent.rglob("*"))
+        assert not any(each.is_symlink() for each in path.parent.rglob("*"))
+
+
+def read_tar(content: bytes) -> None:
+    """What this project's reader accepts, Python's tarfile reads in the same way."""
+    with _file(content, "x") as path:
+        try:
+            found = [(member.name, member.content.read()) for member in read_members(path)]
+        except ModelError:
+            return
+        with tarfile.open(path) as tar:
+            files = [member for member in tar if member.isfile()]
+            contents = [(member, tar.extractfile(member)) for member in files]
+            expected = [(str(Path(member.name)), file.read() if file else b"") for member, file in contents]
+        assert found == expected
+
+
+def read_model_files(content: bytes) -> None:
+    """The three files of a model one after another, each behind its length."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = 0
+        for name in ("model-symbol.json", "model-0000.params", "model-shapes.json"):
+            (size,) = struct.unpack("<I", content[place : place + 4].ljust(4, b"\0"))
+            Path(folder, name).write_bytes(content[place + 4 : place + 4 + size])
+            place += 4 + size
+        model = load_model(folder)
+        assert model.row_values >= 1
+
+
+def read_graph_text(content: bytes) -> None:
+    read_graph(content.decode("utf-8", "replace"), "x")
+
+
+def read_params_file(content: bytes) -> None:
+    read_params(content, "x")
+
+
+def read_body(content_type: str) -> Callable[[bytes], None]:
+    def read(content: bytes) -> None:
+        rows = decode_rows(content, content_type, (2, 2))
+        assert rows.dtype == np.float32
+        assert rows.shape[0] > 0
+
+    return read
+
+
+def read_idx_file(content: bytes) -> None:
+    for packed in (content, gzip.compress(content, 1)):
+        with _file(packed, "x.gz") as path, contextlib.suppress(InputError):
+            assert read_idx(path).ndim in (1, 3)
+
+
+class _NoMXNet:
+    """Stands for MXNet where only this project's own checks of a set are run."""
+
+    sym = nd = None
+
+
+def read_checkpoint(name: str) -> Callable[[bytes], None]:
+    def read(content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            for path in (CORPUS / "checkpoint_set").iterdir():
+                # Without its record a set is one of other software, of which every file is read.
+                if name == "mnist-0001.json" or path.name != "mnist-0001.json":
+                    Path(folder, path.name).write_bytes(path.read_bytes())
+            Path(folder, name).write_bytes(content)
+            found, skipped = newest_checkpoint(_NoMXNet(), Path(folder))
+            assert found is None  # at the latest where MXNet would be asked
+            assert len(skipped) == 1
+            settings = begun_settings(Path(folder))
+            assert all(type(settings.get(key, 0)) in (int, type(None)) for key in ("seed", "batch_size"))
+
+    return read
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "archive": read_archive,
+    "tar": read_tar,
+    "model": read_model_files,
+    "graph": read_graph_text,
+    "params": read_params_file,
+    "json": read_body(JSON),
+    "csv": read_body(CSV),
+    "npy": read_body(NPY),
+    "idx": read_idx_file,
+    "checkpoint_record": read_checkpoint("mnist-0001.json"),
+    "checkpoint_states": read_checkpoint("mnist-0001.states"),
+}
+
+
+def corpus(name: str) -> list[bytes]:
+    """The kept inputs of a target, in the order of their names."""
+    return [path.read_bytes() for path in sorted((CORPUS / name).iterdir())]
+
+
+def run(name: str, content: bytes) -> None:
+    """Runs a target on an input; any exception but this project's own is a failure."""
+    with contextlib.suppress(FastinferError):
+        TARGETS[name](content)
+
+
+def cases(name: str, seed: int) -> Iterator[bytes]:
+    """The kept inputs, then changes of them without end."""
+    kept = corpus(name)
+    yield from kept
+    random_ = random.Random(f"{name} {seed}")
+    while True:
+        yield mutate(random_, random_.choice(kept), kept)[:CASE_BYTES]
+
+
+def graph_cases(seed: int) -> Iterator[dict[str, Any]]:
+    """Cases for :class:`tests.fuzz.bind.Binder`: real models with some nodes, attributes, inputs or shapes changed."""
+    random_ = random.Random(f"graphs {seed}")
+    kept = [(json.loads(content), json.loads(content)["row_shape"]) for content in corpus("graph_models")]
+    while True:
+        case, row_shape = random_.choice(kept)
+        graph = json.loads(case["symbol"])
+        for _ in range(random_.choice((1, 1, 2, 4))):
+            _change_graph(random_, graph)
+        if random_.random() < 0.1:
+            row_shape = [random_.choice((1, 2, 3, 28, 1000)) for _ in range(random_.randrange(5))]
+        yield {"symbol": json.dumps(graph), "row_shape": row_shape}
+
+
+def _change_graph(random_: random.Random, graph: dict[str, Any]) -> None:
+    nodes = graph["nodes"]
+    node = random_.choice(nodes)
+    kind = random_.randrange(7)
+    if kind == 0:
+        node["op"] = random_.choice(nodes)["op"]
+    elif kind == 1 and node["inputs"]:
+        node["inputs"][random_.randrange(len(node["inputs"]))] = [
+            random_.randrange(-1, len(nodes) + 1),
+            random_.choice((0, 0, 0, 1, 2, 2**31)),
+            0,
+        ]
+    elif kind == 2 and node["inputs"]:
+        del node["inputs"][random_.randrange(len(node["inputs"]))]
+    elif kind == 3:
+        node["inputs"] = node["inputs"] + [[random_.randrange(len(nodes)), 0, 0]]
+    elif kind in (4, 5):
+        attributes = node.setdefault("attrs", {})
+        key = random_.choice([*attributes, "__shape__", "axis"])
+        text = str(attributes.get(key, "0"))
+        found = mutate(random_, text.encode(), [b"(1, 2)", b"(0, -1)", b"None", b"2147483647", b"-3"])
+        attributes[key] = found.decode("latin-1")
+    else:
+        graph["heads"] = [[random_.randrange(len(nodes)), random_.choice((0, 0, 0, 1, 5)), 0]]
