@@ -33,34 +33,11 @@ MOST_BYTES, RECORD_BYTES, STATES_BYTES = 1 << 30, 1 << 20, 1 << 20
 # Settings that are numbers.
 COUNTS = ("seed", "batch_size", "rows", "hosts")
 # What Python of any version writes for {0: None, 1: None}; with several devices the keys are names.
-STATES_INSTRUCTIONS = {
-    *(
-        "PROTO",
-        "FRAME",
-        "STOP",
-        "MARK",
-        "EMPTY_DICT",
-        "DICT",
-        "SETITEM",
-        "SETITEMS",
-        "NONE",
-        "MEMOIZE",
-        "PUT",
-        "BINPUT",
-    ),
-    *(
-        "LONG_BINPUT",
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "UNICODE",
-        "BINUNICODE",
-        "SHORT_BINUNICODE",
-        "GET",
-        "BINGET",
-    ),
-}
+_INSTRUCTIONS = """
+    PROTO FRAME STOP MARK EMPTY_DICT DICT SETITEM SETITEMS NONE INT BININT BININT1 BININT2 UNICODE BINUNICODE SHORT_BINUNICODE
+    PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET
+"""
+STATES_INSTRUCTIONS = frozenset(_INSTRUCTIONS.split())
 _SET = re.compile(rf"{PREFIX}-(\d{{4,}})\.(?:params|states|json)")
 
 

@@ -98,6 +98,7 @@ class _Reader:
         variables: set[str] = set()
         for found in graph["nodes"]:
             nodes.append(self._read_node(found, len(nodes)))
+            self._check_fusion(nodes)
             if nodes[-1]["op"] == "null":
                 name = nodes[-1]["name"]
                 if name in variables:
@@ -142,6 +143,18 @@ class _Reader:
         if wrong is not None:
             raise self._bad(f"{what} ({operator}) cannot be run: {wrong}")
         return {"op": operator, "name": name, "inputs": inputs, **({"attrs": attributes} if attributes else {})}
+
+    def _check_fusion(self, nodes: list[dict[str, Any]]) -> None:
+        """MXNet makes one operator of a Convolution and the BatchNorm behind it, as if that had the axis of the filters."""
+        node = nodes[-1]
+        axis = node.get("attrs", {}).get("axis", "1")
+        if node["op"] != "BatchNorm" or axis == "1" or not node["inputs"]:
+            return
+        if nodes[node["inputs"][0][0]]["op"] == "Convolution":
+            name = quote(node["name"])
+            raise self._bad(
+                f"{name} follows a Convolution and normalizes axis {quote(axis)}, which MXNet cannot compute"
+            )
 
     def _read_entries(self, entries: Any, what: str, nodes: int) -> list[list[int]]:
         """Outputs of earlier nodes: [node, output] or [node, output, version]."""

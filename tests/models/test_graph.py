@@ -131,6 +131,15 @@ def test_what_mxnet_would_follow_without_a_look_is_refused(change: Change, words
     assert words in str(caught.value)
 
 
+def test_a_normalization_of_another_axis_behind_a_convolution_is_refused() -> None:
+    data = mx.sym.Convolution(mx.sym.var("data"), num_filter=8, kernel=(3, 3))
+    for axis in (2, -1):
+        with pytest.raises(ModelError, match="follows a Convolution and normalizes axis"):
+            read_graph(mx.sym.BatchNorm(data, axis=axis).tojson(), "x")
+        read_graph(mx.sym.BatchNorm(mx.sym.relu(data), axis=axis).tojson(), "x")
+    read_graph(mx.sym.BatchNorm(data, axis=1).tojson(), "x")
+
+
 def test_a_graph_has_a_limit() -> None:
     graph = {"nodes": [{"op": "null", "name": "a", "inputs": []}] * 100_001, "heads": [[0, 0, 0]]}
     with pytest.raises(ModelError, match="it has 100,001 nodes"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any, Callable
 
@@ -141,6 +143,45 @@ def test_a_bad_graph_is_refused(symbol: bytes, folder: Path) -> None:
     (folder / "model-symbol.json").write_bytes(symbol)
     with pytest.raises(ModelError):
         load_model(folder)
+
+
+def test_an_input_that_nothing_depends_on_is_refused(folder: Path) -> None:
+    path = folder / "model-symbol.json"
+    graph = json.loads(path.read_text())
+    graph["nodes"].append({"op": "_ones", "name": "ones", "attrs": {"shape": "(1, 2)"}, "inputs": []})
+    graph["heads"] = [[len(graph["nodes"]) - 1, 0, 0]]
+    path.write_text(json.dumps(graph))
+    with pytest.raises(ModelError, match="the output does not depend on the input 'data'"):
+        bind(folder)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused_at_once(folder: Path) -> None:
+    (folder / "model-0000.params").unlink()
+    os.mkfifo(folder / "model-0000.params")
+    with pytest.raises(ModelError, match="it is not a regular file") as caught:
+        load_model(folder)
+    assert caught.value.path == str(folder / "model-0000.params")
+    with pytest.raises(ModelError, match="it is not a regular file"):
+        load_model(folder / "model-0000.params")
+
+
+def test_parameters_are_held_once(folder: Path, tmp_path: Path) -> None:
+    networks.edit(folder, lambda saved: saved.__setitem__("arg:large", mx.nd.zeros((10_000_000,))))
+    archive = pack(folder, tmp_path / "model.tar.gz")
+    for path in (folder, archive):
+        tracemalloc.start()
+        try:
+            load_model(path)
+            assert tracemalloc.get_traced_memory()[1] < 60_000_000
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_file_larger_than_is_read_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(model_module.MOST_BYTES, "model-0000.params", 10)
+    for path in (folder, pack(folder, tmp_path / "model.tar.gz")):
+        with pytest.raises(ModelError, match=r"more than 10 bytes|at most 10 are read"):
+            load_model(path)
 
 
 def test_a_missing_parameter_is_named(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import FastinferError, ModelError
+from ...errors import FastinferError, ModelError, quote
 from ...models.module import Model
 from .inner_shapes import find_misfit, load_symbol, quietly
 from .library import first_line, ndarray_memory
@@ -118,6 +118,8 @@ def _check(
     outputs = symbol.list_outputs()
     if len(outputs) != 1:
         raise ModelError(f"the model has {len(outputs)} outputs ({', '.join(outputs)}); one is served", path=model.path)
+    if model.data_name not in symbol.list_arguments():
+        raise ModelError(f"the output does not depend on the input {quote(model.data_name)}", path=model.path)
     absent = [
         name
         for names, saved in ((symbol.list_arguments(), arguments), (symbol.list_auxiliary_states(), auxiliary))
