@@ -4,8 +4,8 @@ A list of what is allowed, made from all that MXNet 1.9.1 has, because some of t
 address of code (`_Native`, `_NDArray`, `_CachedOp`), run Python (`Custom`), read files (`_cvimread`) or go where their
 attributes say in the arrays of a graph inside the graph (`_foreach`, `_cond`, `_while_loop`, `_sg_mkldnn_*`). Left out
 as well is what cannot be part of a saved Module's inference (updates of optimizers, gradients, NumPy's operators, sparse
-storage, assignment), and a few that end the process, or never end, on some input whatever their attributes. The rules for attributes were
-found by tests/fuzz.
+storage, assignment), and a few that end the process, or never end, on some input whatever their attributes. The rules for
+attributes were found by tests/fuzz.
 """
 
 from __future__ import annotations

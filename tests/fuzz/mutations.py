@@ -35,9 +35,9 @@ def mutate(random_: random.Random, content: bytes, others: list[bytes]) -> bytes
         elif kind == 1 and place < len(changed):
             changed[place] = random_.choice((0, 1, 0x20, 0x7F, 0x80, 0xFF, random_.randrange(256)))
         elif kind == 2:  # a number, in the form that binary files have
-            width, order = random_.choice((1, 2, 4, 8)), random_.choice(("little", "big"))
+            width = random_.choice((1, 2, 4, 8))
             number = random_.choice(NUMBERS) * random_.choice((1, 1, 1, -1))
-            packed = (number % (1 << 8 * width)).to_bytes(width, order)
+            packed = (number % (1 << 8 * width)).to_bytes(width, "little" if random_.random() < 0.5 else "big")
             changed[place : place + width] = packed
         elif kind in (3, 4):  # a number or a word, where text has a number
             numbers = list(_TEXT_NUMBER.finditer(changed))
