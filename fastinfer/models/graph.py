@@ -117,9 +117,7 @@ class _Reader:
         name = self._read_text(name, f"the name of {what}")
         what = f"node {number} ({quote(name)})"
         if operator != "null" and operator not in OPERATORS:
-            raise self._bad(
-                f"{what} has the operator {quote(operator)}, which is not one of a saved Module's inference that is served"
-            )
+            raise self._bad(f"{what} has the operator {quote(operator)}, which is not among those that are served")
         if node.get("control_deps") or node.get("subgraphs"):
             raise self._bad(f"{what} has graphs or dependencies of its own, which are not served")
         inputs = self._read_entries(node.get("inputs"), f"the inputs of {what}", number)
