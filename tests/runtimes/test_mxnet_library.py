@@ -61,3 +61,28 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         assert open_contexts([("gpu", count_gpus(mx) - 1)])
     with pytest.raises(ConfigError, match="there is no gpu:99"):
         open_contexts([("gpu", 99)])
+
+
+def test_a_stderr_that_cannot_be_written_does_not_stop_the_import() -> None:
+    script = """
+import contextlib, os, threading
+from fastinfer.runtimes.mxnet.library import load_mxnet
+
+def talk():  # as a server's log does meanwhile
+    while not done.wait(0.001):
+        with contextlib.suppress(OSError):
+            os.write(2, b"GET /ping\\n")
+
+done = threading.Event()
+talking = threading.Thread(target=talk)
+talking.start()
+try:
+    load_mxnet()
+    print("imported")
+finally:
+    done.set()
+    talking.join()
+"""
+    with open("/dev/full", "w") as full:
+        run = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=full, text=True)
+    assert run.stdout == "imported\n"

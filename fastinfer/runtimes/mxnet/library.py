@@ -95,20 +95,24 @@ def _without_engine_line() -> Iterator[None]:
     if sys.stderr is None:  # closed by the parent process
         yield
         return
-    sys.stderr.flush()
+    unwritable = contextlib.suppress(OSError, ValueError)  # stderr may be on a full disk, or closed
+    with unwritable:
+        sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
         finally:
-            sys.stderr.flush()
+            with unwritable:
+                sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
             held.seek(0)
             for line in held:
                 if ENGINE_LINE not in line:
-                    os.write(2, line)
+                    with unwritable:
+                        os.write(2, line)
 
 
 def ndarray_memory(array: Any) -> Any:
