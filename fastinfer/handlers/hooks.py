@@ -42,11 +42,14 @@ from .defaults import (
 )
 from .predictor import Predictor
 from .request import Answer, Request, unwrap
-from .user_module import STAGES, UserModule, load_user_module, on_path, program_error
+from .user_module import STAGES, UserModule, is_users_interrupt, load_user_module, on_path, program_error
 
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 
 TEXT_TYPES = (CSV, JSON)
+
+# The hooks that are called for each request.
+ANSWERING = ("transform_fn", *STAGES)
 
 
 # A function that answers a request: from data, content type and accepted type to what a hook may return.
@@ -197,7 +200,8 @@ def make_handler(
 
 def _transform_of(module: UserModule, model_dir: Path, make_predictor: Callable[[], Predictor]) -> Transform:
     """The module's hooks in their order, with the container's defaults in the gaps."""
-    hooks, file = module.hooks, module.file
+    file = module.file
+    hooks = {name: _no_exit(hook, name, file) if name in ANSWERING else hook for name, hook in module.hooks.items()}
     staged = [name for name in STAGES if name in hooks]
     if "transform_fn" in hooks and staged:
         raise ModelError(
@@ -223,7 +227,7 @@ def _transform_of(module: UserModule, model_dir: Path, make_predictor: Callable[
     predict_fn: Callable[..., Any] = hooks.get("predict_fn", module_predict if has_module else block_predict)
     output_fn: Callable[..., Any] = hooks.get("output_fn", module_output if has_module else block_output)
     # Only a Module's input_fn is given the model.
-    takes_model = has_module and "model" in inspect.getfullargspec(input_fn).args
+    takes_model = has_module and "model" in inspect.getfullargspec(module.hooks.get("input_fn", module_input)).args
 
     def transform(data: Any, content_type: str | None, accept: str) -> Any:
         decoded = input_fn(data, content_type, model) if takes_model else input_fn(data, content_type)
@@ -232,13 +236,31 @@ def _transform_of(module: UserModule, model_dir: Path, make_predictor: Callable[
     return transform
 
 
+def _no_exit(hook: Callable[..., Any], name: str, file: Path) -> Callable[..., Any]:
+    """A hook that cannot end the thread that calls it: sys.exit() becomes a ModelError; other exceptions stay what they are."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return hook(*arguments)
+        except Exception:
+            raise
+        except BaseException as error:
+            if is_users_interrupt(error):
+                raise
+            raise program_error(error, f"{name} failed", file) from error
+
+    return call
+
+
 def _call(hook: Any, name: str, file: Path, *arguments: Any) -> Any:
     """Calls a hook at start-up, if the module has it; an exception becomes a ModelError."""
     if hook is None:
         return None
     try:
         return hook(*arguments)
-    except Exception as error:
+    except BaseException as error:
+        if is_users_interrupt(error):
+            raise
         raise program_error(error, f"{name} failed", file) from error
 
 

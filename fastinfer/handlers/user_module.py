@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,10 +137,17 @@ def import_module(file: Path, code: Path) -> ModuleType:
                     del sys.modules[name]
                 raise
             return module
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_users_interrupt(error):
+                raise
             raise program_error(error, "cannot be imported", file) from error
         finally:
             sys.dont_write_bytecode = written
+
+
+def is_users_interrupt(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, which reaches the main thread only; elsewhere a user's code has raised it."""
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 def program_error(error: BaseException, what: str, file: Path) -> ModelError:
@@ -147,8 +155,9 @@ def program_error(error: BaseException, what: str, file: Path) -> ModelError:
     folder = str(file.parent)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
     line = frames[-1].lineno if frames else error.lineno if isinstance(error, SyntaxError) else None
+    said = first_line(error) if isinstance(error, Exception) else str(error)
     return ModelError(
-        f"{what}: {type(error).__name__}: {first_line(error) if isinstance(error, Exception) else error}",
+        ": ".join(filter(None, (what, type(error).__name__, said))),
         code="bad_program",
         path=frames[-1].filename if frames else str(file),
         line=line,

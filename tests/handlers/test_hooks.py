@@ -20,6 +20,7 @@ import pytest
 
 from fastinfer.errors import InputError, ModelError
 from fastinfer.handlers.hooks import load_handler
+from fastinfer.handlers.request import Request
 from tests.conftest import csv
 
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
@@ -405,3 +406,60 @@ def test_what_cannot_be_sent_is_an_error(model: Callable[..., Path]) -> None:
         handler.answer(b"", CSV)
     with pytest.raises(InputError, match="content type"):
         load_handler(model(OUTPUT_FN, name="other"), program=PROGRAM).answer(b"", None)
+
+
+EXITS = """
+def exits(name):
+    def hook(*all):
+        if name in str(all):
+            raise {kind}
+        return all[0]
+    return hook
+
+def model_fn(model_dir):
+    return None
+
+input_fn, predict_fn, output_fn = exits("input"), exits("predict"), exits("output")
+"""
+
+
+@pytest.mark.parametrize("kind", ["SystemExit(3)", "KeyboardInterrupt", "GeneratorExit"])
+def test_a_hook_that_would_end_its_thread_is_an_error_that_names_it(kind: str, model: Callable[..., Path]) -> None:
+    staged = EXITS.replace("{kind}", kind).replace("return None", "import mxnet; return mxnet.gluon.nn.Dense(1)")
+    single = EXITS.replace("{kind}", kind).replace("input_fn, predict_fn, output_fn", "transform_fn, *_")
+    found: list[object] = []
+
+    def ask() -> None:
+        """In a thread of its own, as Ctrl-C is the user's in the main thread."""
+        handler = load_handler(model(staged), program=PROGRAM)
+        for name in ("input", "predict", "output"):
+            found.extend(handler.answer_many([Request(name.encode(), "x", "output" if name == "output" else "x")]))
+        handler = load_handler(model(single, name="single"), program=PROGRAM)
+        found.extend(handler.answer_many([Request(b"input", "x", "x"), Request(b"input", "x", "x")]))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    names = ["input_fn", "predict_fn", "output_fn", "transform_fn", "transform_fn"]
+    assert len(found) == len(names)
+    for error, name in zip(found, names):
+        assert isinstance(error, ModelError)
+        assert f"{PROGRAM}.py:5: {name} failed: {kind.partition('(')[0]}" in str(error)
+        assert error.code == "bad_program"
+
+
+@pytest.mark.parametrize("name", ["model_fn", "pre_model_fn"])
+def test_a_hook_that_would_end_the_process_at_its_start_is_an_error(name: str, model: Callable[..., Path]) -> None:
+    with pytest.raises(ModelError, match=rf"{PROGRAM}\.py:3: {name} failed: SystemExit: 1$"):
+        load_handler(
+            model(f"import sys\ndef {name}(model_dir):\n    sys.exit(1)\ndef transform_fn(*all): pass\n"),
+            program=PROGRAM,
+        )
+
+
+def test_ctrl_c_in_a_hook_is_the_users(model: Callable[..., Path]) -> None:
+    handler = load_handler(
+        model("def model_fn(model_dir): pass\ndef transform_fn(*all):\n    raise KeyboardInterrupt\n"), program=PROGRAM
+    )
+    with pytest.raises(KeyboardInterrupt):
+        handler.answer(b"x", "x")
