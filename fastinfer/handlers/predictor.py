@@ -12,11 +12,9 @@ takes the model's shape; JSON and NPY bodies keep their own. Three things are re
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,18 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codecs.content_types import CSV, JSON, check_rows, choose_accepted, decode_rows, encode_predictions
-from ..errors import InputError, ModelError
 from ..models.module import Model, find_model, load_model
 from ..options import Options, parse_device
 from ..runtimes import load_runtime
-from ..runtimes.base import Executor, Runtime
-from ..runtimes.batch_size import bind_executors, choose_batching
-from ..runtimes.invariance import find_smaller
-from ..runtimes.pool import Pool
+from ..runtimes.batch_size import choose_batching
+from .graphs import Graphs, OtherShapes
 from .request import Answer, Request, unwrap
-
-# How many other row shapes than the model's own, of JSON and NPY bodies, stay bound.
-OTHER_SHAPES_LIMIT = 8
 
 
 class Predictor:
@@ -73,13 +65,19 @@ class Predictor:
         self.model = model if isinstance(model, Model) else load_model(find_model(model)[0])
         self._runtime = load_runtime()
         self._devices = parse_device(options.device)
-        self._threads = threads
         self.batch_size, self._row_wise, self._invariant = choose_batching(self._runtime, self.model, options)
-        self._graphs = self._bind(self.model)
+        self._graphs = Graphs(
+            self._runtime,
+            self.model,
+            self._devices,
+            threads,
+            self.batch_size,
+            row_wise=self._row_wise,
+            invariant=self._invariant,
+        )
         self.output_shape = self._graphs.output_shape
         self._flattens = _flattens(self.model)
-        self._others: dict[tuple[int, ...], _Graphs] = {}
-        self._others_lock = threading.Lock()
+        self._others = OtherShapes(self._runtime, self.model, self._devices)
 
     def answer(self, body: bytes | str, content_type: str = CSV, accept: str | None = JSON) -> tuple[bytes, str]:
         """The answer to one request, and its content type.
@@ -161,7 +159,7 @@ class Predictor:
         """
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         check_rows(rows)
-        graphs = self._graphs if self._has_own_shape(rows) else self._other(rows.shape[1:])
+        graphs = self._graphs if self._has_own_shape(rows) else self._others.graphs(rows.shape[1:])
         return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
 
     def encode(self, predictions: NDArray[np.float32], accept: str | None = JSON) -> tuple[bytes, str]:
@@ -194,98 +192,6 @@ class Predictor:
             return np.empty((0, *self.output_shape), np.float32)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return self.predict(rows.reshape(-1, *self.model.row_shape))
-
-    def _bind(self, model: Model) -> _Graphs:
-        return _Graphs(
-            self._runtime,
-            model,
-            self._devices,
-            self._threads,
-            self.batch_size,
-            row_wise=self._row_wise,
-            invariant=self._invariant,
-        )
-
-    def _other(self, row_shape: tuple[int, ...]) -> _Graphs:
-        """Graphs for rows of another shape; the container binds its Module again for them."""
-        with self._others_lock:
-            if row_shape not in self._others:
-                try:
-                    if 0 in row_shape:
-                        raise ModelError("a row has no value")
-                    graphs = self._bind(dataclasses.replace(self.model, row_shape=row_shape))
-                except ModelError as error:
-                    raise InputError(
-                        f"expected rows of shape {self.model.row_shape}, found {row_shape}", code="bad_shape"
-                    ) from error
-                if len(self._others) >= OTHER_SHAPES_LIMIT:
-                    del self._others[next(iter(self._others))]
-                self._others[row_shape] = graphs
-            return self._others[row_shape]
-
-
-class _Graphs:
-    """A model's bound graphs, each used by one thread at a time.
-
-    Each is paired with a smaller one that gives rows the same bits, so that a request of a few rows need not wait until a
-    whole batch is computed. For a row-wise graph of eight rows it has one row. A row takes 1.2 times as long there as in a
-    full batch of the other (benchmarks/bench_forward.py), so the smaller graph is faster up to half a batch.
-    """
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        model: Model,
-        devices: Sequence[tuple[str, int]],
-        count: int,
-        batch_size: int,
-        *,
-        row_wise: bool,
-        invariant: bool,
-    ) -> None:
-        def bind(count: int, size: int, *, row_wise: bool = False) -> list[Executor]:
-            return bind_executors(runtime, model, devices, count, size, row_wise=row_wise)
-
-        large = small = bind(count, batch_size, row_wise=row_wise)
-        if not large[0].gives_a_row_each:
-            raise ModelError(
-                f"at batch size {batch_size} it does not give a row for each record",
-                code="mixed_batch",
-                path=model.path,
-            )
-        size: int | None = None
-        if row_wise:
-            size = 1
-        elif invariant:
-            size = find_smaller(lambda size: bind(1, size)[0], large[0])
-        if size is not None and size < batch_size:
-            small = bind(count, size)
-        self.output_shape = large[0].output_shape
-        self._pairs = Pool(zip(small, large))
-
-    def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[np.float32]:
-        """Predictions of rows, (rows, values) to (rows, *output_shape).
-
-        They are copied into the graph's memory, in about a tenth of the time that reading them from CSV took; so decoding
-        needs no graph, and each request is decoded by itself.
-
-        Args:
-            rows: what to predict.
-            blank: whether to clear what an earlier batch left behind the last row, which may influence the rows' bits.
-        """
-        count, first = len(rows), 0
-        parts = []
-        with self._pairs.lend() as (small, large):
-            while first < count:
-                executor = small if count - first <= large.batch_size // 2 else large
-                part = rows[first : first + executor.batch_size]
-                executor.input[: len(part)] = part
-                if blank:
-                    executor.input[len(part) :] = 0
-                parts.append(executor.forward()[: len(part)])
-                first += len(part)
-        predictions = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return predictions.reshape(count, *self.output_shape)
 
 
 def _flattens(model: Model) -> bool:
