@@ -35,13 +35,16 @@ if TYPE_CHECKING:
     from ..serving.http import Ending
 
 EPILOG = """\
-GET /ping returns 200 when the model is loaded, 503 before. POST /invocations accepts text/csv, application/json and
-application/x-npy, and answers in the first of them that the Accept header names (default: JSON). GET
+GET /ping returns 200 when the model is loaded and all workers work, else 503. POST /invocations accepts text/csv,
+application/json and application/x-npy, and answers in the first of them that the Accept header names (default: JSON). GET
 /execution-parameters returns settings for a transform job. If the model has code/, and $SAGEMAKER_PROGRAM or --program
 names a module in it, that module's hooks answer.
 
 With one row per request, --exact is also the faster mode (benchmarks/bench_serve.py); with hundreds of rows per request,
 the default mode is faster.
+
+Bodies and replies must move at 64 KiB/s after 5 s; silent connections are closed; connections stay below 80 % of
+`ulimit -n`. All limits: docs/sagemaker.md.
 
 SIGTERM (docker stop) and Ctrl-C stop the server after it has answered the requests that it received.
 

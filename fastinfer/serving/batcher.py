@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import InputError
 from ..handlers.request import Answer, Request
-from .reply import Reply, error_reply
+from .log import report
+from .reply import Reply, answer_reply, error_reply, text_reply
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # A worker takes requests from the queue up to this many bytes; the others are left for other workers.
 TAKE_BYTES = 1 << 20
+
+NO_WORKER = text_reply(503, "the model cannot answer any more")
 
 
 class Pending:
@@ -45,19 +47,23 @@ class Workers:
     Args:
         loop: the event loop that gets the replies.
         settings: the server's.
+        reply_bytes: while replies of more bytes wait to be sent, no request is begun.
 
     Attributes:
         loaded: the loaded model, or the error of loading it.
         rows: the number of predicted rows so far, for a message: threads count without a lock.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, reply_bytes: int) -> None:
         self._loop = loop
         self._settings = settings
+        self._reply_bytes = reply_bytes
+        self._unsent = 0  # bytes of replies
         self._queue: deque[Pending] = deque()
         self._change = threading.Condition()
         self._busy = 0
         self._stopped = False
+        self._dead = 0  # threads that ended before they should
         self._threads: list[threading.Thread] = []
         self.loaded: asyncio.Future[Handler] = loop.create_future()
         self.rows = 0
@@ -66,11 +72,30 @@ class Workers:
         """Starts to load the model; when it is loaded, ``loaded`` is set and the workers start."""
         self._start_thread(self._load)
 
+    def all_well(self) -> bool:
+        """Whether the model is loaded and every worker works."""
+        return self._is_loaded() and not self._dead
+
+    def can_answer(self) -> bool:
+        """Whether the model is loaded and a worker works."""
+        return self._is_loaded() and self._has_worker()
+
     def put(self, pending: Pending) -> None:
-        """Queues a request."""
+        """Queues a request. What it gets as its reply must be given to :meth:`sent`."""
         with self._change:
-            self._queue.append(pending)
-            self._change.notify()
+            if self._has_worker():
+                self._queue.append(pending)
+                self._change.notify()
+                return
+        self._deliver([(pending, NO_WORKER)])
+
+    def sent(self, reply: Reply) -> None:
+        """Says that a reply is no longer held."""
+        with self._change:
+            was_full = self._is_full()
+            self._unsent -= len(reply.body)
+            if was_full and not self._is_full():
+                self._change.notify_all()
 
     def stop(self, timeout_s: float) -> bool:
         """Ends the workers when the queue is empty; returns whether all have ended in time."""
@@ -82,10 +107,29 @@ class Workers:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    def _is_loaded(self) -> bool:
+        return self.loaded.done() and not self.loaded.cancelled() and self.loaded.exception() is None
+
+    def _has_worker(self) -> bool:
+        return self._dead < len(self._threads)
+
+    def _is_full(self) -> bool:
+        return self._unsent > self._reply_bytes
+
     def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
-        thread = threading.Thread(target=target, args=arguments, name="fastinfer-worker", daemon=True)
+        thread = threading.Thread(target=self._run, args=(target, *arguments), name="fastinfer-worker", daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    def _run(self, target: Callable[..., None], *arguments: Any) -> None:
+        try:
+            target(*arguments)
+        except BaseException as error:
+            report("a worker thread ended", error)
+            with self._change:
+                self._dead += 1
+                abandoned = [] if self._has_worker() else list(self._queue)
+            self._deliver([(pending, NO_WORKER) for pending in abandoned])
 
     def _load(self) -> None:
         from ..handlers.hooks import load_handler  # and NumPy with it: the port is open before that
@@ -113,8 +157,12 @@ class Workers:
     def _work(self, handler: Handler) -> None:
         while batch := self._take():
             # Hooks answer one request at a time, and may take long: each reply is sent when it is ready.
-            for requests in [[request] for request in batch] if handler.has_hooks else [batch]:
-                self._answer(handler, requests)
+            try:
+                for requests in [[request] for request in batch] if handler.has_hooks else [batch]:
+                    self._answer(handler, requests)
+            except BaseException:
+                self._deliver([(pending, NO_WORKER) for pending in batch])  # those that have no reply yet
+                raise
             with self._change:
                 self._busy -= 1
                 self._change.notify()
@@ -122,22 +170,22 @@ class Workers:
     def _answer(self, handler: Handler, requests: list[Pending]) -> None:
         try:
             results = handler.answer_many([pending.request for pending in requests])
-            _print_defects(results)
+            _report_defects(results)
             replies = [_reply_for(result) for result in results]
             self.rows += sum(result.rows for result in results if not isinstance(result, Exception))
         except BaseException as error:  # a defect: the requests still get a reply, and the worker continues
-            traceback.print_exc()
+            report("a request failed", error)
             replies = [error_reply(error)] * len(requests)
         finally:
             results = []  # tracebacks of errors refer to this frame and would keep the bodies in memory
-        self._call_in_loop(_deliver, list(zip(requests, replies)))
+        self._deliver(list(zip(requests, replies)))
 
     def _take(self) -> list[Pending]:
         """The requests of the next batch; none when it is time to end."""
         with self._change:
             while True:
-                while not self._queue:
-                    if self._stopped:
+                while not self._queue or self._is_full():
+                    if self._stopped and not self._queue:
                         return []
                     self._change.wait()
                 self._wait_for_batch()
@@ -163,6 +211,18 @@ class Workers:
                 return
             self._change.wait(remaining_s)
 
+    def _deliver(self, replies: list[tuple[Pending, Reply]]) -> None:
+        with self._change:
+            self._unsent += sum(len(reply.body) for _, reply in replies)
+        self._call_in_loop(self._set_replies, replies)
+
+    def _set_replies(self, replies: list[tuple[Pending, Reply]]) -> None:
+        for pending, reply in replies:
+            if pending.future.done():
+                self.sent(reply)
+            else:
+                pending.future.set_result(reply)
+
     def _call_in_loop(self, function: Callable[..., object], *arguments: Any) -> None:
         # The loop is closed if the server stopped without waiting for this thread.
         with contextlib.suppress(RuntimeError):
@@ -181,17 +241,12 @@ def set_exception(future: asyncio.Future[Any], error: BaseException) -> None:
         future.set_exception(error)
 
 
-def _deliver(replies: list[tuple[Pending, Reply]]) -> None:
-    for pending, reply in replies:
-        set_result(pending.future, reply)
-
-
 def _reply_for(result: Answer | Exception) -> Reply:
-    return error_reply(result) if isinstance(result, Exception) else Reply(200, result.body, result.content_type)
+    return error_reply(result) if isinstance(result, Exception) else answer_reply(result)
 
 
-def _print_defects(results: Sequence[Answer | Exception]) -> None:
-    """Prints the traceback of a failed hook or model, or of a defect, once each: for the operator; the sender gets a status."""
+def _report_defects(results: Sequence[Answer | Exception]) -> None:
+    """Reports a failed hook or model, or a defect, once each: for the operator; the sender gets a status."""
     for error in {id(result): result for result in results if isinstance(result, Exception)}.values():
         if not isinstance(error, InputError):
-            traceback.print_exception(type(error), error, error.__traceback__)
+            report("a request failed", error)

@@ -1,6 +1,6 @@
 """The HTTP side of a server that answers as SageMaker's MXNet container does.
 
-``GET /ping`` is 200 when the model is loaded and 503 before, ``POST /invocations`` answers a request,
+``GET /ping`` is 200 when the model is loaded and all workers work, else 503, ``POST /invocations`` answers a request,
 ``GET /execution-parameters`` names what suits a transform job. The event loop reads and writes HTTP; the threads of
 batcher.py decode, compute and print.
 """
@@ -8,30 +8,45 @@ batcher.py decode, compute and print.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import signal
 import socket
 import time
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from aiohttp import web
 
 from ..errors import ConfigError, quote
 from ..handlers.request import Request
-from .batcher import Pending, Workers, set_result
+from .batcher import NO_WORKER, Pending, Workers, set_result
+from .body import Refused, read_body
 from .budget import ByteBudget
-from .log import make_logger
+from .connections import STREAM_BYTES, Connection, Connections
+from .limits import ServerLimits, most_connections
+from .log import LoopErrors, make_logger
 from .reply import Reply, text_reply
 from .settings import Settings
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
 
-# How many bytes of bodies may wait for replies; other bodies are not read before there is room.
-PENDING_BYTES = 256 << 20
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# How long a sender may take to send a body.
-BODY_TIMEOUT_S = 60.0
+LOADING = text_reply(503, "the model is still loading")
+
+# How much of a large reply is written at a time.
+PIECE_BYTES = 64 << 10
+
+# Connections that are accepted in one turn of the loop; each costs a descriptor before it is counted, two turns later.
+ACCEPTED_AT_A_TIME = 32
+
+# Connections that the system keeps until they are accepted.
+BACKLOG = 1024
+
+# How long aiohttp reads on where a body was refused: most clients read the reply after they have sent everything.
+LINGER_S = 10.0
 
 
 class Ending(NamedTuple):
@@ -56,22 +71,25 @@ class Server:
     """Reads requests, queues them for the workers, sends their replies.
 
     Attributes:
+        connections: those to the clients.
         requests: how many have been answered.
         under_way: how many are being answered.
     """
 
-    def __init__(self, settings: Settings, workers: Workers) -> None:
+    def __init__(self, settings: Settings, workers: Workers, connections: Connections, limits: ServerLimits) -> None:
         self._settings = settings
         self._workers = workers
-        self._budget = ByteBudget(max(PENDING_BYTES, 2 * settings.payload_bytes))
+        self._limits = limits
+        self._budget = ByteBudget(limits.body_bytes, settings.payload_bytes)
         self._ending = False
+        self.connections = connections
         self.requests = 0
         self.under_way = 0
 
     def application(self) -> web.Application:
         """The routes."""
-        # One byte more: up to aiohttp 3.13 a body of exactly the largest size was refused.
-        application = web.Application(client_max_size=self._settings.payload_bytes + 1)
+        # aiohttp's limit of a body is not used: read_body() has its own.
+        application = web.Application(middlewares=[self._follow])
         application.router.add_get("/ping", self._ping)
         application.router.add_get("/execution-parameters", self._execution_parameters)
         application.router.add_post("/invocations", self._invocations)
@@ -87,70 +105,101 @@ class Server:
             response.force_close()
             response.headers["Connection"] = "close"  # force_close() is too late for the header
 
+    @web.middleware
+    async def _follow(self, request: web.Request, handler: Handle) -> web.StreamResponse:
+        """Tells a request's connection what it waits for."""
+        connection = self.connections.of(request)
+        if connection is None:
+            return web.Response(status=400)  # the client has gone, and nothing reads it
+        connection.begin()
+        try:
+            response = await handler(request)
+            connection.send()
+            # If the client has gone, aiohttp finds it out once more, and logs nothing.
+            with contextlib.suppress(ConnectionError):
+                await response.prepare(request)
+                await response.write_eof()
+            return response
+        finally:
+            connection.end(body_is_whole=request.content.is_eof())
+
     async def _ping(self, _: web.Request) -> web.Response:
-        return web.Response(status=200 if self._ready() else 503)
+        return web.Response(status=200 if self._workers.all_well() else 503)
 
     async def _execution_parameters(self, _: web.Request) -> web.Response:
         return web.json_response(self._settings.execution_parameters)
 
-    async def _invocations(self, request: web.Request) -> web.Response:
+    async def _invocations(self, request: web.Request) -> web.StreamResponse:
+        connection = self.connections.of(request)
+        assert connection is not None  # nothing has been awaited since _follow()
         self.under_way += 1
         try:
-            reply = await self._reply(request)
+            try:
+                reply = await self._reply(request, connection)
+            except Refused as refused:
+                self.requests += 1
+                return _response(refused.reply)
+            self.requests += 1
+            try:
+                return await _send(reply, request, connection)
+            finally:
+                self._workers.sent(reply)
         finally:
             self.under_way -= 1
-        self.requests += 1
-        return _response(reply)
 
-    async def _reply(self, request: web.Request) -> Reply:
+    async def _reply(self, request: web.Request, connection: Connection) -> Reply:
         limit = self._settings.payload_bytes
         length = request.content_length
         if length is not None and length > limit:
-            return text_reply(413, f"the body has {length:,} bytes, the limit is {limit:,}")
+            raise Refused(text_reply(413, f"the body has {length:,} bytes, the limit is {limit:,}"))
         encoding = request.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
-            return text_reply(415, f"unsupported Content-Encoding {quote(encoding)}: expected an uncompressed body")
-        if not self._ready():
-            return text_reply(503, "the model is still loading")
-        size = limit if length is None else length
-        await self._budget.acquire(size)
+            text = f"unsupported Content-Encoding {quote(encoding)}: expected an uncompressed body"
+            raise Refused(text_reply(415, text))
+        if not self._workers.can_answer():
+            raise Refused(NO_WORKER if self._workers.loaded.done() else LOADING)
+        share = self._budget.share()
         try:
-            try:
-                reading = request.read()
-                # Most bodies have arrived already, and a timer for each would cost more than reading it.
-                body = await (reading if request.content.is_eof() else asyncio.wait_for(reading, BODY_TIMEOUT_S))
-            except asyncio.TimeoutError:
-                return text_reply(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")
-            except ConnectionError:
-                return text_reply(400, "the connection was lost")  # nothing reads it
-            except web.HTTPRequestEntityTooLarge:
-                body = None
-            if body is None or len(body) > limit:
-                return text_reply(413, f"the body is larger than the limit of {limit:,} bytes")
+            body = await read_body(request, connection, share, self._limits, limit)
+            share.finish()
             accept = ",".join(request.headers.getall("Accept", ())) or None
             future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
             self._workers.put(Pending(Request(body, request.headers.get("Content-Type"), accept), future))
             return await future
         finally:
-            self._budget.release(size)
+            share.give_back()
 
-    def _ready(self) -> bool:
-        return self._workers.loaded.done()
+
+async def _send(reply: Reply, request: web.Request, connection: Connection) -> web.StreamResponse:
+    """Sends a large reply piece by piece, each when the last one has left; a small one is returned, to be sent at once."""
+    if len(reply.body) <= PIECE_BYTES:
+        return _response(reply)
+    response = web.StreamResponse(status=reply.status, headers={"Content-Type": reply.content_type})
+    response.content_length = len(reply.body)
+    connection.send()
+    rest = memoryview(reply.body)
+    with contextlib.suppress(ConnectionError):  # as in _follow()
+        await response.prepare(request)
+        while rest:
+            await response.write(rest[:PIECE_BYTES])
+            connection.progress(PIECE_BYTES)
+            rest = rest[PIECE_BYTES:]
+    return response
 
 
 def _response(reply: Reply) -> web.Response:
-    content_type = reply.content_type
-    if not isinstance(content_type, str) or any(ord(sign) < 32 or ord(sign) > 255 for sign in content_type):
-        reply = text_reply(500, f"the model's code returned an invalid content type: {content_type!r}")
     return web.Response(status=reply.status, body=reply.body, headers={"Content-Type": reply.content_type})
 
 
-async def serve(settings: Settings, on_ready: Callable[[Handler, str], None]) -> Ending:
+async def serve(
+    settings: Settings, on_ready: Callable[[Handler, str], None], limits: ServerLimits | None = None
+) -> Ending:
     """Serves until SIGTERM or SIGINT; then answers the requests that have been received.
 
     Args:
         settings: how.
         on_ready: called when the model is loaded, with it and the address, such as ``127.0.0.1:8080``.
+        limits: what is held, and how long clients are waited for; None: the usual ones.
 
     Raises:
         ConfigError: ``port_taken``, ``bad_host``; an option is wrong.
@@ -168,21 +217,31 @@ async def serve(settings: Settings, on_ready: Callable[[Handler, str], None]) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
 
-    workers = Workers(loop, settings)
-    server = Server(settings, workers)
+    limits = ServerLimits(most_connections()) if limits is None else limits
+    workers = Workers(loop, settings, limits.reply_bytes)
+    connections = Connections(loop, limits)
+    server = Server(settings, workers, connections, limits)
+    loop.set_exception_handler(LoopErrors())
     runner = web.AppRunner(
         server.application(),
         logger=make_logger("fastinfer.serve"),
         access_log=make_logger("fastinfer.access") if settings.access_log else None,
         access_log_format="%a %r %s %b %Dus",
         auto_decompress=False,
-        shutdown_timeout=1.0,
+        keepalive_timeout=2 * limits.idle_s,  # `connections` closes them earlier
+        lingering_time=LINGER_S,
+        read_bufsize=STREAM_BYTES,
+        shutdown_timeout=0.1,
     )
     await runner.setup()
     # Before the model is loaded, so that a port in use is reported at once.
     listening = _listen(settings.host, settings.port)
+    accepting = await loop.create_server(
+        lambda: Connection(_protocol(runner), connections), sock=listening, backlog=ACCEPTED_AT_A_TIME
+    )
+    listening.listen(BACKLOG)
+    connections.start()
     try:
-        await web.SockSite(runner, listening, backlog=512).start()
         workers.start()
         either: list[asyncio.Future[Any]] = [workers.loaded, signalled]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -190,26 +249,31 @@ async def serve(settings: Settings, on_ready: Callable[[Handler, str], None]) ->
             on_ready(workers.loaded.result(), _address_of(listening))
         ended_by = await signalled
         ends_at = time.monotonic() + settings.grace_s
-        unanswered = await _drain(server, runner, ends_at, settings.drain_s)
+        unanswered = await _drain(server, accepting, ends_at, settings.drain_s)
     finally:
+        accepting.close()
+        connections.stop()
         await runner.cleanup()
     grace_s = max(0.0, ends_at - time.monotonic()) if workers.loaded.done() else 0.0
     workers_ended = workers.stop(grace_s)
     return Ending(ended_by, server.requests, unanswered, workers.rows, workers_ended)
 
 
-async def _drain(server: Server, runner: web.AppRunner, ends_at: float, drain_s: float) -> int:
+def _protocol(runner: web.AppRunner) -> web.RequestHandler:
+    assert runner.server is not None  # it is set up
+    return runner.server()
+
+
+async def _drain(server: Server, accepting: asyncio.AbstractServer, ends_at: float, drain_s: float) -> int:
     """Refuses new connections and answers what arrives on open ones; returns how many requests were too slow."""
     server.end()
     await asyncio.sleep(0)  # connections that were made are accepted in this turn of the loop
-    for site in list(runner.sites):
-        await site.stop()
+    accepting.close()
     quiet_since = time.monotonic()
     while (now := time.monotonic()) < ends_at:
         if server.under_way:
             quiet_since = now
-        assert runner.server is not None  # it is set up
-        if not runner.server.connections or now - quiet_since > drain_s:
+        if not len(server.connections) or now - quiet_since > drain_s:
             break
         await asyncio.sleep(0.01)
     return server.under_way
@@ -226,7 +290,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(512)  # a port in use fails here, not when the first request arrives
+        listening.listen(BACKLOG)  # a port in use fails here, not when the first request arrives
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRINUSE:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, quote
+from ..handlers.request import Answer
 
 STATUSES = {"unsupported_content_type": 415, "unsupported_accept": 406}
 
@@ -23,7 +24,16 @@ class Reply(NamedTuple):
 
 def text_reply(status: int, text: str) -> Reply:
     """A reply of one line of text."""
-    return Reply(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+    return Reply(status, f"{text}\n".encode(errors="backslashreplace"), "text/plain; charset=utf-8")
+
+
+def answer_reply(answer: Answer) -> Reply:
+    """The reply of an answer; an error if a user's code gave it a content type that cannot be sent."""
+    content_type = answer.content_type
+    # Control signs, also 127 and those from 128 to 159, end a header or are refused by clients.
+    if isinstance(content_type, str) and content_type.isprintable() and all(ord(sign) < 256 for sign in content_type):
+        return Reply(200, answer.body, content_type)
+    return text_reply(500, f"the model's code returned an invalid content type: {quote(str(content_type))}")
 
 
 def error_reply(error: BaseException) -> Reply:

@@ -46,12 +46,16 @@ Steps = Callable[[Workers, Put, Handler], Any]
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs steps beside workers that use a handler, and ends the workers."""
 
-    def run(steps: Steps, handler: Handler, *, workers: int = 1, max_delay_s: float = 0.0) -> None:
+    def run(
+        steps: Steps, handler: Handler, *, workers: int = 1, max_delay_s: float = 0.0, reply_bytes: int = 64 << 20
+    ) -> None:
         monkeypatch.setattr(hooks, "load_handler", lambda *_, **__: handler)
 
         async def main() -> None:
             loop = asyncio.get_running_loop()
-            threads = Workers(loop, make_settings(workers=workers, payload_mb=6)._replace(max_delay_s=max_delay_s))
+            threads = Workers(
+                loop, make_settings(workers=workers, payload_mb=6)._replace(max_delay_s=max_delay_s), reply_bytes
+            )
 
             def put(body: bytes) -> asyncio.Future[Reply]:
                 future: asyncio.Future[Reply] = loop.create_future()
@@ -188,6 +192,67 @@ def test_a_request_that_went_away_is_no_trouble(run: Callable[..., None]) -> Non
     run(steps, Handler())
 
 
+def test_no_request_is_begun_while_too_many_bytes_of_replies_are_unsent(run: Callable[..., None]) -> None:
+    async def steps(workers: Workers, put: Put, handler: Handler) -> None:
+        handler.may_answer.set()
+        first = await put(b"12345")
+        second = put(b"678")
+        await asyncio.sleep(0.05)
+        assert handler.batches == [[b"12345"]]
+        workers.sent(first)
+        assert (await second).body == b"678"
+        workers.sent(await second)
+
+    run(steps, Handler(), reply_bytes=4)
+
+
+def test_the_reply_of_a_request_that_went_away_is_not_counted(run: Callable[..., None]) -> None:
+    async def steps(_: Workers, put: Put, handler: Handler) -> None:
+        gone = put(b"12345")
+        await entered(handler)
+        gone.cancel()
+        handler.may_answer.set()
+        assert (await put(b"678")).body == b"678"
+
+    run(steps, Handler(), reply_bytes=4)
+
+
+class Deadly(Handler):
+    """Ends its worker's thread: nothing in the program should, so it is done by what the thread reads between requests."""
+
+    @property
+    def has_hooks(self) -> bool:
+        if self.batches:
+            raise MemoryError("as asked")
+        return False
+
+    @has_hooks.setter
+    def has_hooks(self, _: bool) -> None:
+        pass
+
+
+def test_the_death_of_all_workers_is_told_and_leaves_no_request_waiting(
+    run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def steps(workers: Workers, put: Put, handler: Handler) -> None:
+        assert workers.all_well()
+        assert workers.can_answer()
+        handler.may_answer.set()
+        assert (await put(b"first")).status == 200
+        lost = put(b"lost")  # in the hands of the thread that dies
+        while workers.can_answer():
+            await asyncio.sleep(0.01)
+        assert not workers.all_well()
+        reply = await put(b"second")
+        assert (reply.status, reply.body) == (503, b"the model cannot answer any more\n")
+        assert (await lost).status == 503
+
+    run(steps, Deadly())
+    said = capsys.readouterr().err
+    assert "a worker thread ended" in said
+    assert "MemoryError: as asked" in said
+
+
 def test_an_error_of_loading_the_model_is_that_of_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise SystemExit("as asked")
@@ -195,10 +260,11 @@ def test_an_error_of_loading_the_model_is_that_of_loaded(monkeypatch: pytest.Mon
     monkeypatch.setattr(hooks, "load_handler", fail)
 
     async def main() -> None:
-        workers = Workers(asyncio.get_running_loop(), make_settings(workers=1, payload_mb=6))
+        workers = Workers(asyncio.get_running_loop(), make_settings(workers=1, payload_mb=6), 1 << 20)
         workers.start()
         await asyncio.wait([workers.loaded], timeout=300)
         assert isinstance(workers.loaded.exception(), SystemExit)
+        assert not workers.all_well()
         assert workers.stop(30.0)
 
     asyncio.run(main())

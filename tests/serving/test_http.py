@@ -102,13 +102,27 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str, wait: bool = True, **environment: str) -> Iterator[Server]:
+def serving(
+    *arguments: str, wait: bool = True, limits: dict[str, float] | None = None, shell: str = "", **environment: str
+) -> Iterator[Server]:
+    """A server in a process of its own.
+
+    Args:
+        arguments: of the command.
+        wait: whether to wait until it is ready.
+        limits: to serve with these of its limits changed.
+        shell: a redirection.
+        environment: variables.
+    """
     port = free_port()
+    module = ["fastinfer.serve"] if limits is None else ["tests.serving.limited", json.dumps(limits)]
+    command = [sys.executable, "-W", "error::ResourceWarning", "-m", *module, "--port", str(port), *arguments]
     # A file, as a pipe that nobody reads is full after some hundred lines, and holds the server up.
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-W", "error::ResourceWarning", "-m", "fastinfer.serve", "--port", str(port), *arguments],
+            ["/bin/sh", "-c", f'exec "$@" {shell}', "sh", *command],
             stderr=log,
+            cwd=ROOT,
             env={**os.environ, **environment},
         )
         server = Server(process, port, log)
@@ -337,6 +351,8 @@ def input_fn(data, content_type, model):
     if data == "teapot":
         from sagemaker_inference.errors import BaseInferenceToolkitError
         raise BaseInferenceToolkitError(418, "short and stout", "teapot")
+    if data == "exit":
+        raise SystemExit(3)
     if data == "wait":
         open(os.environ["SIGNS"] + "/begun", "w").close()
         while not os.path.exists(os.environ["SIGNS"] + "/end"):
@@ -347,7 +363,8 @@ def predict_fn(data, model):
     return type(model).__name__ + " " + data
 
 def output_fn(prediction, accept):
-    return (json.dumps(prediction), "application/x-mine")
+    kind = json.loads(prediction[7:]) if prediction.startswith("Module {") else {"type": "application/x-mine"}
+    return (json.dumps(prediction), kind["type"])
 """
 
 
@@ -368,10 +385,37 @@ def test_the_hooks_of_a_model_answer(hooked: Path) -> None:
         for body, reply in zip(bodies, replies):
             assert reply[:2] == ((500, b"as asked\n") if body == b"fail" else (200, b'"Module %s"' % body))
         assert server.post(b"teapot")[:2] == (418, b"short and stout\n")
+        refused = server.post(b"exit")
+        assert (refused.status, b"mine.py:13: input_fn failed: SystemExit: 3" in refused.body) == (500, True)
+        for sign in ("\x7f", "\x00", "\n", "\x85", "\u20ac", "\ud800"):
+            refused = server.post(json.dumps({"type": f"a/{sign}"}).encode())
+            text = b"the model's code returned an invalid content type: 'a/"
+            assert (refused.status, refused.body[: len(text)]) == (500, text)
+        assert server.post(b'{"type": "a/\xc3\xa9"}').status == 200
         code, said = server.stop()
     assert code == 0
     assert "hooks of" in said
     assert 'raise RuntimeError("as asked")' in said  # the hook's author sees where
+
+
+def test_a_model_that_would_end_the_process_is_named(hooked: Path) -> None:
+    (hooked / "code" / "mine.py").write_text("import sys\ndef model_fn(model_dir):\n    sys.exit(0)\n")
+    with serving("--model", str(hooked), "--program", "mine", wait=False) as server:
+        said = server.end()
+    assert server.process.returncode == 3
+    assert said == f"error: {hooked}/code/mine.py:3: model_fn failed: SystemExit: 0\n"
+
+
+@pytest.mark.parametrize("stderr", ["full", "closed"])
+def test_what_cannot_be_logged_harms_no_request(stderr: str, hooked: Path) -> None:
+    to = {"full": "2>/dev/full", "closed": "2>&-"}[stderr]
+    options = ["--model", str(hooked), "--program", "mine", "--access-log"]
+    with serving(*options, shell=to) as server:
+        for _ in range(3):
+            assert server.post(b"fail")[:2] == (500, b"as asked\n")
+            assert server.post(b"x").body == b'"Module x"'
+            assert server.get("/ping").status == 200
+        assert server.stop()[0] == 0
 
 
 def test_a_module_that_is_named_and_not_there_ends_it(mlp: Path) -> None:
