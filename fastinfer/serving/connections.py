@@ -144,7 +144,9 @@ class Connection(asyncio.BufferedProtocol):
         self._content = content
         self._give_up = give_up
         self.phase = Phase.BODY
-        self.deadline = self._now() + self._connections.limits.grace_s
+        limits = self._connections.limits
+        # Of a body whose client has closed its side nothing more can come; what has come is read in the next turns.
+        self.deadline = self._now() + (limits.look_s if self._half_closed else limits.grace_s)
         self._read_on()
 
     def hold(self) -> None:
@@ -155,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
     def go_on(self) -> None:
         """There is room for more of the body."""
         self.phase = Phase.BODY
-        self.deadline = self._now() + self._left_s
+        self.deadline = self._now() + (self._connections.limits.look_s if self._half_closed else self._left_s)
         self._read_on()
 
     def received(self) -> None:
