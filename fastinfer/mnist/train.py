@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, InputError, ModelError, quote
 from ..options import parse_device
 from ..runtimes.mxnet.library import load_mxnet, open_contexts
-from ..storage.atomic import locking, make_folder
+from ..storage.atomic import locking, make_folder, remove_leftovers
 from .checkpoint import (
     Checkpoint,
     begun_settings,
@@ -140,6 +140,7 @@ def train(config: TrainConfig) -> TrainReport:
                 make_folder(folder)
             for folder in sorted({folder.resolve() for folder in folders}):
                 locks.enter_context(locking(folder))
+                remove_leftovers(folder)
             if config.checkpoint_dir:
                 _refuse_other_checkpoints(config, Path(config.checkpoint_dir))
         return _train(config)

@@ -53,8 +53,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locking(folder: Path) -> Iterator[None]:
-    """Keeps other programs that lock `folder` out of it, and removes what killed writers left there.
+def locking(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps other programs that lock `folder` out of it.
 
     The lock is on the folder itself: it leaves no file behind and ends with the process, however that ends.
 
@@ -62,10 +62,11 @@ def locking(folder: Path) -> Iterator[None]:
         ConfigError: ``output_in_use``.
         OutputError: ``cannot_write``.
     """
+    path = os.fspath(folder)
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise unwritable(str(folder), error) from error
+        raise unwritable(path, error) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,15 +74,15 @@ def locking(folder: Path) -> Iterator[None]:
             raise ConfigError(
                 "another program is writing to this folder",
                 code="output_in_use",
-                path=str(folder),
+                path=path,
                 hint="wait until it ends, or name another folder",
             ) from error
         except OSError as error:
-            raise unwritable(str(folder), error) from error
-        remove_leftovers(folder)
+            raise OutputError(f"cannot be locked: {error.strerror}", path=path) from error
         yield
     finally:
-        os.close(handle)
+        with contextlib.suppress(OSError):  # it is closed all the same
+            os.close(handle)
 
 
 def remove_leftovers(folder: Path) -> None:

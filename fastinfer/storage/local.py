@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
 import os
 import secrets
@@ -25,9 +24,9 @@ from .._native.files import (
     wait_for_next_tick,
     write_files,
 )
-from ..errors import ConfigError, OutputError
+from ..errors import OutputError
 from . import exclusive, journal
-from .atomic import sync_folder, unreadable, unwritable
+from .atomic import locking, sync_folder, unreadable, unwritable
 from .base import Object, Select
 from .label_log import LabelLog
 from .listing import every_name, list_files
@@ -338,33 +337,16 @@ class LocalStore:
     def lock(self, folder: str) -> Iterator[None]:
         """Locks a folder, which is created if it is missing, against other runs on this machine or over NFS.
 
-        The lock is on the folder itself: it leaves no file behind and ends with the process, however that ends.
-
         Raises:
             ConfigError: ``output_in_use``.
             OutputError: the folder cannot be created or opened.
         """
         try:
             make_folders(folder)
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise unwritable(folder, error) from error
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ConfigError(
-                    "another run is writing to this folder",
-                    code="output_in_use",
-                    path=folder,
-                    hint="wait until it ends, or name another folder",
-                ) from error
-            except OSError as error:
-                raise OutputError(f"cannot be locked: {error.strerror}", path=folder) from error
+        with locking(folder):
             yield
-        finally:
-            with contextlib.suppress(OSError):  # it is closed all the same
-                os.close(handle)
 
     def _write(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[int]:
         temporary = os.fsencode(self.hidden(writer_name()))
