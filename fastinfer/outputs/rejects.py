@@ -96,9 +96,11 @@ class Place(NamedTuple):
 
 
 WHOLE = (-1, -1)
+# A string as json.dumps() prints it, without NUL, which no name has.
+_KEY = rb'"(?:[ !#-\[\]-~]|\\["\\bfnrt]|\\u(?!0000)[0-9a-f]{4})*"'
 _LINE = re.compile(
-    rb'\{"key": ("(?:[^"\\]|\\.)*"), "version": "([0-9a-f]*)", "run": "([0-9a-f]*)", '
-    rb'"part": (?:null|\[(\d+), (\d+)\]), "line": (?:null|(\d+)), '
+    rb'\{"key": (' + _KEY + rb'), "version": "([0-9a-f]*)", "run": "([0-9a-f]*)", '
+    rb'"part": (?:null|\[(\d{1,19}), (\d{1,19})\]), "line": (?:null|(\d{1,19})), '
 )
 
 

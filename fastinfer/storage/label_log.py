@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import NamedTuple
 
 from . import exclusive, journal
 from .atomic import unwritable
 
 ENTRY = "{} {:x} {}"
+_ENTRY = re.compile(rb"([0-9a-f]{32}) ([0-9a-f]{1,16}) ((?:[0-9a-f]{2})*)")
 
 
 class _Entry(NamedTuple):
@@ -77,8 +79,8 @@ class LabelLog:
         journals = [os.path.join(self._root, name) for name in names]
         self._entries = {}
         for path in (merged, *journals):
-            for line in journal.read(path):
-                name, size, label = line.decode().split(" ")
+            for match in filter(None, map(_ENTRY.fullmatch, journal.read(path))):
+                name, size, label = (part.decode() for part in match.groups())
                 self._entries[name] = _Entry(int(size, 16), bytes.fromhex(label))
         if not journals or read_only:
             return

@@ -220,6 +220,8 @@ class LocalStore:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 return None
             raise unwritable(uri, error) from error
+        except ValueError:  # no file can have this name
+            return None
         return value[SIZE_BYTES:] if int.from_bytes(value[:SIZE_BYTES], "little") == size else None
 
     def hidden(self, word: str) -> str:

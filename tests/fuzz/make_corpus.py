@@ -17,9 +17,17 @@ from typing import Any
 
 import numpy as np
 
+from fastinfer.errors import InputError
+from fastinfer.outputs.label import Label
+from fastinfer.outputs.layout import OutputLayout
+from fastinfer.outputs.rejects import Reject
+from fastinfer.records.spans import Span, whole
+from fastinfer.storage import journal
+from fastinfer.storage.label_log import LabelLog
 from tests import networks
-from tests.fuzz.targets import CORPUS
+from tests.fuzz.targets import CORPUS, RUN
 from tests.networks import mx
+from tests.outputs.results import item
 
 
 def keep(target: str, name: str, content: bytes) -> None:
@@ -59,7 +67,37 @@ def recurrent() -> tuple[Any, tuple[int, ...]]:
     return mx.sym.flatten(mx.sym.transpose(layer, axes=(1, 0, 2))), (2, 3)
 
 
+def run_folder() -> None:
+    """What a run of ``RUN`` leaves in its folder if it is killed, where labels go to a log."""
+    layout = OutputLayout("", RUN)
+    source = item("a.csv")
+    with tempfile.TemporaryDirectory() as root:
+        error = InputError("expected a number", code="expected_number", line=3, column=5)
+        span = Span(source._replace(size=40), 0, 20, 1)
+        rejects = [Reject.of_record(RUN, each, error, b"x,\xff", (5, 8)) for each in (whole(source), span)]
+        rejects.append(Reject.of_object(RUN, source, error))
+        lines = [reject.encode() for reject in rejects]
+        journals = {name: str(Path(root, layout.hidden(name))) for name in ("rejects-1-2", "labels-1-2")}
+        journal.append(journals["rejects-1-2"], lines)
+        log = LabelLog(root, "_labels.log", layout.hidden("labels-"))
+        for key in ("a.csv.out", "s/b.csv.out"):
+            log.add("1-2", str(Path(root, key)), 7, Label(bytes.fromhex(RUN), 1, source.version).pack(), durable=False)
+        record = {"run": RUN, "replaced": ["1" * 16], "depends_on": {"model": "abc"}}
+        kept = {
+            "run_record": ("_run.json", json.dumps(record).encode()),
+            "rejects": ("_rejects.jsonl", b"".join(line + b"\n" for line in lines)),
+            "label_log": ("_labels.log", Path(journals["labels-1-2"]).read_bytes()),
+        }
+        for target, name in (("reject_journal", "rejects-1-2"), ("label_journal", "labels-1-2")):
+            kept[target] = (layout.hidden(name), Path(journals[name]).read_bytes())
+    for target, (name, content) in kept.items():
+        keep(target, "one", content)
+        keep("run_folder", name, content)
+    keep("run_folder", "a.csv.out", b"[[1.0]]")
+
+
 def main() -> None:
+    run_folder()
     formats = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
     for name, form in formats.items():
         content = tar(form, "model-symbol.json", "code/inference.py", *([] if name == "ustar" else ["é/" + "n" * 120]))

@@ -25,12 +25,18 @@ from fastinfer.mnist.dataset import read_idx
 from fastinfer.models.graph import read_graph
 from fastinfer.models.module import load_model
 from fastinfer.models.params import read_params
+from fastinfer.outputs.folder import OutputFolder
+from fastinfer.outputs.layout import OutputLayout
+from fastinfer.outputs.rejects import find_place
 from fastinfer.storage.archive import read_members, unpack
 from tests.fuzz.mutations import mutate
+from tests.outputs.results import item
 
 CORPUS = Path(__file__).parent / "corpus"
 # None of the kept files is larger.
 CASE_BYTES = 64_000
+# The run whose folder is kept.
+RUN = "0" * 16
 
 
 @contextlib.contextmanager
@@ -127,6 +133,27 @@ def read_checkpoint(name: str) -> Callable[[bytes], None]:
     return read
 
 
+def read_run_folder(name: str) -> Callable[[bytes], None]:
+    """A file in a folder of results; the others are those that a run left, which was killed."""
+
+    def read(content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            for path in (CORPUS / "run_folder").iterdir():
+                Path(root, path.name).write_bytes(path.read_bytes())
+            Path(root, name).write_bytes(content)
+            made = item("a.csv")
+            with OutputFolder(root).open_run({"depends_on": {"model": "abc"}}, overwrite=False) as folder:
+                is_finished = folder.is_finished(made)
+                assert not is_finished or folder.rejected >= 0
+                count = folder.settle(has_rejects=True)
+                lines = Path(folder.layout.rejects).read_bytes().splitlines() if count else []
+                # What is in the file can be read, and says of which run and input it is.
+                assert count == len(lines)
+                assert all(find_place(line + b"\n") for line in lines)
+
+    return read
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "archive": read_archive,
     "tar": read_tar,
@@ -139,6 +166,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "idx": read_idx_file,
     "checkpoint_record": read_checkpoint("mnist-0001.json"),
     "checkpoint_states": read_checkpoint("mnist-0001.states"),
+    "run_record": read_run_folder("_run.json"),
+    "rejects": read_run_folder("_rejects.jsonl"),
+    "reject_journal": read_run_folder(OutputLayout("", RUN).hidden("rejects-1-2")),
+    "label_journal": read_run_folder(OutputLayout("", RUN).hidden("labels-1-2")),
+    "label_log": read_run_folder("_labels.log"),
 }
 
 

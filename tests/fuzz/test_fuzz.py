@@ -43,6 +43,6 @@ def test_a_changed_graph_never_ends_the_process_that_binds_it() -> None:
 def test_the_kept_inputs_are_small_and_all_used() -> None:
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 300_000
-    assert {path.parent.name for path in files} == {*TARGETS, "checkpoint_set", "graph_models"}
+    assert {path.parent.name for path in files} == {*TARGETS, "checkpoint_set", "graph_models", "run_folder"}
     assert all(path.parent.parent == CORPUS for path in files)
     assert Path(__file__).parent == CORPUS.parent
