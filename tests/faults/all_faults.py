@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import MODES, Mode, Server, check_failed, check_resumed, strike_each
+from tests.faults.harness import MODES, MORE_MODES, Mode, Server, check_failed, check_resumed, strike_each
 from tests.faults.test_faults import ACTIONS, with_workers
 
 ROUNDS = 100
@@ -19,7 +19,7 @@ ROUNDS = 100
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("mode", MODES + MORE_MODES, ids=lambda mode: mode.name)
 def test_no_fault_of_any_kind_loses_anything(
     mode: Mode, action: str, workers: int, carrier: Server, models: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -28,7 +28,7 @@ def test_no_fault_of_any_kind_loses_anything(
     assert problems == []
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("mode", MODES + MORE_MODES, ids=lambda mode: mode.name)
 def test_faults_in_a_row_lose_nothing(mode: Mode, carrier: Server, models: tuple[Path, Path], tmp_path: Path) -> None:
     scene = mode.make(carrier, *models, tmp_path)
     problems = []

@@ -1,4 +1,4 @@
-"""A process that has imported MXNet and forks a child for each run, so that a run costs milliseconds, not an import.
+"""A process that has imported MXNet and carries out runs, so that a run costs milliseconds, not an import.
 
 Start it with the library of faults.c in ``LD_PRELOAD``; :class:`tests.faults.harness.Server` does. It gets runs and returns
 outcomes, pickled, over the descriptor that is its argument.
@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -133,37 +134,52 @@ def now_ns(folder: Path) -> int:
 
 
 def carry_out(run: Run) -> Outcome:
-    """Forks a child for a run, and waits for its end."""
+    """Carries out a run: in a child where something may happen to the process, else in this one, as a program would go on."""
+    struck = os.memfd_create("struck")
+    try:
+        with _constants(run.settings):
+            in_child = run.action in (KILL_BEFORE, KILL_AFTER, CALL_BACK)
+            outcome = _fork(run, struck) if in_child else _transform(run, struck)
+        return outcome._replace(struck=os.pread(struck, 1 << 16, 0).decode(errors="replace").strip())
+    finally:
+        os.close(struck)
+
+
+def _fork(run: Run, struck: int) -> Outcome:
     results, told = os.pipe()
-    reports, reported = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(results)
             with Connection(told, readable=False) as connection:
-                connection.send(_transform(run, reported))
+                connection.send(_transform(run, struck))
         finally:
             os._exit(0)
     os.close(told)
-    os.close(reported)
     outcome = Outcome(0, None, None, "", 0, "")
-    with Connection(results, writable=False) as connection, os.fdopen(reports) as lines:
-        with contextlib.suppress(EOFError):
-            if connection.poll(PATIENCE_S):
-                outcome = connection.recv()
-            else:
-                os.kill(child, signal.SIGABRT)
-        _, status = os.waitpid(child, 0)
-        return outcome._replace(status=status, struck=lines.readline().strip())
+    with Connection(results, writable=False) as connection, contextlib.suppress(EOFError):
+        if connection.poll(PATIENCE_S):
+            outcome = connection.recv()
+        else:
+            os.kill(child, signal.SIGABRT)
+    _, status = os.waitpid(child, 0)
+    return outcome._replace(status=status)
 
 
-def _transform(run: Run, reported: int) -> Outcome:
-    for name, value in run.settings.items():
-        module, _, constant = name.partition(":")
-        assert hasattr(sys.modules[module], constant), name
-        setattr(sys.modules[module], constant, value)
+@contextlib.contextmanager
+def _constants(settings: dict[str, Any]) -> Iterator[None]:
+    """Gives constants of modules, by "module:NAME", other values."""
+    with contextlib.ExitStack() as stack:
+        for name, value in settings.items():
+            module, _, constant = name.partition(":")
+            stack.callback(setattr, sys.modules[module], constant, getattr(sys.modules[module], constant))
+            setattr(sys.modules[module], constant, value)
+        yield
+
+
+def _transform(run: Run, struck: int) -> Outcome:
     library = Library()
-    library.report_to(reported)
+    library.report_to(struck)
     library.refuse_labels(run.refuses_labels)
     library.shift_clock(run.clock_s)
     library.set_back(*run.ahead)

@@ -19,7 +19,7 @@ from tests.faults.changes import ClockJumps, far
 from tests.faults.harness import BAD, LIMITS, SETTINGS, Server, describe, read_results, wait_for_stamps, write_tree
 from tests.faults.server import Run
 
-ROUNDS = 25
+ROUNDS = 17  # of three runs each
 
 
 @pytest.fixture
