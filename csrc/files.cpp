@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::int64_t kSecond = 1'000'000'000;
 
-// Within this time a file can change twice and keep its stamps: the clock of a kernel of 100 Hz goes on every 10 ms; file
-// systems without fractions of a second (FAT: 2 s) are recognized by stamps without any.
+// Within this time a file can change twice and keep its stamps: the clock of a kernel of 100 Hz goes on every 10 ms;
+// file systems without fractions of a second (FAT: 2 s) are recognized by stamps without any.
 constexpr std::int64_t kTick = 20'000'000;
 constexpr std::int64_t kCoarseTick = 2 * kSecond + kTick;
 
@@ -33,10 +33,52 @@ FileIdentity identify(const struct stat& status, bool has_inodes) noexcept {
           nanoseconds(status.st_ctim)};
 }
 
+// How a file gets its name, best first; benchmarks/bench_engine.py measures the difference.
+enum class Naming {
+  link,  // a file without a name, then linkat(2) by its descriptor: the folder is locked once, nothing is left behind
+  link_by_proc,  // the same for a process that may not link by descriptor (before Linux 6.10: all but root)
+  rename,        // a temporary name, then rename(2): everywhere
+};
+
+// A folder that is kept open while the next file is in the same one: a shorter path is looked up for each.
+struct Folder {
+  int handle = -1;
+  const char* path = nullptr;  // not owned: of the file that it was opened for
+  std::size_t length = 0;
+  bool is_entered = false;  // by the last call of enter()
+  Naming naming = Naming::rename;
+};
+
+// Opens the folder of a file, path[0 .. length), unless it is open; errno.
+int enter(Folder& folder, const char* path, std::size_t length, int flags) noexcept {
+  folder.is_entered = false;
+  if (folder.handle >= 0 && folder.length == length && std::memcmp(folder.path, path, length) == 0) return 0;
+  if (folder.handle >= 0) ::close(folder.handle);
+  char place[PATH_MAX];
+  if (length >= sizeof place) return folder.handle = -1, ENAMETOOLONG;
+  std::memcpy(place, path, length);
+  place[length] = '\0';
+  folder.handle = ::open(length == 0 ? "." : place, flags | O_DIRECTORY | O_CLOEXEC);
+  if (folder.handle < 0) return errno;
+  folder.path = path;
+  folder.length = length;
+  folder.is_entered = true;
+  return 0;
+}
+
+// How much of a path is the folder, with the slash.
+std::size_t folder_length(const char* path) noexcept {
+  const char* slash = std::strrchr(path, '/');
+  return slash == nullptr ? 0 : static_cast<std::size_t>(slash - path) + 1;
+}
+
 // Reads a whole file of the expected version; errno, ESTALE if it is another one.
-int read_one(const char* path, const FileIdentity& expected, char* buffer) noexcept {
+int read_one(Folder& folder, const char* path, const FileIdentity& expected, char* buffer) noexcept {
+  const std::size_t length = folder_length(path);
+  const int problem = enter(folder, path, length, O_PATH);
+  if (problem != 0) return problem;
   // If a pipe has replaced the file, do not wait for its writer; for files the flag has no effect.
-  const int file = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  const int file = ::openat(folder.handle, path + length, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) return errno;
   int error = 0;
   const auto size = static_cast<std::size_t>(expected.size);
@@ -95,37 +137,6 @@ bool tells_at_write(int folder) noexcept {
   }
 }
 
-// How a file gets its name, best first; benchmarks/bench_engine.py measures the difference.
-enum class Naming {
-  link,  // a file without a name, then linkat(2) by its descriptor: the folder is locked once, nothing is left behind
-  link_by_proc,  // the same for a process that may not link by descriptor (before Linux 6.10: all but root)
-  rename,        // a temporary name, then rename(2): everywhere
-};
-
-// The folder that files are written to, kept open while the next file is in the same folder.
-struct Folder {
-  int handle = -1;
-  const char* path = nullptr;  // not owned: of the file that it was opened for
-  std::size_t length = 0;
-  Naming naming = Naming::rename;
-};
-
-int enter(Folder& folder, const char* path, std::size_t length, const WriteOptions& options) noexcept {
-  if (folder.handle >= 0 && folder.length == length && std::memcmp(folder.path, path, length) == 0) return 0;
-  if (folder.handle >= 0) ::close(folder.handle);
-  char place[PATH_MAX];
-  if (length >= sizeof place) return folder.handle = -1, ENAMETOOLONG;
-  std::memcpy(place, path, length);
-  place[length] = '\0';
-  folder.handle = ::open(length == 0 ? "." : place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder.handle < 0) return errno;
-  folder.path = path;
-  folder.length = length;
-  // For a durable file: file systems keep the order of a write and a rename.
-  folder.naming = !options.durable && tells_at_write(folder.handle) ? Naming::link : Naming::rename;
-  return 0;
-}
-
 // Writes all of a text to an open file, and its label.
 int fill(int file, const char* text, std::size_t size, Label label) noexcept {
   for (std::size_t written = 0; written < size;) {
@@ -152,8 +163,7 @@ int link_file(int file, Folder& folder, const char* name) noexcept {
 }
 
 // Writes a file that has no name until it is whole. EOPNOTSUPP if that is not possible.
-int write_and_link(Folder& folder, const char* name, const char* text, std::size_t size,
-                   Label label) noexcept {
+int write_and_link(Folder& folder, const char* name, const char* text, std::size_t size, Label label) noexcept {
   const int file = ::openat(folder.handle, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
   if (file < 0) return errno == EISDIR || errno == EINVAL || errno == ENOENT ? EOPNOTSUPP : errno;
   int error = fill(file, text, size, label);
@@ -181,10 +191,13 @@ int write_and_rename(const Folder& folder, const char* name, const char* text, s
 
 int write_one(Folder& folder, const char* path, const char* text, std::size_t size, Label label,
               const WriteOptions& options) noexcept {
-  const char* slash = std::strrchr(path, '/');
-  const std::size_t length = slash == nullptr ? 0 : static_cast<std::size_t>(slash - path) + 1;
-  const int error = enter(folder, path, length, options);
+  const std::size_t length = folder_length(path);
+  const int error = enter(folder, path, length, O_RDONLY);
   if (error != 0) return error;
+  if (folder.is_entered) {
+    // For a durable file: file systems keep the order of a write and a rename.
+    folder.naming = !options.durable && tells_at_write(folder.handle) ? Naming::link : Naming::rename;
+  }
   const char* name = path + length;
   if (folder.naming != Naming::rename) {
     const int linked = write_and_link(folder, name, text, size, label);
@@ -237,16 +250,19 @@ int check_file(int file, const FileIdentity& expected) noexcept {
 
 std::size_t read_files(const char* const* paths, const FileIdentity* expected, std::size_t count, char* buffer,
                        std::size_t capacity, std::size_t* ends, int* errors) noexcept {
+  Folder folder;
   std::size_t held = 0;
+  std::size_t index = 0;
   bool waited = false;  // all of them were listed before
-  for (std::size_t index = 0; index < count; ++index) {
-    if (static_cast<std::size_t>(expected[index].size) > capacity - held) return index;
+  for (; index < count; ++index) {
+    if (static_cast<std::size_t>(expected[index].size) > capacity - held) break;
     waited = waited || wait_for_next_tick(expected[index]);
-    errors[index] = read_one(paths[index], expected[index], buffer + held);
+    errors[index] = read_one(folder, paths[index], expected[index], buffer + held);
     if (errors[index] == 0) held += static_cast<std::size_t>(expected[index].size);
     ends[index] = held;
   }
-  return count;
+  if (folder.handle >= 0) ::close(folder.handle);
+  return index;
 }
 
 int label_file(int file, std::int64_t size, Label label) noexcept {

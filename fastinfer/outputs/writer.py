@@ -194,7 +194,8 @@ class OutputWriter:
 
     def finish_many(self, items: Sequence[Object], texts: Sequence[bytes], rows: Sequence[int]) -> list[Finished]:
         """Adds the whole results of small objects; returns the results that have just got their names. Raises OutputError."""
-        self._ready += map(Finished, items, itertools.repeat(None), rows)
+        none = itertools.repeat(None)
+        self._ready += map(Finished._make, zip(items, none, rows, itertools.repeat(0), none))
         self._uris += map(self._layout.result, items)
         self._texts += texts
         self._labels += [self._without_rejects + item.version for item in items]

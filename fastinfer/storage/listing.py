@@ -113,7 +113,10 @@ def _list(entry: _Entry, select: Select, enter: Select) -> Iterator[Object | _En
         group = names[first : first + FILES_PER_CALL]
         facts = stat_files(encoded, [os.fsencode(name) for name in group])
         for name, (kind, size, version, code) in zip(group, facts):
-            if kind == FOLDER:
+            if kind == FILE:  # first: nearly all
+                if select(name):
+                    yield Object(f"{path}/{name}", prefix + name, size, version)
+            elif kind == FOLDER:
                 if enter(name):
                     yield _Entry(f"{path}/{name}", f"{prefix}{name}/", here)
             # What cannot be examined may be a folder; a link that leads nowhere is no folder.
