@@ -209,17 +209,17 @@ int write_one(Folder& folder, const char* path, const char* text, std::size_t si
 
 }  // namespace
 
-bool wait_for_next_tick(const FileIdentity& listed) noexcept {
+std::int64_t wait_for_next_tick(const FileIdentity& listed, std::int64_t waited) noexcept {
   timespec now;
-  if (::clock_gettime(CLOCK_REALTIME, &now) != 0) return false;
+  if (::clock_gettime(CLOCK_REALTIME, &now) != 0) return waited;
   const bool is_coarse = listed.changed_ns % kSecond == 0 && listed.modified_ns % kSecond == 0;
   const std::int64_t tick = is_coarse ? kCoarseTick : kTick;
-  if (listed.changed_ns <= nanoseconds(now) - tick) return false;
+  if (tick <= waited || listed.changed_ns <= nanoseconds(now) - tick) return waited;
   // Clocks are compared only to leave out waiting. The stamp may be of another clock: wait a whole tick.
   timespec rest = {static_cast<time_t>(tick / kSecond), static_cast<long>(tick % kSecond)};
   while (::nanosleep(&rest, &rest) != 0 && errno == EINTR) {
   }
-  return true;
+  return tick;
 }
 
 void stat_files(const char* folder, const char* const* names, std::size_t count, FileStatus* found) noexcept {
@@ -253,10 +253,10 @@ std::size_t read_files(const char* const* paths, const FileIdentity* expected, s
   Folder folder;
   std::size_t held = 0;
   std::size_t index = 0;
-  bool waited = false;  // all of them were listed before
+  std::int64_t waited = 0;  // all of them were listed before
   for (; index < count; ++index) {
     if (static_cast<std::size_t>(expected[index].size) > capacity - held) break;
-    waited = waited || wait_for_next_tick(expected[index]);
+    waited = wait_for_next_tick(expected[index], waited);
     errors[index] = read_one(folder, paths[index], expected[index], buffer + held);
     if (errors[index] == 0) held += static_cast<std::size_t>(expected[index].size);
     ends[index] = held;

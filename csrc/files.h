@@ -30,8 +30,9 @@ struct FileStatus {
 void stat_files(const char* folder, const char* const* names, std::size_t count, FileStatus* found) noexcept;
 
 // Waits until a later change must give a file another stamp than that with which it was listed (a file that has just
-// changed could change again within the same tick of the clock). Call it before reading. Returns whether it waited.
-bool wait_for_next_tick(const FileIdentity& listed) noexcept;
+// changed could change again within the same tick of the clock). Call it before reading, with the time that was waited
+// since the file was listed; returns that time now, in nanoseconds.
+std::int64_t wait_for_next_tick(const FileIdentity& listed, std::int64_t waited) noexcept;
 
 // Compares an open file with the version that was listed: 0, ESTALE if it is another one, else errno.
 int check_file(int file, const FileIdentity& expected) noexcept;
@@ -58,8 +59,8 @@ struct WriteOptions {
 };
 
 // Writes text[ends[i-1] .. ends[i]) (from 0 for the first) to each path with its label: without a name and then linked
-// if the file system supports that, else under the temporary name in the same folder and then renamed. Sets errors[i] to
-// errno, 0 if the file is written; ENOTSUP if the file system keeps no attributes. A file has its name only if it is
+// if the file system supports that, else under the temporary name in the same folder and then renamed. Sets errors[i]
+// to errno, 0 if the file is written; ENOTSUP if the file system keeps no attributes. A file has its name only if it is
 // whole and has its label. Continues after an error.
 void write_files(const char* const* paths, std::size_t count, const char* text, const std::size_t* ends,
                  const Label* labels, const WriteOptions& options, int* errors) noexcept;

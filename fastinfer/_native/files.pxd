@@ -36,5 +36,5 @@ cdef extern from "files.h" namespace "fastinfer" nogil:
                                                const size_t* ends, const Label* labels, const WriteOptions& options,
                                                int* errors) noexcept
     int _label_file "fastinfer::label_file"(int file, int64_t size, Label label) noexcept
-    bint _wait_for_next_tick "fastinfer::wait_for_next_tick"(const FileIdentity& listed) noexcept
+    int64_t _wait_for_next_tick "fastinfer::wait_for_next_tick"(const FileIdentity& listed, int64_t waited) noexcept
     int _check_file "fastinfer::check_file"(int file, const FileIdentity& expected) noexcept

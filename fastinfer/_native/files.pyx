@@ -83,7 +83,7 @@ def wait_for_next_tick(bytes version):
     cdef FileIdentity listed
     _take_identity(version, &listed)
     with nogil:
-        _wait_for_next_tick(listed)
+        _wait_for_next_tick(listed, 0)
 
 
 def check_file(int file, bytes version):

@@ -19,7 +19,7 @@ from ..outputs.rejects import MOST_RECORD_BYTES, Reject, Rejects
 from ..outputs.writer import Finished, OutputWriter, Result
 from ..records.reading import Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
 from ..records.spans import Span, whole
-from .batch import Batch, Objects
+from .batch import Batch, Objects, Segment
 from .job import Job, ShardReport
 from .plan import Shard
 from .process import Workspace, end_if_orphaned, prepare
@@ -206,6 +206,16 @@ class _ShardRun:
         self._write_rejects()
         if not segments:
             return
+        try:
+            self._finish_batch(segments)
+        except BaseException:
+            for segment in segments:
+                if isinstance(segment, Segment):
+                    segment.result.drop()
+            raise
+
+    def _finish_batch(self, segments: list[Segment | Objects]) -> None:
+        """Runs the model, and adds the rows of the batch to their results."""
         seconds, executor, encoder = self.report.seconds, self.workspace.executor, self.job.encoder
         started = perf_counter()
         predictions = executor.forward()
@@ -245,7 +255,10 @@ class _ShardRun:
             if problem is not None:
                 if not self.job.quarantine:
                     raise problem
-                self._reject(Reject.of_object(self.job.layout.run, item, problem))
+                if span is not None:
+                    report.refused.append((span, problem))
+                else:
+                    self._reject(Reject.of_object(self.job.layout.run, item, problem))
                 continue
             report.records += rows
             if span is None:

@@ -85,11 +85,9 @@ class Assembly:
             self._upload = self._store.begin(self._layout.result(self._item), self._layout.word(self._item))
         separator = self._form.between if self._has_rows else self._form.head
         for piece in self._store.read_pieces(self._layout.span(span)):
-            if separator:
-                self._upload.write(separator)
-                separator = b""
-                self._has_rows = True
-            self._upload.write(piece)
+            self._upload.write(separator + piece)
+            separator = b""
+            self._has_rows = True
 
     def _finish(self) -> None:
         upload, self._upload = self._upload, None

@@ -62,7 +62,7 @@ class OutputFolder:
             self._record.compare(record["depends_on"], overwrite=overwrite)
             self._take_run()
             self._record.write(record)
-            self._log.merge()
+            self._log.merge(durable=self.store.durable)
             self._log.is_used = not self.store.keeps_labels(self.layout.record)
             self.rejected = self.rejects.begin(self._record.replaced)
             self._leftovers.sweep_once("", remove=True)
@@ -112,7 +112,7 @@ class OutputFolder:
             OutputError: a file cannot be read or written.
         """
         if self._log.is_used:  # else the next run does it, without listing the folder once more
-            self._log.merge()
+            self._log.merge(durable=self.store.durable)
         if has_rejects or os.path.lexists(self.layout.rejects):
             return self.rejects.finish()
         return 0
@@ -132,7 +132,7 @@ class OutputFolder:
         root = self.layout.root
         self.layout = OutputLayout(root, run)
         self._log = LabelLog(root, LABELS, self.layout.hidden(LABEL_JOURNAL))
-        self.store = dataclasses.replace(self.store, run=run, log=self._log)
+        self.store = dataclasses.replace(self.store, prefix=self.layout.hidden(""), log=self._log)
         self.rejects = Rejects(self.layout, self.store)
         self._leftovers = Leftovers(self.layout, self.store, self._record.replaced)
 

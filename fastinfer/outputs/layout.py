@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from ..records.spans import Span
+from ..storage.atomic import TEMPORARY_PREFIX
 from ..storage.base import Object
 from ..storage.exclusive import temporary_name
-from ..storage.local import TEMPORARY_PREFIX
 
 OUTPUT_SUFFIX = ".out"
 RUN_RECORD = "_run.json"
@@ -100,6 +100,12 @@ def is_reject_journal(name: str, runs: Collection[str]) -> bool:
 def is_of_run(name: str, runs: Collection[str]) -> bool:
     """Whether it is the name of a hidden file of one of these runs."""
     return bool(_word_of_run(name, runs))
+
+
+def run_of(name: str) -> str | None:
+    """The id of the run whose hidden file has this name; None for other names."""
+    match = _HIDDEN_NAME.fullmatch(name)
+    return match and match[1]
 
 
 def _word_of_run(name: str, runs: Collection[str]) -> str:

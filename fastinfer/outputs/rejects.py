@@ -12,10 +12,11 @@ import itertools
 import json
 import os
 import re
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Callable, NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, OutputError
 from ..records.spans import Span
 from ..storage.atomic import unwritable
 from ..storage.base import Object
@@ -25,9 +26,9 @@ from .layout import OutputLayout, is_reject_journal
 from .sorting import sort_lines
 
 # A longer record is not repeated in its reject, which says where it is.
-MOST_RECORD_BYTES = 1 << 20
+MOST_RECORD_BYTES = 64 << 10
 # No reject has a longer line: six characters for each byte of the record, and of the paths.
-MOST_LINE_BYTES = 8 << 20
+MOST_LINE_BYTES = 1 << 20
 
 
 class Reject(NamedTuple):
@@ -110,6 +111,11 @@ def find_place(line: bytes) -> Place | None:
     if match is None or not line.endswith(b"}\n"):
         return None
     key, version, run, start, stop, number = match.groups()
+    if b"\\ud" in key:
+        try:
+            os.fsencode(json.loads(key))
+        except UnicodeEncodeError:  # no file has this name
+            return None
     part = WHOLE if start is None else (int(start), int(stop))
     return Place(key, version, run, part, int(number or 0))
 
@@ -151,7 +157,8 @@ class Rejects:
         stands = self._stands()
         lines = self._lines([])
         if journals:
-            lines = (line for _, line in self._sort(filter(stands, self._lines(journals))))
+            folder = tempfile.gettempdir() if read_only else self._layout.root
+            lines = (line for _, line in self._sort(filter(stands, self._lines(journals)), folder))
             if not read_only:
                 self._replace(lines, journals)
                 lines = self._lines([])
@@ -184,7 +191,7 @@ class Rejects:
             nonlocal count
             old = filter(self._stands(), self._lines([]))
             new = (line for line in self._lines(journals, old=False) if find_place(line) is not None)
-            for _, line in self._sort(itertools.chain(old, new)):
+            for _, line in self._sort(itertools.chain(old, new), self._layout.root):
                 count += 1
                 yield line
 
@@ -205,7 +212,7 @@ class Rejects:
         if old:
             yield from self._store.read_lines(self._layout.rejects, MOST_LINE_BYTES)
         for journal in journals:
-            for entry in self._store.read_entries(journal):
+            for entry in self._store.read_entries(journal, MOST_LINE_BYTES):
                 yield entry + b"\n"
 
     def _stands(self) -> Callable[[bytes], bool]:
@@ -242,9 +249,11 @@ class Rejects:
     def _label(self, uri: str) -> Label | None:
         return Label.unpack(self._store.label(uri))
 
-    def _sort(self, lines: Iterable[bytes]) -> Iterator[tuple[Place | None, bytes]]:
+    def _sort(self, lines: Iterable[bytes], folder: str) -> Iterator[tuple[Place | None, bytes]]:
         try:
-            yield from sort_lines(lines, find_place, self._layout.root, self._layout.hidden("sort-"))
+            yield from sort_lines(lines, find_place, folder, self._layout.hidden("sort-"))
+        except OutputError:
+            raise
         except OSError as error:
             raise unwritable(self._layout.rejects, error) from error
 

@@ -5,22 +5,33 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..errors import ConfigError
-from ..storage.local import TEMPORARY_PREFIX, LocalStore
+from ..errors import ConfigError, FastinferError, quote
+from ..storage.atomic import TEMPORARY_PREFIX
+from ..storage.local import LocalStore
 from .label import new_run
-from .layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout
+from .layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout, run_of
 
 HINT = "name another folder, or pass overwrite=True"
 # A record has one kilobyte or two.
 MOST_BYTES = 1 << 20
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
+# So many differences are named.
+MOST_SHOWN = 8
 # Values that say nothing to a reader.
 IN_WORDS = {
     "model": "the model was another one",
     "cpu_features": "the CPU had other instruction sets",
 }
+
+
+class _Kept(NamedTuple):
+    """The record of an earlier run."""
+
+    run: str
+    replaced: list[str]
+    depends_on: dict[str, Any]
 
 
 class RunRecord:
@@ -58,39 +69,59 @@ class RunRecord:
         root = self._layout.root
         if not os.path.isdir(root):
             return
-        content = self._store.read_small(self._layout.record, MOST_BYTES)
-        if content is None:
+        try:
+            kept = self._read()
+        except FastinferError:
+            if not overwrite:
+                raise
+            # It cannot be said which runs these are; their names tell for this folder.
+            self.replaced = self._hidden_runs()
+            return
+        if kept is None:
             foreign = self._foreign_result()
             if foreign is None or overwrite:
                 return
             raise ConfigError(
-                f"the folder holds {foreign} but no {RUN_RECORD} that says where it came from",
+                f"the folder holds {quote(foreign)} but no {RUN_RECORD} that says where it came from",
                 code="other_run",
                 path=root,
                 hint=HINT,
             )
-        try:
-            kept = json.loads(content)
-            earlier = dict(kept["depends_on"])
-            run, replaced = _run_id(kept["run"]), [_run_id(each) for each in kept["replaced"]]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if overwrite:
-                return
-            message = "is not the record of a run"
-            raise ConfigError(message, code="other_run", path=self._layout.record, hint=HINT) from error
-        differing = _differences(earlier, depends_on, partial=partial)
+        differing = _differences(kept.depends_on, depends_on, partial=partial)
         if overwrite or differing:
             if differing and not overwrite and self._holds_results():
                 message = f"the outputs there are of another run: {'; '.join(differing)}"
                 raise ConfigError(message, code="other_run", path=root, hint=HINT)
-            self.replaced = [run, *replaced]
+            self.replaced = [kept.run, *kept.replaced]
             return
-        self.resumes, self.run, self.replaced = True, run, replaced
+        self.resumes, self.run, self.replaced = True, kept.run, kept.replaced
 
     def write(self, record: dict[str, Any]) -> None:
         """Replaces the folder's record. Raises OutputError."""
         content = json.dumps({"run": self.run, "replaced": self.replaced, **record}, indent=2) + "\n"
         self._store.replace(self._layout.record, [content.encode()])
+
+    def _read(self) -> _Kept | None:
+        """The record in the folder; None if there is none.
+
+        Raises:
+            ConfigError: ``other_run`` if it is not the record of a run.
+            OutputError: it cannot be read.
+        """
+        content = self._store.read_small(self._layout.record, MOST_BYTES)
+        if content is None:
+            return None
+        try:
+            kept = json.loads(content)
+            repr(kept)  # what is nested too deeply to be shown is no record
+            return _Kept(_run_id(kept["run"]), [_run_id(each) for each in kept["replaced"]], dict(kept["depends_on"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            message = "is not the record of a run"
+            raise ConfigError(message, code="other_run", path=self._layout.record, hint=HINT) from error
+
+    def _hidden_runs(self) -> list[str]:
+        found = {run_of(name) for name in self._store.hidden_names(self._layout.root)}
+        return sorted(run for run in found if run is not None)
 
     def _foreign_result(self) -> str | None:
         names = sorted(self._store.names(self._layout.root))
@@ -114,4 +145,13 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any], *, partial: bool)
     names = [name for name in (now if partial else {**now, **earlier}) if earlier.get(name) != now.get(name)]
     if len(names) > 1 and "batch_size" in names:
         names.remove("batch_size")  # it is chosen, and follows from the others
-    return [IN_WORDS.get(name) or f"{name} was {earlier.get(name)!r}, is {now.get(name)!r}" for name in names]
+    texts = [
+        IN_WORDS.get(name) or f"{quote(name)[1:-1]} was {_shown(earlier.get(name))}, is {_shown(now.get(name))}"
+        for name in names
+    ]
+    return texts if len(texts) <= MOST_SHOWN else [*texts[:MOST_SHOWN], f"{len(texts) - MOST_SHOWN:,} more"]
+
+
+def _shown(value: object) -> str:
+    text = quote(value) if isinstance(value, str) else quote(repr(value))[1:-1]
+    return str(text)

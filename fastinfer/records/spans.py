@@ -122,7 +122,10 @@ def _next_line(reader: Reader, position: int, line_bytes: int) -> int | None:
 
 
 def _read(reader: Reader, offset: int, size: int) -> bytes:
+    """The bytes from `offset` on, less than `size` only where the object ends."""
     block = bytearray(size)
+    held = 0
     with memoryview(block) as view:
-        count = reader.read_into(view, offset)
-    return bytes(block[:count])
+        while held < size and (count := reader.read_into(view[held:], offset + held)):
+            held += count  # some stores give less than was asked for
+    return bytes(block[:held])

@@ -11,20 +11,44 @@ from pathlib import Path
 
 from ..errors import ConfigError, InputError, OutputError
 
-# No pattern of finished files, such as * or *.json, matches such a name.
+# Unfinished files have hidden names, which no pattern of finished files matches. Those of runs have the run's id behind the
+# prefix; those of :func:`replacing` have the suffix.
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".fastinfer-", ".tmp"
 
 
+def create_folders(folder: str, *, durable: bool = False) -> None:
+    """Creates a folder and those above it where they are missing. Raises OSError.
+
+    Args:
+        folder: its path.
+        durable: whether the names of new folders are on the disk when this returns.
+    """
+    missing = []
+    while folder and not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for path in reversed(
+        missing
+    ):  # not by recursion, as os.makedirs does: they may be nested deeper than Python's calls
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            if not os.path.isdir(path):  # not made by another worker meanwhile
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+        if durable:
+            sync_folder(os.path.dirname(path))
+
+
 def make_folder(folder: Path) -> None:
-    """Creates `folder` and its parents where they are missing.
+    """Creates `folder` and its parents where they are missing, and checks that it can be written.
 
     Raises:
         OutputError: ``cannot_write``.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folders(str(folder))
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise OutputError(f"the folder cannot be written: {error.strerror}", path=str(folder)) from error
 
@@ -117,3 +141,8 @@ def unreadable(path: str, error: OSError) -> InputError:
         return InputError("changed after it was listed", code="input_changed", path=path)
     code = "input_missing" if isinstance(error, FileNotFoundError) else "cannot_read"
     return InputError(f"cannot be read: {error.strerror}", code=code, path=path)
+
+
+def unreadable_result(path: str, error: OSError) -> OutputError:
+    """The error for a file or folder of results that cannot be read."""
+    return OutputError(f"cannot be read: {error.strerror or error}", path=path)

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 
+from ..errors import OutputError
 from .atomic import sync_folder, unwritable
 
 
@@ -23,7 +24,10 @@ def replace(path: str, pieces: Iterable[bytes], *, durable: bool = False) -> Non
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, temporary_name(name))
     try:
-        with open(temporary, "wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)  # left by a killed holder, or put there by somebody else
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        with open(handle, "wb") as file:
             for piece in pieces:
                 file.write(piece)
             if durable:
@@ -33,7 +37,7 @@ def replace(path: str, pieces: Iterable[bytes], *, durable: bool = False) -> Non
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, OutputError):
             raise unwritable(path, error) from error
         raise
     if durable:

@@ -8,14 +8,18 @@ is, so that a reader knows a torn one.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterable, Iterator
 
-from .atomic import unwritable
+from .atomic import unreadable_result, unwritable
+from .regular import open_regular
 
 # Before each entry: its length in hexadecimal digits. After it: a line end.
 HEAD = "{:08x} "
 HEAD_BYTES = len(HEAD.format(0))
+
+PIECE_BYTES = 1 << 20
 
 
 def frame(entry: bytes) -> bytes:
@@ -57,15 +61,29 @@ def append(path: str, entries: Iterable[bytes], *, durable: bool = False) -> Non
         raise unwritable(path, error) from error
 
 
-def read(path: str) -> Iterator[bytes]:
-    """The whole entries of a journal; none if it does not exist. Raises OutputError."""
+def read(path: str, most_bytes: int) -> Iterator[bytes]:
+    """The whole entries of a journal, without those that are longer; none if it does not exist. Raises OutputError."""
+    for line in read_lines(path, HEAD_BYTES + most_bytes + 1):
+        head, entry = line[:HEAD_BYTES], line[HEAD_BYTES:-1]
+        if head == HEAD.format(len(entry)).encode():
+            yield entry
+
+
+def read_lines(path: str, most_bytes: int) -> Iterator[bytes]:
+    """The lines of one of our own files, with their ends, without those that are longer; none if it does not exist.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
     try:
-        with open(path, "rb") as file:
-            for line in file:
-                head, entry = line[:HEAD_BYTES], line[HEAD_BYTES:-1]
-                if line.endswith(b"\n") and head == HEAD.format(len(entry)).encode():
-                    yield entry
+        with open_regular(path) as raw, io.BufferedReader(raw, PIECE_BYTES) as file:
+            is_rest = False  # of a line that is too long
+            while line := file.readline(most_bytes):
+                is_whole = line.endswith(b"\n")
+                if is_whole and not is_rest:
+                    yield line
+                is_rest = not is_whole
     except FileNotFoundError:
         return
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unreadable_result(path, error) from error

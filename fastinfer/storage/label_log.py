@@ -6,15 +6,18 @@ a result that has its name and an entry is therefore the one of the entry.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 from typing import NamedTuple
 
 from . import exclusive, journal
-from .atomic import unwritable
+from .atomic import unreadable_result, unwritable
 
 ENTRY = "{} {:x} {}"
+# No entry is longer.
+MOST_ENTRY_BYTES = 1 << 10
 _ENTRY = re.compile(rb"([0-9a-f]{32}) ([0-9a-f]{1,16}) ((?:[0-9a-f]{2})*)")
 
 
@@ -46,15 +49,19 @@ class LabelLog:
         # A worker only adds entries.
         return {**self.__dict__, "_entries": {}}
 
-    def add(self, writer: str, uri: str, size: int, label: bytes, *, durable: bool) -> None:
-        """Adds an entry. Removes the result of that name first. Raises OutputError."""
+    def remove(self, uri: str) -> int:
+        """Removes the result of that name, before :meth:`add`: 0, also if there is none, or an errno."""
         self.is_used = True
         try:
             os.unlink(uri)
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise unwritable(uri, error) from error
+            return error.errno or errno.EIO
+        return 0
+
+    def add(self, writer: str, uri: str, size: int, label: bytes, *, durable: bool) -> None:
+        """Adds an entry, before the result gets its name. Raises OutputError."""
         entry = ENTRY.format(self._name(uri), size, label.hex()).encode()
         journal.append(os.path.join(self._root, self._prefix + writer), [entry], durable=durable)
 
@@ -63,29 +70,30 @@ class LabelLog:
         entry = self._entries.get(self._name(uri))
         return entry.label if entry is not None and entry.size == size else None
 
-    def merge(self, *, read_only: bool = False) -> None:
+    def merge(self, *, read_only: bool = False, durable: bool = False) -> None:
         """Reads all entries, and merges the writers' files. Call only when nobody writes. Raises OutputError.
 
         Args:
             read_only: whether the files stay as they are.
+            durable: whether the merged file is on the disk when the others go.
         """
         try:
             names = sorted(name for name in os.listdir(self._root) if name.startswith(self._prefix))
         except FileNotFoundError:
             names = []
         except OSError as error:
-            raise unwritable(self._root, error) from error
+            raise unreadable_result(self._root, error) from error
         merged = os.path.join(self._root, self._merged)
         journals = [os.path.join(self._root, name) for name in names]
         self._entries = {}
         for path in (merged, *journals):
-            for match in filter(None, map(_ENTRY.fullmatch, journal.read(path))):
+            for match in filter(None, map(_ENTRY.fullmatch, journal.read(path, MOST_ENTRY_BYTES))):
                 name, size, label = (part.decode() for part in match.groups())
                 self._entries[name] = _Entry(int(size, 16), bytes.fromhex(label))
         if not journals or read_only:
             return
         entries = (ENTRY.format(name, size, label.hex()) for name, (size, label) in self._entries.items())
-        exclusive.replace(merged, (journal.frame(entry.encode()) for entry in entries))
+        exclusive.replace(merged, (journal.frame(entry.encode()) for entry in entries), durable=durable)
         try:
             for path in journals:
                 os.unlink(path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 import secrets
 import threading
@@ -26,14 +25,12 @@ from .._native.files import (
 )
 from ..errors import OutputError
 from . import exclusive, journal
-from .atomic import locking, sync_folder, unreadable, unwritable
+from .atomic import TEMPORARY_PREFIX, create_folders, locking, sync_folder, unreadable, unreadable_result, unwritable
 from .base import Object, Select
 from .label_log import LabelLog
 from .listing import every_name, list_files
 from .regular import open_regular, read_regular
 
-# An unfinished file has a hidden name beside the final one, which begins with this and the run's id.
-TEMPORARY_PREFIX = ".fastinfer-"
 # The attribute with a result's size and label, csrc/files.h.
 ATTRIBUTE = "user.fastinfer"
 SIZE_BYTES = 8
@@ -94,13 +91,13 @@ class LocalUpload:
         self._uri = uri
         self._size = 0
         folder = os.path.dirname(uri)
-        self._temporary = os.path.join(folder, store.hidden(word))
+        self._temporary = os.path.join(folder, store.prefix + word)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
             try:
                 self._handle = os.open(self._temporary, flags, 0o666)
             except FileNotFoundError:
-                make_folders(folder)
+                create_folders(folder, durable=store.durable)
                 self._handle = os.open(self._temporary, flags, 0o666)
         except OSError as error:
             raise unwritable(uri, error) from error
@@ -120,6 +117,9 @@ class LocalUpload:
         try:
             code = label_file(self._handle, self._size, label)
             if code == errno.ENOTSUP and store.log is not None:
+                code = store.log.remove(self._uri)
+                if code:
+                    raise OSError(code, os.strerror(code))
                 store.log.add(writer_name(), self._uri, self._size, label, durable=store.durable)
             elif code:
                 raise OSError(code, os.strerror(code))
@@ -128,6 +128,9 @@ class LocalUpload:
             handle, self._handle = self._handle, -1
             os.close(handle)
             os.replace(self._temporary, self._uri)
+        except OutputError:  # of the log
+            self.abort()
+            raise
         except OSError as error:
             self.abort()
             raise unwritable(self._uri, error) from error
@@ -149,12 +152,12 @@ class LocalStore:
 
     Attributes:
         durable: whether a result is written to the disk, not only to the system's memory, before it gets its name.
-        run: the id of the run whose unfinished files are written.
+        prefix: what the names of unfinished files begin with; they are hidden beside the final ones.
         log: keeps labels where the file system does not; None: writing a label there is an error.
     """
 
     durable: bool = False
-    run: str = "0" * 16
+    prefix: str = f"{TEMPORARY_PREFIX}{'0' * 16}-"
     log: LabelLog | None = None
 
     def list_objects(self, source: str, select: Select = every_name, enter: Select = every_name) -> Iterator[Object]:
@@ -181,7 +184,7 @@ class LocalStore:
             made: dict[str, int] = {}
             for folder in {os.path.dirname(uris[index]) for index in missing}:
                 try:
-                    make_folders(folder)
+                    create_folders(folder, durable=self.durable)
                 except OSError as error:
                     made[folder] = error.errno or errno.EIO
             again = [index for index in missing if os.path.dirname(uris[index]) not in made]
@@ -219,14 +222,10 @@ class LocalStore:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 return None
-            raise unwritable(uri, error) from error
+            raise unreadable_result(uri, error) from error
         except ValueError:  # no file can have this name
             return None
         return value[SIZE_BYTES:] if int.from_bytes(value[:SIZE_BYTES], "little") == size else None
-
-    def hidden(self, word: str) -> str:
-        """The name of a file of the run that is not a result."""
-        return f"{TEMPORARY_PREFIX}{self.run}-{word}"
 
     def read_pieces(self, uri: str) -> Iterator[bytes]:
         """The bytes of one of our own results. Raises OutputError."""
@@ -235,15 +234,19 @@ class LocalStore:
                 while piece := file.read(PIECE_BYTES):
                     yield piece
         except OSError as error:
-            raise unwritable(uri, error) from error
+            raise unreadable_result(uri, error) from error
 
     def append(self, uri: str, entries: Iterable[bytes]) -> None:
         """Appends entries to the journal of one writer. Raises OutputError."""
         journal.append(uri, entries, durable=self.durable)
 
-    def read_entries(self, uri: str) -> Iterator[bytes]:
-        """The entries of a journal; none if it does not exist. Raises OutputError."""
-        return journal.read(uri)
+    def read_entries(self, uri: str, most_bytes: int) -> Iterator[bytes]:
+        """The entries of a journal; see :func:`fastinfer.storage.journal.read`. Raises OutputError."""
+        return journal.read(uri, most_bytes)
+
+    def read_lines(self, uri: str, most_bytes: int) -> Iterator[bytes]:
+        """The lines of one of our own files; see :func:`fastinfer.storage.journal.read_lines`. Raises OutputError."""
+        return journal.read_lines(uri, most_bytes)
 
     def read_small(self, uri: str, most_bytes: int) -> bytes | None:
         """The bytes of one of our own small files; None if it does not exist. Raises OutputError, also if it is larger."""
@@ -252,26 +255,7 @@ class LocalStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise OutputError(f"cannot be read: {error.strerror}", path=uri) from error
-
-    def read_lines(self, uri: str, most_bytes: int) -> Iterator[bytes]:
-        """The lines of one of our own files, with their ends, without those that are longer; none if it does not exist.
-
-        Raises:
-            OutputError: it cannot be read.
-        """
-        try:
-            with open_regular(uri) as raw, io.BufferedReader(raw, PIECE_BYTES) as file:
-                is_rest = False  # of a line that is too long
-                while line := file.readline(most_bytes):
-                    is_whole = line.endswith(b"\n")
-                    if is_whole and not is_rest:
-                        yield line
-                    is_rest = not is_whole
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise OutputError(f"cannot be read: {error.strerror}", path=uri) from error
+            raise unreadable_result(uri, error) from error
 
     def replace(self, uri: str, pieces: Iterable[bytes]) -> None:
         """Puts a file in the place of another, whole or not at all, while the folder is locked. Raises OutputError."""
@@ -287,7 +271,7 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise unreadable_result(folder, error) from error
 
     def hidden_names(self, folder: str) -> list[str]:
         """The names of runs' hidden files in a folder, sorted; none if it does not exist. Raises OutputError."""
@@ -296,7 +280,7 @@ class LocalStore:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise unreadable_result(folder, error) from error
 
     def keeps_labels(self, uri: str) -> bool:
         """Whether the file system of one of our files keeps labels as attributes."""
@@ -337,21 +321,21 @@ class LocalStore:
 
     @contextlib.contextmanager
     def lock(self, folder: str) -> Iterator[None]:
-        """Locks a folder, which is created if it is missing, against other runs on this machine or over NFS.
+        """Locks a folder, which is created if it is missing, against other runs on this machine.
 
         Raises:
             ConfigError: ``output_in_use``.
             OutputError: the folder cannot be created or opened.
         """
         try:
-            make_folders(folder)
+            create_folders(folder, durable=self.durable)
         except OSError as error:
             raise unwritable(folder, error) from error
         with locking(folder):
             yield
 
     def _write(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[int]:
-        temporary = os.fsencode(self.hidden(writer_name()))
+        temporary = os.fsencode(self.prefix + writer_name())
         errors: list[int] = []
         for first in range(0, len(uris), FILES_PER_CALL):
             group = slice(first, first + FILES_PER_CALL)
@@ -362,20 +346,8 @@ class LocalStore:
             for index, code in enumerate(errors):
                 if code == errno.ENOTSUP:
                     uri, text = uris[index], texts[index]
-                    self.log.add(writer, uri, len(text), labels[index], durable=self.durable)
-                    (errors[index],) = write_files([os.fsencode(uri)], [text], [b""], temporary, self.durable)
+                    errors[index] = self.log.remove(uri)
+                    if not errors[index]:
+                        self.log.add(writer, uri, len(text), labels[index], durable=self.durable)
+                        (errors[index],) = write_files([os.fsencode(uri)], [text], [b""], temporary, self.durable)
         return errors
-
-
-def make_folders(folder: str) -> None:
-    """Creates a folder and those above it where they are missing. Raises OSError."""
-    missing = []
-    while folder and not os.path.isdir(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    for path in reversed(missing):  # not by recursion, as os.makedirs does
-        try:
-            os.mkdir(path)
-        except FileExistsError:
-            if not os.path.isdir(path):  # not made by another worker meanwhile
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None

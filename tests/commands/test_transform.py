@@ -20,7 +20,7 @@ from fastinfer.errors import ConfigError, FastinferError, InputError, ModelError
 from fastinfer.models.module import SHIPPED_MODEL
 from fastinfer.options import Options
 from fastinfer.outputs.layout import OutputLayout
-from fastinfer.storage.local import TEMPORARY_PREFIX
+from fastinfer.storage.atomic import TEMPORARY_PREFIX
 from tests.conftest import csv, read_tree, wait_until
 from tests.runs import transform
 

@@ -32,7 +32,8 @@ from fastinfer.records.reading import read_chunks
 from fastinfer.records.spans import Span, cut, whole
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.storage import local
-from fastinfer.storage.local import TEMPORARY_PREFIX, LocalStore
+from fastinfer.storage.atomic import TEMPORARY_PREFIX
+from fastinfer.storage.local import LocalStore
 from tests.conftest import csv, read_tree, skip
 from tests.runs import transform
 

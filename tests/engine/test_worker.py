@@ -17,13 +17,15 @@ from fastinfer.engine.plan import Shard
 from fastinfer.engine.process import prepare, release
 from fastinfer.engine.source import find_objects
 from fastinfer.engine.worker import run_shard
-from fastinfer.errors import InputError
+from fastinfer.errors import InputError, ModelError
 from fastinfer.models.module import load_model
 from fastinfer.options import Limits
+from fastinfer.outputs import writer
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Rejects
 from fastinfer.records import reading
 from fastinfer.records.spans import Span
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.storage.base import Object
 from tests.conftest import read_tree
 
@@ -191,3 +193,22 @@ def test_lines_are_counted_on_from_span_to_span(
     assert quarantine.reject_lines() == [11, 41, 42, 100]
     # The lines before a span are read once, from where the last count ended.
     assert counted == [(0, 100), (100, 300)]
+
+
+def test_an_error_of_the_model_leaves_no_unfinished_result(
+    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, calls = MXNetExecutor.forward, []
+
+    def fail_late(executor: MXNetExecutor) -> Any:
+        calls.append(1)
+        if len(calls) > 100:
+            raise ModelError("it broke")
+        return forward(executor)
+
+    monkeypatch.setattr(MXNetExecutor, "forward", fail_late)
+    monkeypatch.setattr(writer, "BUFFER_BYTES", 64)
+    # The end of the first is in the batch in which the model breaks.
+    report = worker(write(tmp_path, a=b"1,2\n" * 804, b=b"1,2\n" * 10_000))
+    assert str(report.error) == "it broke"
+    assert [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")] == []

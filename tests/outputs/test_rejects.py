@@ -212,6 +212,8 @@ def test_what_is_no_reject_is_left_out(tmp_path: Path) -> None:
         write(folder, whole(item("a.csv")), 1)
         folder.settle(has_rejects=True)
     with open(tmp_path / REJECTS, "ab") as file:
+        line = (tmp_path / REJECTS).read_bytes()
+        file.write(line.replace(b"a.csv", b"\\ud800", 1).replace(b'"part": null', b'"part": [0, 5]'))
         file.write(b'{"path": 1}\n[]\n' + b"[" * 100_000 + b"\n\xff\xfe\n" + b"x" * (MOST_LINE_BYTES + 10) + b"\nhalf")
     with Run(tmp_path) as folder:
         assert folder.rejected == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,32 @@ def test_what_is_no_record_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / RUN_RECORD).write_bytes(content)
     with pytest.raises(FastinferError):
         RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({"model": "abc"}, overwrite=False)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b" " * (MOST_BYTES + 1), b"{}", None])
+def test_a_run_that_replaces_everything_replaces_a_record_that_cannot_be_used(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    if content is None:
+        os.mkfifo(tmp_path / RUN_RECORD)
+    else:
+        (tmp_path / RUN_RECORD).write_bytes(content)
+    (tmp_path / OutputLayout("", RUN).hidden("1-2")).touch()
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=True) as folder:
+        folder.clear_leftovers()
+        folder.write_record(RECORD)
+    assert os.listdir(tmp_path) == [RUN_RECORD]
+
+
+def test_a_strangers_words_are_cut_and_escaped_in_messages(tmp_path: Path) -> None:
+    depends_on: dict[str, Any] = {f"name {number}\x1b[2J\n": "x" * 1000 for number in range(100)}
+    write_record(tmp_path, depends_on=depends_on)
+    (tmp_path / "\x1b[2J.out").touch()
+    with pytest.raises(ConfigError) as caught:
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({}, overwrite=False)
+    assert len(str(caught.value)) < 2000
+    assert caught.value.message.isprintable()
+    (tmp_path / RUN_RECORD).unlink()
+    with pytest.raises(ConfigError) as caught:
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({}, overwrite=False)
+    assert caught.value.message.isprintable()

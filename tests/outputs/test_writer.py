@@ -12,7 +12,7 @@ from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.label import Label
 from fastinfer.outputs.writer import BUFFER_BYTES
 from fastinfer.records.spans import whole
-from fastinfer.storage.local import TEMPORARY_PREFIX
+from fastinfer.storage.atomic import TEMPORARY_PREFIX
 from tests.outputs.results import item, make, open_writer
 
 

@@ -199,3 +199,16 @@ def test_a_span_is_whole_where_it_is_all_of_its_object() -> None:
     assert whole(Object("x", "x", 0, 1)).is_whole
     assert not Span(item, 0, 9, 1).is_whole
     assert not Span(item, 1, 10, 1).is_whole
+
+
+def test_a_store_that_gives_few_bytes_at_a_time_gives_the_same_cuts() -> None:
+    lines = b"".join(b"%d\r\n" % (number * 7919) for number in range(200))
+
+    class Slow(Bytes):
+        def read_into(self, view: memoryview, offset: int) -> int:
+            return super().read_into(view[:3], offset)
+
+    item = Object("x", "x", len(lines), b"")
+    expected = cut(Bytes(lines), item, 100, 1, columns_of_csv, 1 << 20)
+    assert len(expected) > 10
+    assert cut(Slow(lines), item, 100, 1, columns_of_csv, 1 << 20) == expected

@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_made_or_written_is_an_error_of_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    for folder, reason in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "a", "Not a directory")):
+    for folder, reason in ((tmp_path / "file", "Not a directory"), (tmp_path / "file" / "a", "Not a directory")):
         with pytest.raises(OutputError) as caught:
             make_folder(folder)
         assert str(caught.value) == f"{folder}: the folder cannot be written: {reason}"

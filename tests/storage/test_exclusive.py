@@ -40,3 +40,24 @@ def test_what_a_killed_writer_left_is_overwritten(tmp_path: Path) -> None:
     exclusive.replace(str(tmp_path / "file"), [b"new"])
     assert (tmp_path / "file").read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_link_in_the_place_of_the_unfinished_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"not ours")
+    os.symlink(tmp_path / "victim", tmp_path / exclusive.temporary_name("file"))
+    exclusive.replace(str(tmp_path / "file"), [b"new"])
+    assert (tmp_path / "victim").read_bytes() == b"not ours"
+    assert not (tmp_path / "file").is_symlink()
+    os.mkfifo(tmp_path / exclusive.temporary_name("file"))
+    exclusive.replace(str(tmp_path / "file"), [b"newer"])
+    assert (tmp_path / "file").read_bytes() == b"newer"
+
+
+def test_an_error_of_the_output_keeps_its_own_cause(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise OutputError("is full", path="elsewhere")
+
+    with pytest.raises(OutputError) as caught:
+        exclusive.replace(str(tmp_path / "file"), pieces())
+    assert (caught.value.path, caught.value.__cause__) == ("elsewhere", None)

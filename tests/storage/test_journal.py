@@ -18,10 +18,10 @@ from fastinfer.storage import journal
 
 def test_entries_are_read_in_their_order(tmp_path: Path) -> None:
     path = str(tmp_path / "journal")
-    assert list(journal.read(path)) == []
+    assert list(journal.read(path, 1 << 20)) == []
     journal.append(path, [b"one", b""])
     journal.append(path, [b"x" * 100_000], durable=True)
-    assert list(journal.read(path)) == [b"one", b"", b"x" * 100_000]
+    assert list(journal.read(path, 1 << 20)) == [b"one", b"", b"x" * 100_000]
 
 
 @given(
@@ -39,7 +39,7 @@ def test_of_a_torn_journal_the_whole_entries_are_read(entries: list[bytes], cut:
         journal.append(path, [after.replace(b"\n", b"")])
         # One that only lacks its line end is whole.
         whole += len(content) == len(b"".join(map(journal.frame, entries[: whole + 1]))) - 1
-        assert list(journal.read(path)) == [*entries[:whole], after.replace(b"\n", b"")]
+        assert list(journal.read(path, 1 << 20)) == [*entries[:whole], after.replace(b"\n", b"")]
 
 
 def test_an_entry_for_which_there_is_no_room_is_not_there(tmp_path: Path) -> None:
@@ -54,7 +54,18 @@ def test_an_entry_for_which_there_is_no_room_is_not_there(tmp_path: Path) -> Non
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    assert list(journal.read(path)) == [b"one"]
+    assert list(journal.read(path, 1 << 20)) == [b"one"]
     assert (tmp_path / "journal").stat().st_size == len(journal.frame(b"one"))
     journal.append(path, [b"three"])
-    assert list(journal.read(path)) == [b"one", b"three"]
+    assert list(journal.read(path, 1 << 20)) == [b"one", b"three"]
+
+
+def test_what_is_longer_than_any_entry_and_what_is_no_file_is_not_held(tmp_path: Path) -> None:
+    path = str(tmp_path / "journal")
+    journal.append(path, [b"one", b"x" * 5000, b"two"])
+    with open(path, "ab") as file:
+        file.truncate(1 << 30)
+    assert list(journal.read(path, 4999)) == [b"one", b"two"]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="cannot be read: it is not a regular file"):
+        list(journal.read(str(tmp_path / "pipe"), 10))

@@ -21,8 +21,9 @@ def open_log(folder: Path) -> LabelLog:
 def test_entries_of_all_writers_are_merged_by_the_next_run(tmp_path: Path) -> None:
     log = open_log(tmp_path)
     (tmp_path / "a.out").write_bytes(b"of an earlier run")
-    log.add("1", str(tmp_path / "a.out"), 5, b"first", durable=False)
+    assert log.remove(str(tmp_path / "a.out")) == log.remove(str(tmp_path / "a.out")) == 0
     assert not (tmp_path / "a.out").exists()  # nothing stands there that the entry is not of
+    log.add("1", str(tmp_path / "a.out"), 5, b"first", durable=False)
     pickle.loads(pickle.dumps(log)).add("2", str(tmp_path / "s" / "b.out"), 6, b"second", durable=True)
     for _ in range(2):
         log = open_log(tmp_path)
@@ -60,5 +61,8 @@ def test_the_store_writes_to_the_log_where_there_are_no_attributes(
     upload.commit(b"label large")
     log.merge()
     assert [store.label(uri) for uri in uris] == [b"label a", b"label b", b"label large"]
+    # A folder in the place of one is the error of that one.
+    (tmp_path / "c.out").mkdir()
+    assert store.write_many([str(tmp_path / "c.out"), uris[0]], [b"1", b"2"], [b"c", b"a"]) == [errno.EISDIR, 0]
     os.truncate(uris[2], 1)
     assert store.label(uris[2]) is None

@@ -11,7 +11,8 @@ import pytest
 
 from fastinfer.engine.source import find_objects
 from fastinfer.errors import ConfigError, InputError, OutputError
-from fastinfer.storage.local import TEMPORARY_PREFIX, LocalStore, writer_name
+from fastinfer.storage.atomic import TEMPORARY_PREFIX
+from fastinfer.storage.local import LocalStore, writer_name
 
 
 def test_names_that_are_not_utf8_are_names(tmp_path: Path) -> None:
