@@ -549,7 +549,7 @@ def test_the_stages_are_timed(samples: Path, mlp: Path, tmp_path: Path) -> None:
 
 
 def test_a_memory_limit_bounds_a_line(linear: Path, tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_bytes(b"1," * 10_000_000)
+    (tmp_path / "x.csv").write_bytes(b"1," * 40_000_000)
     arguments = [
         sys.executable,
         "-m",
