@@ -36,6 +36,10 @@ def as_keyword(name: str, *values: str) -> str:
     return f"{name}={' or '.join(map(repr, values))}" if values else name
 
 
+# Each worker has a bound graph: more than any machine's cores would only take memory.
+MOST_WORKERS = 1024
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of a run. The defaults are those of the command.
@@ -45,7 +49,7 @@ class Options:
     Attributes:
         exact: whether each row is computed as at batch size 1, which gives exactly the container's bytes.
         batch_size: rows of one forward pass; None: a size at which a row's bytes depend only on that row.
-        workers: number of workers, each with its own bound graph; None: one per core, or one per GPU.
+        workers: number of workers, at most 1,024, each with its own bound graph; None: one per core, or one per GPU.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
         overwrite: whether existing outputs are replaced.
         comment: a character; from it to the end of its line everything is skipped.
@@ -91,6 +95,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{spell(name)} must be at least 1, found {value}")
+        if self.workers is not None and self.workers > MOST_WORKERS:
+            raise ConfigError(f"{spell('workers')} must be at most {MOST_WORKERS:,}, found {self.workers:,}")
         for name, choices in (("backend", BACKENDS), ("on_error", ON_ERROR), ("cpu_isa", (None, *CPU_ISAS))):
             value = getattr(self, name)
             if value not in choices:

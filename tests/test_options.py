@@ -28,6 +28,8 @@ def test_numbers_are_at_least_one(name: str) -> None:
         with pytest.raises(ConfigError, match=f"{name} must be at least 1, found {value}"):
             Options(**{name: value})
     assert getattr(Options(**{name: 1}), name) == 1
+    with pytest.raises(ConfigError, match="workers must be at most 1,024, found 100,000,000"):
+        Options(workers=100_000_000)
     assert getattr(Options(), name) is None
 
 
