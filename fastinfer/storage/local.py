@@ -230,7 +230,7 @@ class LocalStore:
     def read_pieces(self, uri: str) -> Iterator[bytes]:
         """The bytes of one of our own results. Raises OutputError."""
         try:
-            with open(uri, "rb", buffering=0) as file:
+            with open_regular(uri) as file:
                 while piece := file.read(PIECE_BYTES):
                     yield piece
         except OSError as error:

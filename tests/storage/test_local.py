@@ -130,3 +130,8 @@ def test_a_small_file_is_read_within_its_bound(tmp_path: Path) -> None:
     assert LocalStore().read_small(str(tmp_path / "nothing"), 5) is None
     with pytest.raises(OutputError, match="more than 4 bytes"):
         LocalStore().read_small(str(tmp_path / "file"), 4)
+
+
+def test_only_regular_files_are_read_as_results() -> None:
+    with pytest.raises(OutputError, match="it is not a regular file"):
+        list(LocalStore().read_pieces("/dev/null"))
