@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..codecs.content_types import JSON, NPY, choose_accepted, decode_rows, encode_predictions
 from ..errors import ModelError
-from ..models.module import MODEL_FILES, SHAPES_NAME
-from ..runtimes.mxnet.library import first_line, load_mxnet
+from ..models.module import load_model
+from ..runtimes.mxnet.graph import binding, errors_of, load_parts
+from ..runtimes.mxnet.inner_shapes import find_misfit
+from ..runtimes.mxnet.library import load_mxnet
 
 # A Gluon block has no fixed input shape, which CSV would need.
 BLOCK_TYPES = (JSON, NPY)
@@ -38,25 +39,19 @@ def load_module(model_dir: Path) -> Any:
     """The saved model as the container binds it: on the CPU, at batch size 1.
 
     Raises:
-        ModelError: ``model_incomplete``, ``bad_model``.
+        ModelError: as :func:`fastinfer.models.module.load_model`; ``bad_model`` where MXNet cannot bind it.
     """
     mxnet = load_mxnet()
-    missing = [name for name in MODEL_FILES if not (model_dir / name).is_file()]
-    if missing:
-        raise ModelError(f"the model lacks {', '.join(missing)}", code="model_incomplete", path=str(model_dir))
-    try:
-        inputs = [
-            (each["name"], (1, *each["shape"][1:]))
-            for each in json.loads((model_dir / SHAPES_NAME).read_text(encoding="utf-8"))
-        ]
-        symbol, arguments, auxiliary = mxnet.model.load_checkpoint(str(model_dir / "model"), 0)
-        module = mxnet.mod.Module(
-            symbol=symbol, context=mxnet.cpu(), data_names=[name for name, _ in inputs], label_names=None
-        )
+    model = load_model(model_dir)
+    inputs = [(model.data_name, (1, *model.row_shape))]
+    with binding, errors_of("MXNet cannot load it", model.path):
+        symbol, arguments, auxiliary = load_parts(mxnet, model)
+        misfit = find_misfit(mxnet, model, symbol, 1)
+        if misfit is not None:
+            raise ModelError(misfit, path=model.path)
+        module = mxnet.mod.Module(symbol=symbol, context=mxnet.cpu(), data_names=[model.data_name], label_names=None)
         module.bind(for_training=False, data_shapes=inputs)
         module.set_params(arguments, auxiliary, allow_missing=True)
-    except (mxnet.base.MXNetError, ValueError, TypeError, KeyError, OSError, RuntimeError) as error:
-        raise ModelError(f"MXNet cannot load it: {first_line(error)}", path=str(model_dir)) from error
     return module
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 import math
 import threading
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,14 +15,15 @@ from ..models.module import Model
 from ..runtimes.base import Executor, Runtime
 from ..runtimes.batch_size import bind_executors
 from ..runtimes.invariance import find_smaller
-from ..runtimes.mxnet.graph import binding
+from ..runtimes.mxnet.graph import binding, errors_of
+from ..runtimes.mxnet.inner_shapes import load_symbol, quietly
 from ..runtimes.mxnet.library import load_mxnet
 from ..runtimes.pool import Pool
 
 # What the values within one bound graph of another shape may need, and what all such graphs keep together.
-OTHER_GRAPH_BYTES = 512 << 20
-OTHER_GRAPHS_BYTES = 512 << 20
-OTHER_GRAPHS = 8
+GRAPH_BYTES_LIMIT = 512 << 20
+ALL_BYTES_LIMIT = 512 << 20
+GRAPHS_LIMIT = 8
 
 
 class Graphs:
@@ -112,8 +110,8 @@ class OtherShapes:
         model: Model,
         devices: Sequence[tuple[str, int]],
         *,
-        graph_bytes: int = OTHER_GRAPH_BYTES,
-        all_bytes: int = OTHER_GRAPHS_BYTES,
+        graph_bytes: int = GRAPH_BYTES_LIMIT,
+        all_bytes: int = ALL_BYTES_LIMIT,
     ) -> None:
         self._runtime = runtime
         self._model = model
@@ -148,7 +146,8 @@ class OtherShapes:
         size = bytes_of_values(model)
         if size > self._graph_bytes:
             raise InputError(
-                f"a row of shape {row_shape} needs {size >> 20:,} MiB in the model, the limit is {self._graph_bytes >> 20:,}",
+                f"a row of shape {row_shape} needs {size >> 20:,} MiB in the model, "
+                f"the limit is {self._graph_bytes >> 20:,} MiB",
                 code="bad_shape",
             )
         graphs = Graphs(self._runtime, model, self._devices, 1, 1, row_wise=False, invariant=False)
@@ -156,7 +155,7 @@ class OtherShapes:
 
     def _give_up(self) -> None:
         while len(self._bound) > 1 and (
-            len(self._bound) > OTHER_GRAPHS or sum(size for size, _ in self._bound.values()) > self._all_bytes
+            len(self._bound) > GRAPHS_LIMIT or sum(size for size, _ in self._bound.values()) > self._all_bytes
         ):
             del self._bound[next(iter(self._bound))]
 
@@ -170,14 +169,9 @@ def bytes_of_values(model: Model) -> int:
         ModelError: the graph does not accept the rows.
     """
     mxnet = load_mxnet()
-    try:
-        # If it fails it prints its arguments.
-        with binding, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            inner = mxnet.sym.load_json(model.symbol).get_internals()
-            _, shapes, _ = inner.infer_shape(**{model.data_name: (1, *model.row_shape)})
-    except (mxnet.base.MXNetError, ValueError, TypeError) as error:
-        raise ModelError("the graph does not accept the rows", path=model.path) from error
+    with binding, errors_of("the graph does not accept the rows", model.path), quietly():
+        inner = load_symbol(mxnet, model.graph.text).get_internals()
+        _, shapes, _ = inner.infer_shape(**{model.data_name: (1, *model.row_shape)})
     if shapes is None:
         raise ModelError("the graph does not determine the shapes of its values", path=model.path)
     parameters = {*inner.list_arguments(), *inner.list_auxiliary_states()} - {model.data_name}

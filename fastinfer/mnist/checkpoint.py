@@ -28,8 +28,8 @@ from ..storage.regular import open_regular, read_regular
 
 # What the notebook's script passes to `mx.callback.module_checkpoint`.
 PREFIX = "mnist"
-# How much of each file is read.
-MOST_BYTES, RECORD_BYTES, STATES_BYTES = 1 << 30, 1 << 20, 1 << 20
+# How many bytes of each file are read.
+FILE_LIMIT, RECORD_LIMIT, STATES_LIMIT = 1 << 30, 1 << 20, 1 << 20
 # Settings that are numbers.
 COUNTS = ("seed", "batch_size", "rows", "hosts")
 # What Python of any version writes for {0: None, 1: None}; with several devices the keys are names.
@@ -115,9 +115,9 @@ def newest_checkpoint(mx: Any, folder: Path) -> tuple[Checkpoint | None, list[st
         try:
             settings = _read_complete(folder, epoch) if _has_records(folder) else {}
             symbol_path, states_path, params_path = _files(folder, epoch)
-            graph = read_graph(read_regular(symbol_path, MOST_BYTES).decode("utf-8"), symbol_path.name)
+            graph = read_graph(read_regular(symbol_path, FILE_LIMIT).decode("utf-8"), symbol_path.name)
             _check_states(states_path)
-            params = read_regular(params_path, MOST_BYTES)
+            params = read_regular(params_path, FILE_LIMIT)
             shapes = read_params(params, params_path.name)
             mx.sym.load_json(graph.text)
             mx.nd.load_frombuffer(params)
@@ -179,7 +179,7 @@ def _read_record(folder: Path, epoch: int) -> dict[str, Any]:
     """A record, with or without digests. Raises OSError or ValueError."""
     path = _record_path(folder, epoch)
     try:
-        record = json.loads(read_regular(path, RECORD_BYTES))
+        record = json.loads(read_regular(path, RECORD_LIMIT))
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply") from error
     settings = record.get("settings") if isinstance(record, dict) else None
@@ -206,14 +206,14 @@ def _check_states(path: Path) -> None:
     mxnet unpickles the file, and a pickle can run any code and take any memory. So its instructions are looked at first: those
     of a dictionary of numbers with None are few.
     """
-    content = read_regular(path, STATES_BYTES)
+    content = read_regular(path, STATES_LIMIT)
     for instruction, argument, _ in pickletools.genops(content):
         if instruction.name not in STATES_INSTRUCTIONS:
             named = f": {str(argument).replace(' ', '.')}" if argument is not None else ""
             raise ValueError(
                 f"{path.name} has {instruction.name}{named[:60]}, which the states of plain sgd never have"
             )
-        if "PUT" in instruction.name and not 0 <= int(argument or 0) <= STATES_BYTES:
+        if "PUT" in instruction.name and not 0 <= int(argument or 0) <= STATES_LIMIT:
             raise ValueError(f"{path.name} cannot be read: it would take memory without a bound")
     states = pickle.loads(content)
     if not isinstance(states, dict) or any(state is not None for state in states.values()):

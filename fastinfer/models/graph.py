@@ -18,9 +18,9 @@ from .operators import OPERATORS, find_wrong
 
 NODES_LIMIT = 100_000
 INPUTS_LIMIT = 10_000
-NAME_CHARACTERS = 1024
-# An attribute may list a shape for each of many inputs.
-ATTRIBUTE_CHARACTERS = 1 << 16
+# In characters. An attribute may list a shape for each of many inputs.
+NAME_LIMIT = 1024
+ATTRIBUTE_LIMIT = 1 << 16
 VERSION_LIMIT = 1 << 20
 
 # The operators whose second input is a label: set in training, zero in inference.
@@ -33,10 +33,17 @@ LOSS_OPERATORS = {
     "SoftmaxOutput",
 }
 
-GRAPH_KEYS = {"nodes", "arg_nodes", "heads", "node_row_ptr", "attrs"}
+# The operators that run a graph of their own, several times or not at all.
+CONTROL_OPERATORS = {"_foreach", "_while_loop", "_cond"}
+
+GRAPH_KEYS = ("nodes", "arg_nodes", "heads", "node_row_ptr", "attrs")
 # MXNet has written a node's attributes in these ways, and reads them all; the first yields to the others.
 ATTRIBUTES = ("param", "attr", "attrs")
-NODE_KEYS = {"op", "name", "inputs", "control_deps", "subgraphs", "backward_source_id", *ATTRIBUTES}
+NODE_KEYS = ("op", "name", "inputs", "control_deps", "subgraphs", "backward_source_id", *ATTRIBUTES)
+
+SAVE_AGAIN = "save the model again as Module does"
+UNROLL = "unroll the loop, or compute both branches and choose with mx.sym.where; then save the model again"
+REPLACE = "replace the operator by some of those that fastinfer/models/operators.py lists; then save the model again"
 
 
 @dataclass(frozen=True)
@@ -90,10 +97,11 @@ class _Reader:
             graph = json.loads(symbol)
         except (ValueError, RecursionError) as error:
             raise self._bad(f"it is not JSON: {error}") from error
-        if not isinstance(graph, dict) or not graph.keys() <= GRAPH_KEYS or not isinstance(graph.get("nodes"), list):
-            raise self._bad("it has no list of nodes with op, name and inputs, or more than a graph has")
+        self._check_keys(graph, GRAPH_KEYS, "it")
+        if not isinstance(graph.get("nodes"), list):
+            raise self._bad(f"its nodes are {show_value(graph.get('nodes'))}, expected a list")
         if len(graph["nodes"]) > NODES_LIMIT:
-            raise self._bad(f"it has {len(graph['nodes']):,} nodes; at most {NODES_LIMIT:,} are read")
+            raise self._bad(f"it has {len(graph['nodes']):,} nodes, expected at most {NODES_LIMIT:,}")
         nodes: list[dict[str, Any]] = []
         variables: set[str] = set()
         for found in graph["nodes"]:
@@ -106,18 +114,23 @@ class _Reader:
                 variables.add(name)
         heads = self._read_entries(graph.get("heads"), "the graph's outputs", len(nodes))
         if not heads:
-            raise self._bad("it has no output")
+            raise self._bad("it has no output, expected at least one")
         return nodes, heads, self._read_version(graph.get("attrs", {}))
 
     def _read_node(self, node: Any, number: int) -> dict[str, Any]:
         what = f"node {number}"
-        if not isinstance(node, dict) or not node.keys() <= NODE_KEYS:
-            raise self._bad(f"{what} is not what MXNet writes: {show_value(node)}")
+        self._check_keys(node, NODE_KEYS, what)
         operator, name = self._read_text(node.get("op"), f"the op of {what}"), node.get("name")
         name = self._read_text(name, f"the name of {what}")
         what = f"node {number} ({quote(name)})"
+        if operator in CONTROL_OPERATORS:
+            raise self._bad(
+                f"{what} has the operator {quote(operator)}, expected a graph without loops and conditions", UNROLL
+            )
         if operator != "null" and operator not in OPERATORS:
-            raise self._bad(f"{what} has the operator {quote(operator)}, which is not among those that are served")
+            raise self._bad(
+                f"{what} has the operator {quote(operator)}, which is not among those that are served", REPLACE
+            )
         if node.get("control_deps") or node.get("subgraphs"):
             raise self._bad(f"{what} has graphs or dependencies of its own, which are not served")
         inputs = self._read_entries(node.get("inputs"), f"the inputs of {what}", number)
@@ -129,12 +142,12 @@ class _Reader:
         for key in ATTRIBUTES:
             found = node.get(key, {})
             if not isinstance(found, dict):
-                raise self._bad(f"the attributes of {what} are {show_value(found)}")
+                raise self._bad(f"the attributes of {what} are {show_value(found)}, expected an object")
             for attribute, value in found.items():
                 attribute = self._read_text(attribute, f"an attribute of {what}")
-                if not isinstance(value, str) or len(value) > ATTRIBUTE_CHARACTERS or not _is_plain(value):
+                if not isinstance(value, str) or len(value) > ATTRIBUTE_LIMIT or not _is_plain(value):
                     raise self._bad(
-                        f"the attribute {quote(attribute)} of {what} is {show_value(value)}, not a text of MXNet's"
+                        f"the attribute {quote(attribute)} of {what} is {show_value(value)}, expected {_text(ATTRIBUTE_LIMIT)}"
                     )
                 attributes[attribute] = value
         wrong = find_wrong(operator, attributes)
@@ -157,32 +170,39 @@ class _Reader:
     def _read_entries(self, entries: Any, what: str, nodes: int) -> list[list[int]]:
         """Outputs of earlier nodes: [node, output] or [node, output, version]."""
         if not isinstance(entries, list) or len(entries) > INPUTS_LIMIT:
-            raise self._bad(f"{what} are {show_value(entries)}")
+            raise self._bad(f"{what} are {show_value(entries)}, expected a list of at most {INPUTS_LIMIT:,}")
         read = []
         for entry in entries:
             fits = isinstance(entry, list) and len(entry) in (2, 3) and all(type(number) is int for number in entry)
             limits = (nodes, INPUTS_LIMIT, VERSION_LIMIT)
             if not fits or not all(0 <= number < limit for number, limit in zip(entry, limits)):
-                raise self._bad(f"{what} name {show_value(entry)}, which is not an output of an earlier node")
+                raise self._bad(f"{what} name {show_value(entry)}, expected [node, output] of an earlier node")
             read.append([*entry, 0][:3])
         return read
 
     def _read_text(self, text: Any, what: str) -> str:
-        if not isinstance(text, str) or len(text) > NAME_CHARACTERS or not _is_plain(text):
-            raise self._bad(f"{what} is {show_value(text)}, not a short text")
+        if not isinstance(text, str) or len(text) > NAME_LIMIT or not _is_plain(text):
+            raise self._bad(f"{what} is {show_value(text)}, expected {_text(NAME_LIMIT)}")
         return text
 
     def _read_version(self, attributes: Any) -> dict[str, Any]:
         """MXNet's version, by which it reads older graphs; it reads nothing else there."""
         found = attributes.get("mxnet_version") if isinstance(attributes, dict) else None
         if not isinstance(attributes, dict) or (found is not None and not _is_version(found)):
-            raise self._bad(f"its attributes are {show_value(attributes)}")
+            raise self._bad(
+                f'its attributes are {show_value(attributes)}, expected {{"mxnet_version": ["int", number]}}'
+            )
         return {} if found is None else {"mxnet_version": found}
 
-    def _bad(self, why: str) -> ModelError:
-        return ModelError(
-            f"is not a graph that can be served: {why}", path=self._path, hint="save the model again as Module does"
-        )
+    def _check_keys(self, value: Any, keys: tuple[str, ...], what: str) -> None:
+        if not isinstance(value, dict):
+            raise self._bad(f"{what} is {show_value(value)}, expected an object")
+        unknown = next((key for key in value if key not in keys), None)
+        if unknown is not None:
+            raise self._bad(f"{what} has the key {quote(unknown)}, expected {', '.join(keys)}")
+
+    def _bad(self, why: str, hint: str = SAVE_AGAIN) -> ModelError:
+        return ModelError(f"is not a graph that can be served: {why}", path=self._path, hint=hint)
 
 
 def show_value(value: Any) -> str:
@@ -190,7 +210,11 @@ def show_value(value: Any) -> str:
     try:
         return quote(repr(value))
     except RecursionError:
-        return "a deep nest"
+        return "a deeply nested value"
+
+
+def _text(limit: int) -> str:
+    return f"text of at most {limit:,} characters, without control characters"
 
 
 def _is_plain(text: str) -> bool:

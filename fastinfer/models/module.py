@@ -35,7 +35,7 @@ DEFAULT_PROGRAM = "inference.py"
 SHIPPED_MODEL = Path(__file__).parent / "shipped" / "mnist"
 
 # How many bytes of each file are read; no more than its size says are held.
-MOST_BYTES = {SYMBOL_NAME: 64 << 20, PARAMS_NAME: 2 << 30, SHAPES_NAME: 1 << 20}
+FILE_LIMITS = {SYMBOL_NAME: 64 << 20, PARAMS_NAME: 2 << 30, SHAPES_NAME: 1 << 20}
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     files = {CODE: b""} if (folder / CODE).is_dir() else {}
     for name in MODEL_FILES:
         try:
-            files[name] = read_regular(folder / name, MOST_BYTES[name])
+            files[name] = read_regular(folder / name, FILE_LIMITS[name])
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -148,9 +148,9 @@ def _read_archive(archive: Path) -> dict[str, bytes]:
     files = {}
     for member in read_members(archive):
         if member.name in MODEL_FILES:
-            if member.size > MOST_BYTES[member.name]:
+            if member.size > FILE_LIMITS[member.name]:
                 raise ModelError(
-                    f"the member {member.name} has {member.size:,} bytes; at most {MOST_BYTES[member.name]:,} are read",
+                    f"the member {member.name} has {member.size:,} bytes; at most {FILE_LIMITS[member.name]:,} are read",
                     code="unsafe_archive",
                     path=str(archive),
                 )

@@ -31,7 +31,7 @@ DEVICES, DEVICE_INDEXES = (1, 2, 3, 5), range(1 << 16)  # cpu, gpu, pinned and s
 # float32, float64, float16, uint8, int32, int8, int64, bool, int16, uint16, uint32, uint64, bfloat16
 TYPE_BYTES = {0: 4, 1: 8, 2: 2, 3: 1, 4: 4, 5: 1, 6: 8, 7: 1, 8: 2, 9: 2, 10: 4, 11: 8, 12: 2}
 NAMES_LIMIT = 100_000
-NAME_BYTES = 1024
+NAME_LIMIT = 1024
 
 Shape = tuple[int, ...]
 
@@ -45,25 +45,25 @@ def read_params(content: bytes, path: str) -> dict[str, Shape]:
     walk = _Walk(content, path)
     kind, reserved, count = walk.take("QQQ", "the file's header")
     if kind != FILE_KIND or reserved:
-        raise walk.bad("it does not begin as MXNet's files of arrays do", 0)
+        raise walk.bad(f"it begins with {kind:#x} and {reserved:#x}, expected {FILE_KIND:#x} and 0x0", 0)
     if count > NAMES_LIMIT:
-        raise walk.bad(f"it has {count:,} arrays; at most {NAMES_LIMIT:,} are read", 16)
+        raise walk.bad(f"it has {count:,} arrays, expected at most {NAMES_LIMIT:,}", 16)
     shapes = [_walk_array(walk, number) for number in range(count)]
     place = walk.place
     (names,) = walk.take("Q", "the number of names")
     if names != count:
-        raise walk.bad(f"it has {count:,} arrays and {names:,} names", place)
+        raise walk.bad(f"it has {names:,} names, expected one for each of {count:,} arrays", place)
     found: dict[str, Shape] = {}
     for number, shape in enumerate(shapes):
         place = walk.place
         name = _take_name(walk, number)
         if not name.startswith(("arg:", "aux:")):
-            raise walk.bad(f"the entry {quote(name)} is neither arg:NAME nor aux:NAME", place)
+            raise walk.bad(f"a name is {quote(name)}, expected arg:NAME or aux:NAME", place)
         if name in found:
-            raise walk.bad(f"the name {quote(name)} is there twice", place)
+            raise walk.bad(f"two arrays have the name {quote(name)}, expected one", place)
         found[name] = shape
     if walk.place != len(content):
-        raise walk.bad(f"{len(content) - walk.place:,} bytes follow the last name", walk.place)
+        raise walk.bad(f"{len(content) - walk.place:,} bytes follow the last name, expected none", walk.place)
     return found
 
 
@@ -85,16 +85,14 @@ class _Walk:
         """Steps over bytes; returns their place."""
         place = self.place
         if size > len(self.content) - place:
-            raise self.bad(f"{what} takes {size:,} bytes, {len(self.content) - place:,} are left", place)
+            raise self.bad(
+                f"the file ends within {what}: {len(self.content) - place:,} bytes are left, expected {size:,}", place
+            )
         self.place += size
         return place
 
-    def bad(self, why: str, place: int) -> ModelError:
-        return ModelError(
-            f"is not a readable file of parameters: {why} (at byte {place:,})",
-            path=self.path,
-            hint="save the model again, or copy it again",
-        )
+    def bad(self, why: str, place: int, hint: str = "save the model again, or copy it again") -> ModelError:
+        return ModelError(f"is not a readable file of parameters: {why} (at byte {place:,})", path=self.path, hint=hint)
 
 
 def _walk_array(walk: _Walk, number: int) -> Shape:
@@ -102,25 +100,34 @@ def _walk_array(walk: _Walk, number: int) -> Shape:
     place, what = walk.place, f"array {number}"
     (kind,) = walk.take("I", f"the kind of {what}")
     if kind == NUMPY_ARRAY:
-        raise walk.bad(f"{what} was saved with NumPy's shapes, which Module cannot load", place)
+        raise walk.bad(
+            f"{what} was saved with NumPy's shapes, expected MXNet's own", place, "save it after mx.npx.reset_np()"
+        )
     if kind == ARRAY:
         storage, dimensions = walk.take("ii", f"the header of {what}")
         if storage != DENSE:
-            raise walk.bad(f"{what} has the storage type {storage}; dense arrays (0) are read", place)
+            raise walk.bad(f"{what} has the storage type {storage}, expected 0 (dense)", place)
     elif kind == OLD_ARRAY:
         (dimensions,) = walk.take("I", f"the header of {what}")
     else:
         dimensions = kind
     if dimensions not in DIMENSIONS:
-        raise walk.bad(f"{what} has {dimensions:,} dimensions, not 1 to {DIMENSIONS[-1]}", place)
+        raise walk.bad(f"{what} has {dimensions:,} dimensions, expected 1 to {DIMENSIONS[-1]}", place)
     shape = walk.take(("q" if kind in (ARRAY, OLD_ARRAY) else "I") * dimensions, f"the shape of {what}")
     if min(shape) <= 0 or math.prod(shape) > VALUES_LIMIT:
-        raise walk.bad(f"{what} has the shape {quote(str(shape))}", place)
+        raise walk.bad(
+            f"{what} has the shape {quote(str(shape))}, expected sizes from 1 and at most {VALUES_LIMIT:,} values",
+            place,
+        )
     device, index, kind_of_values = walk.take("iii", f"the header of {what}")
     if device not in DEVICES or index not in DEVICE_INDEXES:
-        raise walk.bad(f"{what} is on device {device}, index {index}, which MXNet does not have", place)
+        raise walk.bad(
+            f"{what} is on device {device} with index {index}, expected one of {DEVICES} "
+            f"and an index of 0 to {DEVICE_INDEXES[-1]:,}",
+            place,
+        )
     if kind_of_values not in TYPE_BYTES:
-        raise walk.bad(f"{what} has the type {kind_of_values}, which MXNet does not have", place)
+        raise walk.bad(f"{what} has the type {kind_of_values}, expected 0 to {max(TYPE_BYTES)}", place)
     walk.skip(math.prod(shape) * TYPE_BYTES[kind_of_values], f"{what} of shape {shape}")
     return shape
 
@@ -128,10 +135,12 @@ def _walk_array(walk: _Walk, number: int) -> Shape:
 def _take_name(walk: _Walk, number: int) -> str:
     place = walk.place
     (size,) = walk.take("Q", f"the length of name {number}")
-    if size > NAME_BYTES:
-        raise walk.bad(f"name {number} has {size:,} bytes; at most {NAME_BYTES:,} are read", place)
+    if size > NAME_LIMIT:
+        raise walk.bad(f"name {number} has {size:,} bytes, expected at most {NAME_LIMIT:,}", place)
     start = walk.skip(size, f"name {number}")
     try:
         return walk.content[start : start + size].decode("utf-8")
     except UnicodeDecodeError as error:
-        raise walk.bad(f"name {number} is not UTF-8 text", place) from error
+        raise walk.bad(
+            f"name {number} is {quote(walk.content[start : walk.place])}, expected UTF-8 text", place
+        ) from error

@@ -31,6 +31,10 @@ NAME_LIMIT, PART_LIMIT = 4095, 255
 COPY_BYTES = 1 << 20
 BLOCK = 512
 
+NO_ARCHIVE = "name a folder or a tar archive (plain, gzip, bzip2 or xz)"
+COPY_AGAIN = "copy the archive again, or pack it again"
+PACK_AGAIN = "pack the files again with tar"
+
 FILES, FOLDER = (b"0", b"\0", b"7"), b"5"
 LONG_NAME, LONG_LINK, PAX, GLOBAL_PAX, SPARSE = b"L", b"K", (b"x", b"X"), b"g", b"S"
 # Keys of pax that say that a file is stored with holes.
@@ -79,9 +83,9 @@ class _Archive:
         try:
             content = self.stream.read(size)
         except (DamagedError, OSError) as error:
-            raise unreadable_archive(self.path, error) from error
+            raise _unreadable(self.path, error, COPY_AGAIN) from error
         if len(content) != size:
-            raise self.bad("it ends too early")
+            raise self.bad(f"it ends too early: {len(content):,} bytes are left, expected {size:,}", COPY_AGAIN)
         return content
 
     def skip(self, size: int) -> None:
@@ -92,7 +96,7 @@ class _Archive:
         """Bytes of the part between two members, with the padding behind them. Raises ModelError if it is too long."""
         padded = size + -size % BLOCK
         if self.stream.position + padded > self.headers_end:
-            raise self.bad(f"more than {HEADERS_LIMIT:,} bytes lie between two members")
+            raise self.bad(f"the headers between two members have more than {HEADERS_LIMIT:,} bytes", PACK_AGAIN)
         return self.read(padded)[:size]
 
     def check_end(self) -> None:
@@ -100,12 +104,13 @@ class _Archive:
         try:
             rest = self.stream.read(HEADERS_LIMIT + 1)
         except (DamagedError, OSError) as error:
-            raise unreadable_archive(self.path, error) from error
+            raise _unreadable(self.path, error, COPY_AGAIN) from error
         if len(rest) > HEADERS_LIMIT or rest.strip(b"\0"):
-            raise self.bad("something follows its end")
+            raise self.bad(f"something follows its end, expected at most {HEADERS_LIMIT:,} zeros", PACK_AGAIN)
 
-    def bad(self, why: str) -> ModelError:
-        return unreadable_archive(self.path, why)
+    def bad(self, why: str, hint: str) -> ModelError:
+        """An error of the archive; where already its first header is wrong, it is likely to be none at all."""
+        return _unreadable(self.path, why, hint if self.stream.position > BLOCK else NO_ARCHIVE)
 
     def unsafe(self, name: bytes, why: str) -> ModelError:
         return ModelError(f"the member {quote(os.fsdecode(name))} {why}", code="unsafe_archive", path=str(self.path))
@@ -122,7 +127,7 @@ def read_members(archive: Path) -> Iterator[Member]:
     try:
         stream = ExpandedFile(archive)
     except OSError as error:
-        raise unreadable_archive(archive, error) from error
+        raise _unreadable(archive, error) from error
     with stream:
         yield from _read_members(_Archive(archive, stream))
 
@@ -166,12 +171,17 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
                 raise archive.unsafe(name, "is a link, a device or another special file")
             if kind != FOLDER and b"size" in known:
                 if not re.fullmatch(rb"[0-9]{1,18}", known[b"size"]):
-                    raise archive.bad(f"a size is {quote(known[b'size'])}")
+                    raise archive.bad(
+                        f"the size of {quote(os.fsdecode(name))} is {quote(known[b'size'])}, expected 1 to 18 digits",
+                        PACK_AGAIN,
+                    )
                 size = int(known[b"size"])
             if kind == b"\0" and name.endswith(b"/"):  # as tar wrote folders before it had a kind for them
                 kind = FOLDER
             if kind == FOLDER and size:
-                raise archive.bad(f"the folder {quote(os.fsdecode(name))} has {size:,} bytes")
+                raise archive.bad(
+                    f"the folder {quote(os.fsdecode(name))} has {size:,} bytes, expected none", PACK_AGAIN
+                )
             yield name, kind, mode, size
             archive.headers_end = archive.stream.position + HEADERS_LIMIT
     archive.check_end()
@@ -184,7 +194,7 @@ def _parse_header(archive: _Archive, block: bytes) -> tuple[bytes, int, int, byt
     counted = block[:148] + b" " * 8 + block[156:]
     found = _parse_number(archive, fields[6])
     if found not in (sum(counted), sum(struct.unpack("512b", counted))):
-        raise archive.bad("a header is damaged")
+        raise archive.bad(f"a header is damaged: its checksum is {found:,}, expected {sum(counted):,}", COPY_AGAIN)
     name, prefix = (field.partition(b"\0")[0] for field in (fields[0], fields[14]))
     if prefix and fields[9] == b"ustar\x0000":  # GNU tar keeps other things there
         name = prefix + b"/" + name
@@ -197,7 +207,7 @@ def _parse_number(archive: _Archive, field: bytes) -> int:
         return int.from_bytes(field[1:], "big")
     digits = field.partition(b"\0")[0].strip(b" ")
     if not re.fullmatch(rb"[0-7]*", digits):
-        raise archive.bad(f"a header has the number {quote(field)}")
+        raise archive.bad(f"a header is damaged: a number in it is {quote(field)}, expected octal digits", COPY_AGAIN)
     return int(digits or b"0", 8)
 
 
@@ -208,7 +218,8 @@ def _parse_pax(archive: _Archive, content: bytes) -> dict[bytes, bytes]:
         match = _RECORD.match(content, place)
         end = place + int(match[1]) if match else 0
         if match is None or not match.end() < end <= len(content) or content[end - 1] != 0x0A:
-            raise archive.bad("a pax header is damaged")
+            found = quote(content[place:])
+            raise archive.bad(f"a pax header is damaged: it has {found}, expected LENGTH KEY=VALUE", COPY_AGAIN)
         records[match[2]] = content[match.end() : end - 1]
         place = end
     return records
@@ -267,11 +278,10 @@ def unpack(archive: Path, folder: Path) -> None:
             raise unwritable(str(target), error) from error
 
 
-def unreadable_archive(archive: Path, why: object) -> ModelError:
-    reason = why.strerror if isinstance(why, OSError) and why.strerror else why
-    return ModelError(
-        f"is not a readable tar archive: {reason}", path=str(archive), hint="use a folder or a model.tar.gz"
-    )
+def _unreadable(archive: Path, why: object, hint: str | None = None) -> ModelError:
+    if isinstance(why, OSError):  # the disk's, or of the path: neither a copy nor another archive helps
+        why, hint = why.strerror or why, None
+    return ModelError(f"is not a readable tar archive: {why}", path=str(archive), hint=hint)
 
 
 def _limits() -> str:

@@ -2,8 +2,9 @@
 
 The libraries of Python expand as much as a file holds, or stop where it seems to end. Here a reader says how much it takes,
 checksums and lengths are compared by the decoders, and the end of the file must be the end of the compressed data. Several
-compressed parts in a row are one, as for gzip, bzip2 and xz. Zeros behind a part are padding, as for gzip; anything else
-there is an error, because it is as likely to be damage as to be meant, and gzip too does not end well with it.
+compressed parts in a row are one, as for gzip, bzip2 and xz; their number has a bound, because empty ones cost time and give
+nothing that a reader could count. Zeros behind a part are padding, as for gzip; anything else there is an error, because it
+is as likely to be damage as to be meant, and gzip too does not end well with it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from .regular import PathLike, open_regular
 
 GZIP, BZIP2, XZ = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 # What xz -9 needs is 65 MiB; a file may claim a dictionary of 4 GiB.
-XZ_MEMORY_BYTES = 256 << 20
+XZ_MEMORY_LIMIT = 256 << 20
+# Each part takes two or three microseconds, also an empty one of 20 bytes. bgzip makes one of 64 KiB.
+PARTS_LIMIT = 1_000_000
 
 DECODERS: dict[bytes, Callable[[], Any]] = {
     GZIP: lambda: zlib.decompressobj(wbits=31),
     BZIP2: bz2.BZ2Decompressor,
-    XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES),
+    XZ: lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_LIMIT),
 }
 PIECE_BYTES = 1 << 16
 
@@ -49,6 +52,7 @@ class ExpandedFile:
         self._file = open_regular(path)
         self._compressed = b""
         self.position = 0
+        self._parts = 1
         try:
             self._read_more()
             self._make = next((make for magic, make in DECODERS.items() if self._compressed.startswith(magic)), None)
@@ -75,16 +79,11 @@ class ExpandedFile:
             DamagedError: the data is damaged, or the file ends before the compressed data does.
             OSError: the file cannot be read.
         """
-        return self.copy(io.BytesIO(), size).getvalue()
-
-    def copy(self, target: io.BytesIO, size: int) -> io.BytesIO:
-        """Appends the next ``size`` bytes, fewer only where the data ends; returns the target. Raises as :meth:`read`."""
-        left = size
-        while left and (piece := self._read_piece(min(left, 1 << 20))):
-            target.write(piece)
-            left -= len(piece)
-        self.position += size - left
-        return target
+        content = io.BytesIO()  # gives its memory away in the end; joining pieces would hold them twice
+        while (left := size - content.tell()) > 0 and (piece := self._read_piece(min(left, 1 << 20))):
+            content.write(piece)
+        self.position += content.tell()
+        return content.getvalue()
 
     def _read_piece(self, most: int) -> bytes:
         """Some bytes, at most ``most``; none at the end."""
@@ -126,6 +125,9 @@ class ExpandedFile:
             self._compressed += self._file.read(len(magic))
         if not self._compressed.startswith(magic):
             raise DamagedError("something else follows the compressed data")
+        self._parts += 1
+        if self._parts > PARTS_LIMIT:
+            raise DamagedError(f"it has more than {PARTS_LIMIT:,} compressed parts")
         return make()
 
     def _read_more(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from fastinfer.handlers.defaults import (
     module_output,
     module_predict,
 )
+from fastinfer.models.module import load_model
 from fastinfer.runtimes.mxnet.library import load_mxnet
+from tests import networks
 from tests.conftest import csv
 
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
@@ -71,5 +74,49 @@ def test_a_model_that_cannot_be_loaded_is_the_models_fault(mlp: Path, tmp_path: 
     for file in mlp.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "model-shapes.json").write_text(json.dumps([{"shape": [1]}]))
+    with pytest.raises(ModelError, match=r'expected \[{"name": "data"'):
+        load_module(tmp_path)
+    (tmp_path / "model-shapes.json").write_bytes((mlp / "model-shapes.json").read_bytes().ljust((1 << 20) + 1))
+    with pytest.raises(ModelError, match="more than 1,048,576 bytes"):
+        load_module(tmp_path)
+    (tmp_path / "model-shapes.json").write_text(json.dumps([{"name": "data", "shape": [1, 3]}]))
     with pytest.raises(ModelError, match="MXNet cannot load it"):
         load_module(tmp_path)
+
+
+def test_a_module_is_made_of_what_was_checked(mlp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mxnet = load_mxnet()
+    model = load_model(mlp)
+    graphs: list[str] = []
+    params: list[bytes] = []
+    load_json, load_frombuffer = mxnet.sym.load_json, mxnet.nd.load_frombuffer
+
+    def note_graph(text: str) -> Any:
+        graphs.append(text)
+        return load_json(text)
+
+    def note_params(content: bytes) -> Any:
+        params.append(content)
+        return load_frombuffer(content)
+
+    monkeypatch.setattr(mxnet.sym, "load_json", note_graph)
+    monkeypatch.setattr(mxnet.nd, "load_frombuffer", note_params)
+    load_module(mlp)
+    assert graphs[0] == model.graph.text
+    assert params == [model.params]
+
+
+def test_a_module_without_parameters_answers(tmp_path: Path) -> None:
+    folder = networks.save(lambda: (networks.mx.sym.relu(networks.mx.sym.var("data")), (2,)), tmp_path)
+    module = load_module(folder)
+    predictions = module_predict(module_input(b"1,-2\n-3,4\n", CSV, module), module)
+    assert module_output(predictions, JSON) == (b"[[1.0, 0.0], [0.0, 4.0]]", JSON)
+    assert Predictor(folder).answer(b"1,-2\n-3,4\n", CSV)[0] == b"[[1.0, 0.0], [0.0, 4.0]]"
+
+
+def test_a_module_whose_reshape_would_go_past_its_input_is_refused(tmp_path: Path) -> None:
+    symbol = networks.mx.sym
+    folder = networks.save(lambda: (symbol.Flatten(symbol.var("data")), (4,)), tmp_path)
+    symbol.Reshape(symbol.var("data"), shape=(1, 8)).save(str(folder / "model-symbol.json"))
+    with pytest.raises(ModelError, match="cannot reshape"):
+        load_module(folder)

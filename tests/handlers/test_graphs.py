@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fastinfer import Predictor
 from fastinfer.codecs.content_types import NPY
-from fastinfer.errors import InputError
-from fastinfer.handlers.graphs import OTHER_GRAPHS, Graphs, OtherShapes, bytes_of_values
+from fastinfer.errors import InputError, ModelError
+from fastinfer.handlers.graphs import GRAPHS_LIMIT, Graphs, OtherShapes, bytes_of_values
 from fastinfer.models.module import load_model
 from fastinfer.runtimes import load_runtime
 from tests import networks
@@ -56,31 +57,57 @@ def test_the_bytes_of_a_graph_are_those_of_its_values(folder: Path) -> None:
     assert bytes_of_values(model) == 4 * (30 + 2 * 12 + 2 * 12)
 
 
+def test_mxnet_gets_the_checked_graph(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(folder)
+    assert model.graph.text != model.symbol
+    loaded: list[str] = []
+    load = networks.mx.sym.load_json
+
+    def note(text: str) -> Any:
+        loaded.append(text)
+        return load(text)
+
+    monkeypatch.setattr(networks.mx.sym, "load_json", note)
+    bytes_of_values(model)
+    assert loaded == [model.graph.text]
+
+
+def test_whatever_mxnet_raises_is_an_error_of_the_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    model = load_model(folder)
+    monkeypatch.setattr(networks.mx.sym, "load_json", fail)
+    with pytest.raises(ModelError, match="the graph does not accept the rows: a defect") as caught:
+        bytes_of_values(model)
+    assert caught.value.path == str(folder)
+
+
 def test_a_shape_that_needs_too_much_memory_is_refused(folder: Path) -> None:
     few = others(folder, graph_bytes=1 << 20)
     few.graphs((1, 100, 100))
     with pytest.raises(
-        InputError, match=r"^a row of shape \(1, 1000, 1000\) needs 19 MiB in the model, the limit is 1$"
+        InputError, match=r"^a row of shape \(1, 1000, 1000\) needs 19 MiB in the model, the limit is 1 MiB$"
     ):
         few.graphs((1, 1000, 1000))
     with pytest.raises(InputError, match=r"^expected rows of shape \(1, 5, 6\), found \(1, 2, 2\)$"):
         few.graphs((1, 2, 2))
     with pytest.raises(
-        InputError, match=r"^a row of shape \(1, 16000, 16000\) needs 4,\d+ MiB in the model, the limit is 512$"
+        InputError, match=r"^a row of shape \(1, 16000, 16000\) needs 4,\d+ MiB in the model, the limit is 512 MiB$"
     ):
         others(folder).graphs((1, 16000, 16000))
 
 
 def test_graphs_are_kept_by_their_bytes_and_by_their_number(folder: Path) -> None:
-    shapes = [(1, 100, 100 + number) for number in range(2 * OTHER_GRAPHS)]
+    shapes = [(1, 100, 100 + number) for number in range(2 * GRAPHS_LIMIT)]
     size = 1 << 20  # more than four of them need, less than six
     few, many = others(folder, all_bytes=size), others(folder)
     for shape in shapes:
         few.graphs(shape)
         many.graphs(shape)
-    assert list(many._bound) == shapes[-OTHER_GRAPHS:]
+    assert list(many._bound) == shapes[-GRAPHS_LIMIT:]
     kept = list(few._bound.values())
-    assert 1 < len(kept) < OTHER_GRAPHS
+    assert 1 < len(kept) < GRAPHS_LIMIT
     assert sum(each for each, _ in kept) <= size < sum(each for each, _ in kept) + 200_000 * 2
     # The newest one is kept, whatever it needs.
     few.graphs((1, 300, 300))

@@ -8,7 +8,7 @@ from typing import Any, Callable
 import pytest
 
 from fastinfer.errors import ModelError
-from fastinfer.models.graph import read_graph
+from fastinfer.models.graph import read_graph, show_value
 from tests import networks
 from tests.networks import mx
 
@@ -78,43 +78,46 @@ def node(number: int, **changes: Any) -> Change:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda graph: graph.pop("nodes"), "it has no list of nodes"),
-        (lambda graph: graph.update(nodes=3), "it has no list of nodes"),
-        (lambda graph: graph.update(libraries=["x.so"]), "more than a graph has"),
-        (lambda graph: graph.update(nodes=[3]), "node 0 is not what MXNet writes: '3'"),
+        (lambda graph: graph.pop("nodes"), "its nodes are 'None', expected a list"),
+        (lambda graph: graph.update(nodes=3), "its nodes are '3', expected a list"),
+        (
+            lambda graph: graph.update(libraries=["x.so"]),
+            "it has the key 'libraries', expected nodes, arg_nodes, heads, node_row_ptr, attrs",
+        ),
+        (lambda graph: graph.update(nodes=[3]), "node 0 is '3', expected an object"),
         (lambda graph: graph.update(heads=[]), "it has no output"),
         (lambda graph: graph.update(heads=[[4, -1, 0]]), "the graph's outputs name"),
         (lambda graph: graph.update(heads=[[4, 2**31, 0]]), "the graph's outputs name"),
-        (lambda graph: graph.update(heads=[[5, 0, 0]]), "'[5, 0, 0]', which is not an output of an earlier node"),
+        (lambda graph: graph.update(heads=[[5, 0, 0]]), "'[5, 0, 0]', expected [node, output] of an earlier node"),
         (lambda graph: graph.update(heads=[[4, 0, 2**32]]), "the graph's outputs name"),
-        (lambda graph: graph.update(attrs=3), "its attributes are '3'"),
+        (lambda graph: graph.update(attrs=3), "its attributes are '3', expected {"),
         (lambda graph: graph.update(attrs={"mxnet_version": ["int", 2**40]}), "its attributes are"),
         (lambda graph: graph.update(attrs={"mxnet_version": 10901}), "its attributes are"),
         (node(1, inputs=[[1, 0, 0]]), "the inputs of node 1 ('flat') name '[1, 0, 0]'"),
-        (node(1, inputs=[[-1, 0, 0]]), "which is not an output of an earlier node"),
-        (node(1, inputs=[[0, 2147483648, 0]]), "which is not an output of an earlier node"),
-        (node(1, inputs=[[0.0, 0, 0]]), "which is not an output of an earlier node"),
-        (node(1, inputs=[[True, 0, 0]]), "which is not an output of an earlier node"),
-        (node(1, inputs=[[0]]), "which is not an output of an earlier node"),
+        (node(1, inputs=[[-1, 0, 0]]), "expected [node, output] of an earlier node"),
+        (node(1, inputs=[[0, 2147483648, 0]]), "expected [node, output] of an earlier node"),
+        (node(1, inputs=[[0.0, 0, 0]]), "expected [node, output] of an earlier node"),
+        (node(1, inputs=[[True, 0, 0]]), "expected [node, output] of an earlier node"),
+        (node(1, inputs=[[0]]), "expected [node, output] of an earlier node"),
         (node(1, inputs="abc"), "the inputs of node 1 ('flat') are"),
-        (node(1, op=3), "the op of node 1 is '3', not a short text"),
+        (node(1, op=3), "the op of node 1 is '3', expected text of at most 1,024 characters"),
         (node(1, name=["a"]), "the name of node 1 is"),
         (node(1, name="a\0b"), "the name of node 1 is"),
         (node(1, name="\ud800"), "the name of node 1 is"),
         (node(1, name="a" * 5000), "the name of node 1 is"),
-        (node(1, other=1), "node 1 is not what MXNet writes"),
+        (node(1, other=1), "node 1 has the key 'other', expected op, name, inputs"),
         (node(1, op="_Native", attrs={"info": "0x4141414141414141"}), "has the operator '_Native', which is not"),
         (node(1, op="_NDArray", attrs={"info": "0x4141414141414141"}), "has the operator '_NDArray', which is not"),
         (node(1, op="Custom", attrs={"op_type": "x"}), "has the operator 'Custom', which is not"),
-        (node(1, op="_foreach", subgraphs=[{}]), "has the operator '_foreach', which is not"),
+        (node(1, op="_sg_mkldnn_conv", subgraphs=[{}]), "has the operator '_sg_mkldnn_conv', which is not"),
         (node(1, subgraphs=[{}]), "has graphs or dependencies of its own"),
         (node(1, control_deps=[9]), "has graphs or dependencies of its own"),
         (node(2, inputs=[[0, 0, 0]]), "is an input of the graph and has inputs itself"),
         (node(2, name="data"), "two inputs have the name 'data'"),
-        (node(4, attrs={"num_hidden": 2}), "the attribute 'num_hidden' of node 4 ('fc') is '2', not a text"),
-        (node(4, attrs={"num_hidden": "\1"}), "not a text of MXNet's"),
-        (node(4, attrs={"num_hidden": "2" * 100_000}), "not a text of MXNet's"),
-        (node(4, attrs=[1]), "the attributes of node 4 ('fc') are '[1]'"),
+        (node(4, attrs={"num_hidden": 2}), "the attribute 'num_hidden' of node 4 ('fc') is '2', expected text"),
+        (node(4, attrs={"num_hidden": "\1"}), "expected text of at most 65,536 characters"),
+        (node(4, attrs={"num_hidden": "2" * 100_000}), "expected text of at most 65,536 characters"),
+        (node(4, attrs=[1]), "the attributes of node 4 ('fc') are '[1]', expected an object"),
         (node(4, attr={"a": "b"}), "has two groups of attributes"),
         (
             node(1, op="split", attrs={"num_outputs": "0"}),
@@ -129,6 +132,25 @@ def test_what_mxnet_would_follow_without_a_look_is_refused(change: Change, words
         read_graph(json.dumps(graph), "model/model-symbol.json")
     assert (caught.value.code, caught.value.path) == ("bad_model", "model/model-symbol.json")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", ["_foreach", "_while_loop", "_cond"])
+def test_who_has_loops_or_conditions_is_told_to_unroll_them(operator: str) -> None:
+    graph = small()
+    graph["nodes"][1].update(op=operator, subgraphs=[{}])
+    with pytest.raises(ModelError, match="expected a graph without loops and conditions") as caught:
+        read_graph(json.dumps(graph), "x")
+    assert "'flat'" in str(caught.value)
+    assert caught.value.hint is not None
+    assert "unroll the loop" in caught.value.hint
+
+
+def test_a_value_is_shown_however_deep_it_is() -> None:
+    value: list[Any] = []
+    for _ in range(100_000):
+        value = [value]
+    assert show_value(value) == "a deeply nested value"
+    assert show_value([1]) == "'[1]'"
 
 
 def test_a_normalization_of_another_axis_behind_a_convolution_is_refused() -> None:

@@ -178,7 +178,7 @@ def test_parameters_are_held_once(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_file_larger_than_is_read_is_refused(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(model_module.MOST_BYTES, "model-0000.params", 10)
+    monkeypatch.setitem(model_module.FILE_LIMITS, "model-0000.params", 10)
     for path in (folder, pack(folder, tmp_path / "model.tar.gz")):
         with pytest.raises(ModelError, match=r"more than 10 bytes|at most 10 are read"):
             load_model(path)

@@ -82,6 +82,23 @@ def test_a_damaged_archive_is_an_error_of_the_model(tmp_path: Path) -> None:
         assert caught.value.code == "bad_model"
 
 
+def test_what_helps_depends_on_what_is_wrong_with_an_archive(tmp_path: Path) -> None:
+    for content, hint in (
+        (b"no archive", "name a folder or a tar archive (plain, gzip, bzip2 or xz)"),
+        (b"!" * 5000, "name a folder or a tar archive (plain, gzip, bzip2 or xz)"),
+        (SMALL[:700], "copy the archive again, or pack it again"),
+        (gzip.compress(SMALL + END)[:-1], "copy the archive again, or pack it again"),
+        (SMALL + END + b"x", "pack the files again with tar"),
+    ):
+        with pytest.raises(ModelError, match="is not a readable tar archive") as caught:
+            read(tmp_path / "x", content)
+        assert caught.value.hint == hint
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="it is not a regular file") as caught:
+        list(read_members(tmp_path / "pipe"))
+    assert caught.value.hint is None
+
+
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_output(tmp_path: Path) -> None:
     path = write(tmp_path / "x.tar.gz", file("a"))
     (tmp_path / "there").write_text("a file")
@@ -124,13 +141,37 @@ def read(path: Path, content: bytes) -> dict[str, bytes]:
         (SMALL + END + b"x", "bad_model", "something follows its end"),
         (SMALL + END + SMALL + END, "bad_model", "something follows its end"),
         (SMALL + END + bytes(1 << 21), "bad_model", "something follows its end"),
-        (SMALL[:10] + b"!" + SMALL[11:] + END, "bad_model", "a header is damaged"),
-        (SMALL + b"!" * 512 + END, "bad_model", "has the number"),  # not the end of the archive
-        (header(b"x" * 100, 2 << 30, b"L") + bytes(4096), "bad_model", "more than 1,048,576 bytes lie between"),
-        (header(b"x", 2 << 30, b"x") + bytes(4096), "bad_model", "more than 1,048,576 bytes lie between"),
-        (header(b"x", 2 << 30, b"g") + bytes(4096), "bad_model", "more than 1,048,576 bytes lie between"),
-        (header(b"x", 12, b"x") + padded(b"12 path=ab\n!") + SMALL + END, "bad_model", "a pax header is damaged"),
-        ((header(b"x", 11, b"x") + padded(b"11 path=ab\n")) * 3000 + END, "bad_model", "more than 1,048,576 bytes lie"),
+        (SMALL[:10] + b"!" + SMALL[11:] + END, "bad_model", "a header is damaged: its checksum is"),
+        (
+            SMALL + b"!" * 512 + END,
+            "bad_model",
+            "a number in it is '!!!!!!!!', expected octal digits",
+        ),  # not the end of the archive
+        (
+            header(b"x" * 100, 2 << 30, b"L") + bytes(4096),
+            "bad_model",
+            "the headers between two members have more than 1,048,576 bytes",
+        ),
+        (
+            header(b"x", 2 << 30, b"x") + bytes(4096),
+            "bad_model",
+            "the headers between two members have more than 1,048,576 bytes",
+        ),
+        (
+            header(b"x", 2 << 30, b"g") + bytes(4096),
+            "bad_model",
+            "the headers between two members have more than 1,048,576 bytes",
+        ),
+        (
+            header(b"x", 12, b"x") + padded(b"12 path=ab\n!") + SMALL + END,
+            "bad_model",
+            "it has '12 path=ab\\n!', expected LENGTH KEY=VALUE",
+        ),
+        (
+            (header(b"x", 11, b"x") + padded(b"11 path=ab\n")) * 3000 + END,
+            "bad_model",
+            "have more than 1,048,576 bytes",
+        ),
         (header(b"a", 512, b"S") + bytes(512) + END, "unsafe_archive", "is stored as a sparse file"),
         (
             header(b"x", 22, b"x") + padded(b"22 GNU.sparse.major=1\n") + SMALL + END,
@@ -138,12 +179,24 @@ def read(path: Path, content: bytes) -> dict[str, bytes]:
             "is stored as a sparse file",
         ),
         (header(b"x", 13, b"x") + padded(b"13 path=a\0bc\n") + SMALL + END, "unsafe_archive", "no file can have"),
-        (header(b"x", 9, b"x") + padded(b"9 size=x\n") + SMALL + END, "bad_model", "a size is 'x'"),
+        (
+            header(b"x", 9, b"x") + padded(b"9 size=x\n") + SMALL + END,
+            "bad_model",
+            "the size of 'a' is 'x', expected 1 to 18 digits",
+        ),
         (header(b"./") + END, "unsafe_archive", "is a file without a name"),
         (header(b"a" * 100, 300, b"L") + padded(b"b" * 300) + SMALL + END, "unsafe_archive", "no file can have"),
         (header(b"a", size_field=b"\x80" + b"\xff" * 11) + END, "unsafe_archive", "makes the archive larger than"),
-        (header(b"a", size_field=b"9" * 12) + END, "bad_model", "has the number"),
-        (header(b"a", 0, b"5", size_field=b"%011o\0" % 5) + END, "bad_model", "the folder 'a' has 5 bytes"),
+        (
+            header(b"a", size_field=b"9" * 12) + END,
+            "bad_model",
+            "a number in it is '999999999999', expected octal digits",
+        ),
+        (
+            header(b"a", 0, b"5", size_field=b"%011o\0" % 5) + END,
+            "bad_model",
+            "the folder 'a' has 5 bytes, expected none",
+        ),
         (SMALL + header(b"a/b") + END, "unsafe_archive", "is a file and a folder"),
         (header(b"a/b") + SMALL + END, "unsafe_archive", "is a file and a folder"),
         (header(b"a", 0, b"5") + SMALL + END, "unsafe_archive", "is a file and a folder"),

@@ -11,6 +11,7 @@ from typing import Callable
 
 import pytest
 
+import fastinfer.storage.expanded as module
 from fastinfer.storage.expanded import DamagedError, ExpandedFile
 
 CONTENT = bytes(range(256)) * 2000 + bytes(300_000)
@@ -44,6 +45,15 @@ def test_all_bytes_come_in_order(form: str, size: int, tmp_path: Path) -> None:
 def test_parts_in_a_row_are_one_and_zeros_are_padding(form: str, tmp_path: Path) -> None:
     part = FORMS[form]
     assert expand(tmp_path / "x", part(CONTENT) + part(b"") + part(b"end") + bytes(200_000)) == CONTENT + b"end"
+
+
+@pytest.mark.parametrize("form", COMPRESSED)
+def test_parts_have_a_limit(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PARTS_LIMIT", 3)
+    part = FORMS[form](b"")
+    assert expand(tmp_path / "x", part * 3) == b""
+    with pytest.raises(DamagedError, match="it has more than 3 compressed parts"):
+        expand(tmp_path / "x", part * 4)
 
 
 @pytest.mark.parametrize("form", COMPRESSED)

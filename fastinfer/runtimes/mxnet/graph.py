@@ -37,13 +37,12 @@ class MXNetExecutor:
     def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
         self.batch_size = batch_size
         self._path = model.path
-        with binding, _errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
+        with binding, errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
             self._bind(mxnet, model, context, batch_size, row_wise)
 
     def _bind(self, mxnet: Any, model: Model, context: Any, batch_size: int, row_wise: bool) -> None:
-        with _errors_of("MXNet cannot load it", model.path):
-            symbol = load_symbol(mxnet, model.graph.text)
-            arguments, auxiliary = _split_params(mxnet.nd.load_frombuffer(model.params))
+        with errors_of("MXNet cannot load it", model.path):
+            symbol, arguments, auxiliary = load_parts(mxnet, model)
         self.output_shape = _check(mxnet, model, symbol, arguments, auxiliary)
         self._fits = row_wise or find_misfit(mxnet, model, symbol, batch_size) is None
         if row_wise and batch_size > 1:
@@ -88,8 +87,14 @@ class MXNetExecutor:
         return predictions
 
 
+def load_parts(mxnet: Any, model: Model) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """A model's graph, its parameters, and its auxiliary states, as MXNet's: of what was checked, and of nothing else."""
+    symbol = load_symbol(mxnet, model.graph.text)
+    return (symbol, *_split_params(mxnet.nd.load_frombuffer(model.params)))
+
+
 @contextlib.contextmanager
-def _errors_of(what: str, path: str) -> Iterator[None]:
+def errors_of(what: str, path: str) -> Iterator[None]:
     """The border to MXNet: whatever a model makes it raise is an error of the model.
 
     MXNet's package raises anything, from TypeError to a bare Exception; only this project's own errors pass.
@@ -105,7 +110,8 @@ def _errors_of(what: str, path: str) -> Iterator[None]:
 def _split_params(saved: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Splits a parameter file's ``arg:NAME`` and ``aux:NAME`` entries."""
     kinds: dict[str, dict[str, Any]] = {"arg": {}, "aux": {}}
-    for key, value in saved.items():  # no other kinds: models/params.py
+    # Of a file without names MXNet makes a list; it has no arrays then, and no other kinds: models/params.py
+    for key, value in dict(saved).items():
         kind, _, name = key.partition(":")
         kinds[kind][name] = value
     return kinds["arg"], kinds["aux"]
@@ -128,7 +134,7 @@ def _check(
     ]
     if absent:
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
-    with _errors_of(f"the graph does not take float32 input of shape {model.row_shape}", model.path), quietly():
+    with errors_of(f"the graph does not take float32 input of shape {model.row_shape}", model.path), quietly():
         argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(
             **{model.data_name: (1, *model.row_shape)}
         )
