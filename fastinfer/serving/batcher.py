@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import InputError
 from ..handlers.request import Answer, Request
+from .limits import ServerLimits
 from .log import report
 from .reply import Reply, answer_reply, error_reply, text_reply
 from .settings import Settings
@@ -47,19 +48,20 @@ class Workers:
     Args:
         loop: the event loop that gets the replies.
         settings: the server's.
-        reply_bytes: while replies of more bytes wait to be sent, no request is begun.
+        limits: how many bytes of replies may wait to be sent.
 
     Attributes:
         loaded: the loaded model, or the error of loading it.
         rows: the number of predicted rows so far, for a message: threads count without a lock.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, reply_bytes: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, limits: ServerLimits) -> None:
         self._loop = loop
         self._settings = settings
-        self._reply_bytes = reply_bytes
-        self._unsent = 0  # bytes of replies
+        self._limits = limits
+        self._unsent = 0  # counted bytes of replies
         self._queue: deque[Pending] = deque()
+        self._held: deque[Pending] = deque()  # large requests that wait for replies to be sent; then they come first
         self._change = threading.Condition()
         self._busy = 0
         self._stopped = False
@@ -91,11 +93,22 @@ class Workers:
 
     def sent(self, reply: Reply) -> None:
         """Says that a reply is no longer held."""
+        size = self._counted(reply)
+        if not size:
+            return
         with self._change:
-            was_full = self._is_full()
-            self._unsent -= len(reply.body)
-            if was_full and not self._is_full():
+            was_full = self._unsent > self._limits.reply_bytes
+            self._unsent -= size
+            if was_full:
                 self._change.notify_all()
+
+    def bytes_wanted(self) -> int:
+        """How many bytes of unsent replies should be given up, so that requests that wait for their end can be begun."""
+        with self._change:
+            limits = self._limits
+            if self._held or (self._queue and self._unsent > limits.small_reply_bytes):
+                return max(0, self._unsent - limits.reply_bytes // 2)
+            return 0
 
     def stop(self, timeout_s: float) -> bool:
         """Ends the workers when the queue is empty; returns whether all have ended in time."""
@@ -113,8 +126,21 @@ class Workers:
     def _has_worker(self) -> bool:
         return self._dead < len(self._threads)
 
-    def _is_full(self) -> bool:
-        return self._unsent > self._reply_bytes
+    def _counted(self, reply: Reply) -> int:
+        return max(0, len(reply.body) - self._limits.free_bytes)
+
+    def _can_begin(self) -> bool:
+        """Whether the first of the queue may be begun. Large ones are put aside while too many replies are unsent."""
+        limits = self._limits
+        if self._unsent > limits.small_reply_bytes:
+            return False
+        if self._unsent > limits.reply_bytes:
+            while self._queue and self._queue[0].size > limits.free_bytes:
+                self._held.append(self._queue.popleft())
+        elif self._held:
+            self._queue.extendleft(reversed(self._held))
+            self._held.clear()
+        return bool(self._queue)
 
     def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=self._run, args=(target, *arguments), name="fastinfer-worker", daemon=True)
@@ -128,7 +154,11 @@ class Workers:
             report("a worker thread ended", error)
             with self._change:
                 self._dead += 1
-                abandoned = [] if self._has_worker() else list(self._queue)
+                abandoned: list[Pending] = []
+                if not self._has_worker():
+                    abandoned = [*self._held, *self._queue]
+                    self._held.clear()
+                    self._queue.clear()
             self._deliver([(pending, NO_WORKER) for pending in abandoned])
 
     def _load(self) -> None:
@@ -163,9 +193,10 @@ class Workers:
             except BaseException:
                 self._deliver([(pending, NO_WORKER) for pending in batch])  # those that have no reply yet
                 raise
-            with self._change:
-                self._busy -= 1
-                self._change.notify()
+            finally:
+                with self._change:
+                    self._busy -= 1
+                    self._change.notify()
 
     def _answer(self, handler: Handler, requests: list[Pending]) -> None:
         try:
@@ -184,17 +215,17 @@ class Workers:
         """The requests of the next batch; none when it is time to end."""
         with self._change:
             while True:
-                while not self._queue or self._is_full():
-                    if self._stopped and not self._queue:
+                while not self._can_begin():
+                    if self._stopped and not self._queue and not self._held:
                         return []
                     self._change.wait()
                 self._wait_for_batch()
-                if self._queue:
+                if self._can_begin():
                     break
                 # Another worker was faster.
             requests = [self._queue.popleft()]
             size = requests[0].size
-            while self._queue and size + self._queue[0].size <= TAKE_BYTES:
+            while self._can_begin() and size + self._queue[0].size <= TAKE_BYTES:
                 size += self._queue[0].size
                 requests.append(self._queue.popleft())
             self._busy += 1
@@ -212,8 +243,9 @@ class Workers:
             self._change.wait(remaining_s)
 
     def _deliver(self, replies: list[tuple[Pending, Reply]]) -> None:
-        with self._change:
-            self._unsent += sum(len(reply.body) for _, reply in replies)
+        if size := sum(self._counted(reply) for _, reply in replies):
+            with self._change:
+                self._unsent += size
         self._call_in_loop(self._set_replies, replies)
 
     def _set_replies(self, replies: list[tuple[Pending, Reply]]) -> None:

@@ -74,7 +74,7 @@ async def _read(
             if size > limits.free_bytes and (waiting := share.take(min(len(part), size - limits.free_bytes))):
                 await _wait_for_room(waiting, connection, limits)
                 if not content.is_eof():
-                    connection.go_on()
+                    connection.resume_body()
     except ConnectionError:
         raise Refused(text_reply(400, "the connection was lost")) from None  # nothing reads it
     except web.RequestPayloadError as error:
@@ -83,7 +83,7 @@ async def _read(
 
 
 async def _wait_for_room(waiting: asyncio.Future[None], connection: Connection, limits: ServerLimits) -> None:
-    connection.hold()
+    connection.pause_body()
     try:
         await asyncio.wait_for(waiting, limits.room_s)
     except asyncio.TimeoutError:

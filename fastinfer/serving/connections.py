@@ -135,7 +135,10 @@ class Connection(asyncio.BufferedProtocol):
         self._connections.idle(self)
         self._content = None
         self.phase = Phase.HEAD if body_is_whole else Phase.REST
-        self.deadline = self._now() + self._connections.limits.idle_s
+        limits = self._connections.limits
+        # What has arrived meanwhile is of the next head.
+        waits_for_head = body_is_whole and self._unread
+        self.deadline = self._now() + (limits.head_s if waits_for_head else limits.idle_s)
         if self._held_back or self._half_closed:
             self._when_idle()
 
@@ -146,18 +149,18 @@ class Connection(asyncio.BufferedProtocol):
         self.phase = Phase.BODY
         limits = self._connections.limits
         # Of a body whose client has closed its side nothing more can come; what has come is read in the next turns.
-        self.deadline = self._now() + (limits.look_s if self._half_closed else limits.grace_s)
+        self.deadline = self._now() + (limits.check_interval_s if self._half_closed else limits.grace_s)
         self._read_on()
 
-    def hold(self) -> None:
+    def pause_body(self) -> None:
         """There is no room for more of the body: the client waits for the server."""
         self._left_s = self.deadline - self._now()
         self._wait_for_server()
 
-    def go_on(self) -> None:
+    def resume_body(self) -> None:
         """There is room for more of the body."""
         self.phase = Phase.BODY
-        self.deadline = self._now() + (self._connections.limits.look_s if self._half_closed else self._left_s)
+        self.deadline = self._now() + (self._connections.limits.check_interval_s if self._half_closed else self._left_s)
         self._read_on()
 
     def received(self) -> None:
@@ -170,12 +173,17 @@ class Connection(asyncio.BufferedProtocol):
         self.phase = Phase.SEND
         self.deadline = self._now() + self._connections.limits.grace_s
 
+    def send_large(self, size: int) -> None:
+        """A reply of so many bytes is written, and counted until it is sent."""
+        self.send()
+        self._connections.sends_large(self, size)
+
     def progress(self, size: int) -> None:
         """Bytes came from the client, or went to it."""
         limits = self._connections.limits
         self.deadline = min(self.deadline + size / limits.bytes_per_s, self._now() + limits.grace_s)
 
-    def look(self, now: float) -> None:
+    def check_deadline(self, now: float) -> None:
         """Gives up what has taken too long."""
         if now <= self.deadline:
             return
@@ -199,8 +207,9 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = math.inf
 
     def _hold_back(self) -> None:
-        if not self._held_back and self._transport is not None:
+        if self._transport is not None:
             self._held_back = True
+            # Also where it is held back already: aiohttp resumes the transport itself when it has read a body.
             self._transport.pause_reading()
 
     def _read_on(self) -> None:
@@ -236,6 +245,8 @@ class Connections:
         self.buffer = memoryview(bytearray(READ_BYTES))
         self._all: dict[web.RequestHandler, Connection] = {}
         self._idle: dict[Connection, None] = {}  # the longest idle first
+        self._sending: dict[Connection, tuple[float, int]] = {}  # since when, and bytes; the longest first
+        self._bytes_wanted: Callable[[], int] = int
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -260,6 +271,7 @@ class Connections:
     def remove(self, connection: Connection, inner: Any) -> bool:
         """Removes a connection that is lost; False if it was not added."""
         self._idle.pop(connection, None)
+        self._sending.pop(connection, None)
         return self._all.pop(inner, None) is not None
 
     def busy(self, connection: Connection) -> None:
@@ -269,18 +281,41 @@ class Connections:
     def idle(self, connection: Connection) -> None:
         """A connection has no request any more."""
         self._idle[connection] = None
+        self._sending.pop(connection, None)
 
-    def start(self) -> None:
-        """Begins to look at the connections again and again."""
-        self._timer = self.loop.call_later(self.limits.look_s, self._look)
+    def sends_large(self, connection: Connection, size: int) -> None:
+        """A connection begins to send a reply that is counted."""
+        self._sending[connection] = (self.loop.time(), size)
+
+    def start(self, bytes_wanted: Callable[[], int]) -> None:
+        """Begins to check the deadlines at intervals.
+
+        Args:
+            bytes_wanted: how many bytes of replies should be given up at the time.
+        """
+        self._bytes_wanted = bytes_wanted
+        self._check_later()
 
     def stop(self) -> None:
         """Ends that."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self) -> None:
+    def _check_later(self) -> None:
+        self._timer = self.loop.call_later(self.limits.check_interval_s, self._check)
+
+    def _check(self) -> None:
         now = self.loop.time()
         for connection in list(self._all.values()):
-            connection.look(now)
-        self.start()
+            connection.check_deadline(now)
+        self._give_up_readers(now)
+        self._check_later()
+
+    def _give_up_readers(self, now: float) -> None:
+        """Closes those that have read the longest where others wait for what they hold; a usual reader needs no grace."""
+        wanted = self._bytes_wanted()
+        for connection, (since, size) in list(self._sending.items()):
+            if wanted <= 0 or now <= since + self.limits.grace_s:
+                break
+            connection.close()
+            wanted -= size

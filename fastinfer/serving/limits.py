@@ -25,15 +25,17 @@ class ServerLimits:
 
     Attributes:
         connections: how many are kept; for one more the oldest that asks for nothing is closed.
-        free_bytes: of a body, and of a reply, that are not counted: small requests never wait for large ones.
+        free_bytes: of a body, and of a reply, that are not counted; a request whose body has no more is small.
         body_bytes: of all bodies that are counted; the oldest unfinished body may always be finished beside them.
-        reply_bytes: of all counted replies that are not sent; if there are more, no further request is begun.
+        reply_bytes: of all counted replies that are not sent. If there are more, small requests alone are begun, and none
+            beyond ``small_reply_bytes``; while requests wait, replies that have been sent for more than ``grace_s`` are
+            given up, the oldest first, until half of these bytes is free.
         head_s: from a connection, or the first byte of a later request, to the whole head of the request.
         idle_s: how long a connection is kept that asks for nothing.
         grace_s: how long a sender or a reader may make no progress at all.
         bytes_per_s: the least speed of a sender or a reader: each byte adds its time to what is left of the grace.
         room_s: how long a body waits for room.
-        look_s: how often the connections are looked at; the times are exact to this.
+        check_interval_s: how often deadlines are checked; the times are exact to this.
     """
 
     connections: int
@@ -45,4 +47,9 @@ class ServerLimits:
     grace_s: float = 5.0
     bytes_per_s: float = 64 << 10
     room_s: float = 60.0
-    look_s: float = 0.5
+    check_interval_s: float = 0.5
+
+    @property
+    def small_reply_bytes(self) -> int:
+        """Bytes of counted replies beyond which no request is begun: small requests may have large replies."""
+        return self.reply_bytes + self.reply_bytes // 4

@@ -25,6 +25,8 @@ class StderrHandler(logging.Handler):
     """Prints on what is stderr at that time."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None:  # print() would take stdout instead
+            return
         with contextlib.suppress(Exception):
             print(self.format(record), file=sys.stderr, flush=True)
 
@@ -67,4 +69,4 @@ class LoopErrors:
             report(str(context.get("message", "an error in the event loop")), error)
         elif time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + REPEAT_S
-            report(f"connections cannot be accepted: {error.strerror}. This is told once a minute")
+            report(f"connections cannot be accepted: {error.strerror}. This is reported at most once a minute")

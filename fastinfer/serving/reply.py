@@ -30,8 +30,8 @@ def text_reply(status: int, text: str) -> Reply:
 def answer_reply(answer: Answer) -> Reply:
     """The reply of an answer; an error if a user's code gave it a content type that cannot be sent."""
     content_type = answer.content_type
-    # Control signs, also 127 and those from 128 to 159, end a header or are refused by clients.
-    if isinstance(content_type, str) and content_type.isprintable() and all(ord(sign) < 256 for sign in content_type):
+    # Control characters, also 127 and those from 128 to 159, end a header or are refused by clients.
+    if isinstance(content_type, str) and content_type.isprintable() and all(ord(each) < 256 for each in content_type):
         return Reply(200, answer.body, content_type)
     return text_reply(500, f"the model's code returned an invalid content type: {quote(str(content_type))}")
 

@@ -13,6 +13,7 @@ from fastinfer.errors import InputError
 from fastinfer.handlers import hooks
 from fastinfer.handlers.request import Answer, Request
 from fastinfer.serving.batcher import TAKE_BYTES, Pending, Workers
+from fastinfer.serving.limits import ServerLimits
 from fastinfer.serving.reply import Reply
 from tests.serving.test_settings import make_settings
 
@@ -46,16 +47,13 @@ Steps = Callable[[Workers, Put, Handler], Any]
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Runs steps beside workers that use a handler, and ends the workers."""
 
-    def run(
-        steps: Steps, handler: Handler, *, workers: int = 1, max_delay_s: float = 0.0, reply_bytes: int = 64 << 20
-    ) -> None:
+    def run(steps: Steps, handler: Handler, *, workers: int = 1, max_delay_s: float = 0.0, **limits: int) -> None:
         monkeypatch.setattr(hooks, "load_handler", lambda *_, **__: handler)
 
         async def main() -> None:
             loop = asyncio.get_running_loop()
-            threads = Workers(
-                loop, make_settings(workers=workers, payload_mb=6)._replace(max_delay_s=max_delay_s), reply_bytes
-            )
+            settings = make_settings(workers=workers, payload_mb=6)._replace(max_delay_s=max_delay_s)
+            threads = Workers(loop, settings, ServerLimits(10, **limits))
 
             def put(body: bytes) -> asyncio.Future[Reply]:
                 future: asyncio.Future[Reply] = loop.create_future()
@@ -203,7 +201,33 @@ def test_no_request_is_begun_while_too_many_bytes_of_replies_are_unsent(run: Cal
         assert (await second).body == b"678"
         workers.sent(await second)
 
-    run(steps, Handler(), reply_bytes=4)
+    run(steps, Handler(), reply_bytes=4, free_bytes=0)
+
+
+def test_while_large_replies_are_unsent_only_large_requests_wait(run: Callable[..., None]) -> None:
+    async def steps(workers: Workers, put: Put, handler: Handler) -> None:
+        handler.may_answer.set()
+        first = await put(b"x" * 25)
+        assert workers.bytes_wanted() == 0  # nothing waits
+        large = [put(b"y" * 20), put(b"z" * 11)]
+        for _ in range(20):
+            assert (await put(b"0123456789")).body == b"0123456789"
+        assert not any(reply.done() for reply in large)
+        assert workers.bytes_wanted() == 15 - 7
+        workers.sent(first)
+        assert [len((await reply).body) for reply in large] == [20, 11]
+        assert b"".join(b"".join(batch) for batch in handler.batches).endswith(b"y" * 20 + b"z" * 11)
+
+    run(steps, Handler(), reply_bytes=14, free_bytes=10)
+
+
+def test_small_replies_are_not_counted(run: Callable[..., None]) -> None:
+    async def steps(_: Workers, put: Put, handler: Handler) -> None:
+        handler.may_answer.set()
+        for _each in range(20):
+            assert (await put(b"0123456789")).body == b"0123456789"
+
+    run(steps, Handler(), reply_bytes=1, free_bytes=10)
 
 
 def test_the_reply_of_a_request_that_went_away_is_not_counted(run: Callable[..., None]) -> None:
@@ -214,7 +238,7 @@ def test_the_reply_of_a_request_that_went_away_is_not_counted(run: Callable[...,
         handler.may_answer.set()
         assert (await put(b"678")).body == b"678"
 
-    run(steps, Handler(), reply_bytes=4)
+    run(steps, Handler(), reply_bytes=4, free_bytes=0)
 
 
 class Deadly(Handler):
@@ -253,6 +277,49 @@ def test_the_death_of_all_workers_is_told_and_leaves_no_request_waiting(
     assert "MemoryError: as asked" in said
 
 
+def test_a_worker_that_ended_is_not_waited_for(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliver = Workers._deliver
+    failures = [MemoryError("as asked")]
+
+    def fail_once(workers: Workers, replies: Any) -> None:
+        if failures:
+            raise failures.pop()
+        deliver(workers, replies)
+
+    monkeypatch.setattr(Workers, "_deliver", fail_once)
+
+    async def steps(workers: Workers, put: Put, handler: Handler) -> None:
+        handler.may_answer.set()
+        assert (await put(b"lost")).status == 503
+        while workers.all_well():
+            await asyncio.sleep(0.01)
+        assert workers.can_answer()
+        assert (await put(b"alone")).body == b"alone"  # at once, as no batch runs
+
+    run(steps, Handler(), workers=2, max_delay_s=300.0)
+    assert "a worker thread ended" in capsys.readouterr().err
+
+
+def test_bodies_that_no_worker_will_answer_are_let_go(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError("as asked")
+
+    monkeypatch.setattr(Workers, "_answer", fail)
+    monkeypatch.setattr("fastinfer.serving.batcher.TAKE_BYTES", 10)
+
+    async def steps(workers: Workers, put: Put, _: Handler) -> None:
+        replies = [put(b"x" * 10) for _each in range(5)]
+        assert [(await reply).status for reply in replies] == [503] * 5
+        assert not workers._queue
+
+    run(steps, Handler())
+    assert "MemoryError: as asked" in capsys.readouterr().err
+
+
 def test_an_error_of_loading_the_model_is_that_of_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise SystemExit("as asked")
@@ -260,7 +327,7 @@ def test_an_error_of_loading_the_model_is_that_of_loaded(monkeypatch: pytest.Mon
     monkeypatch.setattr(hooks, "load_handler", fail)
 
     async def main() -> None:
-        workers = Workers(asyncio.get_running_loop(), make_settings(workers=1, payload_mb=6), 1 << 20)
+        workers = Workers(asyncio.get_running_loop(), make_settings(workers=1, payload_mb=6), ServerLimits(10))
         workers.start()
         await asyncio.wait([workers.loaded], timeout=300)
         assert isinstance(workers.loaded.exception(), SystemExit)

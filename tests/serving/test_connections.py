@@ -17,7 +17,7 @@ from tests.serving.test_http import Server, receive, serving
 
 PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 # Long enough that a test on a busy machine is not closed out, where the test is not about that.
-PATIENT = {"head_s": PATIENCE_S, "idle_s": PATIENCE_S, "grace_s": PATIENCE_S, "look_s": 0.05}
+PATIENT = {"head_s": PATIENCE_S, "idle_s": PATIENCE_S, "grace_s": PATIENCE_S, "check_interval_s": 0.05}
 
 ECHO = """
 import os, time
@@ -84,7 +84,7 @@ def read_all(client: socket.socket) -> bytes:
 
 
 def test_who_asks_for_nothing_is_not_waited_for(echo: Path) -> None:
-    limits = {"head_s": 0.3, "idle_s": 0.6, "look_s": 0.05}
+    limits = {"head_s": 0.3, "idle_s": 0.6, "check_interval_s": 0.05}
     with serving("--model", str(echo), limits=limits) as server:
         with connected(server, 4) as (silent, slow, later, idle):
             for client in (later, idle):
@@ -199,6 +199,38 @@ def test_a_large_reply_arrives_whole(patient: Server) -> None:
         for size in (0, 1, 64 << 10, (64 << 10) + 1, 20_000_000, 5):
             connection.request("POST", "/invocations", b"large%d" % size, {"Content-Type": "x"})
             assert receive(connection) == (200, b"x" * size, "application/x-large")
+
+
+def test_small_requests_do_not_wait_for_a_reader(echo: Path) -> None:
+    size = 18_000_000
+    with (
+        serving("--model", str(echo), limits={**PATIENT, "reply_bytes": 16 << 20}) as server,
+        connected(server) as (client,),
+    ):
+        client.sendall(request(b"large%d" % size))
+        client.recv(1, socket.MSG_PEEK)
+        for _ in range(3):
+            assert server.post(b"hello", "x").body == b"hello"
+        received = 0
+        while received < size:
+            received += len(client.recv(1 << 20))
+        assert server.post(b"x" * 100_000, "x").body == b"x" * 100_000
+
+
+def test_what_is_not_there_or_not_allowed_is_refused(patient: Server) -> None:
+    with contextlib.closing(patient.connect()) as connection:
+        for method, path, status, allowed in (
+            ("GET", "/nowhere", 404, None),
+            ("GET", "/invocations", 405, "POST"),
+            ("POST", "/ping", 405, "GET,HEAD"),
+            ("HEAD", "/ping", 200, None),
+        ):
+            connection.request(method, path, b"hello" if method == "POST" else None)
+            response = connection.getresponse()
+            response.read()
+            assert (response.status, response.getheader("Allow")) == (status, allowed)
+        connection.request("POST", "/invocations", b"hello", {"Expect": "nothing"})
+        assert receive(connection).status == 417
 
 
 def test_a_reply_that_is_not_read_is_given_up(echo: Path) -> None:

@@ -44,13 +44,16 @@ class Unprintable(Exception):
 
 
 @pytest.mark.parametrize("stderr", ["full", "closed", "none"])
-def test_nothing_that_is_told_can_raise(stderr: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_that_is_told_can_raise(
+    stderr: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr("sys.stderr", {"full": Broken(), "closed": closed, "none": None}[stderr])
     report("it failed", ValueError("a defect"))
     report("it failed", Unprintable())
     make_logger("fastinfer.access").info("GET /ping")
+    assert capsys.readouterr().out == ""
 
 
 def test_what_is_told_has_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
