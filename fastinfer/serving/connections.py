@@ -81,20 +81,20 @@ class Connection(asyncio.BufferedProtocol):
             transport.write(FULL_REPLY)
             transport.close()
 
-    def get_buffer(self, _: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         return self._connections.buffer
 
-    def buffer_updated(self, size: int) -> None:
+    def buffer_updated(self, nbytes: int) -> None:
         if self.phase is Phase.BODY:
-            self.progress(size)
+            self.progress(nbytes)
         else:
             if self.phase is Phase.HEAD and not self._unread:
                 self.deadline = min(self.deadline, self._now() + self._connections.limits.head_s)
-            self._unread += size
+            self._unread += nbytes
             # While a request is answered nothing else is needed; a head has its limit.
             if self.phase in (Phase.REPLY, Phase.SEND) or (self.phase is Phase.HEAD and self._unread > HEAD_BYTES):
                 self._hold_back()
-        self._inner.data_received(bytes(self._connections.buffer[:size]))
+        self._inner.data_received(bytes(self._connections.buffer[:nbytes]))
 
     def eof_received(self) -> bool:
         self._inner.eof_received()
@@ -115,10 +115,10 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._inner.resume_writing()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if self._connections.remove(self, self._inner):
-            self._inner.connection_lost(error)
+            self._inner.connection_lost(exc)
 
     # What the server calls.
 
