@@ -45,6 +45,8 @@ class Pending:
 class Workers:
     """The threads that load the model and answer requests, and the queue in front of them.
 
+    So many attributes: what is queued, held and counted is guarded by one lock.
+
     Args:
         loop: the event loop that gets the replies.
         settings: the server's.
