@@ -49,6 +49,10 @@ class Gatherer:
         """The objects without a finished result; a large object as its unfinished spans."""
         folder, job = self._folder, self._job
         for item in objects:
+            problem = folder.name_problem(item)
+            if problem is not None:
+                yield item._replace(problem=problem)
+                continue
             if folder.is_finished(item):
                 self._summary.skipped += 1
                 continue

@@ -12,15 +12,16 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import ConfigError, InputError
 from ..records.spans import Span
 from ..storage.base import Object
 from ..storage.label_log import LabelLog
 from ..storage.local import LocalStore
 from .label import Label
-from .layout import LABEL_JOURNAL, LABELS, OutputLayout
+from .layout import LABEL_JOURNAL, LABELS, OUTPUT_SUFFIX, RESERVED, OutputLayout
 from .leftovers import Leftovers
 from .rejects import Rejects
-from .run_record import RunRecord
+from .run_record import HINT, RunRecord
 
 
 class OutputFolder:
@@ -43,6 +44,7 @@ class OutputFolder:
         self.rejected = 0
         self._record = RunRecord(self.layout, self.store)
         self._is_held = False
+        self._overwrites = False
         self._take_run()
 
     @contextlib.contextmanager
@@ -58,7 +60,7 @@ class OutputFolder:
             OutputError: the folder cannot be created or written.
         """
         with self.store.lock(self.layout.root):
-            self._is_held = True
+            self._is_held, self._overwrites = True, overwrite
             self._record.compare(record["depends_on"], overwrite=overwrite)
             self._take_run()
             self._record.write(record)
@@ -78,6 +80,7 @@ class OutputFolder:
         Raises:
             ConfigError: ``other_run``, as a run would.
         """
+        self._overwrites = overwrite
         self._record.compare(depends_on, overwrite=overwrite, partial=True)
         self._take_run()
         self._log.merge(read_only=True)
@@ -87,10 +90,29 @@ class OutputFolder:
         """Replaces the run's ``_run.json`` by ``record``. Raises OutputError."""
         self._record.write(record)
 
+    def name_problem(self, item: Object) -> InputError | None:
+        """What is wrong with an object whose result would be in a folder with the name of one of the run's own files."""
+        top, slash, _ = item.key.partition("/")
+        if not slash or top not in RESERVED:
+            return None
+        message = f"its output would be in a folder with the name of the run's own {top}"
+        return InputError(message, code="output_name", path=item.uri)
+
     def is_finished(self, item: Object) -> bool:
-        """Whether the object's result exists, with all its rejects, and the object has not changed since."""
-        holds_results = self._leftovers.sweep_once(item.key.rpartition("/")[0], remove=self._is_held)
-        if not (holds_results and self._record.resumes):
+        """Whether the object's result exists, with all its rejects, and the object has not changed since.
+
+        Raises:
+            ConfigError: ``other_run`` if a result there is of another run or of unknown origin, which may not be overwritten.
+        """
+        folder = item.key.rpartition("/")[0]
+        holds_results = self._leftovers.sweep_once(folder, remove=self._is_held)
+        if not holds_results:
+            return False
+        if not self._overwrites and folder in self._leftovers.other_runs:
+            raise self._other_run(folder, "the outputs there are of another run")
+        if not self._record.resumes:
+            if not self._overwrites and os.path.lexists(self.layout.result(item)):
+                raise self._other_run(f"{item.key}{OUTPUT_SUFFIX}", "it is not of this run")
             return False
         label = self._label(self.layout.result(item), item)
         return label is not None and self.rejects.has_all(item, label)
@@ -125,6 +147,9 @@ class OutputFolder:
         """Removes unfinished files after a complete run; if earlier runs left some, also in folders without an input."""
         self._leftovers.clear(everywhere=self._record.resumes or bool(self._record.replaced))
         self._record.replaced = []
+
+    def _other_run(self, name: str, message: str) -> ConfigError:
+        return ConfigError(message, code="other_run", path=os.path.join(self.layout.root, name), hint=HINT)
 
     def _take_run(self) -> None:
         """Takes the id of the run for all names."""

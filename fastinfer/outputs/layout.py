@@ -20,6 +20,9 @@ LABELS = "_labels.log"
 # Written by the holder of the folder's lock alone; a killed run may leave these.
 UNFINISHED = tuple(map(temporary_name, (RUN_RECORD, REJECTS, LABELS)))
 
+# A folder of inputs with one of these names would put its outputs there.
+RESERVED = {RUN_RECORD, REJECTS, LABELS, *UNFINISHED}
+
 # A hidden file of a run: what is being written, the result of a span, the journal of a writer. A run removes only files
 # with its own id, and of runs whose folder it has taken over.
 _HIDDEN_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"([0-9a-f]{16})-(.+)", re.DOTALL)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 
 from ..storage.local import LocalStore
-from .layout import OUTPUT_SUFFIX, UNFINISHED, OutputLayout, is_of_run
+from .layout import OUTPUT_SUFFIX, RUN_RECORD, UNFINISHED, OutputLayout, is_of_run
 
 
 class Leftovers:
@@ -24,6 +24,7 @@ class Leftovers:
         self._runs = {layout.run, *replaced}
         self._swept: dict[str, bool] = {}  # folders that were swept, and whether results are in them
         self._span_folders: set[str] = set()
+        self.other_runs: set[str] = set()  # swept folders that are the root of another run
 
     def sweep_once(self, folder: str, *, remove: bool) -> bool:
         """Whether a folder (its name below the root) holds results.
@@ -63,6 +64,8 @@ class Leftovers:
         path = os.path.join(self._layout.root, folder)
         found = False
         for name in self._store.names(path):
+            if folder and name == RUN_RECORD:
+                self.other_runs.add(folder)
             if self._layout.is_span(name):
                 self._span_folders.add(path)
             elif remove and (self._is_leftover(name) or (not folder and name in UNFINISHED)):

@@ -158,7 +158,7 @@ class Rejects:
         lines = self._lines([])
         if journals:
             folder = tempfile.gettempdir() if read_only else self._layout.root
-            lines = (line for _, line in self._sort(filter(stands, self._lines(journals)), folder))
+            lines = self._join(journals, stands, folder)
             if not read_only:
                 self._replace(lines, journals)
                 lines = self._lines([])
@@ -189,9 +189,7 @@ class Rejects:
 
         def count_all() -> Iterator[bytes]:
             nonlocal count
-            old = filter(self._stands(), self._lines([]))
-            new = (line for line in self._lines(journals, old=False) if find_place(line) is not None)
-            for _, line in self._sort(itertools.chain(old, new), self._layout.root):
+            for line in self._join(journals, _is_reject, self._layout.root):
                 count += 1
                 yield line
 
@@ -214,6 +212,33 @@ class Rejects:
         for journal in journals:
             for entry in self._store.read_entries(journal, MOST_LINE_BYTES):
                 yield entry + b"\n"
+
+    def _join(self, journals: list[str], keeps: Callable[[bytes], bool], folder: str) -> Iterator[bytes]:
+        """The lines of the file and of journals, sorted, each once.
+
+        Old lines go whose results do not stand, and those of an earlier attempt at a result of which the journals have all.
+
+        Args:
+            journals: of this run or of earlier ones.
+            keeps: which of their lines are kept.
+            folder: where more lines than memory holds are sorted.
+        """
+        remade: set[int] = set()
+        new = self._sort(filter(keeps, self._lines(journals, old=False)), folder)
+        for group, lines in itertools.groupby(new, key=lambda each: each[0] and each[0][:3]):
+            count = sum(1 for _ in lines)
+            if group is not None:
+                label = self._label(self._uris(group[0], WHOLE)[0])
+                if label is not None and _made(label) == (group[2], group[1]) and label.rejected == count:
+                    remade.add(hash(group))
+        stands = self._stands()
+
+        def is_old(line: bytes) -> bool:
+            place = find_place(line)
+            return place is not None and stands(line) and hash(place[:3]) not in remade
+
+        every = itertools.chain(filter(is_old, self._lines([])), filter(keeps, self._lines(journals, old=False)))
+        return (line for _, line in self._sort(every, folder))
 
     def _stands(self) -> Callable[[bytes], bool]:
         """A function that says of a line whether the result stands that lacks the record."""
@@ -266,6 +291,10 @@ class Rejects:
             self._store.replace(self._layout.rejects, itertools.chain([first], lines))
         for journal in journals:
             self._store.remove(journal, may_stay=False)
+
+
+def _is_reject(line: bytes) -> bool:
+    return find_place(line) is not None
 
 
 def _made(label: Label) -> tuple[bytes, bytes]:

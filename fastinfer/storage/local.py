@@ -220,7 +220,7 @@ class LocalStore:
                     raise
                 return self.log.find(uri, size) if self.log is not None else None
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
                 return None
             raise unreadable_result(uri, error) from error
         except ValueError:  # no file can have this name

@@ -107,3 +107,36 @@ def test_leftovers_of_a_run_that_was_replaced_go(tmp_path: Path) -> None:
         folder.write_record(RECORD)
     assert os.listdir(tmp_path / "s") == []
     assert sorted(os.listdir(tmp_path)) == ["_run.json", "s"]
+
+
+def test_outputs_of_another_run_in_a_folder_below_are_not_overwritten(tmp_path: Path) -> None:
+    with OutputFolder(str(tmp_path / "sub")).open_run(RECORD, overwrite=False) as folder:
+        make(folder, item("x.csv"))
+    for overwrite in (False, True):
+        with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=overwrite) as folder:
+            assert not folder.is_finished(item("other/x.csv"))
+            if overwrite:
+                assert not folder.is_finished(item("sub/x.csv"))
+                continue
+            with pytest.raises(ConfigError, match="are of another run") as caught:
+                folder.is_finished(item("sub/x.csv"))
+            assert (caught.value.code, caught.value.path) == ("other_run", str(tmp_path / "sub"))
+
+
+def test_a_file_of_somebody_else_in_the_place_of_an_output_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x.csv.out").write_text("mine")
+    with OutputFolder(str(tmp_path)).open_run(RECORD, overwrite=False) as folder:
+        assert not folder.is_finished(item("sub/y.csv"))
+        with pytest.raises(ConfigError, match=r"x\.csv\.out: it is not of this run"):
+            folder.is_finished(item("sub/x.csv"))
+
+
+@pytest.mark.parametrize("name", ["_run.json", "_rejects.jsonl", "_labels.log", "._rejects.jsonl.tmp"])
+def test_no_output_is_in_a_folder_with_the_name_of_a_file_of_the_run(name: str, tmp_path: Path) -> None:
+    folder = OutputFolder(str(tmp_path))
+    problem = folder.name_problem(item(f"{name}/x.csv"))
+    assert problem is not None
+    assert problem.code == "output_name"
+    assert folder.name_problem(item(f"s/{name}/x.csv")) is None
+    assert folder.name_problem(item(f"{name}.csv")) is None

@@ -244,3 +244,23 @@ def test_many_rejects_are_joined_in_bounded_memory(tmp_path: Path) -> None:
         assert peak < 15 << 20 < (tmp_path / REJECTS).stat().st_size
     with Run(tmp_path) as folder:
         assert folder.is_finished(item("a.csv"))
+
+
+def test_rejects_of_an_earlier_attempt_at_a_result_go_with_it(tmp_path: Path) -> None:
+    large = item("a.csv")._replace(size=40)
+    with Run(tmp_path) as folder:
+        for span, line in ((Span(large, 0, 20, 1), 1), (Span(large, 20, 40, 1), 15)):
+            reject(folder, span, line)
+        write(folder, whole(large), 2)
+        folder.settle(has_rejects=True)
+    lines = (tmp_path / REJECTS).read_bytes().splitlines(keepends=True)
+    (tmp_path / REJECTS).write_bytes(lines[1])  # one is lost, so the input is transformed again, now as a whole
+    for _ in range(2):
+        with Run(tmp_path) as folder:
+            if not folder.is_finished(large):
+                reject(folder, whole(large), 1, 15)
+                write(folder, whole(large), 2)
+            assert folder.settle(has_rejects=True) == 2
+            assert [(found["line"], found["part"]) for found in read(tmp_path)] == [(1, None), (15, None)]
+    with Run(tmp_path) as folder:
+        assert folder.is_finished(large)

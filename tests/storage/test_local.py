@@ -98,7 +98,16 @@ def test_names_are_those_of_files(tmp_path: Path) -> None:
 
 def test_a_label_is_of_a_result_as_it_was_written(tmp_path: Path) -> None:
     store, uri = LocalStore(), str(tmp_path / "x.out")
-    for missing in (uri, f"{uri}/\0", f"{uri}\ud800", f"{uri}/y.out", str(tmp_path / ("x" * 300)), str(tmp_path)):
+    os.symlink("loop", tmp_path / "loop")
+    for missing in (
+        str(tmp_path / "loop"),
+        uri,
+        f"{uri}/\0",
+        f"{uri}\ud800",
+        f"{uri}/y.out",
+        str(tmp_path / ("x" * 300)),
+        str(tmp_path),
+    ):
         assert store.label(missing) is None
     (tmp_path / "x.out").write_bytes(b"of somebody else")
     assert store.label(uri) is None
