@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from typing import Any, NamedTuple
 
@@ -67,8 +66,6 @@ class RunRecord:
         """
         self.resumes = False
         root = self._layout.root
-        if not os.path.isdir(root):
-            return
         try:
             kept = self._read()
         except FastinferError:
