@@ -12,10 +12,11 @@ import enum
 import math
 from typing import TYPE_CHECKING, Any, Callable
 
+from aiohttp import web
+
 from .limits import ServerLimits
 
 if TYPE_CHECKING:
-    from aiohttp import web
     from aiohttp.streams import StreamReader
 
 # What is read at a time; all connections use the same memory, as what was read is handed on at once.
@@ -95,6 +96,8 @@ class Connection(asyncio.BufferedProtocol):
             if self.phase in (Phase.REPLY, Phase.SEND) or (self.phase is Phase.HEAD and self._unread > HEAD_BYTES):
                 self._hold_back()
         self._inner.data_received(bytes(self._connections.buffer[:nbytes]))
+        if self._content is not None:
+            self._end_malformed(self._content)
 
     def eof_received(self) -> bool:
         self._inner.eof_received()
@@ -201,6 +204,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _now(self) -> float:
         return self._connections.loop.time()
+
+    def _end_malformed(self, content: StreamReader) -> None:
+        """Ends a body of which no more can be read.
+
+        aiohttp's compiled parser takes what is malformed for the next request, and whoever reads the body would wait for ever.
+        """
+        if self.phase is Phase.BODY and self._inner._messages and not content.is_eof() and content.exception() is None:
+            content.set_exception(web.RequestPayloadError("its chunks are not as HTTP has them"))
 
     def _wait_for_server(self) -> None:
         self.phase = Phase.REPLY

@@ -7,6 +7,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import wait_until
 from tests.serving.test_connections import PATIENT, connected, echo, request
 from tests.serving.test_http import LIMIT, serving
@@ -75,10 +77,20 @@ def test_a_body_without_room_is_refused_in_the_end(echo: Path, tmp_path: Path) -
         assert (large.status, large.body.startswith(b"the server is full: ")) == (503, True)
 
 
-def test_a_malformed_body_is_refused(echo: Path) -> None:
-    with serving("--model", str(echo), limits=PATIENT) as server:
-        for sent in (b"5\r\nabcdeX", b"zz\r\n"):
-            with connected(server) as (client,):
-                client.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-                client.sendall(sent)
-                assert b" 400 " in client.recv(1 << 16)[:20], sent
+@pytest.mark.parametrize("sent", [b"5\r\nabcdeX", b"zz\r\n"])
+@pytest.mark.parametrize("begun", [False, True], ids=["at once", "while the body is read"])
+def test_a_malformed_body_is_refused(echo: Path, sent: bytes, begun: bool) -> None:
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving("--model", str(echo), limits=PATIENT) as server, connected(server) as (client,):
+        if begun:
+            client.sendall(head)
+            assert client.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            client.sendall(b"2\r\nab\r\n")
+            client.sendall(sent)
+        else:
+            client.sendall(head.replace(b"Expect: 100-continue\r\n", b"") + sent)
+        received = b""
+        while piece := client.recv(1 << 16):
+            received += piece
+        assert b" 400 " in received[:20]
+        assert received.count(b"HTTP/1.") == 1
