@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import resource
 
 # The largest child that had ended before, in KiB: it is not of fastinfer, perhaps of the program that this one replaced.
@@ -13,7 +12,12 @@ _ENDED_BEFORE = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 def cpu_name() -> str:
     """The processor's name; different processors with one name can differ in :func:`cpu_features`."""
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+    name = _cpuinfo("model name")
+    if name:
+        return name
+    import platform  # late: most machines have the file above
+
+    return platform.processor() or platform.machine()
 
 
 def cpu_features() -> list[str]:

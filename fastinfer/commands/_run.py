@@ -25,7 +25,6 @@ import contextlib
 import errno
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,6 +165,8 @@ def _say_warning(
 
 def _report_defect(error: Exception) -> int:
     """Prints an exception that fastinfer did not raise on purpose as one line, with its traceback on request."""
+    import traceback
+
     if os.environ.get(TRACEBACK_VARIABLE, "") not in ("", "0"):
         say("".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip())
     what = " ".join(traceback.format_exception_only(type(error), error)[-1].split())

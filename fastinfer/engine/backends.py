@@ -1,12 +1,13 @@
-"""What runs the shards: threads of this process, through joblib; processes, through loky, which comes with joblib; or tasks of
-dask or ray, on many machines.
+"""What runs the shards: threads of this process; processes, through loky, which comes with joblib; or tasks of dask or ray, on
+many machines.
 
 Each backend is a context manager. On entry, threads have bound their graphs and a cluster has answered (processes and a
 cluster's workers bind with their first shard). It returns a generator function, which takes shards when workers are free, and
 yields reports when shards end. All backends call :func:`fastinfer.engine.worker.run_shard`.
 joblib's own backends for dask and ray are not used: with them a killed worker hangs or fails the whole run (distributed 2026.8,
 ray 2.60), while tasks of both are retried. Nor is its backend for processes: its workers live on after a run, in a pool that
-all runs of a program share, and are started by any thread; ours end with the thread that started them (process.py).
+all runs of a program share, and are started by any thread; ours end with the thread that started them (process.py). What only
+one of the backends needs is imported there: a run on threads is to start at once.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import socket
+import queue
 import threading
+import time
 import warnings
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..errors import ConfigError, WorkerDied
 from ..records.spans import Span
@@ -28,6 +29,9 @@ from . import process
 from .job import Job, ShardReport
 from .plan import Shard
 from .worker import run_shard
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 # How long an interrupted run waits for its workers to stop.
 STOP_TIMEOUT_S = 1.5
@@ -44,41 +48,55 @@ Backend = Callable[[Job, Optional[int], threading.Event, Optional[str]], Abstrac
 
 @contextlib.contextmanager
 def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | None = None) -> Iterator[RunShards]:
-    """Runs shards on threads: MXNet is imported once, and the interpreter's lock is free during the main work."""
-    from joblib import Parallel, delayed
-
-    workers = workers or 1
-    idle = threading.Condition()
-    running = 0
-
-    def run(shard: Shard) -> ShardReport:
-        nonlocal running
-        with idle:
-            running += 1
-        try:
-            return run_shard(shard, job)
-        finally:
-            with idle:
-                running -= 1
-                idle.notify()
-
-    def run_shards(shards: Iterable[Shard]) -> Reports:
-        try:
-            tasks = (delayed(run)(shard) for shard in _until(stop, shards))
-            parallel: Any = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
-            yield from parallel(tasks)
-        except BaseException:
-            # Ctrl-C: workers stop at their next batch; finished results are kept, unfinished ones are removed.
-            stop.set()
-            with idle:
-                idle.wait_for(lambda: running == 0, timeout=STOP_TIMEOUT_S)
-            raise
-
-    process.prepare(job, workers).stop = stop
+    """Runs shards on threads: the runtime is loaded once, and the interpreter's lock is free during the main work."""
+    process.prepare(job, workers or 1).stop = stop
     try:
-        yield run_shards
+        yield lambda shards: _run_on_threads(_until(stop, shards), job, workers or 1, stop)
     finally:
         process.release(job)
+
+
+def _run_on_threads(shards: Iterator[Shard], job: Job, workers: int, stop: threading.Event) -> Reports:
+    """Runs shards on threads of its own, each of which takes the next shard when it has finished one."""
+    # From a thread: a report, the error of taking a shard or of running it, or None when the thread ends.
+    ended: queue.SimpleQueue[ShardReport | BaseException | None] = queue.SimpleQueue()
+    taking = threading.Lock()
+
+    def work() -> None:
+        try:
+            while True:
+                with taking:
+                    shard = next(shards, None)
+                if shard is None:
+                    break
+                ended.put(run_shard(shard, job))
+        except BaseException as error:
+            ended.put(error)
+        finally:
+            ended.put(None)
+
+    # As daemons: a thread that does not stop must not keep an interrupted program from ending.
+    threads = [threading.Thread(target=work, name=f"fastinfer-{number}", daemon=True) for number in range(workers)]
+    running = len(threads)
+    try:
+        for thread in threads:
+            thread.start()
+        while running:
+            item = ended.get()
+            if item is None:
+                running -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield item
+    except BaseException:
+        # Ctrl-C: workers stop at their next batch; finished results are kept, unfinished ones are removed.
+        stop.set()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for thread in threads:
+            if thread.ident is not None:  # it was started
+                thread.join(max(0.0, deadline - time.monotonic()))
+        raise
 
 
 @contextlib.contextmanager
@@ -193,6 +211,8 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
     Raises:
         ConfigError: ray is not installed, or the cluster does not answer.
     """
+    import socket
+
     ray = _import("ray", "ray")
     ours = not ray.is_initialized()
     if ours:
@@ -254,6 +274,8 @@ def _run_on_processes(
     Raises:
         TerminatedWorkerError: a process has died, and loky has ended the others.
     """
+    from concurrent.futures import FIRST_COMPLETED, wait
+
     from joblib.externals.loky import ProcessPoolExecutor
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 

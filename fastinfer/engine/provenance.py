@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import os
 from typing import TYPE_CHECKING, Any
 
 from .. import machine
@@ -61,8 +61,9 @@ def check_machine(expected: dict[str, Any], runtime: Runtime) -> None:
         here.update(cpu=machine.cpu_name(), cpu_features=machine.cpu_features())
     for name, value in here.items():
         if value != expected[name]:
+            there = os.uname().nodename
             raise ConfigError(
-                f"{platform.node()} would give other bytes: {name} is {value!r} there, {expected[name]!r} where the run began",
+                f"{there} would give other bytes: {name} is {value!r} there, {expected[name]!r} where the run began",
                 code="other_machine",
                 hint="use the same versions and environment on all machines, and pin cpu_isa for different CPUs",
             )

@@ -11,7 +11,6 @@ import itertools
 import os
 import threading
 import time
-import uuid
 import warnings
 from collections.abc import Iterable
 from typing import Any, Callable
@@ -96,7 +95,7 @@ def transform(
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.open_run(record, overwrite=options.overwrite))
         job = Job(
-            token=uuid.uuid4().hex,
+            token=os.urandom(16).hex(),
             model=model,
             devices=tuple(devices),
             batch_size=batching.batch_size,

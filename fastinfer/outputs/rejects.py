@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import re
-import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Callable, NamedTuple
 
@@ -157,8 +156,7 @@ class Rejects:
         stands = self._stands()
         lines = self._lines([])
         if journals:
-            folder = tempfile.gettempdir() if read_only else self._layout.root
-            lines = self._join(journals, stands, folder)
+            lines = self._join(journals, stands, _temporary_folder() if read_only else self._layout.root)
             if not read_only:
                 self._replace(lines, journals)
                 lines = self._lines([])
@@ -313,3 +311,9 @@ def _made(label: Label) -> tuple[bytes, bytes]:
 def _mark(key: bytes, part: tuple[int, int], label: Label) -> int:
     # One number for each result that lacks records: there may be millions.
     return hash((key, part, label))
+
+
+def _temporary_folder() -> str:
+    import tempfile  # late: a dry run alone needs it
+
+    return tempfile.gettempdir()

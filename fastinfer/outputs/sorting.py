@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import io
 from collections.abc import Iterable, Iterator
-from tempfile import TemporaryFile
 from typing import IO, Any, Callable, TypeVar
 
 # So many bytes of lines are sorted in memory.
@@ -61,6 +60,8 @@ def sort_lines(
 
 
 def _write(lines: Iterable[bytes], folder: str, prefix: str) -> IO[bytes]:
+    from tempfile import TemporaryFile  # late: few runs have so many rejects
+
     file = TemporaryFile("w+b", buffering=io.DEFAULT_BUFFER_SIZE, dir=folder, prefix=prefix)  # noqa: SIM115
     try:
         file.writelines(lines)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import queue
+import threading
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from .._native.files import FILES_PER_CALL
@@ -89,11 +90,29 @@ def read_groups(
 
 def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """The same items; a thread gets each one while the previous one is used."""
-    with ThreadPoolExecutor(1, "fastinfer-read") as reader:
-        ahead = reader.submit(next, items, None)
-        while (item := ahead.result()) is not None:
-            ahead = reader.submit(next, items, None)
+    wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    got: queue.SimpleQueue[T | BaseException | None] = queue.SimpleQueue()
+
+    def get() -> None:
+        while wanted.get():
+            try:
+                got.put(next(items, None))
+            except BaseException as error:
+                got.put(error)
+
+    reader = threading.Thread(target=get, name="fastinfer-read", daemon=True)
+    reader.start()
+    try:
+        wanted.put(True)
+        while (item := got.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            wanted.put(True)
             yield item
+    finally:
+        # Nobody reads on when this has ended: the buffers may be used for something else.
+        wanted.put(False)
+        reader.join()
 
 
 def read_chunks(store: Store, span: Span, buffer: bytearray, line_bytes: int) -> Iterator[Chunk]:

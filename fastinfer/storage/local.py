@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -38,8 +37,8 @@ SIZE_BYTES = 8
 PIECE_BYTES = 1 << 20
 
 # Process ids are not unique: of another machine, or of an earlier process.
-_process = secrets.token_hex(4)
-os.register_at_fork(after_in_child=lambda: globals().update(_process=secrets.token_hex(4)))
+_process = os.urandom(4).hex()
+os.register_at_fork(after_in_child=lambda: globals().update(_process=os.urandom(4).hex()))
 
 
 def writer_name() -> str:
