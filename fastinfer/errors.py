@@ -227,6 +227,11 @@ def _restore(kind: type[Error], message: str, state: dict[str, object]) -> Error
 
 register(
     InputError,
+    (
+        "bad_compression",
+        "compressed data is damaged, followed by something else, or not of the kind that was named",
+        "get the file again; each file may have a kind of its own where it is recognized by its first bytes",
+    ),
     ("bad_input", "the input cannot be used; the message says why", "correct the input"),
     ("bad_json", "a JSON payload is not valid JSON, is not UTF-8 or is nested too deeply", "send valid JSON"),
     ("bad_length", "an IDX file has more bytes than its header says, or than are read", "get the file again"),
@@ -234,6 +239,7 @@ register(
     ("bad_npy", "an NPY payload is damaged or of another format version", "save the array with `numpy.save`"),
     ("bad_number", "a cell of a sample file is not a number", "correct the file, or write the samples again"),
     ("bad_output", "an output is not a JSON list of probabilities", "run the transform again"),
+    ("bad_recordio", "RecordIO framing is damaged", "get the file again, or write it with MXNet's `MXRecordIO`"),
     ("bad_shape", "a payload's shape does not fit the model", "send rows of the model's shape"),
     ("bad_values", "a payload is not a rectangle of numbers", "send numbers, in rows of equal length"),
     ("cannot_read", "a file cannot be read, or is not a regular file", "check the path and its permissions"),
@@ -253,9 +259,13 @@ register(
     ("output_name", "an output cannot have the name that its input gives it", "rename the input"),
     ("output_full", "the input has more values than the array has room for", "pass an array with more rows"),
     ("partial_row", "the number of values is not a multiple of what one record takes", "complete the last record"),
-    ("payload_too_large", "a record is larger than the job's limit", "raise the limit, or split the input by lines"),
+    (
+        "payload_too_large",
+        "a record or payload is larger than the limit",
+        "raise the limit, or split the input by lines",
+    ),
     ("too_many_errors", "more records were rejected than allowed", "correct the records listed in `_rejects.jsonl`"),
-    ("truncated", "a compressed or IDX file ends too early", "get the file again"),
+    ("truncated", "compressed data, RecordIO or an IDX file ends too early", "get the file again"),
     (
         "unequal_line",
         "a CSV line has more or fewer fields than the first line or the model",
@@ -311,6 +321,11 @@ register(
     ("unknown_region", "no container image is known in this region", "use a region that the hint lists"),
     ("unknown_version", "no container image has this framework version", "use one that the hint lists"),
     ("unsafe_source", "the source folder is a home or system folder", "put the code into a folder of its own"),
+    (
+        "zstd_missing",
+        "reading zstd requires Python 3.14 or the package backports.zstd",
+        "`pip install 'fastinfer[zstd]'`",
+    ),
 )
 register(
     ModelError,
