@@ -1,6 +1,6 @@
 """The content types of requests and answers: one table with the functions that decode and encode each.
 
-The names are compared as they are, as SageMaker's container does: no parameters (``; charset=``), no other case.
+Names are compared without regard to case, and a charset that UTF-8 includes is accepted; SageMaker's container refuses both.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from numpy.typing import NDArray
 from ..errors import InputError, quote
 from .csv_body import decode_csv_body, encode_csv_body
 from .json import decode_json_body, encode_json_body
+from .jsonlines import decode_jsonlines_body, encode_jsonlines_body
 from .npy import decode_npy_body, encode_npy_body
 
-CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
+CSV, JSON, NPY, JSONLINES = "text/csv", "application/json", "application/x-npy", "application/jsonlines"
+# In the parameter `charset`.
+CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
 
 class Codec(NamedTuple):
     """What reads and prints one content type.
 
     Attributes:
-        decode: a body and the shape of a row of the model, to an array of numbers. CSV takes that shape; the others have
-            one of their own.
+        decode: a body and the shape of a row of the model, to an array of numbers. CSV and JSON Lines take that shape; the
+            others have one of their own.
         encode: an array of any type, to a body.
     """
 
@@ -36,8 +39,32 @@ CODECS = {
     JSON: Codec(lambda body, _: decode_json_body(body), encode_json_body),
     CSV: Codec(decode_csv_body, encode_csv_body),
     NPY: Codec(lambda body, _: decode_npy_body(body), encode_npy_body),
+    JSONLINES: Codec(decode_jsonlines_body, encode_jsonlines_body),
 }
 CONTENT_TYPES = tuple(CODECS)
+
+
+def find_content_type(name: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
+    """The content type that a header names, as it is in the table.
+
+    Raises:
+        InputError: ``unsupported_content_type``.
+    """
+    found, parameters = parse_header(name or "")
+    charset = parameters.get("charset", CHARSETS[0])
+    if found not in content_types or charset not in CHARSETS:
+        raise InputError(
+            f"unsupported content type {quote(name or '')}: expected one of {', '.join(content_types)}",
+            code="unsupported_content_type",
+        )
+    return found
+
+
+def parse_header(text: str) -> tuple[str, dict[str, str]]:
+    """A media type of a header, and its parameters, in lower case: ``Text/CSV; charset="UTF-8"``."""
+    name, *rest = text.lower().split(";")
+    pairs = (parameter.partition("=") for parameter in rest)
+    return name.strip(), {key.strip(): value.strip().strip('"') for key, _, value in pairs}
 
 
 def decode_rows(
@@ -51,7 +78,7 @@ def decode_rows(
     Args:
         body: bytes, or text that is encoded as UTF-8.
         content_type: the body's content type.
-        row_shape: shape of one row, which CSV takes.
+        row_shape: shape of one row, which CSV and JSON Lines take.
         content_types: those that are supported.
 
     Returns:
@@ -59,15 +86,11 @@ def decode_rows(
 
     Raises:
         InputError: ``unsupported_content_type``; ``bad_shape`` for a single value; ``empty_input``; and what
-            :func:`.csv_body.decode_csv_body`, :func:`.json.decode_json_body` and :func:`.npy.decode_npy_body` raise.
+            the codecs raise.
     """
-    if content_type is None or content_type not in content_types:
-        raise InputError(
-            f"unsupported content type {quote(content_type or '')}: expected one of {', '.join(content_types)}",
-            code="unsupported_content_type",
-        )
+    codec = CODECS[find_content_type(content_type, content_types)]
     content = body.encode() if isinstance(body, str) else body
-    array = CODECS[content_type].decode(content, row_shape)
+    array = codec.decode(content, row_shape)
     check_rows(array)
     if array.dtype == np.float32:
         return np.ascontiguousarray(array)
@@ -98,16 +121,25 @@ def encode_predictions(predictions: NDArray[Any], content_type: str) -> bytes:
 
 
 def choose_accepted(accept: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
-    """The content type of an answer: the first supported one of an Accept header, JSON if any is accepted.
+    """The content type of an answer: of those that an Accept header names the first supported one, those with a higher quality
+    (``;q=``) before others; JSON where any is accepted.
 
     Raises:
         InputError: ``unsupported_accept``.
     """
-    if not accept or accept == "*/*":
+    if not accept:
         return JSON
-    for item in accept.replace(" ", "").split(","):
-        if item in content_types:
-            return item
+    names = [(name, _quality(parameters)) for name, parameters in map(parse_header, accept.split(","))]
+    for name, quality in sorted(names, key=lambda item: -item[1]):
+        if quality > 0 and (name == "*/*" or name in content_types):
+            return JSON if name == "*/*" else name
     raise InputError(
         f"unsupported Accept {quote(accept)}: expected one of {', '.join(content_types)}", code="unsupported_accept"
     )
+
+
+def _quality(parameters: dict[str, str]) -> float:
+    try:
+        return float(parameters.get("q", "1"))
+    except ValueError:
+        return 1.0

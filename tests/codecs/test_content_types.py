@@ -16,6 +16,7 @@ from fastinfer.codecs.content_types import (
     CONTENT_TYPES,
     CSV,
     JSON,
+    JSONLINES,
     NPY,
     check_rows,
     choose_accepted,
@@ -31,7 +32,7 @@ def npy(array: Any) -> bytes:
     return stream.getvalue()
 
 
-BODIES = {CSV: b"1,2\n3,4\n", JSON: b"[[1, 2], [3, 4]]", NPY: npy([[1, 2], [3, 4]])}
+BODIES = {CSV: b"1,2\n3,4\n", JSON: b"[[1, 2], [3, 4]]", NPY: npy([[1, 2], [3, 4]]), JSONLINES: b"[1, 2]\n[3, 4]\n"}
 
 
 @pytest.mark.parametrize("content_type", CONTENT_TYPES)
@@ -44,16 +45,16 @@ def test_every_content_type_gives_float32_rows(content_type: str) -> None:
 
 def test_csv_takes_the_models_shape_and_the_others_keep_theirs() -> None:
     shapes = {content_type: decode_rows(body, content_type, (2, 1, 1)).shape for content_type, body in BODIES.items()}
-    assert shapes == {CSV: (2, 2, 1, 1), JSON: (2, 2), NPY: (2, 2)}
+    assert shapes == {CSV: (2, 2, 1, 1), JSON: (2, 2), NPY: (2, 2), JSONLINES: (2, 2, 1, 1)}
 
 
 def test_text_is_its_utf8() -> None:
     assert decode_rows("1,2\n", CSV, (2,)).tolist() == [[1, 2]]
 
 
-@pytest.mark.parametrize("content_type", [None, "", "text/plain", "Text/CSV", "text/csv; charset=utf-8"])
+@pytest.mark.parametrize("content_type", [None, "", "text/plain", "text/csv; charset=utf-16", "csv"])
 def test_an_unsupported_content_type_is_named_beside_the_supported_ones(content_type: str | None) -> None:
-    message = f"unsupported content type {content_type or ''!r}: expected one of {JSON}, {CSV}, {NPY}"
+    message = f"unsupported content type {content_type or ''!r}: expected one of {JSON}, {CSV}, {NPY}, {JSONLINES}"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$") as caught:
         decode_rows(b"1", content_type, (1,))
     assert caught.value.code == "unsupported_content_type"
@@ -93,13 +94,22 @@ def test_a_double_beyond_float32_is_infinite_without_a_warning() -> None:
         ("*/*", JSON),
         (CSV, CSV),
         (f"image/png, {NPY},{CSV}", NPY),
+        (f"{NPY};q=0.5, {CSV}", CSV),
+        (f"{NPY};q=x, {CSV}", NPY),
+        ("text/html, */*;q=0.1", JSON),
     ],
 )
 def test_the_first_supported_type_of_an_accept_header_is_chosen(accept: str | None, expected: str) -> None:
     assert choose_accepted(accept) == expected
 
 
-@pytest.mark.parametrize("accept", ["image/png", "application/json;q=0.9", "TEXT/CSV"])
+@pytest.mark.parametrize("name", ["Text/CSV", "text/csv; charset=utf-8", 'TEXT/CSV;Charset="UTF-8"; x=y', " text/csv "])
+def test_letter_case_and_a_charset_that_utf8_includes_do_not_matter(name: str) -> None:
+    assert decode_rows(b"1,2\n", name, (2,)).tolist() == [[1, 2]]
+    assert choose_accepted(name) == CSV
+
+
+@pytest.mark.parametrize("accept", ["image/png", "application/json;q=0", "json"])
 def test_an_accept_header_without_a_supported_type_is_refused(accept: str) -> None:
     with pytest.raises(InputError, match=f"^unsupported Accept '{accept}': expected one of") as caught:
         choose_accepted(accept)
@@ -130,6 +140,10 @@ def test_predictions_of_any_type_are_printed_as_by_the_container(name: str, cont
         with pytest.raises(InputError, match="unsupported Accept 'text/csv' for predictions of shape") as caught:
             encode_predictions(array, content_type)
         assert caught.value.code == "unsupported_accept"
+        return
+    if content_type == JSONLINES:  # not one of the container's
+        values = array.tolist() if array.ndim else [array.tolist()]
+        assert encode_predictions(array, content_type) == b"".join(json.dumps(row).encode() + b"\n" for row in values)
         return
     expected = encoder.encode(array.tolist(), content_type)
     assert encode_predictions(array, content_type) == (expected if isinstance(expected, bytes) else expected.encode())

