@@ -45,7 +45,7 @@ demo: .venv/built
 	$(BIN)/fastinfer train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
 	$(BIN)/fastinfer samples examples/mnist/test $(DEMO)/in --count 1000
 	$(BIN)/fastinfer transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
-	$(BIN)/fastinfer report $(DEMO)/in $(DEMO)/out --labels examples/mnist/test --png $(DEMO)/digits.png
+	$(BIN)/fastinfer report $(DEMO)/out --inputs $(DEMO)/in --labels examples/mnist/test --png $(DEMO)/digits.png -o $(DEMO)/report.html
 
 # The notebook's story, executed on this machine, with what it shows: demo/notebook.ipynb.
 notebook: .venv/with-notebook

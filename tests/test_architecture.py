@@ -18,7 +18,7 @@ ROWS = [
     {"handlers"},
     {"engine"},
     {"__init__", "transformer", "kernels"},
-    {"serving", "mnist"},
+    {"serving", "mnist", "report"},
     {"sagemaker"},
     {"commands", "transform", "serve"},
     {"__main__"},

@@ -52,5 +52,5 @@ def test_the_wheel_runs_alone_from_another_folder(built: Path, tmp_path: Path) -
     run("samples", MNIST / "test", "in", "--count", 10)
     done = run("transform", "in", "out")
     assert done.stderr.splitlines()[-1].startswith("10 inputs, 10 records, 0 rejected")
-    shown = run("report", "in", "out", "--labels", MNIST / "test")
+    shown = run("report", "out", "--inputs", "in", "--labels", MNIST / "test")
     assert "predictions 7, 2, 1, 0, 4, 1, 4, 9, 5, 9" in shown.stdout

@@ -1,25 +1,206 @@
-"""``fastinfer report``: the predictions for sample images: accuracy, labels beside predictions, the digits."""
+"""``fastinfer report``: what the results of a run say: a page for a browser, or a few lines and pictures for a terminal."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..mnist.digits import (
-    HALF_BLOCKS,
-    accuracy,
-    as_squares,
-    draw_digits,
-    read_labels_of,
-    read_results,
-    save_contact_sheet,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.source import find_objects
+from ..errors import ConfigError, InputError, quote
+from ..report.inputs import Inputs, image_shape
+from ..report.labels import read_label_file
+from ..report.page import Report, write_page
+from ..report.pictures import HALF_BLOCKS, draw_images, save_contact_sheet
+from ..report.predictions import CLASSES, KINDS, Predictions, read_predictions
+from ..report.results import Result, find_results, read_record, read_rejects
 from ._run import path, positive_number, run_command, say
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastinfer report",
+        description="Show what the results of a run say: as a page (-o), as text and pictures, or as JSON.",
+        epilog="Rows are in the natural order of their inputs' names: data-2 before data-10. "
+        "Exit codes: 0 done, 1 a result is missing or wrong, 2 bad option, 4 a file cannot be written, "
+        "70 internal error, 130 interrupted.",
+    )
+    parser.add_argument("outputs", type=path, metavar="OUT", help="folder with the results (*.out) of a run")
+    parser.add_argument(
+        "--inputs", type=path, metavar="IN", help="the folder, or file, of the CSV inputs, which are shown"
+    )
+    labels = parser.add_mutually_exclusive_group()
+    labels.add_argument(
+        "--labels",
+        type=path,
+        metavar="FILE",
+        help="the labels of all rows: one number a line, an IDX .gz file, or a folder with labels.gz somewhere below",
+    )
+    labels.add_argument(
+        "--label-column",
+        type=int,
+        metavar="N",
+        help="take the labels from this column of the inputs: 0 the first, -1 the last",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=KINDS,
+        help="what a prediction is: the probabilities or scores of classes, one number, or several values (default: by the "
+        "values and the labels; the report says which)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=path, metavar="FILE", help="write the page, one HTML file that loads nothing"
+    )
+    parser.add_argument("--title", help="of the page (default: the folder's name)")
+    parser.add_argument(
+        "--count", type=positive_number, default=10, metavar="N", help="rows shown as text (default: 10)"
+    )
+    parser.add_argument(
+        "--png", type=path, metavar="FILE", help="save the shown images as a contact sheet (needs Pillow)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of text and pictures")
+    return parser
+
+
+def _report(argv: Sequence[str] | None) -> None:
+    arguments = _parser().parse_args(argv)
+    folder = arguments.outputs
+    record = read_record(folder)
+    results = find_results(folder)
+    inputs = Inputs(arguments.inputs, record) if arguments.inputs is not None else None
+    labels, predictions = _read(arguments, results, inputs)
+    rejects, rejected = read_rejects(folder)
+    report = Report(
+        title=arguments.title or f"Results in {os.path.basename(os.path.abspath(folder))}",
+        results=results,
+        predictions=predictions,
+        labels=labels,
+        inputs=inputs,
+        record=record,
+        rejects=rejects,
+        rejected=rejected,
+        notes=_missing(arguments.inputs, results) if arguments.inputs is not None else [],
+    )
+    for note in report.notes:
+        say(f"warning: {note}")
+    if arguments.json:
+        print(json.dumps(_as_dict(report)))
+    else:
+        _print(report, arguments.count, arguments.png)
+    if arguments.output is not None:
+        write_page(report, Path(arguments.output))
+        say(f"page: {arguments.output}")
+
+
+def _read(
+    arguments: argparse.Namespace, results: list[Result], inputs: Inputs | None
+) -> tuple[NDArray[np.float64] | None, Predictions]:
+    """The labels of all rows, and the predictions, which the labels tell how to read."""
+    if arguments.labels is None and arguments.label_column is None:
+        return None, read_predictions(results, kind=arguments.kind)
+    # How many rows there are is known when the results were read.
+    predictions = read_predictions(results, kind=arguments.kind)
+    if arguments.labels is not None:
+        labels = read_label_file(arguments.labels, len(predictions))
+    else:
+        if inputs is None:
+            raise ConfigError("--label-column requires --inputs")
+        sizes = np.diff(predictions.starts).tolist()
+        labels = np.concatenate(
+            [inputs.column(result, size, arguments.label_column) for result, size in zip(results, sizes)]
+        )
+    if arguments.kind is None and predictions.kind != CLASSES:
+        predictions = read_predictions(results, labels)
+    return labels, predictions
+
+
+def _missing(source: str, results: list[Result]) -> list[str]:
+    """What to say of inputs without a result, of which the report says nothing."""
+    found = {result.key for result in results}
+    missing = [item.key for item in find_objects(source) if item.key not in found]
+    if not missing:
+        return []
+    return [f"{len(missing):,} inputs have no result; the first: {quote(missing[0])}"]
+
+
+def _as_dict(report: Report) -> dict[str, Any]:
+    predictions, labels = report.predictions, report.labels
+    said = predictions.classes if predictions.kind == CLASSES else predictions.values
+    found: dict[str, Any] = {
+        "records": len(predictions),
+        "kind": predictions.kind,
+        # NaN is no JSON.
+        "predictions": [None if value != value else value for value in said.tolist()],
+        "rejected": report.rejected,
+    }
+    if labels is not None:
+        found["labels"] = [int(label) if label == int(label) else label for label in labels.tolist()]
+        if predictions.kind == CLASSES:
+            found["accuracy"] = _accuracy(report)
+    return found
+
+
+def _accuracy(report: Report) -> float | None:
+    judged = int((report.predictions.classes >= 0).sum())
+    return 1 - int(report.wrong.sum()) / judged if judged else None
+
+
+def _print(report: Report, count: int, png: str | None) -> None:
+    predictions, labels = report.predictions, report.labels
+    shown = min(count, len(predictions))
+    is_class = predictions.kind == CLASSES
+    said = [f"{value:.6g}" for value in (predictions.classes if is_class else predictions.values)[:shown].tolist()]
+    captions, wrong = said, report.wrong[:shown].tolist()
+    if labels is not None:
+        expected = [f"{label:.6g}" for label in labels[:shown].tolist()]
+        captions = [f"{label} -> {each}{' wrong' * missed}" for label, each, missed in zip(expected, said, wrong)]
+        accuracy = _accuracy(report)
+        if is_class and accuracy is not None:
+            judged = int((predictions.classes >= 0).sum())
+            correct = judged - int(report.wrong.sum())
+            print(f"accuracy    {accuracy:.4f} ({correct:,} of {judged:,})")
+        print(f"labels      {', '.join(expected)}")
+    print(f"predictions {', '.join(said)}")
+    images = _first_images(report, shown)
+    if images is not None:
+        plain = not _can_print(HALF_BLOCKS, sys.stdout.encoding)
+        print(draw_images(images, captions, shutil.get_terminal_size().columns, plain), end="")
+    if png is not None:
+        if images is None:
+            raise InputError("the inputs are no images of one channel, or are not given", code="count_mismatch")
+        save_contact_sheet(images, captions, wrong, Path(png))
+        say(f"contact sheet: {png}")
+
+
+def _first_images(report: Report, count: int) -> NDArray[np.float64] | None:
+    """The inputs of the first rows as images (n, rows, columns) from 0 to 1; None where they are none."""
+    if report.inputs is None:
+        return None
+    rows: list[list[float]] = []
+    for number, result in enumerate(report.results):
+        first, stop = (int(start) for start in report.predictions.starts[number : number + 2])
+        if first >= count:
+            break
+        wanted = range(min(stop, count) - first)
+        found = report.inputs.records(result, stop - first, wanted)
+        if len(found) < len(wanted):
+            return None  # a rejected record has no image
+        rows.extend(found[record] for record in wanted)
+    if len({len(row) for row in rows}) != 1:
+        return None
+    shape, _ = image_shape(report.record, len(rows[0]))
+    if shape is None or shape[0] != 1:
+        return None
+    values = np.array(rows, np.float64).reshape(-1, *shape[1:])
+    return values / 255 if values.max() > 1 else values
 
 
 def _can_print(text: str, encoding: str | None) -> bool:
@@ -28,61 +209,6 @@ def _can_print(text: str, encoding: str | None) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fastinfer report",
-        description="Show the predictions for sample images: accuracy, labels beside predictions, the digits.",
-        epilog="Exit codes: 0 done, 1 an output is missing or wrong, 2 bad option, 4 the PNG cannot be written, "
-        "70 internal error, 130 interrupted.",
-    )
-    parser.add_argument("samples", type=path, metavar="SAMPLES_DIR", help="folder with data-0.csv, data-1.csv, …")
-    parser.add_argument("outputs", type=path, metavar="OUT_DIR", help="folder with data-0.csv.out, …")
-    parser.add_argument(
-        "--labels", type=path, metavar="LABELS", help="an IDX .gz file, or a folder with labels.gz somewhere below"
-    )
-    parser.add_argument(
-        "--count", type=positive_number, default=10, metavar="N", help="number of digits to show (default: 10)"
-    )
-    parser.add_argument(
-        "--png", type=path, metavar="FILE", help="save the shown digits as a contact sheet (needs Pillow)"
-    )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of text and digits")
-    return parser
-
-
-def _report(argv: Sequence[str] | None) -> None:
-    arguments = _parser().parse_args(argv)
-    samples = Path(arguments.samples)
-    results = read_results(samples, Path(arguments.outputs), arguments.count)
-    predictions = results.predictions
-    shown = predictions[: arguments.count]
-    labels = read_labels_of(arguments.labels, len(predictions)) if arguments.labels is not None else None
-    captions = [str(prediction) for prediction in shown]
-    wrong = [False] * len(shown)
-    if labels is not None:
-        wrong = [label != prediction for label, prediction in zip(labels, shown)]
-        pairs = zip(labels, shown, wrong)
-        captions = [f"{label} -> {prediction}" + " wrong" * missed for label, prediction, missed in pairs]
-    images = as_squares(results.shown, samples)
-    if arguments.png:
-        save_contact_sheet(images, captions, wrong, Path(arguments.png))
-    if arguments.json:
-        report: dict[str, Any] = {"images": len(predictions), "predictions": predictions}
-        if labels is not None:
-            report.update(labels=labels, accuracy=accuracy(labels, predictions))
-        print(json.dumps(report))
-        return
-    if labels is not None:
-        correct = sum(label == prediction for label, prediction in zip(labels, predictions))
-        print(f"accuracy    {accuracy(labels, predictions):.4f} ({correct:,} of {len(predictions):,})")
-        print(f"labels      {', '.join(map(str, labels[: len(shown)]))}")
-    print(f"predictions {', '.join(map(str, shown))}")
-    plain = not _can_print(HALF_BLOCKS, sys.stdout.encoding)
-    print(draw_digits(images, captions, shutil.get_terminal_size().columns, plain), end="")
-    if arguments.png:
-        say(f"contact sheet: {arguments.png}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

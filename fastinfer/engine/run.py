@@ -85,6 +85,7 @@ def transform(
     record: dict[str, Any] = {
         "depends_on": of_run(model, options, source, runtime, batching),
         "model_path": os.path.abspath(model.path),
+        "row_shape": list(model.row_shape),
         "invariant": batching.invariant,
     }
     limits = limits or Limits()

@@ -41,7 +41,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_labels_are_shown_beside_predictions_as_in_the_notebook(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(folders[0]), str(folders[1]), "--labels", str(TEST_CHANNEL)]) == 0
+    assert main([str(folders[1]), "--inputs", str(folders[0]), "--labels", str(TEST_CHANNEL)]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[:3] == [
         "accuracy    0.8333 (10 of 12)",
@@ -59,16 +59,30 @@ def test_samples_are_sorted_by_number_and_files_of_many_rows_count_each(
     write_samples(read_images(TEST_CHANNEL)[:35], tmp_path / "in", "integers", rows_per_file=3)
     labels = read_labels(TEST_CHANNEL)[:35].tolist()
     write_outputs(tmp_path / "out", [labels[first : first + 3] for first in range(0, 35, 3)])
-    arguments = [str(tmp_path / "in"), str(tmp_path / "out"), "--json", "--labels", str(TEST_CHANNEL / "labels.gz")]
+    arguments = [
+        str(tmp_path / "out"),
+        "--inputs",
+        str(tmp_path / "in"),
+        "--json",
+        "--labels",
+        str(TEST_CHANNEL / "labels.gz"),
+    ]
     assert main(arguments) == 0
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert report == {"images": 35, "predictions": labels, "labels": labels, "accuracy": 1.0}
+    assert report == {
+        "records": 35,
+        "kind": "classes",
+        "predictions": labels,
+        "rejected": 0,
+        "labels": labels,
+        "accuracy": 1.0,
+    }
 
 
 def test_without_labels_only_predictions_are_shown(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(folders[0]), str(folders[1]), "--count", "3"]) == 0
+    assert main([str(folders[1]), "--inputs", str(folders[0]), "--count", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "predictions 7, 2, 1"
     assert lines[-1].split() == ["1"] or lines[-1].split() == ["7", "2", "1"]
@@ -77,50 +91,63 @@ def test_without_labels_only_predictions_are_shown(
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda out: (out / "data-5.csv.out").unlink(), "data-5.csv.out: cannot be read: No such file"),
-        (lambda out: (out / "data-5.csv.out").write_text("[[0.1], [0.2]]"), "2 predictions for the 1 images of"),
-        (lambda out: (out / "data-5.csv.out").write_text("[[0.1, NaN]]"), "expected [[p0, p1, …], …], found"),
-        (lambda out: (out / "data-5.csv.out").write_text("[0.1]"), "expected [[p0, p1, …], …], found '[0.1]'"),
-        (lambda out: (out / "data-5.csv.out").write_text("[[0.1, 0"), "found '[[0.1, 0'"),
-        (lambda out: (out / "data-5.csv.out").write_text(""), "found ''"),
-        (lambda out: (out / "data-12.csv.out").write_text("[[0.1]]"), "data-12.csv.out: no input for it in"),
-        (lambda out: (out.parent / "in" / "data-5.csv").unlink(), "data-5.csv is missing before data-6.csv"),
-        (lambda out: (out.parent / "in" / "data-5.csv").write_text("0,x\n"), "data-5.csv:1: could not convert"),
-        (lambda out: (out.parent / "in" / "data-5.csv").write_text("0,1\n"), "the images differ in size"),
+        (
+            lambda out: (out / "data-5.csv.out").write_text("[[0.1], [0.2]]"),
+            "rows of 1 values, after results with rows",
+        ),
+        (lambda out: (out / "data-5.csv.out").write_text('[["a"]]'), "expected [[p0, p1, …], …], found"),
+        (lambda out: (out / "data-5.csv.out").write_text("[[0.1, 0"), "the list has no end"),
+        (lambda out: (out / "data-5.csv.out").write_text(""), "found no list of predictions"),
+        (lambda out: (out / "data-12.csv.out").write_text(json.dumps([[0.1] * 10])), "no such input, but a result"),
     ],
 )
 def test_nothing_is_passed_over(
     folders: tuple[Path, Path], spoil: Any, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(folders[1])
-    assert main([str(folders[0]), str(folders[1])]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert words in err
+    page = folders[1] / "report.html"
+    assert main([str(folders[1]), "--inputs", str(folders[0]), "--count", "20", "-o", str(page)]) == 1
+    assert words in capsys.readouterr().err
+    assert not page.exists()
+
+
+def test_inputs_without_a_result_are_told(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    (folders[1] / "data-5.csv.out").unlink()
+    assert main([str(folders[1]), "--inputs", str(folders[0])]) == 0
+    assert "warning: 1 inputs have no result; the first: 'data-5.csv'" in capsys.readouterr().err
 
 
 def test_labels_must_be_enough_and_options_make_sense(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ins, outs = map(str, folders)
-    assert main([ins, outs, "--labels", str(TEST_CHANNEL / "images.gz")]) == 1
-    assert "expected IDX labels" in capsys.readouterr().err
+    assert main([outs, "--inputs", ins, "--labels", str(TEST_CHANNEL / "images.gz")]) == 1
+    assert "IDX labels" in capsys.readouterr().err
     few = tmp_path / "few.gz"
     few.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 2])))
-    assert main([ins, outs, "--labels", str(few)]) == 1
+    assert main([outs, "--inputs", ins, "--labels", str(few)]) == 1
     assert "few.gz: 2 labels for 12 predictions" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stopped:
-        main([ins, outs, "--count", "0"])
+        main([outs, "--inputs", ins, "--count", "0"])
     assert stopped.value.code == 2
-    assert main([str(tmp_path / "nowhere"), outs]) == 1
-    assert main([ins, outs, "--png", "/dev/null/sheet.png"]) == 4
+    assert main([str(tmp_path / "nowhere"), "--inputs", ins]) == 1
+    assert main([outs, "--inputs", ins, "--png", "/dev/null/sheet.png"]) == 4
 
 
 def test_ascii_takes_the_place_of_blocks_where_the_terminal_has_none(folders: tuple[Path, Path]) -> None:
     def report(encoding: str) -> bytes:
         environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "90"}
-        command = [sys.executable, "-m", "fastinfer", "report", str(folders[0]), str(folders[1]), "--count", "3"]
+        command = [
+            sys.executable,
+            "-m",
+            "fastinfer",
+            "report",
+            str(folders[1]),
+            "--inputs",
+            str(folders[0]),
+            "--count",
+            "3",
+        ]
         return subprocess.run(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, timeout=300, check=True
         ).stdout
@@ -135,7 +162,7 @@ def test_the_contact_sheet_holds_the_pixels_and_marks_what_is_wrong(folders: tup
     from PIL import Image
 
     path = folders[0].parent / "new" / "sheet.png"
-    assert main([str(folders[0]), str(folders[1]), "--labels", str(TEST_CHANNEL), "--png", str(path)]) == 0
+    assert main([str(folders[1]), "--inputs", str(folders[0]), "--labels", str(TEST_CHANNEL), "--png", str(path)]) == 0
     with Image.open(path) as sheet:
         pixels = np.asarray(sheet.convert("RGB")).astype(int)
     assert pixels.shape == (2 * (28 * 4 + 16 + 22), 5 * (28 * 4 + 16), 3)
