@@ -1,8 +1,9 @@
 # `make` builds the environment .venv with the package in it; `make demo` and `make test` do all that they need themselves.
 
-# The first interpreter that mxnet 1.9.1 runs on; override with `make PYTHON=/path/to/python3.x`.
-PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python3.9; do \
-	$$python -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
+# The first interpreter that is supported; override with `make PYTHON=/path/to/python3.x`.
+SUPPORTED := import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9; do \
+	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 DEMO ?= demo
 
@@ -19,18 +20,27 @@ CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.1
 all: .venv/built
 
 .venv/bin/python:
-	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))' || { echo "fastinfer needs Python 3.9 to 3.12 (mxnet 1.9.1 runs on no other): make PYTHON=..." >&2; exit 2; }
-	$(PYTHON) -m venv .venv || { echo "no virtual environment could be made: on Debian, apt-get install python3-venv" >&2; exit 2; }
+	@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { echo "fastinfer needs Python 3.9 to 3.14: make PYTHON=..." >&2; exit 2; }
+	@echo "making the environment .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv || { echo "no virtual environment could be made: on Debian, apt-get install python3-venv" >&2; exit 2; }
 
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# From Python 3.13 on there are no wheels of the NumPy that mxnet asks for; it runs with NumPy 2 (runtimes/mxnet/compat.py).
+COMMA := ,
+define INSTALL
+@echo "installing fastinfer[$(1)] and what it requires; the first time this takes minutes"
+@$(PIP_INSTALL) --editable '.[$(1)]'
+@$(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || $(PIP_INSTALL) --no-deps 'mxnet==1.9.1'
+endef
 
 .venv/built: .venv/bin/python $(SOURCES)
-	$(PIP_INSTALL) '.[report]'
+	$(call INSTALL,train$(COMMA)report)
 	@touch $@
 
 # With a group of tools beside it, which builds the package as well: one build, not two.
 .venv/with-%: .venv/bin/python $(SOURCES)
-	$(PIP_INSTALL) '.[report,$*]'
+	$(call INSTALL,train$(COMMA)report$(COMMA)$*)
 	@touch .venv/built $@
 
 # SageMaker's own software in environments of its own, for the tests: its container's toolkits, and its SDK.
@@ -127,7 +137,7 @@ fuzz-readers: .venv/with-test
 # The suite with an extension built for the sanitizers, in a folder of its own. Leaks are not looked for: an interpreter
 # that ends keeps what it has. Left out: what builds packages, and what measures memory, of which the sanitizers take more.
 sanitize: .venv/with-test native
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.0,<4' 'setuptools<81'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'Cython>=3.0,<4' 'setuptools>=64,<83'
 	rm -rf build/sanitize && mkdir -p build/sanitize
 	FASTINFER_BUILD_SANITIZE=1 $(BIN)/python setup.py -q build_ext --build-lib build/sanitize --build-temp build/sanitize/temp
 	cp -rn fastinfer/. build/sanitize/fastinfer/

@@ -296,7 +296,11 @@ register(
     ("link", "a file of the source code is a link that cannot be packed", "copy the file, or name it as a dependency"),
     ("memory_limit", "the memory limit is too small for the workers", "allow more memory, or use fewer workers"),
     ("mxnet_broken", "mxnet is installed but cannot be imported", "see the message; `fastinfer doctor` shows more"),
-    ("mxnet_missing", "mxnet is not installed", "`pip install 'mxnet==1.9.1' 'numpy<2'`"),
+    (
+        "mxnet_missing",
+        "mxnet is not installed",
+        "`pip install 'mxnet==1.9.1' 'numpy<2'`; from Python 3.13 on `pip install --no-deps 'mxnet==1.9.1'`",
+    ),
     ("no_cluster", "the dask scheduler or ray cluster cannot be reached", "check the address"),
     ("no_entry_point", "the training script does not exist", "`entry_point` is the script's name in `source_dir`"),
     ("no_parameter_server", "several hosts need MXNet's parameter server", "start it as docs/training.md shows"),

@@ -1,8 +1,8 @@
 """The only module that imports mxnet; what MXNet has in this process.
 
-The import takes seconds, reads settings that cannot be changed afterwards, and needs names that NumPy 1.24 removed; this module
-handles all three. Call :func:`load_mxnet` where the framework is needed, never at the top of a module, so that ``--help``,
-planning and errors that need no model do not wait for it.
+The import takes seconds, reads settings that cannot be changed afterwards, and needs what newer Pythons and NumPys have removed
+(compat.py); this module handles all three. Call :func:`load_mxnet` where the framework is needed, never at the top of a module,
+so that ``--help``, planning and errors that need no model do not wait for it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import ctypes
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...errors import ConfigError
-
-# Names that NumPy 1.24 removed; mxnet 1.9.1 uses them at import and in its operators.
-REMOVED_ALIASES = {"bool": bool, "int": int, "float": float, "complex": complex, "object": object, "str": str}
+from . import compat
 
 # mxnet reads these once. A value that the user has set is not changed.
 #   OMP_NUM_THREADS, OPENBLAS_NUM_THREADS
@@ -56,17 +53,9 @@ def load_mxnet(settings: dict[str, str] | None = None) -> Any:
     for name, value in (settings or {}).items():
         os.environ.setdefault(name, value)
 
-    import numpy as np
-
-    for name, meaning in REMOVED_ALIASES.items():
-        if name not in np.__dict__:
-            setattr(np, name, meaning)
+    compat.install()
     try:
-        with _without_engine_line(), warnings.catch_warnings():
-            # Its own sources use what NumPy and distutils deprecate; nobody who runs a model can act on that.
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", category=SyntaxWarning)
+        with _without_engine_line():
             import mxnet
 
             mxnet.nd.waitall()  # starts the engine
@@ -75,11 +64,9 @@ def load_mxnet(settings: dict[str, str] | None = None) -> Any:
             raise ConfigError(
                 f"mxnet cannot be imported: it needs the module {error.name!r}",
                 code="mxnet_broken",
-                hint="pip install 'setuptools<81'" if error.name in ("distutils", "pkg_resources") else None,
+                hint=f"pip install {error.name}" if error.name == "requests" else None,
             ) from error
-        raise ConfigError(
-            "mxnet is not installed", code="mxnet_missing", hint="pip install 'mxnet==1.9.1' 'numpy<2'"
-        ) from error
+        raise ConfigError("mxnet is not installed", code="mxnet_missing", hint=compat.install_hint()) from error
     except (ImportError, OSError, AttributeError) as error:
         raise ConfigError(f"mxnet cannot be imported: {error}", code="mxnet_broken") from error
     return mxnet
