@@ -16,6 +16,7 @@ from ._version import __version__ as __version__
 from .errors import ConfigError, FastinferError, InputError, ModelError, OutputError, ServiceError, WorkerDied
 
 if TYPE_CHECKING:
+    from .engine.request import TransformRequest
     from .engine.summary import Summary
     from .handlers.predictor import Predictor
     from .options import Options
@@ -31,6 +32,7 @@ __all__ = [
     "Predictor",
     "ServiceError",
     "Summary",
+    "TransformRequest",
     "Transformer",
     "WorkerDied",
     "__version__",
@@ -42,6 +44,7 @@ _LATE = {
     "Options": "options",
     "Predictor": "handlers.predictor",
     "Summary": "engine.summary",
+    "TransformRequest": "engine.request",
     "Transformer": "transformer",
     "transform": "transformer",
 }

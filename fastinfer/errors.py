@@ -235,6 +235,7 @@ register(
     ("bad_input", "the input cannot be used; the message says why", "correct the input"),
     ("bad_json", "a JSON payload is not valid JSON, is not UTF-8 or is nested too deeply", "send valid JSON"),
     ("bad_length", "an IDX file has more bytes than its header says, or than are read", "get the file again"),
+    ("bad_manifest", "a list of objects is malformed, or names what it may not", "correct the entry that is named"),
     ("bad_magic", "a file is not an IDX file of the expected kind", "name images and labels as MNIST provides them"),
     ("bad_npy", "an NPY payload is damaged or of another format version", "save the array with `numpy.save`"),
     ("bad_number", "a cell of a sample file is not a number", "correct the file, or write the samples again"),

@@ -16,11 +16,13 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .engine import run
-from .engine.source import find_objects, name_source
+from .engine.request import TransformRequest
+from .engine.source import Listing, name_source
 from .errors import ConfigError
 from .models.module import find_model, load_model
 from .options import Options, path_of
@@ -28,10 +30,38 @@ from .options import Options, path_of
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .engine.request import Column
     from .engine.summary import Summary
 
 
-class OptionKeywords(TypedDict, total=False):
+class RequestKeywords(TypedDict, total=False):
+    """The fields of :class:`fastinfer.engine.request.TransformRequest` as keywords; a test compares the two.
+
+    So many attributes: the fields of the request, by their names.
+    """
+
+    data_type: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    content_type: str
+    accept: str | None
+    compression_type: str
+    split_type: str
+    strategy: str
+    max_payload: int | None
+    assemble_with: str
+    input_filter: str
+    output_filter: str
+    join_source: str
+    inclusive_slices: bool
+    header: str
+    id_column: Column
+    label_column: Column
+    env: Mapping[str, str]
+    max_concurrent_transforms: int | None
+
+
+class OptionKeywords(RequestKeywords, total=False):
     """The fields of :class:`fastinfer.Options` as keywords, for type checkers and editors; a test compares the two.
 
     So many attributes: the options of the command, by their names.
@@ -63,10 +93,10 @@ def transform(
     """Runs a model over files and waits until all are done.
 
     Args:
-        data: a folder, a file or a glob of CSV files.
+        data: a folder, a file or a glob; with ``data_type="ManifestFile"`` a list of objects.
         output: folder of the results.
         model: as for :class:`Transformer`.
-        options: the fields of :class:`fastinfer.Options`.
+        options: the fields of :class:`fastinfer.Options` and of :class:`fastinfer.TransformRequest`.
 
     Returns:
         what was done.
@@ -84,7 +114,7 @@ class Transformer:
     Args:
         model: folder or tar archive as SageMaker's training saves it; None: ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the
             MNIST model that comes with fastinfer.
-        options: the fields of :class:`fastinfer.Options`.
+        options: the fields of :class:`fastinfer.Options` and of :class:`fastinfer.TransformRequest`.
 
     Raises:
         ModelError: the model cannot be used.
@@ -92,11 +122,13 @@ class Transformer:
     """
 
     def __init__(self, model: str | os.PathLike[str] | None = None, **options: Unpack[OptionKeywords]) -> None:
-        known = [field.name for field in fields(Options)]
-        for name in options:
-            if name not in known:
-                raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join(known)}")
-        self.options = Options(**options)
+        how, what = ([field.name for field in fields(kind)] for kind in (Options, TransformRequest))
+        given: dict[str, Any] = dict(options)
+        for name in given:
+            if name not in (*how, *what):
+                raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join([*how, *what])}")
+        self.options = Options(**{name: value for name, value in given.items() if name in how})
+        self.request = TransformRequest(**{name: value for name, value in given.items() if name in what})
         self.model = load_model(find_model(model)[0])
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None
@@ -113,7 +145,7 @@ class Transformer:
         """Starts a run and returns at once. :meth:`wait` waits for its end and raises its error.
 
         Args:
-            data: a folder, a file or a glob of CSV files.
+            data: a folder, a file or a glob; with ``data_type="ManifestFile"`` a list of objects.
             output: folder of the results; None: a new one in the working folder, named by the time.
 
         Returns:
@@ -164,7 +196,13 @@ class Transformer:
     def _run(self, data: str, output: str) -> None:
         try:
             self._summary = run.transform(
-                self.model, find_objects(data), output, self.options, source=name_source(data), stop=self._stop
+                self.model,
+                Listing(data, self.request, output=output),
+                output,
+                self.options,
+                source=name_source(data),
+                stop=self._stop,
+                request=self.request,
             )
         except BaseException as error:
             # wait() raises it in the caller's thread.

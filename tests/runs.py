@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastinfer.engine import run as engine
-from fastinfer.engine.source import find_objects, name_source
+from fastinfer.engine.source import Listing, name_source
 from fastinfer.engine.summary import Summary
 from fastinfer.models.module import load_model
 from fastinfer.options import Options
@@ -14,5 +14,5 @@ from fastinfer.options import Options
 
 def transform(model: Path, source: Path, output: Path, options: Options | None = None, **rest: Any) -> Summary:
     """Transforms all that a source names; `rest` are further arguments of the engine's."""
-    objects = find_objects(str(source))
+    objects = Listing(str(source), rest.get("request"), output=str(output))
     return engine.transform(load_model(model), objects, str(output), options, source=name_source(str(source)), **rest)

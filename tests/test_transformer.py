@@ -125,7 +125,7 @@ def test_what_cannot_be_a_path_is_refused_at_once(path: Any, mlp: Path, samples:
 
 def test_the_typed_keywords_are_the_options() -> None:
     keywords = OptionKeywords.__annotations__
-    expected = {field.name: field.type for field in fields(fastinfer.Options)}
+    expected = {field.name: field.type for field in (*fields(fastinfer.Options), *fields(fastinfer.TransformRequest))}
     assert {name: getattr(kind, "__forward_arg__", kind) for name, kind in keywords.items()} == expected
 
 

@@ -14,13 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..engine.provenance import of_plan
-from ..engine.source import find_objects, name_source
+from ..engine.request import TransformRequest
+from ..engine.source import Listing, name_source
 from ..errors import FastinferError
 from ..models.module import Model, find_model, load_model
 from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
 from ..storage.base import Object
+from ._request import add_request_options, request_of
 from ._run import add_computing_options, as_option, path, run_command, say, whole_number
 
 if TYPE_CHECKING:
@@ -28,9 +30,9 @@ if TYPE_CHECKING:
     from ..engine.summary import Summary
 
 EPILOG = """\
-IN may be a folder (every .csv file below it), a file, or a quoted glob. IN/x/NAME.csv becomes OUT/x/NAME.csv.out, in
-the format of SageMaker Batch Transform's MXNet container; with --exact, in exactly its bytes. A second run continues
-where the first stopped: finished outputs of unchanged inputs are kept.
+IN may be a folder (every file below it, but none whose name, or whose folder's, begins with . or _), a file, or a quoted
+glob. IN/x/NAME.csv becomes OUT/x/NAME.csv.out, in the format of SageMaker Batch Transform's MXNet container; with --exact,
+in exactly its bytes. A second run continues where the first stopped: finished outputs of unchanged inputs are kept.
 
 exit codes: 0 done; 1 an input is wrong (also if it was quarantined); 2 an option is wrong, or the machine lacks
 something; 3 the model cannot be used; 4 an output cannot be written; 5 a worker process died twice on the same inputs;
@@ -91,6 +93,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help="folder or model.tar.gz, as SageMaker training saves it (default: $FASTINFER_MODEL, $SM_MODEL_DIR, else the "
         "MNIST model that comes with fastinfer)",
     )
+    add_request_options(parser)
     add_computing_options(
         parser, workers="number of workers, each with its own graph (default auto: one per core, or one per GPU)"
     )
@@ -137,6 +140,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="report what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="print only errors")
+    parser.add_argument("--verbose", action="store_true", help="name each object that is passed over, and why")
     return parser
 
 
@@ -160,6 +164,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         cpu_isa=arguments.cpu_isa,
         spell=as_option,
     )
+    request = request_of(arguments)
     found, origin = find_model(arguments.model)
     model = load_model(found)
     if arguments.quiet:
@@ -170,16 +175,22 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         if model.has_code:
             say(f"note: {UNUSED_CODE}")
     if arguments.dry_run:
-        return _dry_run(arguments, model, options)
+        return _dry_run(arguments, model, options, request)
 
     # Imported late: --help and --dry-run do not need NumPy.
     from ..engine.run import transform
 
     source = arguments.input
+    objects = _list(arguments, request)
     with _Progress(quiet=arguments.quiet) as progress:
-        objects = progress.follow(find_objects(source))
         summary = transform(
-            model, objects, arguments.output, options, source=name_source(source), progress=progress.add
+            model,
+            progress.follow(objects),
+            arguments.output,
+            options,
+            source=name_source(source),
+            progress=progress.add,
+            request=request,
         )
     if not arguments.quiet:
         if not summary.invariant:
@@ -188,15 +199,27 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
             say(f"rejected records: {OutputLayout(arguments.output).rejects}")
         if arguments.profile:
             say(describe_stages(summary))
-        say(describe(summary))
+        say(describe(summary, objects.passed_over))
     if arguments.json:
         print(json.dumps(summary.as_dict()))
     return 1 if summary.rejected else 0
 
 
-def describe(summary: Summary) -> str:
+def _list(arguments: argparse.Namespace, request: TransformRequest) -> Listing:
+    """The objects of the run; ``--verbose`` names what is passed over."""
+
+    def name(key: str, reason: str) -> None:
+        say(f"passed over: {key} ({reason})")
+
+    named = name if arguments.verbose else None
+    return Listing(arguments.input, request, output=arguments.output, on_passed_over=named)
+
+
+def describe(summary: Summary, passed_over: int = 0) -> str:
     """The last line of a run."""
     parts = [f"{summary.inputs:,} inputs", f"{summary.records:,} records", f"{summary.rejected:,} rejected"]
+    if passed_over:
+        parts.insert(1, f"{passed_over:,} passed over")
     if summary.skipped:
         parts.insert(1, f"{summary.skipped:,} finished before")
     parts += [
@@ -214,21 +237,26 @@ def describe_stages(summary: Summary) -> str:
     return "\n".join(["stage      seconds  share", *rows])
 
 
-def _dry_run(arguments: argparse.Namespace, model: Model, options: Options) -> int:
+def _dry_run(arguments: argparse.Namespace, model: Model, options: Options, request: TransformRequest) -> int:
     """Lists and counts; MXNet is not imported, nothing is written."""
     folder = OutputFolder(arguments.output)
-    folder.inspect(of_plan(model, options, name_source(arguments.input)), overwrite=options.overwrite)
+    folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)
     todo = skipped = size = 0
-    for item in find_objects(arguments.input):
+    objects = _list(arguments, request)
+    for item in objects:
         if folder.is_finished(item):
             skipped += 1
         else:
             todo += 1
             size += item.size
     if arguments.json:
-        print(json.dumps({"inputs": todo, "skipped": skipped, "bytes": size, "model": model.path}))
+        facts = {"inputs": todo, "skipped": skipped, "passed_over": objects.passed_over, "bytes": size}
+        print(json.dumps({**facts, "model": model.path}))
     elif not arguments.quiet:
-        say(f"would transform {todo:,} inputs ({size:,} bytes) into {arguments.output}; {skipped:,} finished before")
+        counts = f"{skipped:,} finished before"
+        if objects.passed_over:
+            counts += f", {objects.passed_over:,} passed over"
+        say(f"would transform {todo:,} inputs ({size:,} bytes) into {arguments.output}; {counts}")
     return 0
 
 
@@ -246,11 +274,11 @@ class _Progress:
             self._bar = tqdm(total=0, unit="B", unit_scale=True, file=sys.stderr, leave=False)
         return self
 
-    def follow(self, objects: Iterator[Object]) -> Iterable[Object]:
+    def follow(self, objects: Iterable[Object]) -> Iterable[Object]:
         """The same objects; their sizes are the total of the bar."""
         return self._count(objects) if self._shown else objects
 
-    def _count(self, objects: Iterator[Object]) -> Iterator[Object]:
+    def _count(self, objects: Iterable[Object]) -> Iterator[Object]:
         for item in objects:
             self._listed_bytes += item.size
             yield item

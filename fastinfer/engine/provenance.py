@@ -11,19 +11,21 @@ from ..errors import ConfigError
 from ..models.module import Model
 from ..options import Options
 from ..runtimes.provenance import of_model
+from .request import TransformRequest
 
 if TYPE_CHECKING:
     from ..runtimes.base import Runtime
     from ..runtimes.batch_size import Batching
 
 
-def of_plan(model: Model, options: Options, source: str) -> dict[str, Any]:
+def of_plan(model: Model, options: Options, source: str, request: TransformRequest | None = None) -> dict[str, Any]:
     """The part that is known before the runtime is loaded: model, machine, source, and how records are read.
 
     Args:
         model: the model.
         options: of the run.
         source: the name of all its inputs together.
+        request: what is asked for; None: the defaults.
     """
     return {
         **of_model(model, options),
@@ -33,13 +35,21 @@ def of_plan(model: Model, options: Options, source: str) -> dict[str, Any]:
         "skip_header": options.skip_header,
         "on_error": options.on_error,
         "source": source,
+        **(request or TransformRequest()).record(),
     }
 
 
-def of_run(model: Model, options: Options, source: str, runtime: Runtime, batching: Batching) -> dict[str, Any]:
+def of_run(
+    model: Model,
+    options: Options,
+    source: str,
+    runtime: Runtime,
+    batching: Batching,
+    request: TransformRequest | None = None,
+) -> dict[str, Any]:
     """Everything that the bytes depend on."""
     return {
-        **of_plan(model, options, source),
+        **of_plan(model, options, source, request),
         **runtime.identity(),
         "batch_size": None if batching.row_wise else batching.batch_size,
     }

@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 from .. import machine
 from ..codecs.csv import CsvOptions
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError
 from ..models.module import Model
 from ..options import Limits, Options, parse_device
 from ..outputs.folder import OutputFolder
@@ -31,6 +31,8 @@ from .gather import Gatherer
 from .job import Job, ShardReport
 from .plan import plan_shards
 from .provenance import of_run
+from .request import TransformRequest
+from .source import Listing, no_objects
 from .summary import Summary
 
 
@@ -45,12 +47,13 @@ def transform(
     stop: threading.Event | None = None,
     limits: Limits | None = None,
     store: Store | None = None,
+    request: TransformRequest | None = None,
 ) -> Summary:
     """Transforms objects into the results of a folder.
 
     Args:
         model: see :func:`fastinfer.models.module.load_model`.
-        objects: in the order of their keys, as :func:`fastinfer.engine.source.find_objects` lists them.
+        objects: in the order of their keys, as a :class:`fastinfer.engine.source.Listing` gives them.
         output: the folder of the results; ``KEY.out`` for each object.
         options: None: the defaults.
         source: the name of all objects together; a later run in the same folder must have the same.
@@ -66,12 +69,13 @@ def transform(
     """
     started = time.perf_counter()
     options = options or Options()
+    request = request or TransformRequest()
     stop = stop or threading.Event()
     listing = iter(objects)
     # List the first object at once: a wrong path should fail before the runtime is loaded, which takes seconds.
     first = next(listing, None)
     if first is None:
-        raise InputError("no .csv file found", code="input_missing", path=source)
+        raise no_objects(source, objects.passed_over if isinstance(objects, Listing) else 0)
 
     runtime = load_runtime(cpu_isa=options.cpu_isa)
     if runtime.advice:
@@ -83,7 +87,7 @@ def transform(
     inputs = store or LocalStore()
     folder = OutputFolder(output, LocalStore(options.durable))
     record: dict[str, Any] = {
-        "depends_on": of_run(model, options, source, runtime, batching),
+        "depends_on": of_run(model, options, source, runtime, batching, request),
         "model_path": os.path.abspath(model.path),
         "row_shape": list(model.row_shape),
         "invariant": batching.invariant,

@@ -5,21 +5,107 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ..codecs.csv import is_csv
+from ..errors import InputError
+from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD
+from ..storage import manifest
+from ..storage.atomic import unreadable
 from ..storage.base import Object, Store
-from ..storage.listing import every_name
+from ..storage.listing import GLOB_SIGNS, examine_file
 from ..storage.local import LocalStore
+from ..storage.regular import read_regular
+from ..storage.selection import HIDDEN, OnPassedOver, Selection
+from .request import MANIFEST, TransformRequest
+
+
+class Listing:
+    """The objects of a run, in the order of their keys; may be gone through once.
+
+    A folder or a prefix means every object below it but hidden ones: those with a name, or in a folder, that begins with
+    ``.`` or ``_``. A file that is named itself is taken whatever its name. What the run writes is no object of it.
+
+    Args:
+        source: a folder, a file or a glob; with ``data_type`` ``ManifestFile`` a list of objects.
+        request: what is asked for.
+        output: the folder of the results; None: it is elsewhere.
+        store: where the objects are; None: on this machine.
+        on_passed_over: called with the key of each object, or folder, that is passed over, and why.
+
+    Raises:
+        InputError: ``input_missing``, ``cannot_read``, ``bad_manifest``, when it is gone through.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        request: TransformRequest | None = None,
+        *,
+        output: str | None = None,
+        store: Store | None = None,
+        on_passed_over: OnPassedOver = None,
+    ) -> None:
+        request = request or TransformRequest()
+        self._source = source
+        self._store = store or LocalStore()
+        self._is_manifest = request.data_type == MANIFEST
+        apart, suffix = _results_below(source, output)
+        self._selection = Selection(request.include, request.exclude, apart, suffix, self._is_results, on_passed_over)
+
+    @property
+    def passed_over(self) -> int:
+        """How many objects were passed over so far; a folder that was not entered counts as one."""
+        return self._selection.passed_over
+
+    def _is_results(self, key: str) -> bool:
+        return os.path.lexists(os.path.join(self._source, key, RUN_RECORD))
+
+    def __iter__(self) -> Iterator[Object]:
+        source, selection = self._source, self._selection
+        if self._is_manifest:
+            return filter(lambda item: selection.select_listed(item.key), read_manifest(source))
+        objects = self._store.list_objects(source, selection.select, selection.enter)
+        if os.path.lexists(source) or not any(sign in source for sign in GLOB_SIGNS):
+            return objects
+        # A pattern that begins like a hidden name asks for those.
+        asks = any(part.startswith(HIDDEN) for part in source.split("/") if part not in (".", ".."))
+        return filter(lambda item: (selection.select_listed if asks else selection.select_matched)(item.key), objects)
+
+
+def read_manifest(path: str) -> Iterator[Object]:
+    """The objects that a manifest on this machine names, in the order of their keys.
+
+    Raises:
+        InputError: ``bad_manifest``, ``input_missing``, ``cannot_read``. A problem with an object is kept with it.
+    """
+    try:
+        content = read_regular(path, manifest.MOST_BYTES)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    for entry in manifest.parse_manifest(content, os.path.abspath(path)):
+        yield examine_file(entry.uri, entry.key)
 
 
 def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
-    """The objects that ``source`` names: all ``.csv`` files below a folder, a file, or a glob.
-
-    Raises:
-        InputError: ``input_missing``, ``cannot_read``.
-    """
-    return (store or LocalStore()).list_objects(source, is_csv, every_name)
+    """The objects that `source` names, without patterns; see :class:`Listing`."""
+    return iter(Listing(source, store=store))
 
 
 def name_source(source: str) -> str:
     """The name of a source in the record of a run: it does not depend on the working folder."""
     return os.path.abspath(source)
+
+
+def no_objects(source: str, passed_over: int) -> InputError:
+    """The error of a source without an object."""
+    found = f"; {passed_over:,} passed over" if passed_over else ""
+    return InputError(f"no object found{found}", code="input_missing", path=source)
+
+
+def _results_below(source: str, output: str | None) -> tuple[str | None, str]:
+    """The key of the folder of results if it is below the source; the ending of results if they are beside the objects."""
+    if output is None or not os.path.isdir(source):
+        return None, ""
+    above, below = os.path.realpath(source), os.path.realpath(output)
+    if above == below:
+        return None, OUTPUT_SUFFIX
+    inside = below.startswith(os.path.join(above, ""))
+    return (os.path.relpath(below, above) if inside else None), ""

@@ -14,7 +14,7 @@ from ..errors import InputError
 
 # Changes whenever an object's bytes change; empty if it is not known. What is in it is the store's own matter.
 Version = bytes
-# Which names a listing includes.
+# Which keys a listing includes.
 Select = Callable[[str], bool]
 
 
@@ -66,7 +66,7 @@ class Store(Protocol):
     """Where objects and results are kept. Reading raises InputError, writing OutputError."""
 
     def list_objects(self, source: str, select: Select, enter: Select) -> Iterator[Object]:
-        """The objects that `source` names, in the order of their keys; in a folder those whose name is selected."""
+        """The objects that `source` names, in the order of their keys; in a folder those whose key is selected."""
         ...
 
     def open(self, item: Object) -> AbstractContextManager[Reader]: ...

@@ -86,8 +86,8 @@ class FileStore:
                     shutil.copyfileobj(content, copy, COPY_BYTES)
 
 
-def _is_shown(name: str) -> bool:
-    return not name.startswith(".")
+def _is_shown(key: str) -> bool:
+    return not key.rpartition("/")[2].startswith(".")
 
 
 def _unreadable(uri: str, error: OSError) -> InputError:

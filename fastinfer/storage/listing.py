@@ -19,19 +19,19 @@ GLOB_SIGNS = "*?["
 FILE, FOLDER = 1, 2
 
 
-def every_name(_: str) -> bool:
+def every_key(_: str) -> bool:
     """Selects every file of a folder."""
     return True
 
 
-def list_files(source: str, select: Select = every_name, enter: Select = every_name) -> Iterator[Object]:
+def list_files(source: str, select: Select = every_key, enter: Select = every_key) -> Iterator[Object]:
     """The files that `source` names, in the order of their names: all selected files below a folder, a file, or the
     files that match a glob. Files that are named or match a glob need not be selected.
 
     Args:
         source: a path or a glob.
-        select: which names of a folder's files are listed.
-        enter: which names of folders are entered.
+        select: which keys of a folder's files are listed.
+        enter: which folders, by their keys, are entered.
 
     Raises:
         InputError: ``input_missing``, ``cannot_read``. A problem with a file in a folder is kept with its object.
@@ -114,13 +114,13 @@ def _list(entry: _Entry, select: Select, enter: Select) -> Iterator[Object | _En
         facts = stat_files(encoded, [os.fsencode(name) for name in group])
         for name, (kind, size, version, code) in zip(group, facts):
             if kind == FILE:  # first: nearly all
-                if select(name):
+                if select(prefix + name):
                     yield Object(f"{path}/{name}", prefix + name, size, version)
             elif kind == FOLDER:
-                if enter(name):
+                if enter(prefix + name):
                     yield _Entry(f"{path}/{name}", f"{prefix}{name}/", here)
             # What cannot be examined may be a folder; a link that leads nowhere is no folder.
-            elif select(name) or (code not in (0, errno.ENOENT, errno.ELOOP) and enter(name)):
+            elif (select if code in (0, errno.ENOENT, errno.ELOOP) else enter)(prefix + name):
                 yield _object(f"{path}/{name}", prefix + name, kind, size, version, code)
 
 

@@ -27,7 +27,7 @@ from . import exclusive, journal
 from .atomic import TEMPORARY_PREFIX, create_folders, locking, sync_folder, unreadable, unreadable_result, unwritable
 from .base import Object, Select
 from .label_log import LabelLog
-from .listing import every_name, list_files
+from .listing import every_key, list_files
 from .regular import open_regular, read_regular
 
 # The attribute with a result's size and label, csrc/files.h.
@@ -159,7 +159,7 @@ class LocalStore:
     prefix: str = f"{TEMPORARY_PREFIX}{'0' * 16}-"
     log: LabelLog | None = None
 
-    def list_objects(self, source: str, select: Select = every_name, enter: Select = every_name) -> Iterator[Object]:
+    def list_objects(self, source: str, select: Select = every_key, enter: Select = every_key) -> Iterator[Object]:
         """See :func:`fastinfer.storage.listing.list_files`."""
         return list_files(source, select, enter)
 

@@ -92,7 +92,13 @@ def test_help_and_dry_run_do_not_import_the_heavy_parts(samples: Path, mlp: Path
             [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, check=True
         )
         assert done.stderr == "[]\n"
-    assert json.loads(done.stdout) == {"inputs": 30, "skipped": 0, "bytes": 30 * 10_192, "model": str(mlp)}
+    assert json.loads(done.stdout) == {
+        "inputs": 30,
+        "skipped": 0,
+        "passed_over": 0,
+        "bytes": 30 * 10_192,
+        "model": str(mlp),
+    }
     assert not (tmp_path / "out").exists()
 
 

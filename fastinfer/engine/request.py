@@ -1,0 +1,180 @@
+"""What a run is asked to do, apart from how: the fields of a CreateTransformJob request, checked.
+
+The command's options, a job file, a local job of the SageMaker adapter and ``fastinfer.transform`` all make a
+:class:`TransformRequest`; what does not change an output (workers, device, backend, …) is in :class:`.options.Options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass, field, fields
+from typing import Any, Optional, Union
+
+from ..errors import ConfigError, quote
+from ..options import Spelling, as_keyword
+
+PREFIX, MANIFEST = "s3prefix", "manifestfile"
+NONE, LINE, RECORDIO = "none", "line", "recordio"
+MULTI, SINGLE = "multirecord", "singlerecord"
+INPUT, KEEP, SKIP = "input", "keep", "skip"
+AUTO = "auto"
+
+# The words of each field. They are those of the API, in any case.
+WORDS: dict[str, tuple[str, ...]] = {
+    "data_type": (PREFIX, MANIFEST),
+    "compression_type": (NONE, "gzip", "zstd", AUTO),
+    "split_type": (NONE, LINE, RECORDIO),
+    "strategy": (MULTI, SINGLE),
+    "assemble_with": (NONE, LINE),
+    "join_source": (NONE, INPUT),
+    "header": (NONE, SKIP, KEEP),
+}
+TEXTS = ("content_type", "accept", "input_filter", "output_filter")
+# The API's longest content type, largest payload and longest filter.
+TEXT_CHARACTERS = 256
+FILTER_CHARACTERS = 63
+PAYLOAD_MB = 100
+
+CSV = "text/csv"
+JSON = "application/json"
+JSON_LINES = "application/jsonlines"
+# Content types whose records can be filtered and joined.
+PROCESSED_TYPES = (CSV, JSON, JSON_LINES)
+
+# A column of a CSV row: its number, counted from 0, from the last one with a minus; or its name in the header.
+Column = Optional[Union[int, str]]
+
+
+@dataclass(frozen=True)
+class TransformRequest:
+    """What a run is asked to do. The names are those of SageMaker's SDK.
+
+    So many attributes: the fields of a CreateTransformJob request, and a few that it lacks.
+
+    Attributes:
+        data_type: ``S3Prefix``: the source is a folder, a file, a glob or a prefix; ``ManifestFile``: a list of objects.
+        include, exclude: patterns of keys, or of their last parts, that are transformed, and that are not.
+        content_type: of the objects.
+        accept: the content types that results may have; None: JSON.
+        compression_type: of the objects: ``None``, ``Gzip``, and beyond the API ``zstd`` and ``auto``, by their first bytes.
+        split_type: what a record is: ``None``: a whole object; ``Line``; ``RecordIO``.
+        strategy: ``MultiRecord``: as many records in a payload as `max_payload` allows; ``SingleRecord``: one in each.
+        max_payload: the largest payload, in MiB; 0 or None: no limit.
+        assemble_with: what follows each answer in the result: ``None`` or ``Line``, a line end.
+        input_filter: which part of a record the model is given, as SageMaker's JSONPath.
+        output_filter: which part of the (joined) answer is kept.
+        join_source: ``None``, or ``Input``: the record is joined with its answer.
+        inclusive_slices: whether ``[a:b]`` includes b, as AWS's page has it; else it does not, as in JSONPath.
+        header: the first line of each CSV object: ``none``: a record; ``skip``: is left out; ``keep``: has the names of the
+            columns, and is kept in a joined result.
+        id_column, label_column: columns that the model is not given, and that are joined in front of its answer; a number
+            from 0, or a name of the header.
+        env: environment variables of the run.
+        max_concurrent_transforms: payloads at a time; None: as many as there are workers.
+        spell: (only an argument) how messages name the fields; None: :func:`fastinfer.options.as_keyword`.
+
+    Raises:
+        ConfigError: a field has a wrong value, or two do not go together.
+    """
+
+    data_type: str = PREFIX
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    content_type: str = CSV
+    accept: str | None = None
+    compression_type: str = NONE
+    split_type: str = NONE
+    strategy: str = MULTI
+    max_payload: int | None = None
+    assemble_with: str = NONE
+    input_filter: str = "$"
+    output_filter: str = "$"
+    join_source: str = NONE
+    inclusive_slices: bool = False
+    header: str = NONE
+    id_column: Column = None
+    label_column: Column = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    max_concurrent_transforms: int | None = None
+    spell: InitVar[Spelling | None] = None
+
+    def __post_init__(self, spell: Spelling | None) -> None:
+        spell = spell or as_keyword
+        for name, words in WORDS.items():
+            value = getattr(self, name)
+            word = NONE if value is None else str(value).lower()
+            if word not in words:
+                raise ConfigError(f"{spell(name)} must be one of {', '.join(words)}, found {quote(str(value))}")
+            object.__setattr__(self, name, word)
+        for name in ("include", "exclude"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for name in TEXTS:
+            self._check_text(name, spell)
+        payload = self.max_payload
+        if payload is not None and not (_is_whole(payload) and 0 <= payload <= PAYLOAD_MB):
+            raise ConfigError(
+                f"{spell('max_payload')} must be a whole number from 0 to {PAYLOAD_MB}, found {payload!r}"
+            )
+        most = self.max_concurrent_transforms
+        if most is not None and not (_is_whole(most) and most >= 0):
+            raise ConfigError(f"{spell('max_concurrent_transforms')} must be a whole number from 0, found {most!r}")
+        self._check_together(spell)
+
+    def _check_text(self, name: str, spell: Spelling) -> None:
+        value = getattr(self, name)
+        if value is None and name == "accept":
+            return
+        most = FILTER_CHARACTERS if name.endswith("filter") else TEXT_CHARACTERS
+        if not isinstance(value, str) or not value or len(value) > most:
+            raise ConfigError(f"{spell(name)} must be text of 1 to {most} characters, found {quote(str(value))}")
+
+    def _check_together(self, spell: Spelling) -> None:
+        if self.strategy == SINGLE and self.split_type == NONE:
+            raise ConfigError(f"{spell('strategy', SINGLE)} requires {spell('split_type', LINE, RECORDIO)}")
+        if self.id_column is not None or self.label_column is not None:
+            if (self.input_filter, self.output_filter, self.join_source) != ("$", "$", NONE):
+                raise ConfigError(
+                    f"{spell('id_column')} and {spell('label_column')} are filters themselves, and cannot be given with others"
+                )
+            if self.content_type != CSV:
+                raise ConfigError(
+                    f"{spell('id_column')} and {spell('label_column')} require {spell('content_type', CSV)}"
+                )
+        if self.header != NONE and self.content_type != CSV:
+            raise ConfigError(f"{spell('header', self.header)} requires {spell('content_type', CSV)}")
+        if self.processes and self.content_type not in PROCESSED_TYPES:
+            raise ConfigError(f"filters and joins require {spell('content_type', *PROCESSED_TYPES)}")
+
+    @property
+    def payload_bytes(self) -> int:
+        """The largest payload, in bytes; 0: no limit."""
+        return (self.max_payload or 0) << 20
+
+    @property
+    def joins(self) -> bool:
+        """Whether a part of the record stands in the result."""
+        return self.join_source == INPUT or self.id_column is not None or self.label_column is not None
+
+    @property
+    def processes(self) -> bool:
+        """Whether records are filtered or joined."""
+        return self.joins or (self.input_filter, self.output_filter) != ("$", "$")
+
+    def record(self) -> dict[str, Any]:
+        """What of it the bytes of results depend on, for the record of a run: the fields that have not their default."""
+        left_out = ("env", "max_concurrent_transforms", "include", "exclude", "max_payload")
+        found = {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if each.name not in left_out and getattr(self, each.name) != each.default
+        }
+        if self.max_payload:
+            found["max_payload"] = self.max_payload
+        if self.env:
+            found["env"] = dict(self.env)
+        return found
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

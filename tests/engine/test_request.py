@@ -1,0 +1,63 @@
+"""What a run is asked to do: the words of the API in any case, and fields that do not go together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fastinfer.engine.request import TransformRequest
+from fastinfer.errors import ConfigError
+
+
+def test_the_words_of_the_api_are_taken_in_any_case() -> None:
+    request = TransformRequest(
+        data_type="ManifestFile",
+        split_type="Line",
+        strategy="SingleRecord",
+        compression_type="Gzip",
+        assemble_with="None",
+    )
+    assert (request.data_type, request.split_type, request.strategy) == ("manifestfile", "line", "singlerecord")
+    assert (request.compression_type, request.assemble_with) == ("gzip", "none")
+    assert request == TransformRequest(
+        data_type="manifestfile", split_type="line", strategy="singlerecord", compression_type="gzip"
+    )
+
+
+def test_what_has_its_default_is_not_recorded() -> None:
+    assert TransformRequest().record() == {}
+    changed = TransformRequest(split_type="Line", max_payload=6, env={"A": "1"}, include=("*.csv",))
+    assert changed.record() == {"split_type": "line", "max_payload": 6, "env": {"A": "1"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"split_type": "TFRecord"}, "split_type must be one of none, line, recordio, found 'TFRecord'"),
+        ({"strategy": "SingleRecord"}, "strategy='singlerecord' requires split_type='line' or 'recordio'"),
+        ({"max_payload": 101}, "max_payload must be a whole number from 0 to 100"),
+        ({"max_payload": True}, "max_payload must be"),
+        ({"max_concurrent_transforms": -1}, "max_concurrent_transforms must be"),
+        ({"input_filter": ""}, "input_filter must be text of 1 to 63 characters"),
+        ({"input_filter": "$" * 64}, "input_filter must be text"),
+        ({"content_type": 5}, "content_type must be text"),
+        ({"accept": ""}, "accept must be text"),
+        ({"id_column": 0, "input_filter": "$[1:]"}, "cannot be given with others"),
+        ({"id_column": 0, "content_type": "application/json"}, "require content_type='text/csv'"),
+        ({"header": "keep", "content_type": "application/json"}, "header='keep' requires content_type='text/csv'"),
+        ({"join_source": "Input", "content_type": "application/x-npy"}, "filters and joins require content_type="),
+    ],
+)
+def test_wrong_values_are_refused_by_name(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        TransformRequest(**fields)
+    assert caught.value.code == "bad_option"
+
+
+def test_messages_name_fields_as_they_were_typed() -> None:
+    with pytest.raises(ConfigError, match=r"^--strategy singlerecord requires --split-type line$"):
+        TransformRequest(
+            strategy="SingleRecord",
+            spell=lambda name, *values: f"--{name.replace('_', '-')} {' '.join(values[:1])}".strip(),
+        )
