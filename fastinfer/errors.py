@@ -342,10 +342,14 @@ register(
         "at the batch size that was asked for the model does not give a row for each record",
         "leave the batch size out: records are computed one by one then",
     ),
-    ("model_incomplete", "a file of the model is missing", "save the model as SageMaker's MXNet training does"),
+    ("model_incomplete", "a file of the model is missing", "see what was found and what is expected in the message"),
     ("model_missing", "there is no model of that name", "name a folder or a `model.tar.gz`"),
+    ("no_such_output", "the output to give is not there, or must be chosen", "name one that the message lists, or all"),
     ("no_program", "the model does not say which of its files is the serving code", "name it"),
     ("params_missing", "the parameters file lacks arrays of the graph", "save the model again"),
+    ("several_models", "the folder or archive holds several models", "name one by the prefix of its files"),
+    ("unknown_inputs", "nothing says which variables of the graph are inputs", "name them, with their columns"),
+    ("unknown_shape", "nothing says what shape a record has", "give the shape of one record"),
     ("unsafe_archive", "an archive holds members that must not be unpacked", "pack plain files only"),
 )
 register(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import threading
 from collections.abc import Sequence
@@ -142,7 +141,7 @@ class OtherShapes:
     def _bind(self, row_shape: tuple[int, ...]) -> tuple[int, Graphs]:
         if 0 in row_shape:
             raise ModelError("a row has no value")
-        model = dataclasses.replace(self._model, row_shape=row_shape)
+        model = self._model.reshaped(row_shape)
         size = bytes_of_values(model)
         if size > self._graph_bytes:
             raise InputError(

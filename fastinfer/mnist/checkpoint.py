@@ -50,7 +50,7 @@ class Checkpoint:
         epoch: the number of finished epochs; the number in the names of the files.
         settings: what :func:`save_checkpoint` was given; empty for a set of other software.
         symbol: the graph, checked, as it is given to MXNet.
-        shapes: the names of all parameters, with ``arg:`` or ``aux:``, and their shapes.
+        shapes: the names of all parameters, and their shapes.
     """
 
     folder: Path
@@ -118,7 +118,7 @@ def newest_checkpoint(mx: Any, folder: Path) -> tuple[Checkpoint | None, list[st
             graph = read_graph(read_regular(symbol_path, FILE_LIMIT).decode("utf-8"), symbol_path.name)
             _check_states(states_path)
             params = read_regular(params_path, FILE_LIMIT)
-            shapes = read_params(params, params_path.name)
+            shapes = {name: array.shape for name, array in read_params(params, params_path.name).items()}
             mx.sym.load_json(graph.text)
             mx.nd.load_frombuffer(params)
             return Checkpoint(folder, epoch, settings, graph.text, shapes), skipped

@@ -362,8 +362,8 @@ def _find_checkpoint(
         raise refuse("network", saved.list_arguments(), symbol.list_arguments())
     shapes = symbol.infer_shape(data=(1, 1, *images_shape[1:]))[0]
     for name, shape in zip(symbol.list_arguments(), shapes):
-        if name not in ("data", "softmax_label") and found.shapes.get(f"arg:{name}") != shape:
-            raise refuse(name, found.shapes.get(f"arg:{name}"), shape)
+        if name not in ("data", "softmax_label") and found.shapes.get(name) != shape:
+            raise refuse(name, found.shapes.get(name), shape)
     if found.epoch > config.epochs:
         raise refuse("epochs done", found.epoch, f"{config.epochs} in all")
     logger.info("%s: resuming after epoch %d", folder, found.epoch)

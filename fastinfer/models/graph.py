@@ -10,7 +10,8 @@ runtimes/mxnet/inner_shapes.py asks it before the graph is used.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ModelError, quote
@@ -25,13 +26,23 @@ VERSION_LIMIT = 1 << 20
 
 # The operators whose second input is a label: set in training, zero in inference.
 LOSS_OPERATORS = {
+    "CTCLoss",
     "LinearRegressionOutput",
     "LogisticRegressionOutput",
     "MAERegressionOutput",
     "SVMOutput",
     "Softmax",
     "SoftmaxOutput",
+    "_contrib_CTCLoss",
+    "_contrib_ctc_loss",
+    "ctc_loss",
+    "softmax_cross_entropy",
 }
+# The operators whose outputs have numbers in their names, also where only the first of them is used.
+SEVERAL_OUTPUTS = {"SliceChannel", "_split_v2", "split"}
+# Where an RNN takes its initial states; and what MXNet's cells, Gluon and Module's users call states and labels.
+RNN_STATES = (2, 3)
+ZERO_NAMES = re.compile(r".*label|.*begin_state_[0-9]+|.*(^|_)init_[ch]|.*(^|_)(state|state_cell)")
 
 # The operators that run a graph of their own, several times or not at all.
 CONTROL_OPERATORS = {"_foreach", "_while_loop", "_cond"}
@@ -52,13 +63,18 @@ class Graph:
 
     Attributes:
         text: the graph, as JSON for MXNet.
-        arguments: the names of its variables.
-        labels: those of them that are only used in training.
+        variables: its variables on which an output depends: their names, in their order, with their attributes.
+        zeros: those of them that are zero where they have no values: labels, which are only used in training, and the
+            initial states of recurrent layers.
+        outputs: the names of its outputs, as MXNet makes them.
+        version: of the MXNet that wrote it, such as 10901; None if it does not say.
     """
 
     text: str
-    arguments: frozenset[str]
-    labels: tuple[str, ...]
+    variables: dict[str, dict[str, str]] = field(repr=False)
+    zeros: frozenset[str]
+    outputs: tuple[str, ...]
+    version: int | None
 
 
 def read_graph(symbol: str, path: str) -> Graph:
@@ -68,14 +84,79 @@ def read_graph(symbol: str, path: str) -> Graph:
         ModelError: ``bad_model``, with the node.
     """
     nodes, heads, attributes = _Reader(path).read(symbol)
-    variables = [number for number, node in enumerate(nodes) if node["op"] == "null"]
-    arguments = frozenset(nodes[number]["name"] for number in variables)
-    labels = {
-        nodes[node["inputs"][1][0]]["name"]
-        for node in nodes
-        if node["op"] in LOSS_OPERATORS and len(node["inputs"]) > 1
-    }
-    return Graph(write_graph(nodes, heads, attributes), arguments, tuple(sorted(labels & arguments)))
+    return _make_graph(nodes, heads, attributes)
+
+
+def choose_output(graph: Graph, name: str, path: str) -> Graph:
+    """The same graph with one output: one of its own, or what a node inside it gives.
+
+    Args:
+        graph: the graph.
+        name: of the output, as MXNet makes it, or of the node.
+        path: of the graph, for the message.
+
+    Raises:
+        ModelError: ``no_such_output``.
+    """
+    text = json.loads(graph.text)
+    nodes, heads = text["nodes"], text["heads"]
+    outputs = dict(zip(graph.outputs, heads))
+    insides = {node["name"]: [number, 0, 0] for number, node in enumerate(nodes) if node["op"] != "null"}
+    insides.update({f"{name}_output": head for name, head in insides.items()})
+    head = outputs.get(name) or insides.get(name)
+    if head is None:
+        raise ModelError(
+            f"the graph has no output {quote(name)}",
+            code="no_such_output",
+            path=path,
+            hint=f"its outputs are {', '.join(graph.outputs[:8])}",
+        )
+    return _make_graph(nodes, [head], text.get("attrs", {}))
+
+
+def _make_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes: dict[str, Any]) -> Graph:
+    nodes, heads = _used(nodes, heads)
+    variables = {node["name"]: node.get("attrs", {}) for node in nodes if node["op"] == "null"}
+    zeros = {name for name in variables if ZERO_NAMES.fullmatch(name)}
+    for node in nodes:
+        places = (1,) if node["op"] in LOSS_OPERATORS else RNN_STATES if node["op"] == "RNN" else ()
+        sources = [nodes[node["inputs"][place][0]] for place in places if place < len(node["inputs"])]
+        zeros |= {source["name"] for source in sources if source["op"] == "null"}
+    version = attributes.get("mxnet_version")
+    return Graph(
+        write_graph(nodes, heads, attributes),
+        variables,
+        frozenset(zeros),
+        tuple(_output_names(nodes, heads)),
+        version[1] if version else None,
+    )
+
+
+def _used(nodes: list[dict[str, Any]], heads: list[list[int]]) -> tuple[list[dict[str, Any]], list[list[int]]]:
+    """The nodes on which an output depends, as MXNet keeps them, and the outputs; with the nodes' new numbers."""
+    used = {node for node, *_ in heads}
+    for number in range(len(nodes) - 1, -1, -1):
+        if number in used:
+            used.update(source for source, *_ in nodes[number]["inputs"])
+    place = {number: index for index, number in enumerate(sorted(used))}
+
+    def renumber(entries: list[list[int]]) -> list[list[int]]:
+        return [[place[source], *rest] for source, *rest in entries]
+
+    kept = [{**nodes[number], "inputs": renumber(nodes[number]["inputs"])} for number in sorted(used)]
+    return kept, renumber(heads)
+
+
+def _output_names(nodes: list[dict[str, Any]], heads: list[list[int]]) -> list[str]:
+    """The names that MXNet gives to outputs; of an operator with several outputs, by their numbers."""
+    several = {node for node, output, *_ in heads if output or nodes[node]["op"] in SEVERAL_OUTPUTS}
+    names = []
+    for number, output, *_ in heads:
+        name = nodes[number]["name"]
+        if nodes[number]["op"] != "null":
+            name += f"_output{output}" if number in several else "_output"
+        names.append(name)
+    return names
 
 
 def write_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes: dict[str, Any]) -> str:

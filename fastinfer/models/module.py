@@ -1,41 +1,83 @@
-"""A model as SageMaker's training saved it: read from a folder or a model.tar.gz, and checked whole.
+"""A saved model: found in a folder or an archive, read, and checked whole.
 
-The container serves a Module with one data input and one output (``model-symbol.json``, ``model-0000.params``,
-``model-shapes.json``); so does fastinfer. Loading needs no mxnet: :mod:`fastinfer.runtimes.mxnet.graph` builds the graph.
+SageMaker's training saves a Module with one data input and one output; the container serves such. Here a model may also be
+a checkpoint, an export or a built-in algorithm's (models/files.py), and have several inputs (models/inputs.py) and outputs.
+Loading needs no mxnet: runtimes/ bind the graph.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, quote
+from ..errors import ConfigError, ModelError
 from ..options import path_of
 from ..storage.archive import read_members
 from ..storage.regular import read_regular
-from .graph import Graph, read_graph, show_value
-from .params import DIMENSIONS, VALUES_LIMIT, read_params
+from .files import (
+    CODE,
+    MODEL_FILES,
+    PARAMS_NAME,
+    SHAPES_NAME,
+    SYMBOL_NAME,
+    ModelFiles,
+    choose_epoch,
+    choose_files,
+    part_of,
+)
+from .graph import Graph, choose_output, read_graph
+from .inputs import Input, find_inputs, read_shapes
+from .params import Array, Shape, read_params
 
-SYMBOL_NAME = "model-symbol.json"
-PARAMS_NAME = "model-0000.params"
-SHAPES_NAME = "model-shapes.json"
-MODEL_FILES = (SYMBOL_NAME, PARAMS_NAME, SHAPES_NAME)
+__all__ = [
+    "CODE",
+    "MODEL_FILES",
+    "PARAMS_NAME",
+    "SHAPES_NAME",
+    "SYMBOL_NAME",
+    "Choice",
+    "Model",
+    "find_model",
+    "load_model",
+]
 
-# The folder of a model's own code, the variable that names its serving module, and the module that is used by default.
-CODE = "code"
+# The variable that names the serving module in a model's own code, and the module that is used by default.
 PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
 DEFAULT_PROGRAM = "inference.py"
 
 # The model that the package ships: the notebook's network, trained on MNIST.
 SHIPPED_MODEL = Path(__file__).parent / "shipped" / "mnist"
 
-# How many bytes of each file are read; no more than its size says are held.
-FILE_LIMITS = {SYMBOL_NAME: 64 << 20, PARAMS_NAME: 2 << 30, SHAPES_NAME: 1 << 20}
+# How many bytes of each file are read, by what follows the prefix; no more than its size says are held.
+FILE_LIMITS = {"symbol.json": 64 << 20, "params": 2 << 30, "shapes.json": 1 << 20}
+
+ALL_OUTPUTS = "all"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a user says about a model that its files leave open.
+
+    Attributes:
+        epoch: of the parameters; None: the newest, or 0 of a model that SageMaker's training saved.
+        inputs: by the names of the inputs, in the order of a record, how many of its values each gets; None: the model's
+            own, in its order.
+        shapes: by the names of inputs, the shapes of one record; the key "" stands for the only input.
+        output: the output to give, by its name, also one inside the graph; ``all``: each of the graph's outputs; None: the
+            only one.
+        allow_missing: whether parameters that are not saved are zero, as in the container; else that is an error.
+    """
+
+    epoch: int | None = None
+    inputs: Mapping[str, int] | None = None
+    shapes: Mapping[str, Shape] | None = None
+    output: str | None = None
+    allow_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,76 +86,109 @@ class Model:
 
     Attributes:
         path: where it came from, for messages.
+        files: the names of its files there.
         symbol: the graph, as it was saved.
         params: the parameters, as MXNet's binary file; its headers are checked.
-        data_name: name of the one data input.
-        row_shape: shape of one record, without the batch dimension.
-        graph: the graph, checked, as it is given to MXNet.
+        arrays: what the parameters are, by the names in the graph.
+        inputs: the inputs, in the order in which a record has their values.
+        graph: the graph, checked, as it is given to MXNet; its outputs are those that are given.
+        all_outputs: whether each output is given, by its name; else there is one.
+        allow_missing: whether parameters that are not saved are zero.
         has_code: whether serving code of its own, ``code/``, is saved with it.
     """
 
     path: str
-    symbol: str
-    params: bytes
-    data_name: str
-    row_shape: tuple[int, ...]
+    files: ModelFiles
+    symbol: str = field(repr=False)
+    params: bytes = field(repr=False)
+    arrays: dict[str, Array] = field(repr=False)
+    inputs: tuple[Input, ...]
     graph: Graph
+    all_outputs: bool = False
+    allow_missing: bool = False
     has_code: bool = False
 
     @property
+    def data_name(self) -> str:
+        """Name of the first input."""
+        return self.inputs[0].name
+
+    @property
     def label_names(self) -> tuple[str, ...]:
-        """Arguments of the graph that are only used in training."""
-        return self.graph.labels
+        """Arguments of the graph that are zero where they have no values: labels and initial states."""
+        return tuple(sorted(self.graph.zeros))
+
+    @property
+    def row_shape(self) -> Shape:
+        """Shape of one record, without the batch dimension; with several inputs a record is flat."""
+        return self.inputs[0].shape if len(self.inputs) == 1 else (self.row_values,)
 
     @property
     def row_values(self) -> int:
         """Values in one record."""
-        return math.prod(self.row_shape)
+        return sum(each.values for each in self.inputs)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over graph, parameters and shape: the same digest means the same predictions."""
+        """SHA-256 over graph, parameters, inputs and outputs: the same digest means the same predictions."""
         content = hashlib.sha256()
-        for part in (self.symbol.encode(), self.params, repr((self.data_name, self.row_shape)).encode()):
+        shape = (self.inputs, self.graph.outputs, self.all_outputs)
+        for part in (self.symbol.encode(), self.params, repr(shape).encode()):
             content.update(len(part).to_bytes(8, "little"))
             content.update(part)
         return content.hexdigest()
 
+    def reshaped(self, row_shape: Shape) -> Model:
+        """The same model for records of another shape; it has one input."""
+        return replace(self, inputs=(Input(self.data_name, row_shape),))
 
-def load_model(path: str | os.PathLike[str]) -> Model:
-    """Reads a model from a folder or a tar archive (plain, gzip, bzip2 or xz).
+
+def load_model(path: str | os.PathLike[str], choice: Choice | None = None) -> Model:
+    """Reads a model.
+
+    Args:
+        path: a folder; a tar archive (plain, gzip, bzip2 or xz); either with the prefix of its files behind it
+            (``checkpoints/mnist``); or a file of the model.
+        choice: what its files leave open.
 
     Raises:
-        ModelError: ``model_missing`` (no such path); ``model_incomplete`` (a file of it is missing); ``unsafe_archive`` (a
-            member that leaves the folder, a link, a device, too large); ``bad_model`` (unreadable or damaged, or not a
-            model with one data input whose graph can be served).
+        ModelError: ``model_missing`` (no such path); ``model_incomplete`` (a file of it is missing); ``several_models``;
+            ``unsafe_archive`` (a member that leaves the folder, a link, a device, too large); ``unknown_inputs``,
+            ``unknown_shape`` and ``no_such_output`` where it must be said; ``bad_model`` (unreadable or damaged, or its
+            graph cannot be served).
+        ConfigError: what is said does not fit the model.
     """
-    source = Path(path)
-    if source.is_dir():
-        files = _read_folder(source)
-    elif source.exists():
-        files = _read_archive(source)
-    else:
-        raise ModelError("no such model", code="model_missing", path=str(path), hint="name a folder or a model.tar.gz")
-    missing = [name for name in MODEL_FILES if name not in files]
-    if missing:
+    choice = choice or Choice()
+    files, contents, has_code = _read(Path(path), choice.epoch)
+    symbol = _decode(contents[files.symbol], f"{path}/{files.symbol}")
+    graph = read_graph(symbol, f"{path}/{files.symbol}")
+    arrays = read_params(contents[files.params], f"{path}/{files.params}")
+    saved = None
+    if files.shapes is not None:
+        shapes_path = f"{path}/{files.shapes}"
+        saved = read_shapes(_read_json(contents[files.shapes], shapes_path), shapes_path)
+    if choice.output not in (None, ALL_OUTPUTS):
+        graph = choose_output(graph, choice.output, f"{path}/{files.symbol}")
+    elif len(graph.outputs) > 1 and choice.output is None:
         raise ModelError(
-            f"the model lacks {', '.join(missing)}",
-            code="model_incomplete",
+            f"the model has {len(graph.outputs)} outputs: {', '.join(graph.outputs[:8])}",
+            code="no_such_output",
             path=str(path),
-            hint=f"SageMaker's MXNet training saves {', '.join(MODEL_FILES)}",
+            hint="name the output to give; all gives each, by its name",
         )
-    data_name, row_shape = _read_shapes(files[SHAPES_NAME], f"{path}/{SHAPES_NAME}")
-    symbol = _decode(files[SYMBOL_NAME], f"{path}/{SYMBOL_NAME}")
-    graph = read_graph(symbol, f"{path}/{SYMBOL_NAME}")
-    if data_name not in graph.arguments:
-        raise ModelError(
-            f"{SHAPES_NAME} names the input {quote(data_name)}, which the graph does not have",
-            path=str(path),
-            hint=f"the graph's arguments are {', '.join(sorted(graph.arguments)[:8])}",
-        )
-    read_params(files[PARAMS_NAME], f"{path}/{PARAMS_NAME}")
-    return Model(str(path), symbol, files[PARAMS_NAME], data_name, row_shape, graph, has_code=CODE in files)
+    inputs = find_inputs(graph, arrays, saved, str(path), columns=choice.inputs, shapes=choice.shapes)
+    return Model(
+        str(path),
+        files,
+        symbol,
+        contents[files.params],
+        arrays,
+        inputs,
+        graph,
+        all_outputs=choice.output == ALL_OUTPUTS,
+        allow_missing=choice.allow_missing,
+        has_code=has_code,
+    )
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
@@ -131,33 +206,88 @@ def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     return SHIPPED_MODEL, "the MNIST model that fastinfer ships"
 
 
-def _read_folder(folder: Path) -> dict[str, bytes]:
-    files = {CODE: b""} if (folder / CODE).is_dir() else {}
-    for name in MODEL_FILES:
-        try:
-            files[name] = read_regular(folder / name, FILE_LIMITS[name])
-        except FileNotFoundError:
+def _read(path: Path, epoch: int | None) -> tuple[ModelFiles, dict[str, bytes], bool]:
+    """The names and contents of a model's files, and whether it has code of its own."""
+    prefix = None
+    # Its files' prefix as the last part, as MXNet's own functions have it.
+    if not path.exists() and (path.parent.is_file() or path.with_name(f"{path.name}-symbol.json").exists()):
+        path, prefix = path.parent, path.name
+    elif path.is_file() and (part := part_of(path.name)) is not None:
+        if epoch is not None and part.epoch not in (None, epoch):
+            raise ConfigError(f"the epoch is {epoch}, but {path.name} is named")
+        path, prefix, epoch = path.parent, part.prefix, part.epoch if epoch is None else epoch
+    if path.is_dir():
+        return _read_folder(path, prefix, epoch)
+    if path.exists():
+        return _read_archive(path, prefix, epoch)
+    raise ModelError("no such model", code="model_missing", path=str(path), hint="name a folder or a model.tar.gz")
+
+
+def _read_folder(folder: Path, prefix: str | None, epoch: int | None) -> tuple[ModelFiles, dict[str, bytes], bool]:
+    files = choose_files(_list(folder), str(folder), prefix=prefix, epoch=epoch)
+    contents = {}
+    for name in files[3:]:
+        if name is None:
             continue
+        try:
+            contents[name] = read_regular(folder / name, _limit(name))
         except OSError as error:
             raise ModelError(f"cannot be read: {error.strerror}", path=str(folder / name)) from error
-    return files
+    return files, contents, (folder / files.folder / CODE).is_dir()
 
 
-def _read_archive(archive: Path) -> dict[str, bytes]:
-    """Takes the model's three files out of an archive, in memory; as a fourth, whether it has code."""
-    files = {}
+def _list(folder: Path) -> list[str]:
+    """The names of what lies in a folder and in the folders in it; hidden ones, and code, are no model."""
+    names = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    names.append(entry.name)
+                elif entry.name != CODE and not entry.name.startswith("."):
+                    with os.scandir(entry.path) as below:
+                        names += [f"{entry.name}/{each.name}" for each in below if not each.is_dir()]
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", path=error.filename or str(folder)) from error
+    return names
+
+
+def _read_archive(archive: Path, prefix: str | None, epoch: int | None) -> tuple[ModelFiles, dict[str, bytes], bool]:
+    """Takes the model's files out of an archive, in memory, in one pass."""
+    names: list[str] = []
+    held: dict[str, bytes] = {}
     for member in read_members(archive):
-        if member.name in MODEL_FILES:
-            if member.size > FILE_LIMITS[member.name]:
-                raise ModelError(
-                    f"the member {member.name} has {member.size:,} bytes; at most {FILE_LIMITS[member.name]:,} are read",
-                    code="unsafe_archive",
-                    path=str(archive),
-                )
-            files[member.name] = member.content.read()
-        elif member.name.startswith(f"{CODE}/"):
-            files[CODE] = b""
-    return files
+        names.append(member.name)
+        part = part_of(member.name)
+        wanted = part is not None and (prefix in (None, part.prefix) or part.rest == "shapes.json")
+        if part is None or not wanted or part.folder == f"{CODE}/":
+            continue
+        if member.size > _limit(member.name):
+            raise ModelError(
+                f"the member {member.name} has {member.size:,} bytes; at most {_limit(member.name):,} are read",
+                code="unsafe_archive",
+                path=str(archive),
+            )
+        held[member.name] = member.content.read()
+        if part.epoch is not None:
+            # Of several epochs only one can be chosen in the end.
+            others = {name: other for name in held if (other := part_of(name)) and other[:2] == part[:2]}
+            epochs = {other.epoch: name for name, other in others.items() if other.epoch is not None}
+            chosen = choose_epoch(epochs, part.prefix, epoch)
+            for number, name in epochs.items():
+                if number != chosen:
+                    del held[name]
+    files = choose_files(
+        [name for name in names if not name.startswith(f"{CODE}/")], str(archive), prefix=prefix, epoch=epoch
+    )
+    contents = {name: held[name] for name in files[3:] if name is not None}
+    return files, contents, any(name.startswith(f"{files.folder}{CODE}/") for name in names)
+
+
+def _limit(name: str) -> int:
+    part = part_of(name)
+    assert part is not None  # or nothing would be read
+    return FILE_LIMITS["params" if part.epoch is not None else part.rest]
 
 
 def _decode(content: bytes, path: str) -> str:
@@ -172,21 +302,3 @@ def _read_json(content: str | bytes, path: str) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"is not JSON: {error}", path=path) from error
-
-
-def _read_shapes(content: bytes, path: str) -> tuple[str, tuple[int, ...]]:
-    """The one data input's name and the shape of one record, out of ``[{"name": "data", "shape": [100, 1, 28, 28]}]``."""
-    signature = _read_json(content, path)
-    expected = 'expected [{"name": "data", "shape": [batch, ...]}]'
-    if not isinstance(signature, list) or not all(isinstance(item, dict) for item in signature):
-        raise ModelError(f"{expected}, found {show_value(signature)}", path=path)
-    if len(signature) != 1:
-        names = ", ".join(item["name"][:60] for item in signature[:8] if isinstance(item.get("name"), str))
-        raise ModelError(f"the model has {len(signature)} data inputs ({names}); one is served", path=path)
-    name, shape = signature[0].get("name"), signature[0].get("shape")
-    sizes_fit = isinstance(shape, list) and 1 <= len(shape) <= DIMENSIONS[-1]
-    if not isinstance(name, str) or not sizes_fit or not all(type(size) is int and size > 0 for size in shape):
-        raise ModelError(f"{expected}, found {show_value(signature[0])}", path=path)
-    if math.prod(shape[1:]) > VALUES_LIMIT:
-        raise ModelError(f"a record of shape {show_value(shape[1:])} has more values than MXNet can count", path=path)
-    return name, tuple(shape[1:])

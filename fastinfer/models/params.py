@@ -1,7 +1,7 @@
 """The binary file of a model's parameters, walked before MXNet reads it.
 
 MXNet's own reader trusts the file: a wrong number of dimensions ends the process, and an unknown kind of array is taken for
-the oldest one, whose size is then whatever follows. Here every header is checked against what Module saves, and the lengths
+the oldest one, whose size is then whatever follows. Here every header is checked against what MXNet writes, and the lengths
 must add up to the file. The values themselves are not looked at.
 
     file:    u64 0x112, u64 0, u64 number of arrays, arrays, u64 number of names, names
@@ -10,34 +10,69 @@ must add up to the file. The values themselves are not looked at.
                0xf993fac8                                 u32 dimensions, i64 each
                else (the oldest)             the kind is the number of dimensions, u32 each
              then i32 device, i32 its index, i32 type, values
-    name:    u64 length, UTF-8: arg:NAME or aux:NAME
+    name:    u64 length, UTF-8: arg:NAME or aux:NAME as Module saves it, or the bare name
 """
 
 from __future__ import annotations
 
 import math
 import struct
+from typing import NamedTuple
 
 from ..errors import ModelError, quote
 
 FILE_KIND = 0x112
 # The third has NumPy's shapes; Module cannot load it.
 ARRAY, OLD_ARRAY, NUMPY_ARRAY = 0xF993FAC9, 0xF993FAC8, 0xF993FACA
+STORAGE = {0: "dense", 1: "row-sparse", 2: "compressed sparse rows"}
 DENSE = 0
 DIMENSIONS = range(1, 9)
 # MXNet counts the values of an array in 32 bits.
 VALUES_LIMIT = 2**31 - 1
 DEVICES, DEVICE_INDEXES = (1, 2, 3, 5), range(1 << 16)  # cpu, gpu, pinned and shared memory
-# float32, float64, float16, uint8, int32, int8, int64, bool, int16, uint16, uint32, uint64, bfloat16
-TYPE_BYTES = {0: 4, 1: 8, 2: 2, 3: 1, 4: 4, 5: 1, 6: 8, 7: 1, 8: 2, 9: 2, 10: 4, 11: 8, 12: 2}
+# The types, by MXNet's numbers: their names and bytes.
+TYPES = {
+    0: ("float32", 4),
+    1: ("float64", 8),
+    2: ("float16", 2),
+    3: ("uint8", 1),
+    4: ("int32", 4),
+    5: ("int8", 1),
+    6: ("int64", 8),
+    7: ("bool", 1),
+    8: ("int16", 2),
+    9: ("uint16", 2),
+    10: ("uint32", 4),
+    11: ("uint64", 8),
+    12: ("bfloat16", 2),
+}
 NAMES_LIMIT = 100_000
 NAME_LIMIT = 1024
+
+COPY_AGAIN = "save the model again, or copy it again"
 
 Shape = tuple[int, ...]
 
 
-def read_params(content: bytes, path: str) -> dict[str, Shape]:
-    """The names of all arrays, with ``arg:`` or ``aux:``, and their shapes.
+class Array(NamedTuple):
+    """A saved array.
+
+    Attributes:
+        shape: its shape.
+        type: the name of its values' type, as NumPy has it.
+    """
+
+    shape: Shape
+    type: str
+
+
+def bare(name: str) -> str:
+    """The name of an array in the graph: without the ``arg:`` or ``aux:`` with which Module saves it."""
+    return name[4:] if name.startswith(("arg:", "aux:")) else name
+
+
+def read_params(content: bytes, path: str) -> dict[str, Array]:
+    """All arrays, by the names in the graph.
 
     Raises:
         ModelError: ``bad_model``, with the array and its place in the file.
@@ -48,20 +83,18 @@ def read_params(content: bytes, path: str) -> dict[str, Shape]:
         raise walk.bad(f"it begins with {kind:#x} and {reserved:#x}, expected {FILE_KIND:#x} and 0x0", 0)
     if count > NAMES_LIMIT:
         raise walk.bad(f"it has {count:,} arrays, expected at most {NAMES_LIMIT:,}", 16)
-    shapes = [_walk_array(walk, number) for number in range(count)]
+    arrays = [_walk_array(walk, number) for number in range(count)]
     place = walk.place
     (names,) = walk.take("Q", "the number of names")
     if names != count:
         raise walk.bad(f"it has {names:,} names, expected one for each of {count:,} arrays", place)
-    found: dict[str, Shape] = {}
-    for number, shape in enumerate(shapes):
+    found: dict[str, Array] = {}
+    for number, array in enumerate(arrays):
         place = walk.place
-        name = _take_name(walk, number)
-        if not name.startswith(("arg:", "aux:")):
-            raise walk.bad(f"a name is {quote(name)}, expected arg:NAME or aux:NAME", place)
+        name = bare(_take_name(walk, number))
         if name in found:
             raise walk.bad(f"two arrays have the name {quote(name)}, expected one", place)
-        found[name] = shape
+        found[name] = array
     if walk.place != len(content):
         raise walk.bad(f"{len(content) - walk.place:,} bytes follow the last name, expected none", walk.place)
     return found
@@ -91,12 +124,12 @@ class _Walk:
         self.place += size
         return place
 
-    def bad(self, why: str, place: int, hint: str = "save the model again, or copy it again") -> ModelError:
+    def bad(self, why: str, place: int, hint: str = COPY_AGAIN) -> ModelError:
         return ModelError(f"is not a readable file of parameters: {why} (at byte {place:,})", path=self.path, hint=hint)
 
 
-def _walk_array(walk: _Walk, number: int) -> Shape:
-    """Steps over an array; returns its shape."""
+def _walk_array(walk: _Walk, number: int) -> Array:
+    """Steps over an array; returns its shape and type."""
     place, what = walk.place, f"array {number}"
     (kind,) = walk.take("I", f"the kind of {what}")
     if kind == NUMPY_ARRAY:
@@ -106,7 +139,9 @@ def _walk_array(walk: _Walk, number: int) -> Shape:
     if kind == ARRAY:
         storage, dimensions = walk.take("ii", f"the header of {what}")
         if storage != DENSE:
-            raise walk.bad(f"{what} has the storage type {storage}, expected 0 (dense)", place)
+            found = STORAGE.get(storage, f"of the storage type {storage}")
+            hint = "save it with tostype('default')" if storage in STORAGE else COPY_AGAIN
+            raise walk.bad(f"{what} is {found}, expected a dense array", place, hint)
     elif kind == OLD_ARRAY:
         (dimensions,) = walk.take("I", f"the header of {what}")
     else:
@@ -119,17 +154,18 @@ def _walk_array(walk: _Walk, number: int) -> Shape:
             f"{what} has the shape {quote(str(shape))}, expected sizes from 1 and at most {VALUES_LIMIT:,} values",
             place,
         )
-    device, index, kind_of_values = walk.take("iii", f"the header of {what}")
+    device, index, kind = walk.take("iii", f"the header of {what}")
     if device not in DEVICES or index not in DEVICE_INDEXES:
         raise walk.bad(
             f"{what} is on device {device} with index {index}, expected one of {DEVICES} "
             f"and an index of 0 to {DEVICE_INDEXES[-1]:,}",
             place,
         )
-    if kind_of_values not in TYPE_BYTES:
-        raise walk.bad(f"{what} has the type {kind_of_values}, expected 0 to {max(TYPE_BYTES)}", place)
-    walk.skip(math.prod(shape) * TYPE_BYTES[kind_of_values], f"{what} of shape {shape}")
-    return shape
+    if kind not in TYPES:
+        raise walk.bad(f"{what} has the type {kind}, expected 0 to {max(TYPES)}", place)
+    name, size = TYPES[kind]
+    walk.skip(math.prod(shape) * size, f"{what} of shape {shape}")
+    return Array(shape, name)
 
 
 def _take_name(walk: _Walk, number: int) -> str:

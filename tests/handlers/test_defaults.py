@@ -68,7 +68,7 @@ def test_a_model_of_another_kind_is_named() -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_the_models_fault(mlp: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="the model lacks") as caught:
+    with pytest.raises(ModelError, match="there is no file in it") as caught:
         load_module(tmp_path)
     assert caught.value.code == "model_incomplete"
     for file in mlp.iterdir():

@@ -8,7 +8,7 @@ from typing import Any, Callable
 import pytest
 
 from fastinfer.errors import ModelError
-from fastinfer.models.graph import read_graph, show_value
+from fastinfer.models.graph import choose_output, read_graph, show_value
 from tests import networks
 from tests.networks import mx
 
@@ -38,7 +38,9 @@ def test_the_graph_that_mxnet_gets_is_the_one_that_was_saved(network: Callable[[
     symbol = network()[0]
     graph = read_graph(symbol.tojson(), "x")
     assert mx.sym.load_json(graph.text).tojson() == symbol.tojson()
-    assert graph.arguments == set(symbol.list_inputs())
+    assert list(graph.variables) == symbol.list_inputs()
+    assert list(graph.outputs) == symbol.list_outputs()
+    assert graph.version == 10901
 
 
 def test_graphs_of_old_versions_are_read() -> None:
@@ -56,7 +58,38 @@ def test_graphs_of_old_versions_are_read() -> None:
 
 def test_labels_are_the_second_inputs_of_losses() -> None:
     graph = read_graph(networks.linear()[0].tojson(), "x")
-    assert graph.labels == ("regression_label",)
+    assert graph.zeros == {"regression_label"}
+
+
+def test_initial_states_and_labels_of_any_loss_may_be_zero() -> None:
+    cell = mx.rnn.FusedRNNCell(3, mode="lstm", prefix="lstm_", get_next_state=False)
+    states = cell.begin_state(func=mx.sym.var)
+    hidden, _ = cell.unroll(2, mx.sym.var("data"), begin_state=states, layout="TNC", merge_outputs=True)
+    loss = mx.sym.MakeLoss(mx.sym.square(hidden - mx.sym.var("target_label")))
+    graph = read_graph(loss.tojson(), "x")
+    assert graph.zeros == {"target_label", *(state.name for state in states)}
+    assert set(graph.variables) - graph.zeros == {"data", "lstm_parameters"}
+
+
+@pytest.mark.parametrize("name", ["relu0", "relu0_output"])
+def test_an_output_inside_the_graph_can_be_chosen(name: str) -> None:
+    first = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=4, name="first")
+    last = mx.sym.FullyConnected(mx.sym.relu(first, name="relu0"), num_hidden=2, name="last")
+    graph = choose_output(read_graph(last.tojson(), "x"), name, "x")
+    symbol = mx.sym.load_json(graph.text)
+    assert symbol.list_outputs() == list(graph.outputs) == ["relu0_output"]
+    assert symbol.list_arguments() == list(graph.variables) == ["data", "first_weight", "first_bias"]
+
+
+def test_of_several_outputs_one_is_chosen_by_its_name() -> None:
+    parts = mx.sym.split(mx.sym.var("data"), num_outputs=3, name="parts")
+    graph = read_graph(mx.sym.Group([parts[2], parts[0]]).tojson(), "x")
+    assert graph.outputs == ("parts_output2", "parts_output0")
+    assert choose_output(graph, "parts_output2", "x").outputs == ("parts_output2",)
+    with pytest.raises(ModelError, match="the graph has no output 'parts_output1'") as caught:
+        choose_output(graph, "parts_output1", "x")
+    assert caught.value.code == "no_such_output"
+    assert caught.value.hint == "its outputs are parts_output2, parts_output0"
 
 
 def test_names_need_not_be_ascii() -> None:
