@@ -79,8 +79,10 @@ faults: .venv/with-test
 	$(BIN)/python -m tests.faults.random_kills --rounds $(ROUNDS)
 	$(BIN)/python -m tests.faults.random_kills --rounds $(ROUNDS) --disks
 
+# One report of all benchmarks: build/bench/report.html. Wrong answers are not timed.
 bench: .venv/with-bench
-	$(BIN)/python -m pytest benchmarks --ignore benchmarks/bench_memory.py
+	$(BIN)/python -m pytest benchmarks --ignore benchmarks/bench_memory.py --figures build/bench/figures.json
+	$(BIN)/python -m benchmarks.report build/bench/figures.json build/bench
 
 # 26 GB of disk and 12 GB of memory: up to 20 GB in a file, and a million files.
 bench-memory: .venv/with-bench

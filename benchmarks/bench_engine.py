@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import pytest
 
 from benchmarks.bench_serve import Client, container_server, post
+from benchmarks.conftest import Keep
 from fastinfer import machine
 from fastinfer.codecs.csv_errors import OUTPUT_FULL
 from fastinfer.codecs.json import encode_json
@@ -149,24 +149,34 @@ def parts_alone(path: Path, rows: int, output: Path, executor: MXNetExecutor) ->
     return {stage: timed(call) for stage, call in stages.items()}
 
 
-def bench_a_large_file(large_file: Path, place: Path, say: Callable[[str], None]) -> None:
+def bench_a_large_file(large_file: Path, place: Path, keep: Keep) -> None:
     mxnet = load_mxnet(INFERENCE_SETTINGS)
     model, cores = load_model(SHIPPED_MODEL), machine.cores()
     executors = {size: MXNetExecutor(mxnet, model, mxnet.cpu(), size) for size in (240, BATCH, 960)}
-    over_parts, of_forward = [], []
+    over_parts, of_forward, rates = [], [], []
     for _ in range(TURNS):
         parts = parts_alone(large_file, LARGE, place / "text", executors[BATCH])
         best = max(forward_rate(executor) for executor in executors.values())
         summary = run(large_file, place / "out")
         assert (summary["records"], summary["batch_size"]) == (LARGE, BATCH)
+        rates.append(summary["records_per_second"])
         over_parts.append(summary["seconds"] / (sum(parts.values()) / cores))
         of_forward.append(summary["records_per_second"] / (cores * best))
     with open(place / "out" / "large.csv.out", "rb") as file:
         assert file.read().count(b"[") == LARGE + 1
-    shares = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in parts.items())
-    say(f"one file of {LARGE:,} images: {summary['records_per_second']:,.0f} images/s on {cores} cores")
-    say(f"  wall time / (its parts alone / cores): {spread(over_parts)}   ({shares} s)")
-    say(f"  images/s / (cores x the bare executor's at its best batch size): {spread(of_forward)}")
+    title = f"one file of {LARGE:,} images"
+    keep("large_file/rate", title, rates, "images/s")
+    keep(
+        "large_file/over_parts", f"{title}: wall time / (its parts alone / cores)", over_parts, "times", better="lower"
+    )
+    keep(
+        "large_file/of_forward",
+        f"{title}: images/s / (cores x the bare executor at its best size)",
+        of_forward,
+        "times",
+    )
+    for stage, seconds in parts.items():
+        keep(f"large_file/{stage}", f"{title}: {stage} alone, one core", seconds, "s", better="lower")
 
 
 def forward_rate(executor: MXNetExecutor) -> float:
@@ -177,9 +187,7 @@ def forward_rate(executor: MXNetExecutor) -> float:
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
-def bench_small_files_beside_a_copy(
-    where: str, small_files: Path, place: Path, tmp_path: Path, say: Callable[[str], None]
-) -> None:
+def bench_small_files_beside_a_copy(where: str, small_files: Path, place: Path, tmp_path: Path, keep: Keep) -> None:
     source, folder, turns = small_files, place, TURNS
     if where == "disk":
         # One turn: what was deleted a moment ago would slow a disk down.
@@ -194,15 +202,17 @@ def bench_small_files_beside_a_copy(
         assert (summary["inputs"], summary["records"]) == (FILES, FILES)
         ratios.append(summary["seconds"] / copy)
         rates.append(summary["records_per_second"])
-    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in summary["stage_seconds"].items())
-    say(f"{FILES:,} one-image files, {where}: {statistics.median(rates):,.0f} images/s; workers' seconds: {stages}")
-    say(f"  wall time, start-up apart / cp -r of the folder: {spread(ratios)}")
+    title = f"{FILES:,} one-image files, {where}"
+    keep(f"small_files_{where}/rate", title, rates, "images/s")
+    keep(
+        f"small_files_{where}/over_copy", f"{title}: wall time, start-up apart / cp -r", ratios, "times", better="lower"
+    )
+    for stage, seconds in summary["stage_seconds"].items():
+        keep(f"small_files_{where}/{stage}", f"{title}: workers, {stage}", seconds, "s", better="lower")
 
 
 @pytest.mark.parametrize("shape", ["small_files", "large_file", "medium_file --exact"])
-def bench_one_and_two_cores(
-    shape: str, place: Path, say: Callable[[str], None], request: pytest.FixtureRequest
-) -> None:
+def bench_one_and_two_cores(shape: str, place: Path, keep: Keep, request: pytest.FixtureRequest) -> None:
     fixture, *mode = shape.split()
     source = request.getfixturevalue(fixture)
     workers, cores = [], []
@@ -210,10 +220,11 @@ def bench_one_and_two_cores(
         two = run(source, place / "out", "--workers", 2, *mode, cores=2)["seconds"]
         workers.append(run(source, place / "out", "--workers", 1, *mode, cores=2)["seconds"] / two)
         cores.append(run(source, place / "out", "--workers", 1, *mode, cores=1)["seconds"] / two)
-    say(f"{shape}: one worker on one core / two on two: {spread(cores)}; one on two cores / two: {spread(workers)}")
+    keep(f"{shape}/two_cores", f"{shape}: two workers on two cores / one on one core", cores, "times")
+    keep(f"{shape}/two_workers", f"{shape}: two workers / one, on two cores", workers, "times")
 
 
-def bench_a_cold_command(small_files: Path, place: Path, say: Callable[[str], None]) -> None:
+def bench_a_cold_command(small_files: Path, place: Path, keep: Keep) -> None:
     source = place / "thousand"
     source.mkdir()
     for number in range(1000):
@@ -231,14 +242,14 @@ def bench_a_cold_command(small_files: Path, place: Path, say: Callable[[str], No
         ratios.append(whole / timed(lambda: subprocess.run(bare, **silent)))
         helps.append(timed(lambda: subprocess.run([*command, "--help"], **silent)))
         plans.append(timed(lambda: subprocess.run([*command, "--dry-run"], **silent)))
-    say(f"1,000 one-image files, the whole command / import mxnet: {spread(ratios)}")
-    say(f"  --help {statistics.median(helps):.2f} s, --dry-run {statistics.median(plans):.2f} s")
+    title = "1,000 one-image files"
+    keep("cold/over_import", f"{title}: the whole command / import mxnet", ratios, "times", better="lower")
+    keep("cold/help", "--help", helps, "s", better="lower")
+    keep("cold/dry_run", f"{title}: --dry-run", plans, "s", better="lower")
 
 
 @pytest.mark.parametrize(("rows", "requests"), [(1, 96), (500, 16)])
-def bench_files_beside_the_container(
-    rows: int, requests: int, place: Path, tmp_path: Path, say: Callable[[str], None]
-) -> None:
+def bench_files_beside_the_container(rows: int, requests: int, place: Path, tmp_path: Path, keep: Keep) -> None:
     """A folder of files beside a client that sends the same bodies to the container's server, as Batch Transform does."""
     images = np.resize(read_images(MNIST / "test"), (20_000, 28, 28))
     source = place / f"bodies-{rows}"
@@ -261,11 +272,8 @@ def bench_files_beside_the_container(
             summary = run(source, place / "out")
             over_whole.append(len(images) / (time.perf_counter() - started) / rate)
             over.append(summary["records_per_second"] / rate)
-    say(
-        f"{len(images):,} images, {rows} a file: multi-model-server {spread(rates, 0)} images/s; {spread(over, 0)} times"
-    )
-    say(f"  --exact {spread(over_exact, 0)} times; the whole command, start-up included, {spread(over_whole, 0)} times")
-
-
-def spread(values: list[float], digits: int = 2) -> str:
-    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+    title = f"{rows} images a file"
+    keep(f"container_{rows}/rate", f"{title}: multi-model-server", rates, "images/s")
+    keep(f"container_{rows}/default", f"{title}: transform / multi-model-server", over, "times")
+    keep(f"container_{rows}/exact", f"{title}: transform --exact / multi-model-server", over_exact, "times")
+    keep(f"container_{rows}/whole", f"{title}: transform, start-up included / multi-model-server", over_whole, "times")

@@ -18,6 +18,7 @@ import inputs
 import numpy as np
 import pytest
 
+from benchmarks.conftest import Keep
 from fastinfer import kernels
 
 # Read when it is first imported.
@@ -164,7 +165,7 @@ def bench_format(benchmark: Any, printer: str) -> None:
     benchmark.extra_info["nanoseconds_per_value"] = benchmark.stats.stats.min / rows.size * 1e9
 
 
-def bench_fixed_beside_a_copy_of_the_text(benchmark: Any) -> None:
+def bench_fixed_beside_a_copy_of_the_text(benchmark: Any, keep: Keep) -> None:
     """Parsing and copying the same text in turns, so that both see the caches in the same state: the median ratio."""
     body = inputs.text("fixed")
     read = fastinfer_parser(kernels.active_isa())
@@ -178,6 +179,5 @@ def bench_fixed_beside_a_copy_of_the_text(benchmark: Any) -> None:
         parsed = perf_counter()
         np.copyto(target, source)
         ratios.append((parsed - started) / (perf_counter() - parsed))
-    benchmark.extra_info["parse_to_copy"] = float(np.median(ratios))
-    print(f"parse to copy, median of {len(ratios)} in turns: {np.median(ratios):.2f}")
+    keep("parse_to_copy", "parsing fixed text / copying it, in turns", ratios, "times", better="lower")
     benchmark.pedantic(read, (body,), rounds=20)

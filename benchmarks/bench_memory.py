@@ -9,11 +9,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
 from benchmarks.bench_engine import MEMORY, MNIST, run
+from benchmarks.conftest import Keep
 from fastinfer.mnist.dataset import read_images
 from fastinfer.mnist.samples import format_rows
 
@@ -35,13 +36,13 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def report(say: Callable[[str], None], what: str, summary: dict[str, Any]) -> None:
-    peak, rate = summary["peak_memory_bytes"] >> 20, summary["records_per_second"]
-    say(f"{what}: peak {peak:,} MiB, {summary['records']:,} images in {summary['seconds']:,.1f} s ({rate:,.0f}/s)")
+def report(keep: Keep, name: str, what: str, summary: dict[str, Any]) -> None:
+    keep(f"{name}/peak", f"{what}: peak memory", summary["peak_memory_bytes"] / (1 << 20), "MiB", better="lower")
+    keep(f"{name}/rate", what, summary["records_per_second"], "images/s")
 
 
 @pytest.mark.parametrize("place", [(None, 1.3 * LARGE_BYTES)], indirect=True, ids=["disk"])
-def bench_one_file(place: Path, say: Callable[[str], None]) -> None:
+def bench_one_file(place: Path, keep: Keep) -> None:
     body = b"".join(format_rows(read_images(MNIST / "test"), "integers"))
     path, peaks = place / "large.csv", []
     for step in STEPS:
@@ -50,13 +51,13 @@ def bench_one_file(place: Path, say: Callable[[str], None]) -> None:
                 file.write(body)
         summary = run(path, place / f"out-{step}")
         assert summary["records"] == path.stat().st_size // len(body) * 10_000
-        report(say, f"one file of {path.stat().st_size / 1e9:,.1f} GB", summary)
+        report(keep, f"one_file_{step}", f"one file of {path.stat().st_size / 1e9:,.1f} GB", summary)
         peaks.append(summary["peak_memory_bytes"])
     assert max(peaks) < 1.5 * min(peaks)
 
 
 @pytest.mark.parametrize("place", [(MEMORY, 12_000 * MANY_FILES)], indirect=True, ids=["memory"])
-def bench_many_files(place: Path, say: Callable[[str], None]) -> None:
+def bench_many_files(place: Path, keep: Keep) -> None:
     lines = format_rows(read_images(MNIST / "test"), "integers")
     source, made, peaks = place / "in", 0, []
     source.mkdir()
@@ -66,7 +67,7 @@ def bench_many_files(place: Path, say: Callable[[str], None]) -> None:
         made = MANY_FILES // step
         summary = run(source, place / "out")
         assert summary["inputs"] == made
-        report(say, f"{made:,} files", summary)
+        report(keep, f"many_files_{step}", f"{made:,} files", summary)
         peaks.append(summary["peak_memory_bytes"])
         shutil.rmtree(place / "out")
     # Names are held to be sorted, and nothing else.

@@ -13,7 +13,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
+from benchmarks.conftest import Keep
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN, TEST = str(ROOT / "examples" / "mnist" / "train"), str(ROOT / "examples" / "mnist" / "test")
@@ -40,7 +40,7 @@ def epoch_seconds(command: list[str], folder: Path) -> list[float]:
     return list(json.loads(done.stdout)["epoch_seconds"])
 
 
-def bench_an_epoch_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def bench_an_epoch_of_training(tmp_path: Path, keep: Keep) -> None:
     theirs: list[float] = []
     ours: list[float] = []
     for turn in range(TURNS):
@@ -48,9 +48,11 @@ def bench_an_epoch_of_training(tmp_path: Path, capsys: pytest.CaptureFixture[str
         theirs += epoch_seconds([sys.executable, "-m", "benchmarks.notebook_train"], notebook)
         ours += epoch_seconds([sys.executable, "-c", textwrap.dedent(OURS)], fast)
         assert (notebook / "model-0000.params").read_bytes() == (fast / "model-0000.params").read_bytes()
-    with capsys.disabled():
-        print()
-        for name, seconds in (("notebook's script", theirs), ("fastinfer.mnist.train", ours)):
-            middle, low, high = statistics.median(seconds), min(seconds), max(seconds)
-            print(f"{name:18} {middle:.2f} s an epoch ({low:.2f} to {high:.2f}), {60000 / middle:,.0f} images/s")
-        print(f"{'ratio':18} {statistics.median(theirs) / statistics.median(ours):.2f}")
+    keep("notebook/epoch", "an epoch of the notebook's script", theirs, "s", better="lower")
+    keep("fastinfer/epoch", "an epoch of fastinfer.mnist.train", ours, "s", better="lower")
+    keep(
+        "ratio",
+        "the notebook's script / fastinfer.mnist.train",
+        statistics.median(theirs) / statistics.median(ours),
+        "times",
+    )

@@ -1,8 +1,9 @@
-"""What a change did: `python -m benchmarks.compare A.json B.json`, two files of `pytest benchmarks --benchmark-json FILE`.
+"""What a change did: `python -m benchmarks.compare A.json B.json`, two files of `pytest benchmarks --figures FILE`.
 
-A line for each benchmark, the worst first: the median time of A and of B, their ratio (above 1: B is slower), the spread of
-the two (half the range of the middle half of the times, in percent of the median), and whether the change is beyond it: it is
-where the middle halves of the times do not overlap. Run both on one machine, one after the other.
+A line for each figure, the worst first: the median of A and of B, how many times worse B is (above 1: slower, or larger, or
+fewer a second), the spread of the two (half the range of the middle half, in percent of the median), and whether the change is
+beyond it: it is where the middle halves do not overlap. Files of `--benchmark-json` can be compared, too. Run both on one
+machine, one after the other.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import NamedTuple
 
 
 class Times(NamedTuple):
-    """Quartiles of a benchmark's times, in seconds."""
+    """Quartiles of what was measured, and whether more is better; without a unit they are seconds."""
 
     q1: float
     median: float
     q3: float
+    unit: str = "s"
+    more_is_better: bool = False
 
     @property
     def spread(self) -> float:
@@ -36,19 +39,27 @@ class Change(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        return self.after.median / self.before.median
+        ratio = self.after.median / self.before.median
+        return 1 / ratio if self.before.more_is_better else ratio
 
     @property
     def verdict(self) -> str:
-        if self.after.q1 > self.before.q3:
-            return "slower"
-        return "faster" if self.after.q3 < self.before.q1 else "within the spread"
+        if self.after.q1 <= self.before.q3 and self.after.q3 >= self.before.q1:
+            return "within the spread"
+        return "worse" if self.ratio > 1 else "better"
 
 
 def read_times(path: Path) -> dict[str, Times]:
     """The times of each benchmark in a file, by full name."""
     benchmarks = json.loads(path.read_text())["benchmarks"]
-    return {each["fullname"]: Times(*(each["stats"][name] for name in Times._fields)) for each in benchmarks}
+    return {
+        each["fullname"]: Times(
+            *(each["stats"][name] for name in ("q1", "median", "q3")),
+            each.get("unit", "s"),
+            each.get("better", "lower") == "higher",
+        )
+        for each in benchmarks
+    }
 
 
 def compare(before: dict[str, Times], after: dict[str, Times]) -> list[Change]:
@@ -57,7 +68,10 @@ def compare(before: dict[str, Times], after: dict[str, Times]) -> list[Change]:
     return sorted(changes, key=lambda change: change.ratio, reverse=True)
 
 
-def show_seconds(seconds: float) -> str:
+def show_median(times: Times) -> str:
+    if times.unit != "s":
+        return f"{times.median:.4g} {times.unit}"
+    seconds = times.median
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.4g} {unit}"
@@ -67,7 +81,7 @@ def show_seconds(seconds: float) -> str:
 def table(changes: list[Change]) -> str:
     rows: list[tuple[str, ...]] = [("A", "B", "B/A", "spread of A, B", "change", "benchmark")]
     for change in changes:
-        medians = [show_seconds(times.median) for times in (change.before, change.after)]
+        medians = [show_median(times) for times in (change.before, change.after)]
         spreads = ", ".join(f"±{times.spread:.1%}" for times in (change.before, change.after))
         rows.append((*medians, f"{change.ratio:.3f}", spreads, change.verdict, change.name))
     widths = [max(map(len, column)) for column in zip(*rows)]

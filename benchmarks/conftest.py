@@ -1,18 +1,62 @@
-"""What several benchmarks share."""
+"""What several benchmarks share: how a result is printed and kept."""
 
 from __future__ import annotations
 
-from typing import Callable
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from benchmarks.figures import Figure, conditions, of_benchmark, show, write_figures
+
+FIGURES = pytest.StashKey[list[Figure]]()
+
+
+class Keep(Protocol):
+    def __call__(self, name: str, title: str, values: float | Sequence[float], unit: str, *, better: str = ...) -> None:
+        """Prints a figure and keeps it in the file of the run.
+
+        Args:
+            name: unique in its file.
+            title: in words.
+            values: of all turns, or of the only one.
+            unit: see :class:`benchmarks.figures.Figure`.
+            better: ``higher`` or ``lower``.
+        """
+        ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--figures", type=Path, metavar="FILE", help="write all figures of the run to this JSON file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = []
+    if config.getoption("--figures"):
+        # Before anything is measured: the load is that of others.
+        config.stash[CONDITIONS] = conditions()
+
+
+CONDITIONS = pytest.StashKey[dict[str, object]]()
+
 
 @pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints a line of results at once, whatever pytest does with the rest."""
-
-    def print_it(text: str) -> None:
+def keep(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Keep:
+    def keep_it(name: str, title: str, values: float | Sequence[float], unit: str, *, better: str = "higher") -> None:
+        turns = [float(value) for value in ([values] if isinstance(values, (int, float)) else values)]
+        figure = Figure(f"{request.path.name}::{name}", title, unit, better, turns)
+        request.config.stash[FIGURES].append(figure)
         with capsys.disabled():
-            print(f"\n{text}", end="", flush=True)
+            print(f"\n{title}: {show(figure)}", end="", flush=True)
 
-    return print_it
+    return keep_it
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    path = session.config.getoption("--figures")
+    if path is None:
+        return
+    timed = getattr(session.config, "_benchmarksession", None)
+    entries = [entry for entry in timed.benchmarks if entry.stats.data] if timed is not None else []
+    write_figures(path, [*session.config.stash[FIGURES], *map(of_benchmark, entries)], session.config.stash[CONDITIONS])

@@ -1,4 +1,4 @@
-"""benchmarks/compare.py shows what a change did, from two files of pytest-benchmark."""
+"""benchmarks/compare.py shows what a change did, from two files of figures."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_the_worst_comes_first_and_changes_within_the_spread_are_marked(
     assert main([write(tmp_path / "a.json", BEFORE), write(tmp_path / "b.json", AFTER)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "A     B        B/A    spread of A, B  change             benchmark",
-        "1 s   1.25 s   1.250  ±1.5%, ±4.0%    slower             bench_x.py::run",
+        "1 s   1.25 s   1.250  ±1.5%, ±4.0%    worse              bench_x.py::run",
         "1 ms  1.02 ms  1.020  ±10.0%, ±13.7%  within the spread  bench_x.py::parse",
-        "2 µs  1 µs     0.500  ±5.0%, ±10.0%   faster             bench_x.py::format",
+        "2 µs  1 µs     0.500  ±5.0%, ±10.0%   better             bench_x.py::format",
     ]
 
 
