@@ -368,10 +368,20 @@ def check_resumed(carrier: Server, scene: Scene, *, again: bool = False) -> list
     return problems
 
 
-def strike_each(carrier: Server, scene: Scene, action: int, *, again: bool = False) -> tuple[int, list[str]]:
-    """Strikes each call of a run, one after another; returns how many there were, and all problems."""
+def strike_each(
+    carrier: Server, scene: Scene, action: int, *, again: bool = False, first: int = 1, step: int = 1
+) -> tuple[int, list[str]]:
+    """Strikes calls of a run, one after another; returns how many calls there were, and all problems.
+
+    Args:
+        carrier: carries out the runs.
+        scene: the run.
+        action: what happens at the call.
+        again: as for :func:`check_resumed`.
+        first, step: the first call that is struck, and how many calls further the next one is.
+    """
     problems: list[str] = []
-    at = 1
+    at = first
     while True:
         scene.set_up()
         outcome = carrier.carry_out(scene.run, action=action, at=at)
@@ -379,4 +389,4 @@ def strike_each(carrier: Server, scene: Scene, action: int, *, again: bool = Fal
             return at - 1, problems
         found = check_failed(scene, outcome) + check_resumed(carrier, scene, again=again)
         problems += [f"call {at}, {outcome.struck}: {problem}" for problem in found]
-        at += 1
+        at += step

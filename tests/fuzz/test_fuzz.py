@@ -11,8 +11,8 @@ import pytest
 from tests.fuzz.bind import Binder
 from tests.fuzz.targets import CORPUS, TARGETS, cases, graph_cases, run
 
-CASES = 400
-GRAPHS = 150
+CASES = 120
+GRAPHS = 60
 SEED = 1
 # What a case may hold at a time, for inputs of 64 kB at most: a member's room or a piece of one, some times.
 MEMORY_BYTES = 48 << 20
