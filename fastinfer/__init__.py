@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .engine.summary import Summary
     from .handlers.predictor import Predictor
     from .options import Options
+    from .runtimes.mxnet.library import load_mxnet
     from .transformer import Transformer, transform
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Transformer",
     "WorkerDied",
     "__version__",
+    "load_mxnet",
     "transform",
 ]
 
@@ -46,6 +48,7 @@ _LATE = {
     "Summary": "engine.summary",
     "TransformRequest": "engine.request",
     "Transformer": "transformer",
+    "load_mxnet": "runtimes.mxnet.library",
     "transform": "transformer",
 }
 

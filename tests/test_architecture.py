@@ -38,6 +38,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "fastinfer.storage.base": "storage/test_local.py",  # a contract
     "fastinfer.runtimes.base": "runtimes/test_batch_size.py",  # a contract
     "fastinfer.sagemaker.__main__": "sagemaker/test_command.py",  # three lines
+    "fastinfer.sagemaker.local.site.sitecustomize": "sagemaker/test_local_training.py",  # in the process of a script
     "fastinfer.sagemaker.local.__main__": "sagemaker/test_local_mode.py",  # the process of a job
     "fastinfer.commands.sagemaker": "sagemaker/test_command.py",
 }

@@ -17,12 +17,12 @@ import re
 
 import numpy as np
 
-for _name, _meaning in (("bool", bool), ("int", int), ("float", float), ("object", object)):
-    # MXNet reads names that NumPy has had until 1.24.
-    if _name not in np.__dict__:
-        setattr(np, _name, _meaning)
-
-import mxnet as mx  # noqa: E402
+try:  # on any Python and NumPy
+    from fastinfer import load_mxnet
+except ImportError:  # on those of MXNet's time: NumPy < 1.24
+    import mxnet as mx
+else:
+    mx = load_mxnet()
 
 ROW_SHAPE = (1, 28, 28)
 PREFIX = "mnist"

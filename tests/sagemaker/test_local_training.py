@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fastinfer.errors import ConfigError, InputError
 from fastinfer.runtimes.mxnet import library
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet
 from fastinfer.sagemaker.local.job_folder import JobFolder
-from fastinfer.sagemaker.local.training import LAST_LINES, RESOURCES, MaxRunExceeded, ScriptFailed, Training
+from fastinfer.sagemaker.local.training import LAST_LINES, RESOURCES, SITE, MaxRunExceeded, ScriptFailed, Training
 from tests.sagemaker.local_jobs import write_script
 from tests.sagemaker.test_cloud import archive, members
 
@@ -279,8 +280,20 @@ def test_the_users_variables_come_last_but_for_the_path_of_modules(
     job = training("pass", Environment={"SM_NUM_CPUS": "99", "PYTHONPATH": "/theirs"})
     found = job._environment({}, "script.py")
     assert found["SM_NUM_CPUS"] == "99"
-    assert found["PYTHONPATH"] == f"{job.base}/code{os.pathsep}/mine"
+    assert found["PYTHONPATH"] == os.pathsep.join([f"{job.base}/code", str(SITE), "/mine"])
     assert (found["SM_NUM_GPUS"], found["TRAINING_JOB_NAME"]) == ("0", "job")
+
+
+def test_a_script_can_import_mxnet_on_any_python_and_the_users_sitecustomize_runs(
+    training: Callable[..., Training],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('mine')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    training("import sys; print(type(sys.meta_path[0]).__module__, 'numpy' in sys.modules)", {}).run()
+    assert capsys.readouterr().out.splitlines()[1:] == ["mine", "fastinfer.runtimes.mxnet.compat False"]
 
 
 def test_gpus_are_counted_for_the_type_that_has_them(

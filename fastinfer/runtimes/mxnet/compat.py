@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.abc
-import importlib.machinery
 import re
 import sys
 import types
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:  # importlib.abc takes longer to import than all of this
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
 
 # From this Python on there are no wheels of the NumPy that mxnet asks for: it is installed without its requirements.
 FIRST_WITHOUT_NUMPY_1 = (3, 13)
@@ -53,30 +55,30 @@ def install_hint() -> str:
     return "pip install --no-deps 'mxnet==1.9.1'"
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds mxnet where the other finders do."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         if fullname != "mxnet":
             return None
         for finder in sys.meta_path:
             spec = None if isinstance(finder, _Finder) else finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)
+                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
                 return spec
         return None
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """Runs mxnet among the names of its time; afterwards the module has its own loader, as if this one had not been."""
 
-    def __init__(self, loader: importlib.abc.Loader) -> None:
+    def __init__(self, loader: Loader) -> None:
         self._loader = loader
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> types.ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: types.ModuleType) -> None:

@@ -31,6 +31,8 @@ OWN_HYPERPARAMETERS = {
     "sagemaker_job_name",
     "sagemaker_region",
 }
+# With it on its path, a Python that is newer than MXNet can import it.
+SITE = Path(__file__).parent / "site"
 # How many of the script's last lines a failure's reason quotes.
 LAST_LINES = 20
 # SageMaker's reasons of failures begin with this.
@@ -220,8 +222,8 @@ class Training:
         )
         variables = {f"SM_{name.upper()}": _variable(value) for name, value in facts.items()}
         variables["TRAINING_JOB_NAME"] = self.request["TrainingJobName"]
-        code = os.pathsep.join(filter(None, [str(base / "code"), os.environ.get("PYTHONPATH")]))
-        return {**os.environ, **variables, **(self.request.get("Environment") or {}), "PYTHONPATH": code}
+        path = os.pathsep.join(filter(None, [str(base / "code"), str(SITE), os.environ.get("PYTHONPATH")]))
+        return {**os.environ, **variables, **(self.request.get("Environment") or {}), "PYTHONPATH": path}
 
 
 def _command_line(options: dict[str, Any]) -> list[str]:
