@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..engine.progress import Progress
 from ..engine.provenance import of_plan
 from ..engine.request import TransformRequest
 from ..engine.source import Listing, name_source
@@ -21,12 +23,10 @@ from ..models.module import Model, find_model, load_model
 from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
-from ..storage.base import Object
 from ._request import add_request_options, request_of
 from ._run import add_computing_options, as_option, path, run_command, say, whole_number
 
 if TYPE_CHECKING:
-    from ..engine.job import ShardReport
     from ..engine.summary import Summary
 
 EPILOG = """\
@@ -182,14 +182,14 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
 
     source = arguments.input
     objects = _list(arguments, request)
-    with _Progress(quiet=arguments.quiet) as progress:
+    with _Bar(quiet=arguments.quiet) as bar:
         summary = transform(
             model,
-            progress.follow(objects),
+            objects,
             arguments.output,
             options,
             source=name_source(source),
-            progress=progress.add,
+            progress=bar,
             request=request,
         )
     if not arguments.quiet:
@@ -260,35 +260,38 @@ def _dry_run(arguments: argparse.Namespace, model: Model, options: Options, requ
     return 0
 
 
-class _Progress:
-    """A bar on a terminal, nothing elsewhere. Its total grows while the objects are listed."""
+class _Bar(Progress):
+    """A bar on a terminal: what the start is doing, then how many bytes and records are done. Nothing elsewhere."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._shown = sys.stderr is not None and sys.stderr.isatty() and not quiet
-        self._listed_bytes = self._records = 0
+        self._records = 0
+        self._lock = threading.Lock()  # workers call at the same time
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> _Bar:
         if self._shown:
             from tqdm import tqdm
 
             self._bar = tqdm(total=0, unit="B", unit_scale=True, file=sys.stderr, leave=False)
         return self
 
-    def follow(self, objects: Iterable[Object]) -> Iterable[Object]:
-        """The same objects; their sizes are the total of the bar."""
-        return self._count(objects) if self._shown else objects
-
-    def _count(self, objects: Iterable[Object]) -> Iterator[Object]:
-        for item in objects:
-            self._listed_bytes += item.size
-            yield item
-
-    def add(self, report: ShardReport) -> None:
+    def starting(self, what: str) -> None:
         if self._shown:
-            self._records += report.records
-            self._bar.total = self._listed_bytes
-            self._bar.update(report.bytes_read)
-            self._bar.set_postfix_str(f"{self._records:,} records")
+            self._bar.set_description_str(what)  # shows it at once
+
+    def found(self, size: int) -> None:
+        if self._shown:
+            with self._lock:
+                self._bar.total += size
+
+    def advance(self, records: int, size: int) -> None:
+        if self._shown:
+            with self._lock:
+                if not self._records:
+                    self._bar.set_description_str(None, refresh=False)
+                self._records += records
+                self._bar.set_postfix_str(f"{self._records:,} records", refresh=False)
+                self._bar.update(size)
 
     def __exit__(self, *_: object) -> None:
         if self._shown:

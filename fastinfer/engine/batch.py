@@ -50,6 +50,11 @@ class Batch:
         self._segments: list[Segment | Objects] = []
 
     @property
+    def records(self) -> int:
+        """Whole rows in it."""
+        return self.filled // self._row_values
+
+    @property
     def has_many_segments(self) -> bool:
         """Whether no segment should be added, although there may be room for rows."""
         return len(self._segments) >= MOST_SEGMENTS

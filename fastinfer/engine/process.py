@@ -14,6 +14,7 @@ from ..runtimes.base import Executor
 from ..runtimes.batch_size import bind_executors
 from ..runtimes.pool import Pool
 from .job import Job
+from .progress import Progress
 from .provenance import check_machine
 
 # Linux: the signal that this process gets when the thread that started it ends (<sys/prctl.h>).
@@ -42,6 +43,7 @@ class WorkerProcess:
     Attributes:
         workspaces: each is lent to one worker at a time.
         stop: set when the run must end early.
+        progress: is told of each batch.
     """
 
     def __init__(self, job: Job, workers: int) -> None:
@@ -52,6 +54,7 @@ class WorkerProcess:
         size = job.limits.chunk_bytes
         self.workspaces = Pool(Workspace(executor, (bytearray(size), bytearray(size))) for executor in executors)
         self.stop = threading.Event()
+        self.progress = Progress()
 
 
 # The one job of this process, by its token.

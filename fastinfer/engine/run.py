@@ -12,8 +12,8 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable
-from typing import Any, Callable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from .. import machine
 from ..codecs.csv import CsvOptions
@@ -22,14 +22,17 @@ from ..models.module import Model
 from ..options import Limits, Options, parse_device
 from ..outputs.folder import OutputFolder
 from ..outputs.writer import BUFFER_BYTES
+from ..records.spans import Span
 from ..runtimes import load_runtime
 from ..runtimes.batch_size import choose_batching
 from ..storage.base import Object, Store
 from ..storage.local import LocalStore
 from .backends import BACKENDS_BY_NAME
 from .gather import Gatherer
-from .job import Job, ShardReport
+from .job import Job
 from .plan import plan_shards
+from .process import prepare
+from .progress import Progress
 from .provenance import of_run
 from .request import TransformRequest
 from .source import Listing, no_objects
@@ -43,7 +46,7 @@ def transform(
     options: Options | None = None,
     *,
     source: str,
-    progress: Callable[[ShardReport], None] | None = None,
+    progress: Progress | None = None,
     stop: threading.Event | None = None,
     limits: Limits | None = None,
     store: Store | None = None,
@@ -57,7 +60,7 @@ def transform(
         output: the folder of the results; ``KEY.out`` for each object.
         options: None: the defaults.
         source: the name of all objects together; a later run in the same folder must have the same.
-        progress: called with each finished shard's report, from the calling thread.
+        progress: is told what the run does; None: nobody is.
         stop: set it from another thread to end the run early; finished results are kept.
         limits: how much is read and held at a time; None: the defaults.
         store: where the objects are; None: files of this machine. Results are files of this machine.
@@ -70,6 +73,7 @@ def transform(
     started = time.perf_counter()
     options = options or Options()
     request = request or TransformRequest()
+    progress = progress or Progress()
     stop = stop or threading.Event()
     listing = iter(objects)
     # List the first object at once: a wrong path should fail before the runtime is loaded, which takes seconds.
@@ -77,11 +81,13 @@ def transform(
     if first is None:
         raise no_objects(source, objects.passed_over if isinstance(objects, Listing) else 0)
 
+    progress.starting("loading MXNet")
     runtime = load_runtime(cpu_isa=options.cpu_isa)
     if runtime.advice:
         warnings.warn(runtime.advice, RuntimeWarning, stacklevel=2)
     devices = parse_device(options.device)
     runtime.check_devices(devices)
+    progress.starting("choosing a batch size")
     batching = choose_batching(runtime, model, options)
     workers = options.workers or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     inputs = store or LocalStore()
@@ -97,6 +103,8 @@ def transform(
         line_bytes = _line_bytes(options.memory_limit, limits, model, workers, batching.batch_size)
         limits = dataclasses.replace(limits, line_bytes=line_bytes)
     start_backend = BACKENDS_BY_NAME[options.backend]
+    is_threaded = options.backend == "threads"
+    progress.starting("starting the workers")
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.open_run(record, overwrite=options.overwrite))
         job = Job(
@@ -121,18 +129,28 @@ def transform(
         summary = Summary(
             rejected=folder.rejected, batch_size=batching.batch_size, invariant=batching.invariant, workers=workers
         )
+        if is_threaded:
+            prepare(job).progress = progress
         gatherer = stack.enter_context(contextlib.closing(Gatherer(job, options, folder, summary, stop)))
         ready = time.perf_counter()
         summary.startup_seconds = ready - started
-        shards = plan_shards(gatherer.unfinished(itertools.chain([first], listing)), workers, limits)
+        unfinished = _told(gatherer.unfinished(itertools.chain([first], listing)), progress)
+        shards = plan_shards(unfinished, workers, limits)
         with contextlib.closing(run_shards(shards)) as reports:
             for report in reports:
                 gatherer.add(report)
-                if progress is not None:
-                    progress(report)
+                if not is_threaded:  # else the workers have told of each batch
+                    progress.advance(report.records, report.bytes_read)
         gatherer.finish(time.perf_counter() - ready)
         folder.write_record({**record, "summary": summary.as_dict()})
     return summary
+
+
+def _told(inputs: Iterator[Object | list[Span]], progress: Progress) -> Iterator[Object | list[Span]]:
+    """The same objects and spans; their sizes are told."""
+    for item in inputs:
+        progress.found(sum(span.stop - span.start for span in item) if isinstance(item, list) else item.size)
+        yield item
 
 
 def _line_bytes(memory_limit: int, limits: Limits, model: Model, workers: int, batch_size: int) -> int:

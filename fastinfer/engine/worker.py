@@ -7,7 +7,6 @@ row's text is added to the result of its object. Results are finished in the ord
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from time import perf_counter
 from typing import TypeVar
@@ -22,7 +21,7 @@ from ..records.spans import Span, whole
 from .batch import Batch, Objects, Segment
 from .job import Job, ShardReport
 from .plan import Shard
-from .process import Workspace, end_if_orphaned, prepare
+from .process import WorkerProcess, Workspace, end_if_orphaned, prepare
 
 T = TypeVar("T")
 
@@ -42,18 +41,20 @@ def run_shard(shard: Shard, job: Job) -> ShardReport:
         return ShardReport(shard.number, error=error)
     with process.workspaces.lend() as workspace:
         try:
-            return _ShardRun(shard, job, workspace, process.stop).run()
+            return _ShardRun(shard, job, workspace, process).run()
         finally:
             for buffer in workspace.buffers:
                 del buffer[job.limits.chunk_bytes :]  # shrinks a buffer that grew for a long line
 
 
 class _ShardRun:
-    def __init__(self, shard: Shard, job: Job, workspace: Workspace, stop: threading.Event) -> None:
+    def __init__(self, shard: Shard, job: Job, workspace: Workspace, process: WorkerProcess) -> None:
         self.shard = shard
         self.job = job
         self.workspace = workspace
-        self.stop = stop
+        self.stop = process.stop
+        self.progress = process.progress
+        self.decoded = 0  # bytes since the progress was last told
         self.report = ShardReport(shard.number)
         self.batch = Batch(workspace.executor)
         self.decoder: Decoder = CsvDecoder(job.csv, job.model.row_values, line_is_record=job.quarantine)
@@ -116,6 +117,7 @@ class _ShardRun:
             self.report.seconds["parse"] += perf_counter() - started
             if counts:
                 batch.add_objects(group.items[first : first + len(counts)], counts)
+                self.decoded += group.bounds[first + len(counts) - 1][0] - (group.bounds[first - 1][0] if first else 0)
                 self.report.failed_at += len(counts)
                 first += len(counts)
             if first < len(group.items):
@@ -170,6 +172,7 @@ class _ShardRun:
                         self._run_batch()
             finally:
                 decoder.release()
+            self.decoded += chunk.stop - chunk.start
         try:
             decoder.end(may_be_empty=not span.is_whole)
         except InputError as error:
@@ -201,7 +204,7 @@ class _ShardRun:
 
     def _run_batch(self) -> None:
         """Runs the filled part of the batch, and adds its rows to their results."""
-        segments = self.batch.take()
+        records, segments = self.batch.records, self.batch.take()
         end_if_orphaned(self.job)
         self._write_rejects()
         if not segments:
@@ -213,6 +216,8 @@ class _ShardRun:
                 if isinstance(segment, Segment):
                     segment.result.drop()
             raise
+        self.progress.advance(records, self.decoded)
+        self.decoded = 0
 
     def _finish_batch(self, segments: list[Segment | Objects]) -> None:
         """Runs the model, and adds the rows of the batch to their results."""

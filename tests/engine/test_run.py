@@ -35,7 +35,7 @@ from fastinfer.storage import local
 from fastinfer.storage.atomic import TEMPORARY_PREFIX
 from fastinfer.storage.local import LocalStore
 from tests.conftest import csv, read_tree, skip
-from tests.runs import transform
+from tests.runs import OnBatch, transform
 
 # Spans of 64 KiB, read in chunks of 4 KiB, so that small files are large objects.
 SMALL = Limits(chunk_bytes=4 << 10, large_object_bytes=96 << 10, span_bytes_least=64 << 10, span_bytes_most=64 << 10)
@@ -113,12 +113,14 @@ def test_finished_parts_are_not_done_again(mlp: Path, digits: np.ndarray, tmp_pa
     expected = run(mlp, tmp_path, tmp_path / "whole", limits=SMALL)
     output = tmp_path / "out"
     stop = threading.Event()
-    transform(mlp, tmp_path, output, Options(workers=1), stop=stop, progress=lambda _: stop.set(), limits=SMALL)
+    transform(
+        mlp, tmp_path, output, Options(workers=1), stop=stop, progress=OnBatch(lambda _: stop.set()), limits=SMALL
+    )
     parts = {name: os.stat(output / name).st_ino for name in left_over(output)}
     assert parts
     assert read_tree(output) == {}
     done: list[int] = []
-    summary = transform(mlp, tmp_path, output, progress=lambda report: done.append(report.records), limits=SMALL)
+    summary = transform(mlp, tmp_path, output, progress=OnBatch(done.append), limits=SMALL)
     assert sum(done) < 700
     assert summary.inputs == 1
     assert read_tree(output) == expected
@@ -128,7 +130,7 @@ def test_finished_parts_are_not_done_again(mlp: Path, digits: np.ndarray, tmp_pa
 def test_parts_of_a_changed_input_are_not_used(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     path, output, stop = tmp_path / "x.csv", tmp_path / "out", threading.Event()
     path.write_bytes(csv(digits[:700], "integers"))
-    transform(mlp, path, output, Options(workers=1), stop=stop, progress=lambda _: stop.set(), limits=SMALL)
+    transform(mlp, path, output, Options(workers=1), stop=stop, progress=OnBatch(lambda _: stop.set()), limits=SMALL)
     assert left_over(output)
     path.write_bytes(csv(digits[700:1400], "integers"))
     results = run(mlp, path, output, limits=SMALL)
@@ -353,7 +355,7 @@ def test_rejects_of_finished_parts_are_kept(mlp: Path, digits: np.ndarray, tmp_p
     (tmp_path / "x.csv").write_bytes(b"\n".join(lines))
     output, stop = tmp_path / "out", threading.Event()
     options = Options(workers=1, on_error="quarantine")
-    transform(mlp, tmp_path, output, options, stop=stop, progress=lambda _: stop.set(), limits=SMALL)
+    transform(mlp, tmp_path, output, options, stop=stop, progress=OnBatch(lambda _: stop.set()), limits=SMALL)
     assert left_over(output)
     summary = transform(mlp, tmp_path, output, options, limits=SMALL)
     rejects = [json.loads(line)["line"] for line in (output / "_rejects.jsonl").read_text().splitlines()]

@@ -1,0 +1,166 @@
+"""Whole processes from a cold start, beside `python -c "import mxnet"` and `python -c "import numpy"` in the same run.
+
+What is timed includes the interpreter's start and end. Commands take turns, so that a busy minute of the machine meets all of
+them; the minimum of each counts. What the batch-size probe finds is kept before: it runs once per model and machine.
+
+    python -m benchmarks.bench_cold [--rounds 9] [--cpu] [--baseline FOLDER]
+
+``--cpu`` compares the processor's time instead of the clock's, for a machine that is busy with something else; ``--baseline``
+is another checkout, built, whose commands are timed beside these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable
+
+from . import inputs
+
+ROOT = Path(__file__).parent.parent
+# (what, compared with, the most it may take of that)
+GOALS = [
+    ("1,000 files", "import mxnet", 0.28),
+    ("1,000 files", "import numpy", 2.8),
+    ("1 file", "import numpy", 2.5),
+    ("1,000 files, baseline", "1,000 files", None),
+    ("processes, baseline", "processes", None),
+    ("--help, baseline", "--help", None),
+    ("--dry-run, baseline", "--dry-run", None),
+]
+SERVE, SERVE_GOAL_S = "serve's first answer", 0.4
+PING_S = 30.0
+
+
+def python(*arguments: str, root: Path = ROOT) -> list[float]:
+    """Runs Python to its end: seconds by the clock, and of the processor."""
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    # In the other checkout: its package is found first there.
+    subprocess.run([sys.executable, *arguments], check=True, cwd=root, env=environment, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return [seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime]
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[int]:
+    """A server of its own; gives its port at once, before it listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "fastinfer.serve", "--quiet", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=root, env=environment)
+    try:
+        yield port
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+
+def first_answer(body: bytes, root: Path = ROOT) -> list[float]:
+    """Seconds from the start of a server to its first answer to a request; the processor's time is not known."""
+    started = time.perf_counter()
+    with serving(root) as port:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", body, {"Content-Type": "text/csv", "Accept": "application/json"}
+        )
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=PING_S) as answer:
+                    assert answer.read().startswith(b"[[")
+                break
+            except OSError:  # not listening yet, or the model is not loaded yet
+                if time.perf_counter() - started > PING_S:
+                    raise
+                time.sleep(0.002)
+        seconds = time.perf_counter() - started
+    return [seconds, seconds]
+
+
+def commands(folder: Path, root: Path, suffix: str = "") -> dict[str, Callable[[], list[float]]]:
+    """What is timed, by name."""
+    numbers = iter(range(1_000_000))
+
+    def transform(source: str, *options: str) -> list[float]:
+        output = folder / f"out{suffix}-{next(numbers)}"
+        return python("-m", "fastinfer.transform", str(folder / source), str(output), "--quiet", *options, root=root)
+
+    line = inputs.text("fixed").splitlines(keepends=True)[0]
+    return {
+        f"1,000 files{suffix}": lambda: transform("many"),
+        f"1,000 files --exact{suffix}": lambda: transform("many", "--exact"),
+        f"1 file{suffix}": lambda: transform("one"),
+        f"processes{suffix}": lambda: transform("many", "--backend", "processes"),
+        f"--dry-run{suffix}": lambda: transform("many", "--dry-run"),
+        f"--help{suffix}": lambda: python("-m", "fastinfer.transform", "--help", root=root),
+        f"{SERVE}{suffix}": lambda: first_answer(line, root),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--cpu", action="store_true", help="compare the processor's time")
+    parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="another checkout, built")
+    parser.add_argument("--only", metavar="TEXT", help="only what has this in its name, and the two imports")
+    arguments = parser.parse_args()
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
+        folder = Path(place)
+        for name, count in (("many", 1000), ("one", 1)):
+            (folder / name).mkdir()
+            for number, line in enumerate(inputs.text("fixed").splitlines(keepends=True)[:count]):
+                (folder / name / f"{number:04}.csv").write_bytes(line)
+        timed = {
+            "python -c pass": lambda: python("-c", "pass"),
+            "import numpy": lambda: python("-c", "import numpy"),
+            "import mxnet": lambda: python(
+                "-c", "from fastinfer.runtimes.mxnet.library import load_mxnet; load_mxnet()"
+            ),
+            **commands(folder, ROOT),
+        }
+        if arguments.baseline:
+            timed.update(commands(folder, arguments.baseline, ", baseline"))
+        if arguments.only:
+            timed = {name: run for name, run in timed.items() if name.startswith(("import", arguments.only))}
+        found: dict[str, list[list[float]]] = {name: [] for name in timed}
+        for number in range(arguments.rounds + 1):
+            for name, run in timed.items():
+                seconds = run()
+                if number:  # the first round fills caches: of files, of compiled modules, of the probe
+                    found[name].append(seconds)
+    least = {name: [min(each) for each in zip(*rounds)] for name, rounds in found.items()}
+    print(
+        f"{'':<36} clock, s   CPU, s   x numpy   x mxnet   ({'CPU' if arguments.cpu else 'clock'}, least of {arguments.rounds})"
+    )
+    column = 1 if arguments.cpu else 0
+    for name, (clock, cpu) in least.items():
+        ratios = [least[name][column] / least[other][column] for other in ("import numpy", "import mxnet")]
+        print(f"{name:<36} {clock:>8.3f} {cpu:>8.3f} {ratios[0]:>9.2f} {ratios[1]:>9.3f}")
+    for name, other, goal in GOALS:
+        if name in least and other in least:
+            ratio = least[name][column] / least[other][column]
+            print(
+                f"{name} / {other}: {ratio:.2f}"
+                + (f" (goal {goal}: {'met' if ratio <= goal else 'MISSED'})" if goal else "")
+            )
+    if SERVE in least:
+        print(f"{SERVE}: {least[SERVE][0]:.3f} s (goal {SERVE_GOAL_S})")
+
+
+if __name__ == "__main__":
+    main()
