@@ -52,8 +52,7 @@ class _ShardRun:
         self.shard = shard
         self.job = job
         self.workspace = workspace
-        self.stop = process.stop
-        self.progress = process.progress
+        self.process = process
         self.decoded = 0  # bytes since the progress was last told
         self.report = ShardReport(shard.number)
         self.batch = Batch(workspace.executor)
@@ -73,7 +72,7 @@ class _ShardRun:
             ahead = len(items) > 1 and not isinstance(items[0], Span)
             with contextlib.closing(read_ahead(groups) if ahead else groups) as read:
                 for item in self._on_clock("read", read):
-                    if self.stop.is_set():
+                    if self.process.stop.is_set():
                         break
                     if isinstance(item, Group):
                         buffer = item.buffer
@@ -111,7 +110,7 @@ class _ShardRun:
     def _transform_group(self, group: Group) -> None:
         """Decodes small objects into the batch, many in one call; those with errors, or too many rows, one by one."""
         first, batch = 0, self.batch
-        while first < len(group.items) and not self.stop.is_set():
+        while first < len(group.items) and not self.process.stop.is_set():
             started = perf_counter()
             counts = self.decoder.fill_bodies(group.buffer, group.bounds, first, batch.rows, batch.filled)
             self.report.seconds["parse"] += perf_counter() - started
@@ -166,7 +165,7 @@ class _ShardRun:
                             raise error
                         self._pass_over(result, error, outcome, buffer, chunk.base - chunk.start)
                     else:
-                        if self.stop.is_set():
+                        if self.process.stop.is_set():
                             raise Stopped
                         self.batch.close(result)
                         self._run_batch()
@@ -216,7 +215,7 @@ class _ShardRun:
                 if isinstance(segment, Segment):
                     segment.result.drop()
             raise
-        self.progress.advance(records, self.decoded)
+        self.process.progress.advance(records, self.decoded)
         self.decoded = 0
 
     def _finish_batch(self, segments: list[Segment | Objects]) -> None:
