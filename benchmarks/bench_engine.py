@@ -31,7 +31,9 @@ from fastinfer.mnist.samples import format_rows, write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Limits
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
-from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+from fastinfer.runtimes.mxnet.libmxnet import load_libmxnet
+from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
+from fastinfer.runtimes.views import predict_rows
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")
@@ -116,7 +118,7 @@ def parts_alone(path: Path, rows: int, output: Path, executor: MXNetExecutor) ->
     with open(path, "rb") as file:
         head = file.read(Limits().chunk_bytes)
     head = head[: head.rfind(b"\n") + 1]
-    parser, flat = CsvParser(), executor.input.reshape(-1)
+    parser, flat = CsvParser(), executor.inputs[0].memory
 
     def parse() -> None:
         for _ in range(-(-os.path.getsize(path) // len(head))):
@@ -126,7 +128,7 @@ def parts_alone(path: Path, rows: int, output: Path, executor: MXNetExecutor) ->
                 assert parser.code in (0, OUTPUT_FULL)
 
     parse()
-    predictions = executor.forward()
+    predictions, row_shape = predict_rows(executor), executor.outputs[0].shape
     batches = -(-rows // executor.batch_size)
 
     def forward() -> None:
@@ -135,9 +137,9 @@ def parts_alone(path: Path, rows: int, output: Path, executor: MXNetExecutor) ->
 
     def make_text() -> None:
         for _ in range(batches):
-            encode_json(predictions, executor.output_shape)
+            encode_json(predictions, row_shape)
 
-    text = encode_json(predictions, executor.output_shape)
+    text = encode_json(predictions, row_shape)
 
     def write() -> None:
         with open(output, "wb", buffering=0) as file:
@@ -150,9 +152,9 @@ def parts_alone(path: Path, rows: int, output: Path, executor: MXNetExecutor) ->
 
 
 def bench_a_large_file(large_file: Path, place: Path, keep: Keep) -> None:
-    mxnet = load_mxnet(INFERENCE_SETTINGS)
+    load_libmxnet(INFERENCE_SETTINGS)
     model, cores = load_model(SHIPPED_MODEL), machine.cores()
-    executors = {size: MXNetExecutor(mxnet, model, mxnet.cpu(), size) for size in (240, BATCH, 960)}
+    executors = {size: MXNetExecutor(model, ("cpu", 0), size) for size in (240, BATCH, 960)}
     over_parts, of_forward, rates = [], [], []
     for _ in range(TURNS):
         parts = parts_alone(large_file, LARGE, place / "text", executors[BATCH])

@@ -12,7 +12,10 @@ import pytest
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.runtimes.invariance import CANDIDATES, probe_rows
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
-from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+from fastinfer.runtimes.mxnet.libmxnet import load_libmxnet
+from fastinfer.runtimes.mxnet.library import load_mxnet
+from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
+from fastinfer.runtimes.views import predict_rows, rows_of
 
 ROWS = 960
 MODEL = load_model(SHIPPED_MODEL)
@@ -22,24 +25,25 @@ def run(executor: MXNetExecutor, rows: Any) -> Any:
     size = executor.batch_size
     for first in range(0, ROWS, size):
         part = rows[first : first + size]
-        executor.input[: len(part)] = part
-        output = executor.forward()
+        rows_of(executor)[: len(part)] = part
+        output = predict_rows(executor)
     return output
 
 
 @pytest.mark.parametrize("batch_size", CANDIDATES)
 def bench_batched(batch_size: int, benchmark: Any) -> None:
-    executor = MXNetExecutor(load_mxnet(INFERENCE_SETTINGS), MODEL, load_mxnet().cpu(), batch_size)
+    load_libmxnet(INFERENCE_SETTINGS)
+    executor = MXNetExecutor(MODEL, ("cpu", 0), batch_size)
     benchmark(run, executor, probe_rows(ROWS, MODEL.row_values))
     benchmark.extra_info["rows_per_second"] = ROWS / benchmark.stats.stats.median
 
 
 @pytest.mark.parametrize("copies", [1, 4, 8, 16, 32])
 def bench_row_wise(copies: int, benchmark: Any) -> None:
-    mxnet = load_mxnet(INFERENCE_SETTINGS)
+    load_libmxnet(INFERENCE_SETTINGS)
     rows = probe_rows(ROWS, MODEL.row_values)
-    executor = MXNetExecutor(mxnet, MODEL, mxnet.cpu(), copies, row_wise=True)
-    single = MXNetExecutor(mxnet, MODEL, mxnet.cpu(), 1)
+    executor = MXNetExecutor(MODEL, ("cpu", 0), copies, row_wise=True)
+    single = MXNetExecutor(MODEL, ("cpu", 0), 1, row_wise=True)
     assert run(executor, rows)[-1].tobytes() == run(single, rows)[-1].tobytes()
     benchmark(run, executor, rows)
     benchmark.extra_info["rows_per_second"] = ROWS / benchmark.stats.stats.median

@@ -22,7 +22,8 @@ from fastinfer.mnist.dataset import read_images
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
-from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+from fastinfer.runtimes.mxnet.library import load_mxnet
+from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fastinfer.mnist.dataset import read_idx
-from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS
+from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
 from tests import networks
 
 ROOT = Path(__file__).parent.parent

@@ -16,7 +16,8 @@ from typing import Any
 
 from .. import machine
 from ..errors import ConfigError, FastinferError
-from ..runtimes.mxnet.library import INFERENCE_SETTINGS, count_gpus, load_mxnet
+from ..runtimes.mxnet.libmxnet import count_gpus, features, load_libmxnet
+from ..runtimes.mxnet.settings import INFERENCE_SETTINGS
 from ._run import run_command
 
 PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", "Pillow")
@@ -48,13 +49,12 @@ def diagnose() -> dict[str, Any]:
     except ConfigError as error:
         report["isa_error"] = str(error)
     try:
-        mxnet = load_mxnet(INFERENCE_SETTINGS)
+        load_libmxnet(INFERENCE_SETTINGS)
     except FastinferError as error:
         report["mxnet"]["error"] = str(error)
         return report
-    features = mxnet.runtime.Features()
-    report["mxnet"]["features"] = sorted(name for name in features if features.is_enabled(name))
-    report["mxnet"]["gpus"] = count_gpus(mxnet)
+    report["mxnet"]["features"] = sorted(name for name, enabled in features().items() if enabled)
+    report["mxnet"]["gpus"] = count_gpus()
     return report
 
 

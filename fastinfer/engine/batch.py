@@ -6,7 +6,8 @@ record follows its rows, or that the result ends there.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from typing import NamedTuple
 
 from ..outputs.writer import Result
 from ..runtimes.base import Executor
@@ -43,9 +44,9 @@ class Batch:
     """
 
     def __init__(self, executor: Executor) -> None:
-        self.rows: Any = executor.input.reshape(-1)
+        self.rows = executor.inputs[0].memory
         self.filled = 0
-        self._row_values = executor.input.shape[1]
+        self._row_values = math.prod(executor.inputs[0].shape)
         self._begin = 0  # where the values after the last segment begin
         self._segments: list[Segment | Objects] = []
 

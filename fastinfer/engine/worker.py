@@ -18,6 +18,7 @@ from ..outputs.rejects import MOST_RECORD_BYTES, Reject, Rejects
 from ..outputs.writer import Finished, OutputWriter, Result
 from ..records.reading import Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
 from ..records.spans import Span, whole
+from ..runtimes.views import predict_rows
 from .batch import Batch, Objects, Segment
 from .job import Job, ShardReport
 from .plan import Shard
@@ -222,10 +223,10 @@ class _ShardRun:
         """Runs the model, and adds the rows of the batch to their results."""
         seconds, executor, encoder = self.report.seconds, self.workspace.executor, self.job.encoder
         started = perf_counter()
-        predictions = executor.forward()
+        predictions = predict_rows(executor)
         forwarded = perf_counter()
         seconds["forward"] += forwarded - started
-        row_shape = executor.output_shape
+        row_shape = executor.outputs[0].shape
         written = seconds["write"]
         for segment in segments:
             if isinstance(segment, Objects):

@@ -8,8 +8,9 @@ from typing import Any
 from ..codecs.content_types import JSON, NPY, choose_accepted, decode_rows, encode_predictions
 from ..errors import ModelError
 from ..models.module import load_model
-from ..runtimes.mxnet.graph import binding, errors_of, load_parts
-from ..runtimes.mxnet.inner_shapes import find_misfit
+from ..runtimes.mxnet.graph import errors_of
+from ..runtimes.mxnet.inner_shapes import find_misfit, load_symbol
+from ..runtimes.mxnet.libmxnet import binding
 from ..runtimes.mxnet.library import load_mxnet
 
 # A Gluon block has no fixed input shape, which CSV would need.
@@ -45,10 +46,15 @@ def load_module(model_dir: Path) -> Any:
     model = load_model(model_dir)
     inputs = [(model.data_name, (1, *model.row_shape))]
     with binding, errors_of("MXNet cannot load it", model.path):
-        symbol, arguments, auxiliary = load_parts(mxnet, model)
-        misfit = find_misfit(mxnet, model, symbol, 1)
+        misfit = find_misfit(model, load_symbol(model.graph.text), 1)
         if misfit is not None:
             raise ModelError(misfit, path=model.path)
+        symbol = mxnet.sym.load_json(model.graph.text)
+        # Of a file without names MXNet makes a list; it has no arrays then, and no other kinds: models/params.py
+        saved = dict(mxnet.nd.load_frombuffer(model.params))
+        arguments, auxiliary = (
+            {name[4:]: saved[name] for name in saved if name[:4] == kind} for kind in ("arg:", "aux:")
+        )
         module = mxnet.mod.Module(symbol=symbol, context=mxnet.cpu(), data_names=[model.data_name], label_names=None)
         module.bind(for_training=False, data_shapes=inputs)
         module.set_params(arguments, auxiliary, allow_missing=True)

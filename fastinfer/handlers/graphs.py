@@ -14,10 +14,11 @@ from ..models.module import Model
 from ..runtimes.base import Executor, Runtime
 from ..runtimes.batch_size import bind_executors
 from ..runtimes.invariance import find_smaller
-from ..runtimes.mxnet.graph import binding, errors_of
-from ..runtimes.mxnet.inner_shapes import load_symbol, quietly
-from ..runtimes.mxnet.library import load_mxnet
+from ..runtimes.mxnet.graph import errors_of
+from ..runtimes.mxnet.inner_shapes import load_symbol
+from ..runtimes.mxnet.libmxnet import binding
 from ..runtimes.pool import Pool
+from ..runtimes.views import predict_rows, rows_of
 
 # What the values within one bound graph of another shape may need, and what all such graphs keep together.
 GRAPH_BYTES_LIMIT = 512 << 20
@@ -60,8 +61,8 @@ class Graphs:
         elif invariant:
             size = find_smaller(lambda size: bind(1, size)[0], large[0])
         if size is not None and size < batch_size:
-            small = bind(count, size)
-        self.output_shape = large[0].output_shape
+            small = bind(count, size, row_wise=row_wise)
+        self.output_shape = large[0].outputs[0].shape
         self._pairs = Pool(zip(small, large))
 
     def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[np.float32]:
@@ -80,10 +81,11 @@ class Graphs:
             while first < count:
                 executor = small if count - first <= large.batch_size // 2 else large
                 part = rows[first : first + executor.batch_size]
-                executor.input[: len(part)] = part
+                read = rows_of(executor)
+                read[: len(part)] = part
                 if blank:
-                    executor.input[len(part) :] = 0
-                parts.append(executor.forward()[: len(part)])
+                    read[len(part) :] = 0
+                parts.append(predict_rows(executor)[: len(part)])
                 first += len(part)
         predictions = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return predictions.reshape(count, *self.output_shape)
@@ -99,6 +101,7 @@ class OtherShapes:
         runtime: the runtime.
         model: the model.
         devices: (kind, index) of each device; the first one is used.
+        row_wise: whether rows are computed as in the container, to the bit.
         graph_bytes: of the values in a graph; a larger one is refused.
         all_bytes: of all graphs that are kept, with their parameters; the newest one is kept in any case.
     """
@@ -109,12 +112,14 @@ class OtherShapes:
         model: Model,
         devices: Sequence[tuple[str, int]],
         *,
+        row_wise: bool = False,
         graph_bytes: int = GRAPH_BYTES_LIMIT,
         all_bytes: int = ALL_BYTES_LIMIT,
     ) -> None:
         self._runtime = runtime
         self._model = model
         self._devices = devices[:1]
+        self._row_wise = row_wise
         self._graph_bytes = graph_bytes
         self._all_bytes = all_bytes
         self._bound: dict[tuple[int, ...], tuple[int, Graphs]] = {}  # with their bytes
@@ -149,7 +154,7 @@ class OtherShapes:
                 f"the limit is {self._graph_bytes >> 20:,} MiB",
                 code="bad_shape",
             )
-        graphs = Graphs(self._runtime, model, self._devices, 1, 1, row_wise=False, invariant=False)
+        graphs = Graphs(self._runtime, model, self._devices, 1, 1, row_wise=self._row_wise, invariant=False)
         return size + len(model.params), graphs
 
     def _give_up(self) -> None:
@@ -167,14 +172,13 @@ def bytes_of_values(model: Model) -> int:
     Raises:
         ModelError: the graph does not accept the rows.
     """
-    mxnet = load_mxnet()
-    with binding, errors_of("the graph does not accept the rows", model.path), quietly():
-        inner = load_symbol(mxnet, model.graph.text).get_internals()
-        _, shapes, _ = inner.infer_shape(**{model.data_name: (1, *model.row_shape)})
+    with binding, errors_of("the graph does not accept the rows", model.path):
+        inner = load_symbol(model.graph.text).internals()
+        shapes = inner.infer_shapes({each.name: (1, *each.shape) for each in model.inputs})
     if shapes is None:
         raise ModelError("the graph does not determine the shapes of its values", path=model.path)
-    parameters = {*inner.list_arguments(), *inner.list_auxiliary_states()} - {model.data_name}
+    parameters = {*inner.arguments(), *inner.auxiliary()} - {each.name for each in model.inputs}
     values: list[int] = [
-        math.prod(shape) for name, shape in zip(inner.list_outputs(), shapes) if name not in parameters
+        math.prod(shape) for name, shape in zip(inner.outputs(), shapes.outputs) if name not in parameters
     ]
     return 4 * sum(values)

@@ -77,7 +77,7 @@ class Predictor:
         )
         self.output_shape = self._graphs.output_shape
         self._flattens = _flattens(self.model)
-        self._others = OtherShapes(self._runtime, self.model, self._devices)
+        self._others = OtherShapes(self._runtime, self.model, self._devices, row_wise=self._row_wise)
 
     def answer(self, body: bytes | str, content_type: str = CSV, accept: str | None = JSON) -> tuple[bytes, str]:
         """The answer to one request, and its content type.

@@ -16,8 +16,9 @@ from typing import Any, Callable, NamedTuple
 
 from ..errors import ModelError
 from ..models.module import CODE, DEFAULT_PROGRAM, PROGRAM_VARIABLE
-from ..runtimes.mxnet.graph import binding
-from ..runtimes.mxnet.library import INFERENCE_SETTINGS, first_line, load_mxnet
+from ..runtimes.mxnet.libmxnet import binding, first_line
+from ..runtimes.mxnet.library import load_mxnet
+from ..runtimes.mxnet.settings import INFERENCE_SETTINGS
 
 STAGES = ("input_fn", "predict_fn", "output_fn")
 HOOKS = ("model_fn", "transform_fn", *STAGES, "pre_model_fn", "model_warmup_fn")

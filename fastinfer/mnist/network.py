@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import OutputError
 from ..models.module import MODEL_FILES, PARAMS_NAME, SHAPES_NAME, SYMBOL_NAME
-from ..runtimes.mxnet.library import first_line
+from ..runtimes.mxnet.libmxnet import first_line
 from ..storage.atomic import make_folder, replacing
 
 # The example's own constants: ten digits, and the two hidden layers of the notebook. Other networks are trained with

@@ -1,35 +1,70 @@
-"""The contract of a runtime: a model is bound, rows go in, predictions come out."""
+"""The contract of a runtime: a model is bound, records go in, predictions come out. No NumPy: see views.py."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..models.module import Model
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+
+class BoundInput(NamedTuple):
+    """An input of a bound graph.
+
+    Attributes:
+        name: its name in the graph.
+        shape: of one record.
+        memory: a flat, writable buffer of batch_size * prod(shape) float32 values, record after record. The graph reads it, so
+            values are written there without a copy. Whatever type the graph itself takes, this is float32.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    memory: memoryview
+
+
+class BoundOutput(NamedTuple):
+    """An output of a bound graph.
+
+    Attributes:
+        name: its name in the graph.
+        rows: how many rows it has for each record; 1 for most models.
+        shape: of one row, () for a scalar.
+        dtype: NumPy's name of the type of its values, as float32, int32 or float16.
+    """
+
+    name: str
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
 
 
 class Executor(Protocol):
     """A bound graph, for one thread at a time.
 
     Attributes:
-        batch_size: rows of one forward pass.
-        input: float32 array of shape (batch_size, row_values), the memory that the graph reads; write rows there, then call
-            :meth:`forward`.
-        output_shape: shape of one row's prediction, () for a scalar.
-        gives_a_row_each: whether the graph gives one prediction per row; otherwise it cannot be used.
+        batch_size: records of one forward pass.
+        inputs: what the graph reads, in the order of :attr:`fastinfer.models.module.Model.inputs`; most models have one.
+        outputs: what it computes, in the order of the graph's; most models have one.
+        gives_a_row_each: whether every output has its rows for each record, one record's behind another's; otherwise the
+            graph cannot be used at this batch size.
     """
 
     batch_size: int
-    input: NDArray[np.float32]
-    output_shape: tuple[int, ...]
+    inputs: tuple[BoundInput, ...]
+    outputs: tuple[BoundOutput, ...]
     gives_a_row_each: bool
 
-    def forward(self) -> NDArray[np.float32]:
-        """Predicts the rows in `input`: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
+    def forward(self) -> tuple[memoryview, ...]:
+        """Predicts the records in the memory of `inputs`.
+
+        Returns:
+            for each output a new flat buffer of batch_size * rows * prod(shape) values of its dtype; those of float16 are
+            held as uint16.
+
+        Raises:
+            ModelError: an operator fails. The executor can be used again.
+        """
         ...
 
 
@@ -51,5 +86,12 @@ class Runtime(Protocol):
         ...
 
     def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> Executor:
-        """Binds a model; `row_wise`: each row is computed as at batch size 1. Raises ModelError."""
+        """Binds a model. Raises ModelError.
+
+        Args:
+            model: the model.
+            device: where it runs.
+            batch_size: records of one forward pass.
+            row_wise: whether each record is computed as at batch size 1 in the container, to the bit.
+        """
         ...

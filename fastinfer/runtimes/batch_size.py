@@ -50,7 +50,7 @@ def choose_batching(runtime: Runtime, model: Model, options: Options) -> Batchin
     runtime.check_devices([device])
 
     def bind(batch_size: int) -> Executor:
-        return runtime.bind(model, device, batch_size)
+        return check_served(runtime.bind(model, device, batch_size), model)
 
     if options.exact:
         return Batching(options.batch_size or ROWS_PER_EXACT_GRAPH, row_wise=True, invariant=True)
@@ -87,5 +87,26 @@ def bind_executors(
     """
     runtime.check_devices(devices)
     return [
-        runtime.bind(model, devices[number % len(devices)], batch_size, row_wise=row_wise) for number in range(count)
+        check_served(runtime.bind(model, devices[number % len(devices)], batch_size, row_wise=row_wise), model)
+        for number in range(count)
     ]
+
+
+def check_served(executor: Executor, model: Model) -> Executor:
+    """The executor, if it gives what runs and requests can use: one output, with one row of float32 for each record.
+
+    Raises:
+        ModelError: it has other outputs.
+    """
+    outputs = executor.outputs
+    if len(outputs) != 1:
+        names = ", ".join(output.name for output in outputs)
+        raise ModelError(f"the model has {len(outputs)} outputs ({names}); one is served", path=model.path)
+    (output,) = outputs
+    if output.dtype != "float32":
+        # The container prints other types with other digits.
+        raise ModelError(f"the output is {output.dtype}; float32 is served", path=model.path)
+    if output.rows != 1:
+        shape = (output.rows, *output.shape)
+        raise ModelError(f"a batch of 1 record gives an output of shape {shape}, not one row", path=model.path)
+    return executor

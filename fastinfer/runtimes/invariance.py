@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..errors import OutputError
 from ..storage.atomic import make_folder, replacing
 from .base import Executor
+from .views import predict_all, rows_of
 
 # Tried in this order: sizes that were invariant on AVX2 and AVX-512; the cheapest per row in benchmarks/bench_forward.py
 # first; the smaller ones are for models with large records.
@@ -67,17 +68,18 @@ def is_invariant(executor: Executor) -> bool:
     """Whether a row's prediction has the same bits at every place in the batch and beside other rows."""
     if not executor.gives_a_row_each:
         return False
-    rows = probe_rows(*executor.input.shape)
+    rows = _probe_inputs(executor)
     reference = _run(executor, rows)
     size = executor.batch_size
     for shift in sorted({1, 3, size // 2, size - 1}):
-        moved = _run(executor, np.roll(rows, shift, axis=0))
-        if not _same_bits(np.roll(moved, -shift, axis=0), reference):
+        moved = _run(executor, [np.roll(each, shift, axis=0) for each in rows])
+        if not _same_bits([np.roll(each, -shift, axis=0) for each in moved], reference):
             return False
     # Other neighbours: every second row is blank, as in the last batch of a run.
-    blanked = rows.copy()
-    blanked[1::2] = 0
-    return _same_bits(_run(executor, blanked)[::2], reference[::2])
+    blanked = [each.copy() for each in rows]
+    for each in blanked:
+        each[1::2] = 0
+    return _same_bits([each[::2] for each in _run(executor, blanked)], [each[::2] for each in reference])
 
 
 def find_smaller(bind: Callable[[int], Executor], large: Executor) -> int | None:
@@ -89,13 +91,15 @@ def find_smaller(bind: Callable[[int], Executor], large: Executor) -> int | None
         bind: returns an executor of a batch size.
         large: the larger graph.
     """
-    rows = probe_rows(*large.input.shape)
+    rows = _probe_inputs(large)
     reference = _run(large, rows)
     for size in sorted(size for size in CANDIDATES if size < large.batch_size):
         small = bind(size)
         if is_invariant(small):
-            found = [_run(small, rows[first : first + size]) for first in range(0, len(rows) - size + 1, size)]
-            if _same_bits(np.concatenate(found), reference[: size * len(found)]):
+            firsts = range(0, large.batch_size - size + 1, size)
+            parts = [_run(small, [each[first : first + size] for each in rows]) for first in firsts]
+            found = [np.concatenate(each) for each in zip(*parts)]
+            if _same_bits(found, [each[: size * len(firsts)] for each in reference]):
                 return size
     return None
 
@@ -109,10 +113,17 @@ def probe_rows(count: int, values: int) -> NDArray[np.float32]:
     return scaled
 
 
-def _run(executor: Executor, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    executor.input[:] = rows
-    return executor.forward()
+def _probe_inputs(executor: Executor) -> list[NDArray[np.float32]]:
+    """Rows for each input of a graph."""
+    return [probe_rows(*rows_of(executor, number).shape) for number in range(len(executor.inputs))]
 
 
-def _same_bits(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
-    return bool(np.array_equal(np.ascontiguousarray(left).view(np.uint32), np.ascontiguousarray(right).view(np.uint32)))
+def _run(executor: Executor, rows: list[NDArray[np.float32]]) -> list[NDArray[Any]]:
+    """The predictions of all outputs, with as many rows each as there are records."""
+    for number, each in enumerate(rows):
+        rows_of(executor, number)[:] = each
+    return [each.reshape(executor.batch_size, -1) for each in predict_all(executor)]
+
+
+def _same_bits(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> bool:
+    return all(each.tobytes() == other.tobytes() for each, other in zip(left, right))

@@ -12,6 +12,7 @@ from fastinfer.engine.batch import MOST_SEGMENTS, Batch, Objects, Segment
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.writer import OutputWriter, Result
 from fastinfer.records.spans import whole
+from fastinfer.runtimes.base import BoundInput, BoundOutput
 from fastinfer.storage.base import Object
 from fastinfer.storage.local import LocalStore
 
@@ -20,14 +21,15 @@ class Rows:
     """As much of an executor as a batch needs: room for five rows of two values."""
 
     batch_size = 5
-    output_shape = (1,)
+    outputs = (BoundOutput("first", 1, (1,), "float32"),)
     gives_a_row_each = True
 
     def __init__(self) -> None:
-        self.input = np.zeros((5, 2), np.float32)
+        self.values = np.zeros((5, 2), np.float32)
+        self.inputs = (BoundInput("data", (2,), memoryview(self.values.reshape(-1))),)
 
-    def forward(self) -> np.ndarray:
-        return self.input[:, :1].copy()
+    def forward(self) -> tuple[memoryview, ...]:
+        return (memoryview(self.values[:, 0].copy()),)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_rows_are_the_memory_that_the_graph_reads() -> None:
     executor = Rows()
     batch = Batch(executor)
     batch.rows[3] = 7
-    assert executor.input[1, 1] == 7
+    assert executor.values[1, 1] == 7
 
 
 def test_segments_say_whose_the_rows_are(batch: Batch, results: list[Result]) -> None:

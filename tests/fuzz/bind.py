@@ -82,7 +82,8 @@ def _bind(mx: Any, case: dict[str, Any], folder: Path) -> None:
     from fastinfer.models.graph import read_graph
     from fastinfer.models.module import MODEL_FILES, load_model
     from fastinfer.runtimes.mxnet.graph import MXNetExecutor
-    from fastinfer.runtimes.mxnet.inner_shapes import load_symbol, quietly
+    from fastinfer.runtimes.mxnet.inner_shapes import load_symbol
+    from fastinfer.runtimes.views import rows_of
 
     symbol_path, params_path, shapes_path = (folder / name for name in MODEL_FILES)
     symbol_path.write_text(case["symbol"], encoding="utf-8", errors="surrogatepass")
@@ -92,18 +93,21 @@ def _bind(mx: Any, case: dict[str, Any], folder: Path) -> None:
     else:
         graph = read_graph(case["symbol"], "x")
         saved = {}
-        with contextlib.suppress(Exception), quietly():  # what goes wrong here does so again below
-            symbol = load_symbol(mx, graph.text)
-            shapes, _, auxiliary = symbol.infer_shape(data=(1, *case["row_shape"]))
-            needed = {f"arg:{name}": shape for name, shape in zip(symbol.list_arguments(), shapes) if name != "data"}
-            needed.update({f"aux:{name}": shape for name, shape in zip(symbol.list_auxiliary_states(), auxiliary)})
+        with contextlib.suppress(Exception):  # what goes wrong here does so again below
+            symbol = load_symbol(graph.text)
+            shapes = symbol.infer_shapes({"data": (1, *case["row_shape"])})
+            assert shapes is not None
+            needed = {
+                f"arg:{name}": shape for name, shape in zip(symbol.arguments(), shapes.arguments) if name != "data"
+            }
+            needed.update({f"aux:{name}": shape for name, shape in zip(symbol.auxiliary(), shapes.auxiliary)})
             saved = {name: mx.nd.ones(shape) for name, shape in needed.items()}
         mx.nd.save(str(params_path), {"arg:unused": mx.nd.ones(1), **saved})
     model = load_model(folder)
     for batch_size, row_wise in case.get("graphs", [(1, False), (3, False), (3, True)]):
-        executor = MXNetExecutor(mx, model, mx.cpu(), batch_size, row_wise=row_wise)
+        executor = MXNetExecutor(model, ("cpu", 0), batch_size, row_wise=row_wise)
         for value in (0.5, -1e9, 1e9, float("nan")):  # a request holds a stranger's values, too
-            executor.input[:] = value
+            rows_of(executor)[:] = value
             if executor.gives_a_row_each:
                 executor.forward()
 
@@ -111,7 +115,8 @@ def _bind(mx: Any, case: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     """The child."""
     from fastinfer.errors import FastinferError
-    from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+    from fastinfer.runtimes.mxnet.library import load_mxnet
+    from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
 
     mx = load_mxnet(INFERENCE_SETTINGS)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

@@ -16,6 +16,7 @@ from fastinfer.errors import InputError, ModelError
 from fastinfer.handlers.graphs import GRAPHS_LIMIT, Graphs, OtherShapes, bytes_of_values
 from fastinfer.models.module import load_model
 from fastinfer.runtimes import load_runtime
+from fastinfer.runtimes.mxnet.symbol import Symbol
 from tests import networks
 
 DEVICES = [("cpu", 0)]
@@ -61,13 +62,13 @@ def test_mxnet_gets_the_checked_graph(folder: Path, monkeypatch: pytest.MonkeyPa
     model = load_model(folder)
     assert model.graph.text != model.symbol
     loaded: list[str] = []
-    load = networks.mx.sym.load_json
+    load = Symbol.load
 
-    def note(text: str) -> Any:
+    def note(text: str) -> Symbol:
         loaded.append(text)
         return load(text)
 
-    monkeypatch.setattr(networks.mx.sym, "load_json", note)
+    monkeypatch.setattr(Symbol, "load", note)
     bytes_of_values(model)
     assert loaded == [model.graph.text]
 
@@ -77,7 +78,7 @@ def test_whatever_mxnet_raises_is_an_error_of_the_model(folder: Path, monkeypatc
         raise ZeroDivisionError("a defect")
 
     model = load_model(folder)
-    monkeypatch.setattr(networks.mx.sym, "load_json", fail)
+    monkeypatch.setattr(Symbol, "load", fail)
     with pytest.raises(ModelError, match="the graph does not accept the rows: a defect") as caught:
         bytes_of_values(model)
     assert caught.value.path == str(folder)

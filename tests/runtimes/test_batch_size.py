@@ -13,19 +13,21 @@ from fastinfer.errors import ConfigError, ModelError
 from fastinfer.models.module import Model, load_model
 from fastinfer.options import Options
 from fastinfer.runtimes import load_runtime
-from fastinfer.runtimes.base import Executor, Runtime
+from fastinfer.runtimes.base import BoundInput, BoundOutput, Executor, Runtime
 from fastinfer.runtimes.batch_size import ROWS_PER_EXACT_GRAPH, Batching, bind_executors, choose_batching
 from fastinfer.runtimes.invariance import CANDIDATES
+from fastinfer.runtimes.views import predict_rows, rows_of
 
 
 class Sums:
     """A runtime of a few lines: the sum of a row, and at some batch sizes its place as well."""
 
-    advice = None
+    advice: str | None = None
 
     def __init__(self, dependent: Sequence[int] = (), mixing: Sequence[int] = ()) -> None:
         self.dependent, self.mixing = dependent, mixing
         self.bound: list[tuple[tuple[str, int], int, bool]] = []
+        self.outputs: tuple[BoundOutput, ...] = (BoundOutput("sum", 1, (), "float32"),)
 
     def identity(self) -> dict[str, Any]:
         return {"sums": f"{self.dependent}"}
@@ -40,17 +42,17 @@ class Sums:
 
 
 class SumExecutor:
-    output_shape = ()
-
     def __init__(self, runtime: Sums, model: Model, batch_size: int) -> None:
         self.batch_size = batch_size
-        self.input = np.zeros((batch_size, model.row_values), np.float32)
+        self.outputs = runtime.outputs
+        self._rows = np.zeros((batch_size, model.row_values), np.float32)
+        self.inputs = (BoundInput("data", model.row_shape, memoryview(self._rows.reshape(-1))),)
         self.gives_a_row_each = batch_size not in runtime.mixing
         self._dependent = batch_size in runtime.dependent
 
-    def forward(self) -> Any:
-        places = np.arange(self.batch_size, dtype=np.float32)[:, None] * 1e-3
-        return self.input.sum(axis=1, keepdims=True) + (places if self._dependent else 0)
+    def forward(self) -> tuple[memoryview, ...]:
+        places = np.arange(self.batch_size, dtype=np.float32) * 1e-3
+        return (memoryview(self._rows.sum(axis=1) + (places if self._dependent else 0)),)
 
 
 @pytest.fixture
@@ -111,11 +113,28 @@ def test_graphs_go_to_the_devices_in_turn(model: Model) -> None:
         bind_executors(runtime, model, [("gpu", 0)], 1, 4, row_wise=True)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ([("a", 1, (), "float32"), ("b", 1, (), "float32")], r"the model has 2 outputs \(a, b\); one is served"),
+        ([("a", 1, (), "int32")], "the output is int32; float32 is served"),
+        ([("a", 3, (2,), "float32")], r"a batch of 1 record gives an output of shape \(3, 2\), not one row"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused(model: Model, outputs: list[Any], words: str) -> None:
+    runtime = Sums()
+    runtime.outputs = tuple(BoundOutput(*each) for each in outputs)
+    with pytest.raises(ModelError, match=words):
+        choose_batching(runtime, model, Options())
+    with pytest.raises(ModelError, match=words):
+        bind_executors(runtime, model, [("cpu", 0)], 1, 4, row_wise=True)
+
+
 def test_mxnet_is_a_runtime(model: Model) -> None:
     runtime = load_runtime()
     assert runtime.identity()["mxnet"].startswith("1.")
     executor = runtime.bind(model, ("cpu", 0), 2)
-    executor.input[:] = [[1, 2], [3, 4]]
-    assert executor.forward().shape == (2, 1)
+    rows_of(executor)[:] = [[1, 2], [3, 4]]
+    assert predict_rows(executor).shape == (2, 1)
     with pytest.raises(ConfigError, match="there is no gpu:99"):
         runtime.check_devices([("cpu", 0), ("gpu", 99)])

@@ -27,7 +27,7 @@ def test_what_the_probe_calls_invariant_is_so_for_other_rows_in_another_order(ml
     random = np.random.RandomState(1)
     answers = set()
     for size in (5, 8, 32, 48, 96, 128, 144, 240, 480, 512):
-        executor = MXNetExecutor(mx, model, mx.cpu(), size)
+        executor = MXNetExecutor(model, ("cpu", 0), size)
         rows = random.uniform(0, 1, (4 * size, model.row_values)).astype(np.float32)
         order = random.permutation(len(rows))
         moved = np.empty_like(run(executor, rows))
@@ -48,7 +48,7 @@ def test_a_graph_that_depends_on_the_place_is_detected(tmp_path: Path) -> None:
         return layer + place * 1e-6, (4,)
 
     model = load_model(networks.save(placed, tmp_path))
-    assert not is_invariant(MXNetExecutor(mx, model, mx.cpu(), 48))
+    assert not is_invariant(MXNetExecutor(model, ("cpu", 0), 48))
 
 
 def test_a_network_that_mixes_its_batch_has_no_invariant_size(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_network_that_mixes_its_batch_has_no_invariant_size(tmp_path: Path) ->
         return mx.sym.softmax(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0), (4,)
 
     model = load_model(networks.save(mixing, tmp_path))
-    assert find_batch_size(lambda size: MXNetExecutor(mx, model, mx.cpu(), size), model.row_values) is None
+    assert find_batch_size(lambda size: MXNetExecutor(model, ("cpu", 0), size), model.row_values) is None
 
 
 def test_a_network_of_the_batchs_mean_is_detected_and_run_row_by_row(tmp_path: Path) -> None:
@@ -64,10 +64,10 @@ def test_a_network_of_the_batchs_mean_is_detected_and_run_row_by_row(tmp_path: P
         return mx.sym.mean(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0, keepdims=True), (4,)
 
     model = load_model(networks.save(mean, tmp_path))
-    assert find_batch_size(lambda size: MXNetExecutor(mx, model, mx.cpu(), size), model.row_values) is None
+    assert find_batch_size(lambda size: MXNetExecutor(model, ("cpu", 0), size), model.row_values) is None
     rows = probe_rows(40, 4)
-    single = run(MXNetExecutor(mx, model, mx.cpu(), 1), rows)
-    assert run(MXNetExecutor(mx, model, mx.cpu(), 8, row_wise=True), rows).tobytes() == single.tobytes()
+    single = run(MXNetExecutor(model, ("cpu", 0), 1), rows)
+    assert run(MXNetExecutor(model, ("cpu", 0), 8, row_wise=True), rows).tobytes() == single.tobytes()
 
 
 def test_a_smaller_graph_is_used_only_if_it_gives_the_same_bits(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_smaller_graph_is_used_only_if_it_gives_the_same_bits(mlp: Path, digit
     bound = {}
 
     def bind_sized(size: int) -> MXNetExecutor:
-        return bound.setdefault(size, MXNetExecutor(mx, load_model(sized_model), mx.cpu(), size))
+        return bound.setdefault(size, MXNetExecutor(load_model(sized_model), ("cpu", 0), size))
 
     sized_model = networks.save(sized, tmp_path)
     # At each size all rows are computed alike, but at no two sizes.
@@ -87,7 +87,7 @@ def test_a_smaller_graph_is_used_only_if_it_gives_the_same_bits(mlp: Path, digit
     assert find_smaller(bind_sized, bind_sized(480)) is None
 
     def bind(size: int) -> MXNetExecutor:
-        return MXNetExecutor(mx, load_model(mlp), mx.cpu(), size)
+        return MXNetExecutor(load_model(mlp), ("cpu", 0), size)
 
     size = find_smaller(bind, bind(480))
     rows = digits[:480].astype(np.float32) / 255
@@ -104,7 +104,7 @@ def test_large_records_get_small_batches(tmp_path: Path) -> None:
 
     def bind(size: int) -> MXNetExecutor:
         tried.append(size)
-        return MXNetExecutor(mx, model, mx.cpu(), size)
+        return MXNetExecutor(model, ("cpu", 0), size)
 
     find_batch_size(bind, model.row_values)
     assert set(tried) <= {CANDIDATES[-1]}

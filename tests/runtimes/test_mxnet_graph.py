@@ -12,7 +12,7 @@ from fastinfer.runtimes.invariance import (
     probe_rows,
 )
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
-from tests.networks import mx
+from fastinfer.runtimes.views import predict_rows, rows_of
 
 
 def run(executor: MXNetExecutor, rows: np.ndarray) -> np.ndarray:
@@ -20,26 +20,27 @@ def run(executor: MXNetExecutor, rows: np.ndarray) -> np.ndarray:
     outputs = []
     for first in range(0, len(rows), size):
         part = rows[first : first + size]
-        executor.input[: len(part)] = part
-        outputs.append(executor.forward()[: len(part)])
+        rows_of(executor)[: len(part)] = part
+        outputs.append(predict_rows(executor)[: len(part)])
     return np.concatenate(outputs)
 
 
 def test_the_input_is_the_memory_that_the_graph_reads(linear: Path) -> None:
-    executor = MXNetExecutor(mx, load_model(linear), mx.cpu(), 3)
-    bound = executor._bound.arg_dict["data"]
-    parse_csv(b"1,2\n3,4\n5,6\n", executor.input)
-    assert bound.asnumpy().tolist() == [[1, 2], [3, 4], [5, 6]]
-    parse_csv(b"7,8\n", bound)
-    assert executor.input[0].tolist() == [7, 8]
+    executor = MXNetExecutor(load_model(linear), ("cpu", 0), 3)
+    (data,) = executor.inputs
+    parse_csv(b"1,2\n3,4\n5,6\n", rows_of(executor))
+    assert data.memory.tolist() == [1, 2, 3, 4, 5, 6]
+    assert executor._data[0].memory().tolist() == [1, 2, 3, 4, 5, 6]
+    assert executor._bound is not None
+    assert executor._bound.copies == []
 
 
 def test_forward_returns_memory_of_its_own(linear: Path) -> None:
-    executor = MXNetExecutor(mx, load_model(linear), mx.cpu(), 1)
-    executor.input[:] = 1
-    first = executor.forward()
+    executor = MXNetExecutor(load_model(linear), ("cpu", 0), 1)
+    rows_of(executor)[:] = 1
+    first = predict_rows(executor)
     kept = first.copy()
-    executor.input[:] = 2
+    rows_of(executor)[:] = 2
     executor.forward()
     assert np.array_equal(first, kept)
 
@@ -47,5 +48,5 @@ def test_forward_returns_memory_of_its_own(linear: Path) -> None:
 def test_contexts_give_the_same_bits(mlp: Path) -> None:
     model = load_model(mlp)
     rows = probe_rows(96, model.row_values)
-    results = {run(MXNetExecutor(mx, model, mx.cpu(index), 48), rows).tobytes() for index in (0, 1)}
+    results = {run(MXNetExecutor(model, ("cpu", index), 48), rows).tobytes() for index in (0, 1)}
     assert len(results) == 1

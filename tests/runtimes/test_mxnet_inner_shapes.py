@@ -12,6 +12,7 @@ from fastinfer.errors import ModelError
 from fastinfer.models.module import load_model
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.inner_shapes import load_symbol
+from fastinfer.runtimes.views import predict_rows, rows_of
 from tests import networks
 from tests.networks import mx
 
@@ -49,31 +50,31 @@ def node(op: str, inputs: list[list[int]], **attributes: str) -> dict[str, Any]:
 def test_what_is_not_there_is_an_error(nodes: list[Any], head: int, words: str, tmp_path: Path) -> None:
     model = load_model(write(tmp_path, (4, 4), *nodes, head=head))
     with pytest.raises(ModelError) as caught:
-        MXNetExecutor(mx, model, mx.cpu(), 1)
+        MXNetExecutor(model, ("cpu", 0), 1)
     assert (caught.value.code, caught.value.path) == ("bad_model", str(tmp_path))
     assert words in str(caught.value)
 
 
 def test_later_outputs_that_exist_are_used(tmp_path: Path) -> None:
     model = load_model(write(tmp_path, (4, 2), node("split", [[0, 0, 0]], num_outputs="2", axis="1"), head=1))
-    executor = MXNetExecutor(mx, model, mx.cpu(), 1)
-    executor.input[:] = range(8)
-    assert executor.forward().tolist() == [[4, 5, 6, 7]]
+    executor = MXNetExecutor(model, ("cpu", 0), 1)
+    rows_of(executor)[:] = range(8)
+    assert predict_rows(executor).tolist() == [[4, 5, 6, 7]]
 
 
 def test_a_reshape_that_fits_at_another_batch_size_alone_is_not_run(tmp_path: Path) -> None:
     model = load_model(write(tmp_path, (4, 4), node("Reshape", [[0, 0, 0]], shape="(1,16)")))
-    executor = MXNetExecutor(mx, model, mx.cpu(), 5)
+    executor = MXNetExecutor(model, ("cpu", 0), 5)
     assert not executor.gives_a_row_each
     with pytest.raises(ModelError, match="at batch size 5 a reshape would go past its input"):
         executor.forward()
     for batch_size, row_wise in ((1, False), (5, True)):
-        executor = MXNetExecutor(mx, model, mx.cpu(), batch_size, row_wise=row_wise)
-        executor.input[:] = 1
-        assert executor.forward().tolist() == [[1] * 16] * batch_size
+        executor = MXNetExecutor(model, ("cpu", 0), batch_size, row_wise=row_wise)
+        rows_of(executor)[:] = 1
+        assert predict_rows(executor).tolist() == [[1] * 16] * batch_size
 
 
 @pytest.mark.parametrize("network", [networks.mlp, networks.convolution, networks.linear, networks.segmentation])
 def test_real_graphs_pass(network: Any) -> None:
     symbol = network()[0]
-    assert load_symbol(mx, symbol.tojson()).tojson() == symbol.tojson()
+    assert load_symbol(symbol.tojson()).to_json() == symbol.tojson()

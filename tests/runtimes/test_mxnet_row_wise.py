@@ -23,14 +23,14 @@ from tests.runtimes.test_mxnet_graph import run
 def test_row_wise_graphs_compute_as_batch_size_one(network: networks.Any, copies: int, tmp_path: Path) -> None:
     model = load_model(networks.save(network, tmp_path))
     rows = probe_rows(40, model.row_values)
-    single = run(MXNetExecutor(mx, model, mx.cpu(), 1), rows)
-    repeated = run(MXNetExecutor(mx, model, mx.cpu(), copies, row_wise=True), rows)
+    single = run(MXNetExecutor(model, ("cpu", 0), 1), rows)
+    repeated = run(MXNetExecutor(model, ("cpu", 0), copies, row_wise=True), rows)
     assert repeated.tobytes() == single.tobytes()
 
 
 def test_copies_share_the_parameters(mlp: Path) -> None:
     model = load_model(mlp)
-    repeated = json.loads(repeat_rows(mx.sym.load_json(model.symbol).tojson(), model.data_name, 3))
+    repeated = json.loads(repeat_rows(mx.sym.load_json(model.symbol).tojson(), [model.data_name], 3))
     names = [node["name"] for node in repeated["nodes"] if node["op"] == "null"]
     assert sorted(names) == sorted(mx.sym.load_json(model.symbol).list_arguments())
     assert len({node["name"] for node in repeated["nodes"]}) == len(repeated["nodes"])

@@ -15,8 +15,9 @@ import pytest
 from fastinfer.errors import ConfigError, ModelError
 from fastinfer.models.module import load_model
 from fastinfer.runtimes.mxnet import runtime as runtime_module
-from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS
 from fastinfer.runtimes.mxnet.runtime import MXNetRuntime
+from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
+from fastinfer.runtimes.views import predict_rows, rows_of
 from tests import networks
 from tests.conftest import read_tree
 from tests.networks import mx
@@ -40,7 +41,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     monkeypatch.delitem(sys.modules, "mxnet", raising=False)
     for name in (*INFERENCE_SETTINGS, ISA):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(runtime_module, "load_mxnet", calls.append)
+    monkeypatch.setattr(runtime_module, "is_started", lambda: False)
+    monkeypatch.setattr(runtime_module, "load_libmxnet", calls.append)
     return calls
 
 
@@ -101,7 +103,7 @@ def test_the_advice_names_what_was_not_set_when_mxnet_was_imported(monkeypatch: 
 def test_the_identity_is_the_version_and_the_variables_that_choose_code(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_", "OMP_"))]:
         monkeypatch.delenv(name)
-    assert MXNetRuntime().identity() == {"mxnet": "1.2.3", "environment": {}}
+    assert MXNetRuntime().identity() == {"mxnet": "1.9.1", "environment": {}}
     numeric = {"DNNL_MAX_CPU_ISA": "AVX2", "MXNET_SUBGRAPH_BACKEND": "MKLDNN", "OMP_NUM_THREADS": "3"}
     for name, value in {"MXNET_ENGINE_TYPE": "NaiveEngine", "HOMEWORK": "1", **numeric}.items():
         monkeypatch.setenv(name, value)
@@ -112,8 +114,7 @@ def test_the_identity_is_the_version_and_the_variables_that_choose_code(monkeypa
 
 def test_a_model_that_is_bound_has_its_rows_and_the_device(linear: Path) -> None:
     executor = MXNetRuntime().bind(load_model(linear), ("cpu", 1), 3, row_wise=True)
-    assert (executor.batch_size, executor.input.shape, executor.output_shape) == (3, (3, 2), (1,))
-    assert executor._bound.arg_dict["data"].context == mx.cpu(1)
+    assert (executor.batch_size, rows_of(executor).shape, executor.outputs[0].shape) == (3, (3, 2), (1,))
     with pytest.raises(ConfigError, match="there is no gpu:99"):
         MXNetRuntime().bind(load_model(linear), ("gpu", 99), 3)
 
@@ -126,12 +127,17 @@ def test_an_operator_that_fails_on_its_input_is_an_error_of_the_model(tmp_path: 
     folder = networks.save(decomposed, tmp_path)
     networks.edit(folder, lambda saved: [array.__imul__(0) for array in saved.values()])
     executor = MXNetRuntime().bind(load_model(folder), ("cpu", 0), 1)
-    executor.input[:] = [4, 0, 0, 9]
-    assert executor.forward().tolist() == [[2, 0, 0, 3]]
-    executor.input[:] = 0  # not positive definite: it has no Cholesky decomposition
-    with pytest.raises(ModelError, match=r"MXNet cannot run it: .*potrf failed") as caught:
-        executor.forward()
-    assert (caught.value.path, "\n" in str(caught.value)) == (str(folder), False)
+    rows = rows_of(executor)
+    rows[:] = [4, 0, 0, 9]
+    assert predict_rows(executor).tolist() == [[2, 0, 0, 3]]
+    for _ in range(2):
+        rows[:] = 0  # not positive definite: it has no Cholesky decomposition
+        with pytest.raises(ModelError, match=r"MXNet cannot run it: .*potrf failed") as caught:
+            executor.forward()
+        assert (caught.value.path, "\n" in str(caught.value)) == (str(folder), False)
+        # It is bound again, to the same memory.
+        rows[:] = [9, 0, 0, 4]
+        assert predict_rows(executor).tolist() == [[3, 0, 0, 2]]
 
 
 # Programs

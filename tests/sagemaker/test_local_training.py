@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fastinfer.errors import ConfigError, InputError
-from fastinfer.runtimes.mxnet import library
+from fastinfer.runtimes.mxnet import libmxnet
 from fastinfer.sagemaker import JobFailed, LocalSession, MXNet
 from fastinfer.sagemaker.local.job_folder import JobFolder
 from fastinfer.sagemaker.local.training import LAST_LINES, RESOURCES, SITE, MaxRunExceeded, ScriptFailed, Training
@@ -299,15 +299,14 @@ def test_a_script_can_import_mxnet_on_any_python_and_the_users_sitecustomize_run
 def test_gpus_are_counted_for_the_type_that_has_them(
     training: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library, "count_gpus", lambda _: 3)
-    monkeypatch.setattr(library, "load_mxnet", lambda: None)
+    monkeypatch.setattr(libmxnet, "count_gpus", lambda: 3)
     job = training("pass", ResourceConfig={"InstanceType": "local_gpu", "InstanceCount": 1})
     assert job._environment({}, "script.py")["SM_NUM_GPUS"] == "3"
 
     def missing() -> None:
         raise ConfigError("mxnet is not installed", code="mxnet_missing")
 
-    monkeypatch.setattr(library, "load_mxnet", missing)
+    monkeypatch.setattr(libmxnet, "count_gpus", missing)
     assert job._environment({}, "script.py")["SM_NUM_GPUS"] == "0"
 
 

@@ -1,103 +1,190 @@
-"""A model's graph, bound to one MXNet context at one batch size; its input and output are not copied.
+"""A model's graph, bound to one MXNet device at one batch size; its inputs are not copied.
 
 There are two graphs. The *batched* one runs a whole batch through each operator and is fast; whether a row's bits depend on
 its place in the batch depends on the batch size (runtimes/invariance.py). The *row-wise* one (row_wise.py) computes
-every row as at batch size 1.
+every record as at batch size 1.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import threading
+import math
 from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from ctypes import POINTER, byref, c_uint32, c_void_p
 
 from ...errors import FastinferError, ModelError, quote
 from ...models.module import Model
-from .inner_shapes import find_misfit, load_symbol, quietly
-from .library import first_line, ndarray_memory
+from ...models.params import bare
+from ..base import BoundInput, BoundOutput
+from .inner_shapes import find_misfit, load_symbol
+from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
 from .row_wise import repeat_rows
+from .symbol import (
+    CPU,
+    CPU_PINNED,
+    FLOAT32,
+    GPU,
+    TYPES,
+    Array,
+    Device,
+    Inferred,
+    Shape,
+    Symbol,
+    as_view,
+    handles,
+    load_arrays,
+)
 
-# MXNet 1.9 aborts the process if two threads bind at the same time: a thread that binds holds this lock.
-binding = threading.RLock()
-
-NOT_TRAINING = ctypes.c_int(0)
+Arrays = dict[str, Array]
 
 
 class MXNetExecutor:
     """A bound graph; see :class:`fastinfer.runtimes.base.Executor`.
 
-    For a GPU, ``input`` is host memory that is copied to the device.
+    Where a GPU runs it, or it takes another type than float32, what is written to the inputs is copied before each pass.
+
+    Args:
+        model: the model.
+        device: (kind, index).
+        batch_size: records of one forward pass.
+        row_wise: whether each record is computed as at batch size 1.
+
+    Raises:
+        ModelError: MXNet cannot load or bind it, or it is not a model that can be served.
     """
 
-    def __init__(self, mxnet: Any, model: Model, context: Any, batch_size: int, *, row_wise: bool = False) -> None:
+    def __init__(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> None:
         self.batch_size = batch_size
-        self._path = model.path
+        self._model = model
+        self._row_wise = row_wise
+        self._device: Device = (GPU, device[1]) if device[0] == "gpu" else (CPU, 0)  # the host's memory is one
+        self._library = load_libmxnet()
+        self._bound: _Bound | None = None
         with binding, errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
-            self._bind(mxnet, model, context, batch_size, row_wise)
+            # Kept over a later bind: callers hold this memory.
+            host = (CPU_PINNED, device[1]) if self._device[0] == GPU else self._device
+            self._data = [Array.zeros((batch_size, *each.shape), FLOAT32, host) for each in model.inputs]
+            self.inputs = tuple(BoundInput(*each, array.memory()) for each, array in zip(model.inputs, self._data))
+            self._bind()
 
-    def _bind(self, mxnet: Any, model: Model, context: Any, batch_size: int, row_wise: bool) -> None:
+    def _bind(self) -> None:
+        model, batch_size = self._model, self.batch_size
         with errors_of("MXNet cannot load it", model.path):
-            symbol, arguments, auxiliary = load_parts(mxnet, model)
-        self.output_shape = _check(mxnet, model, symbol, arguments, auxiliary)
-        self._fits = row_wise or find_misfit(mxnet, model, symbol, batch_size) is None
-        if row_wise and batch_size > 1:
-            symbol = mxnet.sym.load_json(repeat_rows(symbol.tojson(), model.data_name, batch_size))
-        shape = (batch_size, *model.row_shape)
-        self._bound = symbol.simple_bind(ctx=context, grad_req="null", **{model.data_name: shape})
-        self._bound.copy_params_from(arguments, auxiliary, allow_extra_params=True)
-
-        data = self._bound.arg_dict[model.data_name]
-        if context.device_type == "gpu":
-            self._device_data, data = data, mxnet.nd.zeros(shape, ctx=mxnet.cpu_pinned(context.device_id))
-        else:
-            self._device_data = None
-        self._base = mxnet.base  # its C library, and the errors of that
-        self._output = self._bound.outputs[0]
-        self._predictions_shape = (batch_size, self._output.size // batch_size)
+            symbol = load_symbol(model.graph.text)
+            parameters = {bare(name): array for name, array in load_arrays(model.params).items()}
+        self.outputs, kinds = _check(model, symbol, parameters)
+        self._fits = self._row_wise or find_misfit(model, symbol, batch_size) is None
+        if self._row_wise and batch_size > 1:
+            names = [each.name for each in model.inputs]
+            symbol = Symbol.load(repeat_rows(symbol.to_json(), names, batch_size))
+        given = {each.name: array for each, array in zip(model.inputs, self._data)}
+        self._bound = _Bound(symbol, given, parameters, kinds, self._device)
         # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
-        self.gives_a_row_each = self._fits and self._output.shape == (batch_size, *self.output_shape)
-        self._data = data  # keeps the memory of `input` alive
-        memory = np.frombuffer(ndarray_memory(data), dtype=np.float32)
-        self.input = memory.reshape(batch_size, model.row_values)
+        self.gives_a_row_each = self._fits and all(
+            array.shape == (batch_size * output.rows, *output.shape)
+            for array, output in zip(self._bound.outputs, self.outputs)
+        )
 
-    def forward(self) -> NDArray[np.float32]:
-        """Predicts the rows in ``input``: a new float32 array of shape (batch_size, prod(output_shape)). Raises ModelError."""
+    def forward(self) -> tuple[memoryview, ...]:
+        """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
         if not self._fits:
-            raise ModelError(f"at batch size {self.batch_size} a reshape would go past its input", path=self._path)
-        library, check_call = self._base._LIB, self._base.check_call
-        try:
-            predictions = np.empty(self._predictions_shape, np.float32)
-            if self._device_data is not None:
-                self._data.copyto(self._device_data)
-            # What mxnet's Executor.forward() and NDArray.asnumpy() do, without 13 us of Python that hold the interpreter's
-            # lock, for which workers would wait.
-            check_call(library.MXExecutorForward(self._bound.handle, NOT_TRAINING))
-            check_call(
-                library.MXNDArraySyncCopyToCPU(
-                    self._output.handle, ctypes.c_void_p(predictions.ctypes.data), ctypes.c_size_t(predictions.size)
-                )
+            raise ModelError(
+                f"at batch size {self.batch_size} a reshape would go past its input", path=self._model.path
             )
-        except Exception as error:
-            raise ModelError(f"MXNet cannot run it: {first_line(error)}", path=self._path) from error
-        return predictions
+        if self._bound is None:
+            # An operator has failed: what MXNet keeps of that pass may fail the next one as well.
+            with binding, errors_of("MXNet cannot bind it again", self._model.path):
+                self._bind()
+        bound, library = self._bound, self._library
+        assert bound is not None  # by _bind
+        results = []
+        try:
+            for target, source in bound.copies:
+                target.copy_from(source)
+            check(library.MXExecutorForward(bound.handle, 0))
+            for output, make_memory, size in bound.results:
+                memory = make_memory()
+                check(library.MXNDArraySyncCopyToCPU(output, memory, size))
+                results.append(as_view(memory))
+        except MXNetError as error:
+            self._bound = None
+            raise ModelError(f"MXNet cannot run it: {error}", path=self._model.path) from error
+        return tuple(results)
 
 
-def load_parts(mxnet: Any, model: Model) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-    """A model's graph, its parameters, and its auxiliary states, as MXNet's: of what was checked, and of nothing else."""
-    symbol = load_symbol(mxnet, model.graph.text)
-    return (symbol, *_split_params(mxnet.nd.load_frombuffer(model.params)))
+class _Bound:
+    """A graph that MXNet has bound to arrays.
+
+    Args:
+        symbol: the graph.
+        given: the arrays in host memory that callers write, by the names of inputs.
+        parameters: the arrays of the model's file; those that the graph takes as they are belong to it from now on, since
+            MXNet changes their layout.
+        kinds: the type of each argument and auxiliary state.
+        device: where it runs.
+
+    Attributes:
+        handle: MXNet's executor.
+        outputs: its outputs.
+        results: for each output its handle, the C type that holds its values, and how many it has.
+        copies: to what the graph reads from what callers write, where that is not the same array.
+    """
+
+    def __init__(
+        self, symbol: Symbol, given: Arrays, parameters: Arrays, kinds: dict[str, int], device: Device
+    ) -> None:
+        library = load_libmxnet()
+        self._free = library.MXExecutorFree
+        self.handle = c_void_p()
+        self.copies: list[tuple[Array, Array]] = []
+        shapes = symbol.infer_shapes({name: array.shape for name, array in given.items()})
+        if shapes is None:
+            raise ValueError("the graph does not determine all of its shapes")
+
+        def place(name: str, saved: Array | None, shape: Shape) -> Array:
+            """The array that the graph reads: zeros for what is not saved."""
+            kind = kinds[name]
+            if saved is None:
+                saved = Array.zeros(shape, kind)
+            if saved.kind == kind and device[0] == CPU:
+                return saved
+            # Converted as Module does it, which copies parameters into arrays of the graph's types.
+            array = Array.zeros(shape, kind, device)
+            array.copy_from(saved)
+            if name in given:
+                self.copies.append((array, saved))
+            return array
+
+        arguments = [
+            place(name, given.get(name) or parameters.get(name), shape)
+            for name, shape in zip(symbol.arguments(), shapes.arguments)
+        ]
+        auxiliary = [
+            place(name, parameters.get(name), shape) for name, shape in zip(symbol.auxiliary(), shapes.auxiliary)
+        ]
+        no_gradients, count = handles([None] * len(arguments)), len(arguments)
+        check(
+            library.MXExecutorBindEX(
+                *(symbol.handle, *device, 0, None, None, None, count, handles(arguments), no_gradients),
+                *((c_uint32 * count)(), len(auxiliary), handles(auxiliary), None, byref(self.handle)),
+            )
+        )
+        number, found = c_uint32(), POINTER(c_void_p)()
+        check(library.MXExecutorOutputs(self.handle, byref(number), byref(found)))
+        self.outputs = [Array(c_void_p(handle)) for handle in found[: number.value]]
+        sizes = [(array, TYPES[array.kind][1], math.prod(array.shape)) for array in self.outputs]
+        self.results = [(array.handle, c_type * size, size) for array, c_type, size in sizes]
+
+    def __del__(self) -> None:
+        if self.handle:
+            self._free(self.handle)
 
 
 @contextlib.contextmanager
 def errors_of(what: str, path: str) -> Iterator[None]:
     """The border to MXNet: whatever a model makes it raise is an error of the model.
 
-    MXNet's package raises anything, from TypeError to a bare Exception; only this project's own errors pass.
+    MXNet's package, which hooks use, raises anything, from TypeError to a bare Exception; only this project's own errors pass.
     """
     try:
         yield
@@ -107,54 +194,47 @@ def errors_of(what: str, path: str) -> Iterator[None]:
         raise ModelError(f"{what}: {first_line(error)}", path=path) from error
 
 
-def _split_params(saved: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Splits a parameter file's ``arg:NAME`` and ``aux:NAME`` entries."""
-    kinds: dict[str, dict[str, Any]] = {"arg": {}, "aux": {}}
-    # Of a file without names MXNet makes a list; it has no arrays then, and no other kinds: models/params.py
-    for key, value in dict(saved).items():
-        kind, _, name = key.partition(":")
-        kinds[kind][name] = value
-    return kinds["arg"], kinds["aux"]
+def _check(model: Model, symbol: Symbol, parameters: Arrays) -> tuple[tuple[BoundOutput, ...], dict[str, int]]:
+    """Raises ModelError for a graph that cannot be used.
 
-
-def _check(
-    mxnet: Any, model: Model, symbol: Any, arguments: dict[str, Any], auxiliary: dict[str, Any]
-) -> tuple[int, ...]:
-    """Raises ModelError for a graph that cannot be used; returns the shape of one row's prediction."""
-    outputs = symbol.list_outputs()
-    if len(outputs) != 1:
-        raise ModelError(f"the model has {len(outputs)} outputs ({', '.join(outputs)}); one is served", path=model.path)
-    if model.data_name not in symbol.list_arguments():
-        raise ModelError(f"the output does not depend on the input {quote(model.data_name)}", path=model.path)
-    absent = [
-        name
-        for names, saved in ((symbol.list_arguments(), arguments), (symbol.list_auxiliary_states(), auxiliary))
-        for name in names
-        if name not in saved and name != model.data_name and name not in model.label_names
-    ]
-    if absent:
+    Returns:
+        its outputs, as one record gives them, and the types of arguments and auxiliary states by their names.
+    """
+    arguments, auxiliary = symbol.arguments(), symbol.auxiliary()
+    data = {each.name: (1, *each.shape) for each in model.inputs}
+    for name in data:
+        if name not in arguments:
+            raise ModelError(f"the output does not depend on the input {quote(name)}", path=model.path)
+    known = {*data, *model.label_names, *parameters}
+    absent = [name for name in [*arguments, *auxiliary] if name not in known]
+    if absent and not model.allow_missing:
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
-    with errors_of(f"the graph does not take float32 input of shape {model.row_shape}", model.path), quietly():
-        argument_shapes, output_shapes, auxiliary_shapes = symbol.infer_shape(
-            **{model.data_name: (1, *model.row_shape)}
-        )
-        argument_types, output_types, _ = symbol.infer_type(**{model.data_name: np.float32})
-    if output_shapes is None or output_types is None:
+    taken = ", ".join(f"float32 input of shape {each.shape}" for each in model.inputs)
+    with errors_of(f"the graph does not take {taken}", model.path):
+        shapes, types = symbol.infer_shapes(data), _infer_types(symbol, list(data))
+    if shapes is None or types is None:
         raise ModelError("the graph does not determine the shapes and types of its parameters", path=model.path)
-    # The container prints other types with other digits.
-    named_types = [*zip(symbol.list_arguments(), argument_types), ("the output", output_types[0])]
-    for name, found in named_types:
-        if name in (model.data_name, "the output") and found is not np.float32:
-            raise ModelError(f"{name} is {np.dtype(found).name}; float32 is served", path=model.path)
-    needed = [*zip(symbol.list_arguments(), argument_shapes), *zip(symbol.list_auxiliary_states(), auxiliary_shapes)]
-    saved = {**arguments, **auxiliary}
-    for name, shape in needed:
-        if name in saved and saved[name].shape != shape:
-            raise ModelError(f"the parameter {name} is {saved[name].shape}, the graph needs {shape}", path=model.path)
-    (output_shape,) = output_shapes
-    misfit = find_misfit(mxnet, model, symbol, 1)
+    for name, shape in [*zip(arguments, shapes.arguments), *zip(auxiliary, shapes.auxiliary)]:
+        if name in parameters and name not in data and parameters[name].shape != shape:
+            found = parameters[name].shape
+            raise ModelError(f"the parameter {name} is {found}, the graph needs {shape}", path=model.path)
+    kinds = dict(zip([*arguments, *auxiliary], [*types.arguments, *types.auxiliary]))
+    outputs = list(zip(symbol.outputs(), shapes.outputs, types.outputs))
+    for name, kind in [*kinds.items(), *((name, kind) for name, _, kind in outputs)]:
+        if kind not in TYPES:
+            raise ModelError(f"{name} has MXNet's type {kind}, which is not served", path=model.path)
+    misfit = find_misfit(model, symbol, 1)
     if misfit is not None:
         raise ModelError(misfit, path=model.path)
-    if output_shape[:1] != (1,):
-        raise ModelError(f"a batch of 1 record gives an output of shape {output_shape}, not one row", path=model.path)
-    return tuple(output_shape[1:])
+    return tuple(BoundOutput(name, shape[0], shape[1:], TYPES[kind][0]) for name, shape, kind in outputs), kinds
+
+
+def _infer_types(symbol: Symbol, data: list[str]) -> Inferred | None:
+    """The types with which Module would bind a graph: its inputs are float32, unless the graph says otherwise and insists."""
+    try:
+        return symbol.infer_types(dict.fromkeys(data, FLOAT32))
+    except MXNetError:
+        types = symbol.infer_types({})
+        if types is None:
+            raise
+        return types

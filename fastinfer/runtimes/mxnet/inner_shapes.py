@@ -5,29 +5,23 @@ MXNet itself reads inputs and outputs that are not there, and lets a Reshape go 
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 import json
 import math
 import re
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 from ...errors import quote
 from ...models.graph import write_graph
 from ...models.module import Model
 from ...models.params import VALUES_LIMIT
+from .symbol import Shape, Symbol
 
 # MXNet does not compare the numbers of values of the inputs and outputs of these.
 RESHAPES = {"Reshape", "reshape", "reshape_like"}
 SELECTIONS = {"where"}
 
-Shape = tuple[int, ...]
 
-
-def load_symbol(mxnet: Any, text: str) -> Any:
+def load_symbol(text: str) -> Symbol:
     """Loads a graph, and compares the inputs and outputs of every node with those that MXNet says it has.
 
     Args:
@@ -37,8 +31,8 @@ def load_symbol(mxnet: Any, text: str) -> Any:
         ValueError: a node has too few or too many inputs, or an output is used that its node does not have.
         MXNetError: an operator or attribute is wrong.
     """
-    symbol = mxnet.sym.load_json(text)
-    graph = json.loads(symbol.tojson())  # what MXNet has made of it: to graphs of old versions it adds inputs
+    symbol = Symbol.load(text)
+    graph = json.loads(symbol.to_json())  # what MXNet has made of it: to graphs of old versions it adds inputs
     outputs: list[int] = []
     for node in graph["nodes"]:
         name = quote(node["name"])
@@ -46,7 +40,7 @@ def load_symbol(mxnet: Any, text: str) -> Any:
         if node["op"] == "null":
             outputs.append(1)
             continue
-        inputs, count = _count_ends(mxnet, node["op"], node.get("attrs", {}))
+        inputs, count = _count_ends(node["op"], node.get("attrs", {}))
         if len(node["inputs"]) != inputs:
             raise ValueError(f"{name} ({node['op']}) has {len(node['inputs'])} inputs, it needs {inputs}")
         outputs.append(count)
@@ -60,41 +54,32 @@ def _check_entries(entries: list[list[int]], outputs: list[int], what: str) -> N
             raise ValueError(f"{what} uses output {output} of node {source}, which does not have it")
 
 
-def _count_ends(mxnet: Any, operator: str, attributes: dict[str, str]) -> tuple[int, int]:
+def _count_ends(operator: str, attributes: dict[str, str]) -> tuple[int, int]:
     """How many inputs and outputs an operator has: it is made by itself, and MXNet adds all inputs."""
-    library, check_call = mxnet.base._LIB, mxnet.base.check_call
-    operator_handle, handle = ctypes.c_void_p(), ctypes.c_void_p()
-    check_call(library.NNGetOpHandle(operator.encode(), ctypes.byref(operator_handle)))
-    keys, values = (
-        (ctypes.c_char_p * len(attributes))(*(text.encode() for text in texts))
-        for texts in (attributes.keys(), attributes.values())
-    )
-    count = ctypes.c_uint32(len(attributes))
-    check_call(library.MXSymbolCreateAtomicSymbol(operator_handle, count, keys, values, ctypes.byref(handle)))
-    alone = mxnet.sym.Symbol(handle)  # frees it
-    check_call(library.NNSymbolCompose(handle, b"alone", ctypes.c_uint32(0), None, None))
-    return len(alone.list_inputs()), len(alone.list_outputs())
+    alone = Symbol.atomic(operator, attributes)
+    return len(alone.inputs()), len(alone.outputs())
 
 
-def find_misfit(mxnet: Any, model: Model, symbol: Any, batch_size: int) -> str | None:
+def find_misfit(model: Model, symbol: Symbol, batch_size: int) -> str | None:
     """Which operator of a graph would go past the end of its input at a batch size; None if all fit.
 
     Args:
+        model: whose inputs the graph has.
         symbol: the graph, loaded; its shapes can be inferred.
+        batch_size: records of one forward pass.
 
     Raises:
         ValueError: a shape is not determined, or has more values than MXNet counts.
     """
-    graph = json.loads(symbol.tojson())
+    graph = json.loads(symbol.to_json())
     nodes = graph["nodes"]
-    inside = _inside(mxnet, nodes, graph["attrs"])
-    data = next(number for number, node in enumerate(nodes) if node["name"] == model.data_name and node["op"] == "null")
-    with quietly():
-        shapes = inside.infer_shape(**{f"n{data}": (batch_size, *model.row_shape)})[1]
+    inside = _inside(nodes, graph["attrs"])
+    places = {node["name"]: f"n{number}" for number, node in enumerate(nodes) if node["op"] == "null"}
+    shapes = inside.infer_shapes({places[each.name]: (batch_size, *each.shape) for each in model.inputs})
     if shapes is None:
         raise ValueError("the graph does not determine all of its shapes")
     found: dict[int, list[Shape]] = {}
-    for name, shape in zip(inside.list_outputs(), shapes):
+    for name, shape in zip(inside.outputs(), shapes.outputs):
         number = _node_of(name)
         found.setdefault(number, []).append(shape)
         if math.prod(shape) > VALUES_LIMIT:
@@ -117,19 +102,11 @@ def _find_wrong_shape(operator: str, inputs: list[Shape], output: Shape) -> str 
     return None
 
 
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """MXNet prints its arguments where it cannot infer shapes, and warns; its error contains both."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
-
-
-def _inside(mxnet: Any, nodes: list[dict[str, Any]], attributes: dict[str, Any]) -> Any:
+def _inside(nodes: list[dict[str, Any]], attributes: dict[str, Any]) -> Symbol:
     """A symbol with all outputs of all nodes, which have their numbers as names."""
     named = [{**node, "name": f"n{number}"} for number, node in enumerate(nodes)]
     text = write_graph(named, [[number, 0, 0] for number in range(len(nodes))], attributes)
-    return mxnet.sym.load_json(text).get_internals()
+    return Symbol.load(text).internals()
 
 
 def _node_of(name: str) -> int:

@@ -1,41 +1,21 @@
-"""The only module that imports mxnet; what MXNet has in this process.
+"""The only module that imports mxnet's Python package: for training, for hooks, and for NDArrays of a program's own.
 
-The import takes seconds, reads settings that cannot be changed afterwards, and needs what newer Pythons and NumPys have removed
-(compat.py); this module handles all three. Call :func:`load_mxnet` where the framework is needed, never at the top of a module,
-so that ``--help``, planning and errors that need no model do not wait for it.
+Models run without it (libmxnet.py). The import takes seconds, reads settings that cannot be changed afterwards, and needs what
+newer Pythons and NumPys have removed (compat.py); this module handles all three. Call :func:`load_mxnet` where the package is
+needed, never at the top of a module, so that nothing else waits for it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
-import os
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...errors import ConfigError
 from . import compat
-
-# mxnet reads these once. A value that the user has set is not changed.
-#   OMP_NUM_THREADS, OPENBLAS_NUM_THREADS
-#                        one thread per operator: the workers are the parallelism, more would oversubscribe the cores
-#   MXNET_ENGINE_TYPE    run an operator in the thread that calls it, not in a shared pool of threads
-# Without these of them a run is slow.
-SPEED_SETTINGS = ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE")
-INFERENCE_SETTINGS = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MXNET_ENGINE_TYPE": "NaiveEngine",
-    "MXNET_SUBGRAPH_VERBOSE": "0",
-}
-
-
-# Variables of the environment by which MXNet and its libraries choose their code.
-NUMERIC_VARIABLES = ("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_MKLDNN_", "MXNET_SUBGRAPH_BACKEND", "OMP_NUM_THREADS")
-
-ENGINE_LINE = b"MXNet start using engine"
+from .libmxnet import check_devices
+from .settings import set_missing, without_engine_line
 
 
 def load_mxnet(settings: dict[str, str] | None = None) -> Any:
@@ -50,12 +30,11 @@ def load_mxnet(settings: dict[str, str] | None = None) -> Any:
     """
     if "mxnet" in sys.modules:
         return sys.modules["mxnet"]
-    for name, value in (settings or {}).items():
-        os.environ.setdefault(name, value)
+    set_missing(settings)
 
     compat.install()
     try:
-        with _without_engine_line():
+        with without_engine_line():
             import mxnet
 
             mxnet.nd.waitall()  # starts the engine
@@ -70,36 +49,6 @@ def load_mxnet(settings: dict[str, str] | None = None) -> Any:
     except (ImportError, OSError, AttributeError) as error:
         raise ConfigError(f"mxnet cannot be imported: {error}", code="mxnet_broken") from error
     return mxnet
-
-
-@contextlib.contextmanager
-def _without_engine_line() -> Iterator[None]:
-    """Drops the line that MXNet prints if its engine was chosen by the environment.
-
-    C++ prints to the file descriptor, so that must be replaced: other output on stderr is held, and printed when MXNet is
-    loaded.
-    """
-    if sys.stderr is None:  # closed by the parent process
-        yield
-        return
-    unwritable = contextlib.suppress(OSError, ValueError)  # stderr may be on a full disk, or closed
-    with unwritable:
-        sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            with unwritable:
-                sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-            held.seek(0)
-            for line in held:
-                if ENGINE_LINE not in line:
-                    with unwritable:
-                        os.write(2, line)
 
 
 def ndarray_memory(array: Any) -> Any:
@@ -122,19 +71,6 @@ def ndarray_memory(array: Any) -> Any:
     return (ctypes.c_float * array.size).from_address(address.value or 0)
 
 
-def first_line(error: Exception) -> str:
-    """The message of an MXNet error, without the C++ stack trace at its end."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Traceback")]
-    # If it repeats the arguments first, the message follows the name of its own error.
-    named = (line.partition("MXNetError: ")[2] for line in lines if "MXNetError: " in line)
-    return next(named, lines[0] if lines else type(error).__name__)
-
-
-def numeric_environment() -> dict[str, str]:
-    """The variables by which MXNet, as imported, chooses its code."""
-    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(NUMERIC_VARIABLES)}
-
-
 def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
     """MXNet contexts of devices, (kind, index) each.
 
@@ -142,22 +78,5 @@ def open_contexts(devices: Sequence[tuple[str, int]]) -> list[Any]:
         ConfigError: ``no_such_device`` for a GPU that this machine, or this build of MXNet, does not have.
     """
     mxnet = load_mxnet()
-    gpus = count_gpus(mxnet) if any(kind == "gpu" for kind, _ in devices) else 0
-    for kind, index in devices:
-        if kind == "gpu" and index >= gpus:
-            built = mxnet.runtime.Features().is_enabled("CUDA")
-            reason = f"MXNet sees {gpus} GPUs" if built else f"mxnet {mxnet.__version__} here is a build without CUDA"
-            raise ConfigError(
-                f"there is no gpu:{index}: {reason}",
-                code="no_such_device",
-                hint=None if built else "install a build of mxnet for this machine's CUDA (mxnet-cu112)",
-            )
+    check_devices(devices)
     return [mxnet.Context(kind, index) for kind, index in devices]
-
-
-def count_gpus(mxnet: Any) -> int:
-    """GPUs that MXNet can use here."""
-    try:
-        return int(mxnet.context.num_gpus())
-    except mxnet.base.MXNetError:  # a build with CUDA on a machine without its driver
-        return 0

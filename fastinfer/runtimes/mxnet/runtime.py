@@ -1,4 +1,4 @@
-"""MXNet through its Python package, as a runtime."""
+"""MXNet as a runtime, through its C library: its Python package is not imported."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from ...errors import ConfigError
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
 from .graph import MXNetExecutor
-from .library import INFERENCE_SETTINGS, SPEED_SETTINGS, load_mxnet, numeric_environment, open_contexts
+from .libmxnet import check_devices, is_started, load_libmxnet, version
+from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, numeric_environment
 
 
 class MXNetRuntime:
-    """MXNet, imported with the settings for inference, or as the caller's program has imported it.
+    """MXNet, started with the settings for inference, or as the caller's program has started it.
 
     Args:
         cpu_isa: the highest instruction set that oneDNN may use; None: the best of the CPU.
@@ -29,7 +30,7 @@ class MXNetRuntime:
 
     def __init__(self, cpu_isa: str | None = None) -> None:
         settings = {**INFERENCE_SETTINGS, **({} if cpu_isa is None else {CPU_ISA_VARIABLE: cpu_isa})}
-        imported = "mxnet" in sys.modules
+        started, imported = is_started(), "mxnet" in sys.modules
         unset = [f"{name}={settings[name]}" for name in SPEED_SETTINGS if imported and name not in os.environ]
         self.advice: str | None = None
         if unset:
@@ -39,20 +40,20 @@ class MXNetRuntime:
                 "importing mxnet"
             )
         if cpu_isa is not None:
-            found = os.environ.get(CPU_ISA_VARIABLE, None if imported else cpu_isa)
+            found = os.environ.get(CPU_ISA_VARIABLE, None if started else cpu_isa)
             if found != cpu_isa:
                 raise ConfigError(
                     f"the instruction set cannot be {cpu_isa}: MXNet was started with {found or 'what the CPU has'}",
                     hint=f"set {CPU_ISA_VARIABLE}={cpu_isa} before the program starts",
                 )
-        self._mxnet = load_mxnet(settings)
+        load_libmxnet(settings)
 
     def identity(self) -> dict[str, Any]:
-        return {"mxnet": self._mxnet.__version__, "environment": numeric_environment()}
+        return {"mxnet": version(), "environment": numeric_environment()}
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
-        open_contexts(devices)
+        check_devices(devices)
 
     def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> MXNetExecutor:
-        (context,) = open_contexts([device])
-        return MXNetExecutor(self._mxnet, model, context, batch_size, row_wise=row_wise)
+        check_devices([device])
+        return MXNetExecutor(model, device, batch_size, row_wise=row_wise)

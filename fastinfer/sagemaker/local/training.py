@@ -248,9 +248,9 @@ def _variable(value: Any) -> str:
 
 
 def _count_gpus() -> int:
-    from ...runtimes.mxnet.library import count_gpus, load_mxnet
+    from ...runtimes.mxnet.libmxnet import count_gpus
 
     try:
-        return count_gpus(load_mxnet())
+        return count_gpus()
     except ConfigError:
         return 0

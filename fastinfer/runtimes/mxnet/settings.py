@@ -1,0 +1,71 @@
+"""The environment of MXNet: what it reads once when it starts, what its bits depend on, what it prints.
+
+Both doors to MXNet use this: libmxnet.py, through which models run, and library.py, which imports its Python package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+# MXNet reads these once. A value that the user has set is not changed.
+#   OMP_NUM_THREADS, OPENBLAS_NUM_THREADS
+#                        one thread per operator: the workers are the parallelism, more would oversubscribe the cores
+#   MXNET_ENGINE_TYPE    run an operator in the thread that calls it, not in a shared pool of threads
+# Without these of them a run is slow.
+SPEED_SETTINGS = ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE")
+INFERENCE_SETTINGS = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MXNET_ENGINE_TYPE": "NaiveEngine",
+    "MXNET_SUBGRAPH_VERBOSE": "0",
+}
+
+# Variables of the environment by which MXNet and its libraries choose their code.
+NUMERIC_VARIABLES = ("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_MKLDNN_", "MXNET_SUBGRAPH_BACKEND", "OMP_NUM_THREADS")
+
+ENGINE_LINE = b"MXNet start using engine"
+
+
+def set_missing(settings: dict[str, str] | None) -> None:
+    """Sets variables of the environment that the user has not set."""
+    for name, value in (settings or {}).items():
+        os.environ.setdefault(name, value)
+
+
+def numeric_environment() -> dict[str, str]:
+    """The variables by which MXNet, as started, chooses its code."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(NUMERIC_VARIABLES)}
+
+
+@contextlib.contextmanager
+def without_engine_line() -> Iterator[None]:
+    """Drops the line that MXNet prints if its engine was chosen by the environment.
+
+    C++ prints to the file descriptor, so that must be replaced: other output on stderr is held, and printed when MXNet is
+    loaded.
+    """
+    if sys.stderr is None:  # closed by the parent process
+        yield
+        return
+    unwritable = contextlib.suppress(OSError, ValueError)  # stderr may be on a full disk, or closed
+    with unwritable:
+        sys.stderr.flush()
+    kept = os.dup(2)
+    # In memory: tempfile would be imported for this alone, in 20 ms.
+    with os.fdopen(os.memfd_create("stderr"), "r+b") as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            with unwritable:
+                sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if ENGINE_LINE not in line:
+                    with unwritable:
+                        os.write(2, line)
