@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
+from .extras import install_command
+
 # How much of a user's data a message quotes.
 FOUND_LIMIT = 60
 
@@ -278,8 +280,8 @@ register(
 )
 register(
     ConfigError,
-    ("aiohttp_missing", "the server requires the package aiohttp", "`pip install 'fastinfer[serve]'`"),
-    ("backend_missing", "the backend's package cannot be imported", "install the extra that the hint names"),
+    ("aiohttp_missing", "the server requires the package aiohttp", f"`{install_command('serve')}`"),
+    ("backend_missing", "the backend's package cannot be imported", "install the package that the hint names"),
     ("bad_channel", "an input channel is not in S3, or is named twice", "name each channel once, with an S3 URI"),
     ("bad_device", "a device name is malformed, or names a device twice", "`cpu`, `gpu` or `gpu:0,1`"),
     ("bad_environment", "an environment variable has a value that cannot be used", "correct or unset it"),
@@ -290,7 +292,7 @@ register(
     ("bad_option", "an option has a value that cannot be used", "see the message and the command's `--help`"),
     ("bad_place", "a URI is malformed or of a kind that is not supported", "such as `s3://bucket/key`, or a path"),
     ("bad_vpc", "a VPC lacks its subnets or its security groups", "give both"),
-    ("boto3_missing", "AWS access requires the package boto3", "`pip install 'fastinfer[sagemaker]'`"),
+    ("boto3_missing", "AWS access requires the package boto3", f"`{install_command('sagemaker')}`"),
     ("busy", "the transformer is still running a transform", "`wait()` first, or use a second `Transformer`"),
     ("checkpoints_exist", "the folder has checkpoints of another training", "resume it, or name another folder"),
     ("foreign_bucket", "the default bucket belongs to another account", "`Session(default_bucket=...)`"),
@@ -316,7 +318,7 @@ register(
     ("other_run", "the output folder holds results of another run", "name another folder, or allow overwriting"),
     ("other_training", "the checkpoint is from another training", "use the same options, or another checkpoint folder"),
     ("output_in_use", "another program is writing to the folder", "wait, or name another folder"),
-    ("pillow_missing", "a PNG requires the package Pillow", "`pip install 'fastinfer[report]'`"),
+    ("pillow_missing", "a PNG requires the package Pillow", f"`{install_command('report')}`"),
     ("port_taken", "another process uses the port", "name another port"),
     ("secrets", "a file that may hold credentials would be uploaded", "put the code into a folder of its own"),
     ("too_large", "the source code is too large to upload", "send data through a channel, or raise `max_code_bytes`"),
@@ -329,7 +331,7 @@ register(
     (
         "zstd_missing",
         "reading zstd requires Python 3.14 or the package backports.zstd",
-        "`pip install 'fastinfer[zstd]'`",
+        f"`{install_command('zstd')}`",
     ),
 )
 register(

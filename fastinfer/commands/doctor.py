@@ -10,23 +10,26 @@ import argparse
 import json
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 from .. import machine
 from ..errors import ConfigError, FastinferError
+from ..extras import EXTRAS, install_command
 from ..runtimes.mxnet.libmxnet import count_gpus, features, load_libmxnet
 from ..runtimes.mxnet.settings import INFERENCE_SETTINGS
 from ._run import run_command
 
-PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", "Pillow")
+PACKAGES = ("fastinfer", "mxnet", "numpy", "joblib", "tqdm", *(extra.package for extra in EXTRAS.values()))
 
 
 def diagnose() -> dict[str, Any]:
-    """The report as a dictionary: isa, isas, python, platform, cpu, cores, memory_bytes, versions, mxnet.
+    """The report as a dictionary: isa, isas, python, platform, cpu, cores, memory_bytes, versions, missing, mxnet.
 
-    `mxnet` holds `features` (names of what its build has on), `gpus` (a count), or `error`.
+    `missing` lists what is not installed, with the feature that needs it and the command that installs it. `mxnet` holds
+    `features` (names of what its build has on), `gpus` (a count), or `error`.
     """
     report: dict[str, Any] = {
         "isa": None,
@@ -38,6 +41,7 @@ def diagnose() -> dict[str, Any]:
         "cores": machine.cores(),
         "memory_bytes": machine.memory_bytes(),
         "versions": {name: _version(name) for name in PACKAGES},
+        "missing": _missing(),
         "mxnet": {},
     }
     try:
@@ -88,11 +92,21 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         ("memory", f"{memory / 2**30:.1f} GiB" if memory else "unknown"),
         ("python", f"{report['python']} on {report['platform']}"),
         *((name, version or "not installed") for name, version in report["versions"].items()),
+        *(("missing", "{package}, for {feature}: {install}".format(**each)) for each in report["missing"]),
         *(
             [("mxnet error", mxnet["error"])]
             if "error" in mxnet
             else [("features", ", ".join(mxnet["features"])), ("gpus", str(mxnet["gpus"]))]
         ),
+    ]
+
+
+def _missing() -> list[dict[str, str]]:
+    """The packages of extras that are not installed."""
+    return [
+        {"package": extra.package, "feature": extra.feature, "install": install_command(name)}
+        for name, extra in EXTRAS.items()
+        if _version(extra.package) is None and not (name == "zstd" and sys.version_info >= (3, 14))
     ]
 
 

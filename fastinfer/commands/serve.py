@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Callable
 
 from .. import machine
 from ..errors import ConfigError
+from ..extras import install_command
 from ..serving.settings import (
     DEFAULT_BASE,
     DEFAULT_PORT,
@@ -83,7 +84,7 @@ def _serve(argv: Sequence[str] | None, prog: str) -> int:
         raise ConfigError(
             f"the server requires aiohttp, which cannot be imported: {error}",
             code="aiohttp_missing",
-            hint="pip install 'fastinfer[serve]'",
+            hint=install_command("serve"),
         ) from error
 
     # Imported late, as --help should not wait for it.

@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..errors import ConfigError, WorkerDied
+from ..extras import install_command
 from ..records.spans import Span
 from . import process
 from .job import Job, ShardReport
@@ -357,7 +358,7 @@ def _import(module: str, backend: str) -> Any:
         raise ConfigError(
             f"the backend {backend} requires the package {module}, which cannot be imported: {error}",
             code="backend_missing",
-            hint=f"pip install 'fastinfer[{backend}]'",
+            hint=install_command(backend),
         ) from error
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from ..extras import install_command
 from ..storage.atomic import make_folder, replacing
 
 GREY_RAMP = " .:-=+*#%@"
@@ -58,7 +59,7 @@ def save_contact_sheet(images: NDArray[np.float64], captions: Sequence[str], wro
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
-        raise ConfigError("a PNG requires Pillow", code="pillow_missing", hint="pip install 'Pillow>=9'") from error
+        raise ConfigError("a PNG requires Pillow", code="pillow_missing", hint=install_command("report")) from error
     scale, margin, caption_height = 4, 8, 22
     count, rows, columns = images.shape
     across = min(5, count)

@@ -14,6 +14,7 @@ from typing import Any
 
 from .._version import __version__
 from ..errors import ConfigError, ServiceError
+from ..extras import install_command
 
 # Attempts per call: jobs take minutes to hours, so a few seconds of backing off are cheap. $AWS_MAX_ATTEMPTS overrides.
 ATTEMPTS = 8
@@ -56,7 +57,7 @@ def load_boto3() -> Any:
         raise ConfigError(
             "AWS access requires boto3, which is not installed",
             code="boto3_missing",
-            hint="pip install 'fastinfer[sagemaker]'; instance_type='local' needs none for local paths",
+            hint=f"{install_command('sagemaker')}; instance_type='local' needs none for local paths",
         ) from error
     return boto3
 

@@ -14,6 +14,7 @@ import zlib
 from typing import Any, Callable
 
 from ..errors import ConfigError
+from ..extras import install_command
 from .regular import PathLike, open_regular
 
 GZIP, BZIP2, XZ, ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
@@ -46,7 +47,7 @@ def _zstd_decoder() -> Any:
             raise ConfigError(
                 "reading zstd requires Python 3.14 or the package backports.zstd",
                 code="zstd_missing",
-                hint="pip install 'fastinfer[zstd]'",
+                hint=install_command("zstd"),
             ) from error
     return zstd.ZstdDecompressor()
 

@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
+
+import pytest
 
 from fastinfer import kernels
+from fastinfer.commands import doctor
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -31,6 +35,23 @@ def test_the_report_names_the_machine_and_the_best_instruction_set() -> None:
     assert report["versions"]["mxnet"].startswith("1.9")
     assert "CPU_SSE" in report["mxnet"]["features"] or "BLAS_OPEN" in report["mxnet"]["features"]
     assert report["mxnet"]["gpus"] == 0 or "CUDA" in report["mxnet"]["features"]
+
+
+def test_what_is_missing_is_named_with_its_use_and_its_cure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def version(name: str) -> str:
+        if name == "aiohttp":
+            raise metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert doctor.main([]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "aiohttp" in line]
+    assert lines == [
+        "aiohttp        not installed",
+        "missing        aiohttp, for fastinfer serve: pip install 'aiohttp>=3.9,<4'",
+    ]
 
 
 def test_an_instruction_set_can_be_forced() -> None:

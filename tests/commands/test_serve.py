@@ -92,7 +92,7 @@ def test_without_aiohttp_it_says_what_to_install(
     assert main([]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: the server requires aiohttp, which cannot be imported")
-    assert said.endswith("Hint: pip install 'fastinfer[serve]'\n")
+    assert said.endswith("Hint: pip install 'aiohttp>=3.9,<4'\n")
 
 
 def test_help_is_instant_and_calls_the_command_as_it_was_called(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def test_boto3_is_asked_for_only_where_it_is_needed() -> None:
     )
     environment = {name: value for name, value in os.environ.items() if name != "SAGEMAKER_ROLE"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert "pip install 'fastinfer[sagemaker]'" in done.stdout
+    assert "pip install 'boto3>=1.34,<2'" in done.stdout
     assert "instance_type='local' needs none" in done.stdout
 
 
