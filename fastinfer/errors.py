@@ -249,6 +249,7 @@ register(
     ("count_mismatch", "images, labels and predictions do not belong together", "name files of the same set"),
     ("empty", "an IDX file holds no image", "name a file with images"),
     ("empty_cell", "a CSV field is empty", "fill it, or name a value for empty cells"),
+    ("code_failed", "the model's own code raised an exception for a payload", "see the message; correct code or input"),
     ("empty_input", "the input holds no values", "remove the file, or send at least one row"),
     ("expected_number", "a CSV field is not a number", "correct it; comments and a header line can be skipped"),
     ("folder_missing", "a folder does not exist", "check the path"),

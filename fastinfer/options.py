@@ -12,7 +12,7 @@ from ._native.text import CsvParser
 from .errors import ConfigError, quote
 
 BACKENDS = ("threads", "processes", "dask", "ray")
-ON_ERROR = ("stop", "quarantine")
+ON_ERROR = ("stop", "quarantine", "continue")
 
 # The names that oneDNN 2, which MXNet 1.9 is built with, reads from DNNL_MAX_CPU_ISA.
 CPU_ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
@@ -59,7 +59,8 @@ class Options:
             outputs under the same paths.
         address: of the dask scheduler or the ray cluster; None: one is started on this machine for the run.
         on_error: ``stop`` at the first bad record, or ``quarantine``: write bad records to ``_rejects.jsonl`` and continue.
-            With ``quarantine`` each line is a record, and the output has ``null`` in the place of a bad one.
+            With ``quarantine`` each line is a record, and the output has ``null`` in the place of a bad one. With
+            ``continue`` a bad record fails its whole object, as in Batch Transform, and the other objects are transformed.
         max_errors: how many records may be rejected; None: any number.
         memory_limit: bytes that this process may use; a line that is too long for it is an error. None: 256 MiB per line.
         durable: whether outputs are written to the disk, not only to the system's memory, before they get their names.
@@ -102,9 +103,9 @@ class Options:
             if value not in choices:
                 listed = ", ".join(choice for choice in choices if choice)
                 raise ConfigError(f"{spell(name)} must be one of {listed}, found {quote(value)}")
-        if self.max_errors is not None and (self.max_errors < 0 or self.on_error != "quarantine"):
+        if self.max_errors is not None and (self.max_errors < 0 or self.on_error == "stop"):
             raise ConfigError(
-                f"{spell('max_errors')} must be at least 0, and requires {spell('on_error', 'quarantine')}"
+                f"{spell('max_errors')} must be at least 0, and requires {spell('on_error', *ON_ERROR[1:])}"
             )
         if self.address is not None and self.backend not in ("dask", "ray"):
             raise ConfigError(
@@ -130,8 +131,8 @@ class Options:
 
     @property
     def quarantine(self) -> bool:
-        """Whether bad records are rejected and the run continues; then each line is a record."""
-        return self.on_error == "quarantine"
+        """Whether the run continues behind bad records or objects, which are rejected."""
+        return self.on_error != "stop"
 
 
 @dataclass(frozen=True)

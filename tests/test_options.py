@@ -59,7 +59,7 @@ def test_a_value_outside_its_choices_is_refused_with_all_of_them(name: str, choi
         ({"comment": b"#"}, "comment must be text, found b'#' (bytes)"),
         ({"device": None}, "device must be text, found None (NoneType)"),
         ({"backend": ["threads"]}, "backend must be text, found ['threads'] (list)"),
-        ({"on_error": "x" * 1000}, "on_error must be one of stop, quarantine, found 'xxxx"),
+        ({"on_error": "x" * 1000}, "on_error must be one of stop, quarantine, continue, found 'xxxx"),
         ({"comment": "\udcff"}, "expected as comment one ASCII character that no number contains, found '\\udcff'"),
         ({"comment": "\u00e9"}, "expected as comment one ASCII character that no number contains, found '\u00e9'"),
     ],
@@ -81,7 +81,7 @@ def test_numbers_of_numpy_are_taken_as_pythons() -> None:
 def test_messages_name_the_options_as_they_are_spelled() -> None:
     for options, message in (
         ({"workers": 0}, "<workers> must be at least 1, found 0"),
-        ({"max_errors": 1}, "<max_errors> must be at least 0, and requires <on_error quarantine>"),
+        ({"max_errors": 1}, "<max_errors> must be at least 0, and requires <on_errquarantine continue>"),
         ({"address": "x"}, "<address> requires <backend dask ray>, found 'threads'"),
         ({"cpu_isa": 1}, "<cpu_isa> must be text, found 1 (int)"),
     ):

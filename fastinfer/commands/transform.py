@@ -105,7 +105,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--on-error",
         choices=ON_ERROR,
         default="stop",
-        help="at a bad record: stop (default), or quarantine it in OUT/_rejects.jsonl, write null in its place and continue",
+        help="at a bad record: stop (default); quarantine: put it into OUT/_rejects.jsonl, write null in its place and "
+        "continue; continue: do so with its whole object",
     )
     parser.add_argument(
         "--max-errors", type=whole_number, metavar="N", help="stop when more records than this are rejected"

@@ -56,7 +56,8 @@ class Gatherer:
             if folder.is_finished(item):
                 self._summary.skipped += 1
                 continue
-            spans = self._cut(item) if item.size >= job.limits.large_object_bytes else []
+            is_cut = item.size >= job.limits.large_object_bytes and job.may_cut(item.size)
+            spans = self._cut(item) if is_cut else []
             if len(spans) < 2:
                 yield item
                 continue
@@ -135,7 +136,7 @@ class Gatherer:
             lambda lines: count_columns(lines, job.csv),
             job.limits.line_bytes,
             # If bad records are rejected, each line is a record.
-            columns=row_values if job.quarantine else 0,
+            columns=row_values if job.line_is_record else 0,
         )
 
     def _add(self, span: Span, rejected: int, number: int) -> None:

@@ -10,11 +10,12 @@ from ..codecs.csv import CsvOptions
 from ..codecs.json import ENCODER
 from ..errors import InputError
 from ..models.module import Model
-from ..options import Limits
+from ..options import Limits, Options
 from ..outputs.layout import OutputLayout
 from ..records.spans import Span
 from ..storage.base import Store
 from ..storage.local import LocalStore
+from .request import SINGLE, TransformRequest
 
 # The stages of a worker's time, in the order of the data.
 STAGES: tuple[str, ...] = ("read", "parse", "forward", "format", "write")
@@ -36,7 +37,12 @@ class Job:
         layout: names of the results.
         inputs: where the objects are.
         store: where the results go.
-        quarantine: whether bad records are rejected instead of ending the shard; then each line is a record.
+        quarantine: whether what is bad is rejected instead of ending the shard.
+        whole_objects: whether a bad record rejects its whole object; else that record alone, and each line is one.
+        request: what is asked for.
+        options: how it is done.
+        by_rows: whether rows of many objects share batches (worker.py); else payloads are answered (payloads.py).
+        code: the model's folder or archive, where its own code answers; None: the model answers.
         encoder: what prints the results.
         limits: how much is read and held at a time.
         runtime: the name of the runtime.
@@ -55,12 +61,36 @@ class Job:
     inputs: Store = field(default_factory=LocalStore)
     store: LocalStore = field(default_factory=LocalStore)
     quarantine: bool = False
+    whole_objects: bool = False
+    request: TransformRequest = field(default_factory=TransformRequest)
+    options: Options = field(default_factory=Options)
+    by_rows: bool = True
+    code: str | None = None
     encoder: Encoder = ENCODER
     limits: Limits = field(default_factory=Limits)
     runtime: str = "mxnet"
     cpu_isa: str | None = None
     depends_on: dict[str, Any] | None = None
     parent: int | None = None
+
+    @property
+    def rejects_records(self) -> bool:
+        """Whether a bad record is rejected by itself."""
+        return self.quarantine and not self.whole_objects
+
+    def takes_rows(self, size: int) -> bool:
+        """Whether the rows of an object of that size are computed in shared batches: it is one payload."""
+        limit = self.request.payload_bytes
+        return self.by_rows and (not limit or size <= limit or self.request.strategy == SINGLE)
+
+    def may_cut(self, size: int) -> bool:
+        """Whether an object of that size may be cut into spans: none of them can turn out to be no rows."""
+        return self.takes_rows(size) and self.request.strategy != SINGLE
+
+    @property
+    def line_is_record(self) -> bool:
+        """Whether each line is one row of the model; else only the total of an object's values counts."""
+        return self.rejects_records or self.request.strategy == SINGLE
 
 
 @dataclass

@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import threading
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..runtimes import load_runtime
 from ..runtimes.base import Executor
@@ -16,6 +16,9 @@ from ..runtimes.pool import Pool
 from .job import Job
 from .progress import Progress
 from .provenance import check_machine
+
+if TYPE_CHECKING:
+    from ..handlers.hooks import Handler
 
 # Linux: the signal that this process gets when the thread that started it ends (<sys/prctl.h>).
 PR_SET_PDEATHSIG = 1
@@ -50,11 +53,35 @@ class WorkerProcess:
         runtime = load_runtime(job.runtime, cpu_isa=job.cpu_isa)
         if job.depends_on is not None:
             check_machine(job.depends_on, runtime)
+        self.stop = threading.Event()
+        self.progress = Progress()
+        self._job = job
+        self._handler: Handler | None = None
+        self._lock = threading.Lock()
+        if not job.by_rows:
+            self.handler(workers)
+            return
         executors = bind_executors(runtime, job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise)
         size = job.limits.chunk_bytes
         self.workspaces = Pool(Workspace(executor, (bytearray(size), bytearray(size))) for executor in executors)
-        self.stop = threading.Event()
-        self.progress = Progress()
+
+    def handler(self, threads: int = 1) -> Handler:
+        """What answers payloads, made by the first call: by the model's own code, or by the model."""
+        from ..handlers.hooks import load_handler, make_predictor_handler
+
+        with self._lock:
+            if self._handler is None:
+                job, options = self._job, self._job.options
+                settings: dict[str, Any] = {
+                    "exact": options.exact,
+                    "batch_size": options.batch_size,
+                    "device": options.device,
+                }
+                if job.code is not None:
+                    self._handler = load_handler(job.code, **settings, threads=threads)
+                else:
+                    self._handler = make_predictor_handler(job.model, **settings, threads=threads)
+            return self._handler
 
 
 # The one job of this process, by its token.

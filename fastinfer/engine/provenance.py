@@ -11,6 +11,7 @@ from ..errors import ConfigError
 from ..models.module import Model
 from ..options import Options
 from ..runtimes.provenance import of_model
+from .code_model import CodeModel
 from .request import TransformRequest
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from ..runtimes.batch_size import Batching
 
 
-def of_plan(model: Model, options: Options, source: str, request: TransformRequest | None = None) -> dict[str, Any]:
+def of_plan(
+    model: Model | CodeModel, options: Options, source: str, request: TransformRequest | None = None
+) -> dict[str, Any]:
     """The part that is known before the runtime is loaded: model, machine, source, and how records are read.
 
     Args:
@@ -40,7 +43,7 @@ def of_plan(model: Model, options: Options, source: str, request: TransformReque
 
 
 def of_run(
-    model: Model,
+    model: Model | CodeModel,
     options: Options,
     source: str,
     runtime: Runtime,

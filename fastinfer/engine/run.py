@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from .. import machine
 from ..codecs.csv import CsvOptions
@@ -24,12 +24,14 @@ from ..outputs.folder import OutputFolder
 from ..outputs.writer import BUFFER_BYTES
 from ..records.spans import Span
 from ..runtimes import load_runtime
-from ..runtimes.batch_size import choose_batching
+from ..runtimes.batch_size import Batching, choose_batching
 from ..storage.base import Object, Store
 from ..storage.local import LocalStore
 from .backends import BACKENDS_BY_NAME
+from .code_model import CodeModel
 from .gather import Gatherer
 from .job import Job
+from .lanes import choose_lane
 from .plan import plan_shards
 from .process import prepare
 from .progress import Progress
@@ -38,9 +40,12 @@ from .request import TransformRequest
 from .source import Listing, no_objects
 from .summary import Summary
 
+# A model's own code computes as it likes.
+NO_BATCHES = Batching(0, row_wise=False, invariant=True)
+
 
 def transform(
-    model: Model,
+    model: Model | CodeModel,
     objects: Iterable[Object],
     output: str,
     options: Options | None = None,
@@ -55,7 +60,7 @@ def transform(
     """Transforms objects into the results of a folder.
 
     Args:
-        model: see :func:`fastinfer.models.module.load_model`.
+        model: see :func:`fastinfer.models.module.load_model`; or one whose own code answers.
         objects: in the order of their keys, as a :class:`fastinfer.engine.source.Listing` gives them.
         output: the folder of the results; ``KEY.out`` for each object.
         options: None: the defaults.
@@ -64,6 +69,7 @@ def transform(
         stop: set it from another thread to end the run early; finished results are kept.
         limits: how much is read and held at a time; None: the defaults.
         store: where the objects are; None: files of this machine. Results are files of this machine.
+        request: what is asked for; None: the defaults.
 
     Raises:
         InputError: an object could not be read or parsed; finished results are kept.
@@ -88,14 +94,20 @@ def transform(
     devices = parse_device(options.device)
     runtime.check_devices(devices)
     progress.starting("choosing a batch size")
-    batching = choose_batching(runtime, model, options)
-    workers = options.workers or (len(devices) if devices[0][0] == "gpu" else machine.cores())
+    code = model.path if isinstance(model, CodeModel) else None
+    batching = NO_BATCHES if isinstance(model, CodeModel) else choose_batching(runtime, model, options)
+    lane = choose_lane(request, code=code is not None)
+    workers = (
+        options.workers
+        or request.max_concurrent_transforms
+        or (len(devices) if devices[0][0] == "gpu" else machine.cores())
+    )
     inputs = store or LocalStore()
     folder = OutputFolder(output, LocalStore(options.durable))
     record: dict[str, Any] = {
         "depends_on": of_run(model, options, source, runtime, batching, request),
         "model_path": os.path.abspath(model.path),
-        "row_shape": list(model.row_shape),
+        "row_shape": None if isinstance(model, CodeModel) else list(model.row_shape),
         "invariant": batching.invariant,
     }
     limits = limits or Limits()
@@ -109,7 +121,7 @@ def transform(
         stack.enter_context(folder.open_run(record, overwrite=options.overwrite))
         job = Job(
             token=os.urandom(16).hex(),
-            model=model,
+            model=cast("Model", model),  # of one with code only the place is used
             devices=tuple(devices),
             batch_size=batching.batch_size,
             row_wise=batching.row_wise,
@@ -118,6 +130,12 @@ def transform(
             inputs=inputs,
             store=folder.store,
             quarantine=options.quarantine,
+            whole_objects=options.on_error == "continue",
+            request=request,
+            options=options,
+            by_rows=lane.by_rows,
+            code=code,
+            encoder=lane.encoder,
             limits=limits,
             cpu_isa=options.cpu_isa,
             depends_on=record["depends_on"],
@@ -153,11 +171,12 @@ def _told(inputs: Iterator[Object | list[Span]], progress: Progress) -> Iterator
         yield item
 
 
-def _line_bytes(memory_limit: int, limits: Limits, model: Model, workers: int, batch_size: int) -> int:
+def _line_bytes(memory_limit: int, limits: Limits, model: Model | CodeModel, workers: int, batch_size: int) -> int:
     """The longest line with which the run stays within its memory limit."""
     # A worker's batch, what is read ahead, and its unfinished results; a line's buffer is copied once when it grows.
     copies = 3
-    held = 2 * 4 * batch_size * model.row_values + limits.chunk_bytes + 4 * BUFFER_BYTES
+    row_values = 0 if isinstance(model, CodeModel) else model.row_values
+    held = 2 * 4 * row_values * batch_size + limits.chunk_bytes + 4 * BUFFER_BYTES
     fixed = machine.resident_bytes() + workers * held
     line_bytes = (memory_limit - fixed) // workers // copies
     if line_bytes < limits.chunk_bytes:

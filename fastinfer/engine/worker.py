@@ -14,15 +14,19 @@ from typing import TypeVar
 from ..codecs.base import DONE, BadRecord, Decoder, Outcome
 from ..codecs.csv import CsvDecoder
 from ..errors import FastinferError, InputError
-from ..outputs.rejects import MOST_RECORD_BYTES, Reject, Rejects
-from ..outputs.writer import Finished, OutputWriter, Result
+from ..outputs.rejects import MOST_RECORD_BYTES
+from ..outputs.writer import OutputWriter, Result
 from ..records.reading import Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
 from ..records.spans import Span, whole
 from ..runtimes.views import predict_rows
+from ..storage.base import Object
 from .batch import Batch, Objects, Segment
 from .job import Job, ShardReport
+from .payloads import PayloadRun
 from .plan import Shard
 from .process import WorkerProcess, Workspace, end_if_orphaned, prepare
+from .recorder import Recorder
+from .request import SINGLE
 
 T = TypeVar("T")
 
@@ -40,6 +44,8 @@ def run_shard(shard: Shard, job: Job) -> ShardReport:
         process = prepare(job)
     except FastinferError as error:
         return ShardReport(shard.number, error=error)
+    if not job.by_rows:
+        return PayloadRun(job, process.handler(), ShardReport(shard.number), process).run(shard)
     with process.workspaces.lend() as workspace:
         try:
             return _ShardRun(shard, job, workspace, process).run()
@@ -57,10 +63,10 @@ class _ShardRun:
         self.decoded = 0  # bytes since the progress was last told
         self.report = ShardReport(shard.number)
         self.batch = Batch(workspace.executor)
-        self.decoder: Decoder = CsvDecoder(job.csv, job.model.row_values, line_is_record=job.quarantine)
+        self.decoder: Decoder = CsvDecoder(job.csv, job.model.row_values, line_is_record=job.line_is_record)
         self.writer = OutputWriter(job.layout, job.store, job.encoder.form)
-        self.rejects: list[Reject] = []
-        self.rejected_bytes = 0
+        self.recorder = Recorder(job, self.report)
+        self.payloads: PayloadRun | None = None  # transforms objects that turn out to be no rows
         self.counter: LineCounter | None = None  # of the lines of the object that an error was last in
 
     def run(self) -> ShardReport:
@@ -89,10 +95,12 @@ class _ShardRun:
         try:
             # Also after an error: objects before the failed one are finished.
             self._run_batch()
+            if self.payloads is not None:
+                self.payloads.finish()
             end_if_orphaned(self.job)
             started = perf_counter()
-            self._count(self.writer.flush())
-            self._write_rejects()
+            self.recorder.count(self.writer.flush())
+            self.recorder.write_rejects()
             self.report.seconds["write"] += perf_counter() - started
         except Exception as error:
             self.report.error = self.report.error or error
@@ -127,6 +135,9 @@ class _ShardRun:
 
     def _transform(self, span: Span, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
         """Decodes a span into the batch."""
+        if not self.job.takes_rows(span.item.size):
+            self._transform_payloads(span.item)
+            return
         result = self.writer.open(span)
         self.batch.begin()
         try:
@@ -137,16 +148,21 @@ class _ShardRun:
             # Nothing of it may be written, also not its rows in the batch.
             self.batch.drop(result)
             result.drop()
+            if self.job.request.strategy == SINGLE and isinstance(error, InputError):
+                self._transform_payloads(span.item)  # a line that is not one row may be several
+                return
             if not (self.job.quarantine and isinstance(error, InputError)):
                 raise
-            if span.is_whole:
-                self._reject(Reject.of_object(self.job.layout.run, span.item, error))
-            else:
-                # Other spans of the object may fail as well: the run rejects the object once.
-                self.report.refused.append((span, error))
+            self.recorder.refuse(span, error)
         else:
             self.batch.close(result, last=True)
         self.report.failed_at += 1
+
+    def _transform_payloads(self, item: Object) -> None:
+        """Transforms an object that is not the rows of shared batches."""
+        if self.payloads is None:
+            self.payloads = PayloadRun(self.job, self.process.handler(), self.report, self.process)
+        self.payloads.transform(item)
 
     def _decode(self, result: Result, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
         """Decodes chunks into the batch, and runs the batch when it is full."""
@@ -162,7 +178,7 @@ class _ShardRun:
                     if isinstance(outcome, BadRecord):
                         lines = self.counter.before(chunk.base)
                         error = outcome.error.at(path=span.item.uri, line=(outcome.error.line or 0) + lines)
-                        if not self.job.quarantine:
+                        if not self.job.rejects_records:
                             raise error
                         self._pass_over(result, error, outcome, buffer, chunk.base - chunk.start)
                     else:
@@ -193,20 +209,15 @@ class _ShardRun:
         size = record.stop - record.start
         text = bytes(buffer[record.start : record.stop]) if size <= MOST_RECORD_BYTES else None
         bounds = (base + record.start, base + record.stop)
-        self._reject(Reject.of_record(self.job.layout.run, result.span, error, text, bounds))
-        self.rejected_bytes += len(text or b"")
-        if self.batch.has_many_segments or self.rejected_bytes >= MOST_REJECTED_BYTES:
+        self.recorder.reject_record(result.span, error, text, bounds)
+        if self.batch.has_many_segments or self.recorder.held_bytes >= MOST_REJECTED_BYTES:
             self._run_batch()
-
-    def _reject(self, reject: Reject) -> None:
-        self.report.rejected += 1
-        self.rejects.append(reject)
 
     def _run_batch(self) -> None:
         """Runs the filled part of the batch, and adds its rows to their results."""
         records, segments = self.batch.records, self.batch.take()
         end_if_orphaned(self.job)
-        self._write_rejects()
+        self.recorder.write_rejects()
         if not segments:
             return
         try:
@@ -233,7 +244,7 @@ class _ShardRun:
                 items, counts, first = segment
                 texts = encoder.encode_bodies(predictions[first : first + sum(counts)], row_shape, counts)
                 started = perf_counter()
-                self._count(self.writer.finish_many(items, texts, counts))
+                self.recorder.count(self.writer.finish_many(items, texts, counts))
                 seconds["write"] += perf_counter() - started
                 continue
             result, first, stop, rejected, last = segment
@@ -243,32 +254,7 @@ class _ShardRun:
                 result.add_rejected()
             if last:
                 started = perf_counter()
-                self._count(self.writer.finish(result))
+                self.recorder.count(self.writer.finish(result))
                 seconds["write"] += perf_counter() - started
         written = seconds["write"] - written
         seconds["format"] += perf_counter() - forwarded - written
-
-    def _write_rejects(self) -> None:
-        """A reject is in the journal before the result without the record gets its name."""
-        if self.rejects:
-            Rejects(self.job.layout, self.job.store).append(self.rejects)
-            self.rejects, self.rejected_bytes = [], 0
-
-    def _count(self, named: list[Finished]) -> None:
-        report = self.report
-        for item, span, rows, rejected, problem in named:
-            if problem is not None:
-                if not self.job.quarantine:
-                    raise problem
-                if span is not None:
-                    report.refused.append((span, problem))
-                else:
-                    self._reject(Reject.of_object(self.job.layout.run, item, problem))
-                continue
-            report.records += rows
-            if span is None:
-                report.inputs += 1
-                report.bytes_read += item.size
-            else:
-                report.spans.append((span, rejected))
-                report.bytes_read += span.stop - span.start

@@ -27,7 +27,7 @@ from typing import Any, Callable, Optional
 from ..codecs.content_types import CSV, JSON
 from ..codecs.json import encode_json_value
 from ..errors import ModelError
-from ..models.module import CODE, find_model
+from ..models.module import CODE, Model, find_model
 from ..runtimes.mxnet.library import load_mxnet
 from ..storage.archive import read_members, unpack
 from .defaults import (
@@ -196,6 +196,11 @@ def make_handler(
         return Handler(module, predictor=make_predictor())
     with on_path(module.code):
         return Handler(module, transform=_transform_of(module, model_dir, make_predictor))
+
+
+def make_predictor_handler(model: Model, **settings: Any) -> Handler:
+    """The handler of a loaded model without code; `settings` are those of :class:`fastinfer.Predictor`."""
+    return Handler(None, predictor=Predictor(model, **settings))
 
 
 def _transform_of(module: UserModule, model_dir: Path, make_predictor: Callable[[], Predictor]) -> Transform:

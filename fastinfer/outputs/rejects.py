@@ -71,8 +71,10 @@ class Reject(NamedTuple):
 
     @classmethod
     def of_object(cls, run: str, item: Object, error: InputError) -> Reject:
-        """The reject of a whole input."""
-        return cls._of(run, item, error)
+        """The reject of a whole input; the place of the error, if it has one, is in the message."""
+        place = "".join(f"{number}:" for number in (error.line, error.column) if number is not None)
+        reject = cls._of(run, item, error)
+        return reject._replace(message=f"{place} {error.message}") if place else reject
 
     @classmethod
     def _of(cls, run: str, item: Object, error: InputError) -> Reject:

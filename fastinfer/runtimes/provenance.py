@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from .. import machine
 from .._version import __version__
-from ..models.module import Model
 from ..options import CPU_ISA_VARIABLE, Options, parse_device
 
 
-def of_model(model: Model, options: Options) -> dict[str, Any]:
+class HasDigest(Protocol):
+    """A model that a digest tells from others."""
+
+    @property
+    def digest(self) -> str: ...
+
+
+def of_model(model: HasDigest, options: Options) -> dict[str, Any]:
     """Model, processor and device; the batch size and the runtime's identity count as well."""
     return {
         "fastinfer": __version__,

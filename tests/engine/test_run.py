@@ -21,6 +21,7 @@ from fastinfer.engine import run as engine
 from fastinfer.engine.job import Job
 from fastinfer.engine.plan import Shard
 from fastinfer.engine.process import release
+from fastinfer.engine.request import TransformRequest
 from fastinfer.engine.source import find_objects
 from fastinfer.engine.worker import run_shard
 from fastinfer.errors import ConfigError, InputError, OutputError
@@ -415,12 +416,12 @@ def test_another_source_is_another_run(linear: Path, tmp_path: Path) -> None:
 
 
 def test_inputs_with_names_like_our_own_are_inputs(linear: Path, tmp_path: Path) -> None:
-    names = [".fastinfer-y.csv", f".fastinfer-{'0' * 16}-1-2.csv", "z.csv", ".a.csv"]
+    names = [".fastinfer-y.csv", f".fastinfer-{'0' * 16}-1-2.csv", ".a.csv"]
     for name in names:
         (tmp_path / name).write_bytes(b"1,2\n")
     for _ in range(3):
         # The folder of the inputs is that of the outputs, too.
-        assert sorted(run(linear, tmp_path, tmp_path)) == sorted(f"{name}.out" for name in names)
+        assert sorted(run(linear, tmp_path / ".*.csv", tmp_path)) == sorted(f"{name}.out" for name in names)
     assert all((tmp_path / name).read_bytes() == b"1,2\n" for name in names)
 
 
@@ -449,10 +450,14 @@ def test_an_input_whose_output_cannot_have_its_name_is_put_aside(linear: Path, t
     for name in names:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(b"1,2\n")
+    # Hidden ones are objects only where they are asked for.
+    manifest, request = source / "list", TransformRequest(data_type="ManifestFile")
+    manifest.write_text("\n".join(names))
     with pytest.raises(InputError, match=r"cannot have this name|with the name of the run's own"):
-        run(linear, source, tmp_path / "stop")
+        transform(linear, manifest, tmp_path / "stop", request=request)
     for _ in range(2):
-        results = run(linear, source, tmp_path / "out", on_error="quarantine")
+        transform(linear, manifest, tmp_path / "out", Options(on_error="quarantine"), request=request)
+        results = read_tree(tmp_path / "out")
         # Of two whose outputs need the same name, the first that is written has it.
         assert sorted(results) in (
             ["a.csv.out", "c.csv.out", "z.csv.out"],

@@ -1,4 +1,4 @@
-"""A transform job: how objects become requests, and that a model is bound only where it is used."""
+"""A transform job: how objects become requests, and what becomes of objects that fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fastinfer.errors import InputError
-from fastinfer.handlers import hooks
 from fastinfer.models.module import SHIPPED_MODEL
 from fastinfer.sagemaker import LocalSession
 from fastinfer.sagemaker.code_archive import pack_folder
@@ -41,65 +40,54 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def run_payloads(folder: Path, **request: Any) -> list[str]:
+    """The payloads that a model's own code is given, as that code shows them."""
+    (folder / "model" / "code").mkdir(parents=True)
+    (folder / "model" / "code" / "inference.py").write_text(
+        "def model_fn(model_dir): return 0\n"
+        "def transform_fn(model, data, content_type, accept): return repr(data) + ';', 'text/plain'\n"
+    )
+    pack_folder(folder / "model", folder / "model.tar.gz")
+    transform(folder, **request).run()
+    return (folder / "results" / "x.csv.out").read_text().split(";")[:-1]
+
+
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
-        ({}, [(0, BODY)]),
-        ({"input": {"SplitType": "Line"}}, [(0, BODY)]),
-        (
-            {"input": {"SplitType": "Line"}, "BatchStrategy": "SingleRecord"},
-            [(0, b"1\n"), (1, b"22\n"), (2, b"333\n"), (3, b"4")],
-        ),
+        ({}, [BODY]),
+        ({"input": {"SplitType": "Line"}}, [BODY]),
+        ({"input": {"SplitType": "Line"}, "BatchStrategy": "SingleRecord"}, [b"1\n", b"22\n", b"333\n", b"4"]),
     ],
 )
 def test_an_object_is_one_request_or_one_for_each_line(
-    request_: dict[str, Any], expected: list[tuple[int, bytes]], folder: Path
+    request_: dict[str, Any], expected: list[bytes], folder: Path
 ) -> None:
-    job = transform(folder, **request_)
-    (item,) = job.session.list_objects(str(folder / "in"))
-    assert list(job._payloads(item)) == expected
-
-
-def test_lines_share_requests_up_to_the_limit(folder: Path) -> None:
-    job = transform(folder, input={"SplitType": "Line"})
-    job.payload_bytes = 5
-    (item,) = job.session.list_objects(str(folder / "in"))
-    assert list(job._payloads(item)) == [(0, b"1\n22\n"), (2, b"333\n4")]
-    job.payload_bytes = 3
-    with pytest.raises(InputError, match="larger than MaxPayloadInMB allows") as caught:
-        list(job._payloads(item))
-    assert caught.value.code == "payload_too_large"
+    assert run_payloads(folder, **request_) == [repr(each.decode()) for each in expected]
 
 
 def test_a_limit_of_zero_allows_every_size(folder: Path) -> None:
     (folder / "in" / "x.csv").write_bytes(b"1," * (4 << 20))
-    for megabytes, allowed in ((0, True), (6, False)):
-        job = transform(folder, MaxPayloadInMB=megabytes)
-        (item,) = job.session.list_objects(str(folder / "in"))
-        if allowed:
-            assert [len(payload) for _, payload in job._payloads(item)] == [8 << 20]
-        else:
-            with pytest.raises(InputError, match="larger than MaxPayloadInMB allows"):
-                list(job._payloads(item))
+    with pytest.raises(InputError, match=r"1 objects failed.* more than 6,291,456 bytes"):
+        run_payloads(folder)
+    shutil.rmtree(folder / "model")
+    shutil.rmtree(folder / "job")
+    (payload,) = run_payloads(folder, MaxPayloadInMB=0)
+    assert len(payload) == (8 << 20) + 2
 
 
-@pytest.mark.parametrize(("bad", "bound"), [(False, 0), (True, 1)])
-def test_a_predictor_is_bound_only_for_what_the_engine_left(
-    bad: bool, bound: int, tmp_path: Path, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bad", [False, True])
+def test_an_object_that_fails_has_no_result_and_is_named_with_the_place(
+    bad: bool, tmp_path: Path, digits: np.ndarray
 ) -> None:
     shutil.copytree(SHIPPED_MODEL, tmp_path / "model")
     pack_folder(tmp_path / "model", tmp_path / "model.tar.gz")
     (tmp_path / "in").mkdir()
     for name in "abc":
         (tmp_path / "in" / f"{name}.txt").write_bytes(b"oops\n" if bad and name == "b" else csv(digits[:1]))
-    made = []
-    predictor = hooks.Predictor
-    monkeypatch.setattr(hooks, "Predictor", lambda *given, **named: made.append(1) or predictor(*given, **named))
-    monkeypatch.delenv("SAGEMAKER_PROGRAM", raising=False)
     if bad:
         with pytest.raises(InputError, match=r"1 objects failed.*b\.txt: 1:1: expected a number, found 'oops'"):
             transform(tmp_path).run()
     else:
         transform(tmp_path).run()
-    assert len(made) == bound
     assert sorted(read_tree(tmp_path / "results")) == [f"{name}.txt.out" for name in "abc" if not (bad and name == "b")]

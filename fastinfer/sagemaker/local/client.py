@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import ConfigError, ServiceError
 from ...storage.atomic import make_folder, replacing
+from ..job_file import read_request
 from ..logs import TRAINING, TRANSFORM, JobKind
 from ..session import Session, local_root
 from .job_folder import JobFolder
@@ -21,7 +22,7 @@ UNSUPPORTED_IN_TRAINING = (
     "EnableNetworkIsolation",
     "VpcConfig",
 )
-UNSUPPORTED_IN_TRANSFORM = ("DataProcessing", "ModelClientConfig")
+UNSUPPORTED_IN_TRANSFORM = ("DataProcessing",)
 
 
 class LocalClient:
@@ -65,14 +66,8 @@ class LocalClient:
 
     def create_transform_job(self, **request: Any) -> dict[str, Any]:
         _check_one_machine(request["TransformResources"])
-        transform_input = request["TransformInput"]
-        unsupported = {
-            **{name: bool(request.get(name)) for name in UNSUPPORTED_IN_TRANSFORM},
-            "S3DataType": transform_input["DataSource"]["S3DataSource"]["S3DataType"] != "S3Prefix",
-            "CompressionType": transform_input.get("CompressionType", "None") != "None",
-            "SplitType": transform_input.get("SplitType", "None") not in ("None", "Line"),
-        }
-        _refuse([name for name, found in unsupported.items() if found], "the transform")
+        _refuse([name for name in UNSUPPORTED_IN_TRANSFORM if request.get(name)], "the transform")
+        read_request(request)  # what it asks for is refused here, not in the job's process
         model = self.describe_model(ModelName=request["ModelName"])
         self._start(TRANSFORM, request["TransformJobName"], {**request, "Model": model})
         return {}

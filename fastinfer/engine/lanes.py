@@ -1,0 +1,99 @@
+"""The choice of the road that a run's objects take: rows that share batches, or payloads that are answered one by one.
+
+Where both are possible they give the same bytes; rows are faster. The choice is made here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from ..codecs.base import Encoder, Form
+from ..codecs.json import ENCODER, FORM, encode_json
+from ..errors import InputError
+from .request import CSV, JSON, LINE, NONE, SINGLE, TransformRequest
+
+
+class Lane(NamedTuple):
+    """How a run's objects are transformed.
+
+    Attributes:
+        by_rows: whether as rows of shared batches (worker.py); else by payloads (payloads.py).
+        encoder: what prints the rows.
+    """
+
+    by_rows: bool
+    encoder: Encoder
+
+
+def choose_lane(request: TransformRequest, *, code: bool) -> Lane:
+    """The road of a run.
+
+    Args:
+        request: what is asked for.
+        code: whether a model's own code answers.
+    """
+    ends_lines = request.assemble_with == LINE
+    payload_lane = Lane(False, ENCODER)
+    is_plain = request.compression_type == NONE and _is_csv_to_json(request)
+    if code or request.processes or not is_plain or request.split_type not in (NONE, LINE):
+        return payload_lane
+    if request.strategy == SINGLE:
+        return Lane(True, Encoder(_SINGLE_LINES, _single_lines, _single_lines_bodies) if ends_lines else _SINGLE)
+    if ends_lines:
+        return Lane(True, Encoder(FORM._replace(tail=b"]\n"), ENCODER.encode_rows, _lines_bodies))
+    return Lane(True, ENCODER)
+
+
+def _is_csv_to_json(request: TransformRequest) -> bool:
+    if request.content_type == CSV and request.accept in (None, JSON):
+        return True
+    from ..codecs.content_types import choose_accepted, find_content_type  # they need NumPy
+
+    try:
+        return find_content_type(request.content_type) == CSV and choose_accepted(request.accept) == JSON
+    except InputError:
+        return False  # each object will say what is wrong
+
+
+_SINGLE_FORM = Form(b"[", b"][", b"]", b"null")
+_SINGLE_LINES = Form(b"[", b"]\n[", b"]\n", b"null")
+
+
+def _encode_single(predictions: Any, row_shape: tuple[int, ...], between: bytes) -> bytes:
+    """Rows as answers of their own, without the first bracket and the last."""
+    if len(row_shape) > 1:
+        return between.join(json.dumps(row).encode() for row in predictions.reshape(-1, *row_shape).tolist())
+    together = encode_json(predictions, row_shape)
+    return together.replace(b"], [", b"]" + between + b"[") if row_shape else together.replace(b", ", between)
+
+
+def _single(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
+    return _encode_single(predictions, row_shape, b"][")
+
+
+def _single_lines(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
+    return _encode_single(predictions, row_shape, b"]\n[")
+
+
+def _bodies(texts: Any, form: Form, predictions: Any, row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
+    bodies, first = [], 0
+    for count in counts:
+        bodies.append(form.head + texts(predictions[first : first + count], row_shape) + form.tail)
+        first += count
+    return bodies
+
+
+def _single_bodies(predictions: Any, row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
+    return _bodies(_single, _SINGLE_FORM, predictions, row_shape, counts)
+
+
+def _single_lines_bodies(predictions: Any, row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
+    return _bodies(_single_lines, _SINGLE_LINES, predictions, row_shape, counts)
+
+
+def _lines_bodies(predictions: Any, row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
+    return [body + b"\n" for body in ENCODER.encode_bodies(predictions, row_shape, counts)]
+
+
+_SINGLE = Encoder(_SINGLE_FORM, _single, _single_bodies)

@@ -1,0 +1,240 @@
+"""What one worker does with a shard of payloads: an object is expanded, split into records, and gathered to payloads; each
+payload is answered as one request; the answers are assembled to the object's result.
+
+It is the road for everything that the rows of worker.py are not: a model's own code, content types that are whole
+documents, payloads with a limit. Payloads of many objects are answered together, because the model then computes full batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..codecs.base import Form
+from ..errors import FastinferError, InputError
+from ..handlers.request import Answer, Request
+from ..outputs.rejects import MOST_RECORD_BYTES
+from ..outputs.writer import OutputWriter, Result
+from ..records.compression import expand
+from ..records.spans import Span, whole
+from ..records.split import Payload, Record, payloads, split
+from ..storage.base import Object
+from .job import Job, ShardReport
+from .plan import Shard
+from .process import WorkerProcess, end_if_orphaned
+from .recorder import Recorder
+from .request import LINE, NONE, SINGLE
+
+if TYPE_CHECKING:
+    from ..handlers.hooks import Handler
+
+# Payloads that are answered together: enough to fill batches, few enough to hold.
+MOST_PAYLOADS = 512
+MOST_PAYLOAD_BYTES = 4 << 20
+
+STRATEGIES = {SINGLE: "single_record"}
+
+
+class _Open:
+    """An object whose payloads are being answered.
+
+    Attributes:
+        result: its unfinished result.
+        waiting: payloads that have no answer yet.
+        is_read: whether all of it was read.
+        error: why it has failed; nothing more is done for it.
+    """
+
+    __slots__ = ("error", "is_read", "result", "waiting")
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        self.waiting = 0
+        self.is_read = False
+        self.error: Exception | None = None
+
+
+class _Waiting(NamedTuple):
+    """A payload that is to be answered."""
+
+    object: _Open
+    payload: Payload
+
+
+class PayloadRun:
+    """Transforms objects payload by payload.
+
+    Args:
+        job: of the run.
+        handler: answers payloads.
+        report: of the shard; is updated.
+        process: says when the run must end early, and is told of its progress.
+    """
+
+    def __init__(self, job: Job, handler: Handler, report: ShardReport, process: WorkerProcess) -> None:
+        self._job = job
+        self._handler = handler
+        self._report = report
+        self._process = process
+        self._line_end = b"\n" if job.request.assemble_with == LINE else b""
+        form = Form(b"", b"", b"", b"[null]" + self._line_end)
+        self._writer = OutputWriter(job.layout, job.store, form)
+        self._recorder = Recorder(job, report)
+        self._waiting: list[_Waiting] = []
+        self._held = 0
+        self._limit = job.request.payload_bytes or None
+
+    def run(self, shard: Shard) -> ShardReport:
+        """Transforms the objects of a shard. An error is returned in the report, so that finished work is counted."""
+        try:
+            for item in shard.items:
+                if self._process.stop.is_set():
+                    break
+                self.transform(item.item if isinstance(item, Span) else item)
+        except Exception as error:
+            self._report.error = error
+        try:
+            self.finish()
+        except Exception as error:
+            self._report.error = self._report.error or error
+        return self._report
+
+    def transform(self, item: Object) -> None:
+        """Reads an object, and answers its payloads as soon as there are enough.
+
+        Raises:
+            InputError: it cannot be used, and the run stops at that.
+            FastinferError: the model or a result cannot be used.
+        """
+        opened = _Open(self._writer.open(whole(item)))
+        try:
+            if item.problem is not None:
+                raise item.problem
+            for payload in self._on_clock(self._payloads(item)):
+                if opened.error is not None or self._process.stop.is_set():
+                    break
+                opened.waiting += 1
+                self._waiting.append(_Waiting(opened, payload))
+                self._held += len(payload.content)
+                if len(self._waiting) >= MOST_PAYLOADS or self._held >= MOST_PAYLOAD_BYTES:
+                    self._answer()
+            else:
+                opened.is_read = True
+                if not opened.waiting:
+                    self._complete(opened)
+        except InputError as error:
+            self._fail(opened, error)
+        finally:
+            if not opened.is_read and opened.error is None:  # the run ends here
+                opened.error = InputError("the run was stopped", code="bad_input", path=item.uri)
+                opened.result.drop()
+
+    def finish(self) -> None:
+        """Answers what is left, and gives results their names. Raises what the run stops at."""
+        try:
+            self._answer()
+        finally:
+            end_if_orphaned(self._job)
+            started = perf_counter()
+            self._recorder.write_rejects()
+            self._recorder.count(self._writer.flush())
+            self._recorder.write_rejects()
+            self._report.seconds["write"] += perf_counter() - started
+
+    def _payloads(self, item: Object) -> Iterator[Payload]:
+        """The payloads of an object, in order; at least one."""
+        request, limit = self._job.request, self._limit
+        longest = limit or self._job.limits.line_bytes
+        with self._job.inputs.open(item) as reader:
+            # Without a limit a payload may be the whole object, which is held.
+            most = None if limit or request.strategy == SINGLE else longest
+            chunks = expand(reader, request.compression_type, item, most_bytes=most)
+            records: Iterator[Record] = split(chunks, request.split_type, most_bytes=longest, path=item.uri)
+            strategy = STRATEGIES.get(request.strategy, "multi_record")
+            count = 0
+            for payload in payloads(records, strategy, limit, path=item.uri):
+                count += 1
+                yield payload
+        if not count and request.split_type != NONE:
+            raise InputError("empty input: no records found", code="empty_input", path=item.uri)
+
+    def _answer(self) -> None:
+        """Answers all waiting payloads, in order."""
+        waiting, held, self._waiting, self._held = self._waiting, self._held, [], 0
+        waiting = [each for each in waiting if each.object.error is None]
+        if not waiting:
+            return
+        end_if_orphaned(self._job)
+        self._recorder.write_rejects()
+        started = perf_counter()
+        answers = self._handler.answer_many([self._request(each.payload) for each in waiting])
+        answered = perf_counter()
+        self._report.seconds["forward"] += answered - started
+        self._process.progress.advance(sum(len(each.payload.places) for each in waiting), held)
+        for (opened, payload), answer in zip(waiting, answers):
+            if opened.error is not None:
+                continue
+            opened.waiting -= 1
+            if isinstance(answer, Exception):
+                self._take_error(opened, payload, answer)
+            else:
+                self._take_answer(opened, payload, answer)
+            if opened.error is None and opened.is_read and not opened.waiting:
+                self._complete(opened)
+        self._report.seconds["write"] += perf_counter() - answered
+
+    def _request(self, payload: Payload) -> Request:
+        request = self._job.request
+        return Request(payload.content, request.content_type, request.accept)
+
+    def _take_answer(self, opened: _Open, payload: Payload, answer: Answer) -> None:
+        # A user's code does not say how many rows it answers: then it is the records that it was given.
+        opened.result.add_rows(answer.body + self._line_end, answer.rows or len(payload.places))
+
+    def _take_error(self, opened: _Open, payload: Payload, error: Exception) -> None:
+        item = opened.result.span.item
+        if isinstance(error, InputError):
+            problem = payload.locate(error) if self._job.request.split_type == LINE else error
+            problem = problem.at(path=item.uri)
+        elif isinstance(error, FastinferError):
+            raise error  # of the model: no object would fare better
+        else:
+            message = f"the model's code failed: {type(error).__name__}: {error}"
+            problem = InputError(message, code="code_failed", path=item.uri).at(line=payload.places[0].number)
+            problem.__cause__ = error
+        if self._job.rejects_records and self._job.request.strategy == SINGLE:
+            place, content = payload.places[0], payload.content
+            text = content.rstrip(b"\r\n") if len(content) <= MOST_RECORD_BYTES else None
+            bounds = (place.start, place.start + len(content))
+            self._recorder.reject_record(opened.result.span, problem.at(line=place.number), text, bounds)
+            opened.result.add_rejected()
+        else:
+            self._fail(opened, problem)
+
+    def _fail(self, opened: _Open, error: InputError) -> None:
+        """Drops an object; raises the error if the run stops at it."""
+        opened.error = error
+        opened.result.drop()
+        if error.code == "payload_too_large" and self._limit is not None:
+            message = f"{error.message}; MaxPayloadInMB is {self._job.request.max_payload}"
+            hint = "allow larger payloads (max_payload), or split the objects by lines"
+            error = InputError(message, code=error.code, path=error.path, hint=hint)
+        if not self._job.quarantine:
+            raise error
+        self._recorder.refuse(opened.result.span, error)
+
+    def _complete(self, opened: _Open) -> None:
+        """Gives a result to the writer; its rejects are in the journal before."""
+        self._recorder.write_rejects()
+        self._recorder.count(self._writer.finish(opened.result))
+        self._report.failed_at += 1
+
+    def _on_clock(self, items: Iterator[Payload]) -> Iterator[Payload]:
+        while True:
+            started = perf_counter()
+            item = next(items, None)
+            self._report.seconds["read"] += perf_counter() - started
+            if item is None:
+                return
+            yield item
