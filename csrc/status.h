@@ -14,6 +14,7 @@ enum class Code : int {
   expected_number = 2,  // a cell that is not a number: text, quotes, a header
   empty_cell = 3,       // nothing between two commas, or after the last one
   unequal_line = 4,     // a line with another number of cells than the first
+  not_plain = 5,        // JSON that is no rectangle of plain numbers; the json module decides
 };
 
 struct Status {

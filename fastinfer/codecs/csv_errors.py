@@ -29,6 +29,7 @@ CODES = [
     Code(2, "expected_number", "expected a number, found {found} (field {field} of {fields})"),
     Code(3, "empty_cell", "expected a number, found an empty field (field {field} of {fields})"),
     Code(4, "unequal_line", "expected {columns} fields as {source}, found {fields}"),
+    Code(5, "not_plain", "JSON that is no rectangle of plain numbers"),  # the json module says what it is
 ]
 # Files of other kinds, by their first bytes, which no CSV file has.
 FILE_FORMS = [

@@ -1,6 +1,8 @@
 """``application/json``: a body to an array, and predictions to text, by the rules of SageMaker's container.
 
-Two things are refused that the container accepts: ``null`` (it becomes NaN there) and numbers in strings.
+Rectangles of plain numbers, which is what bodies are, are read by a kernel (csrc/parse_json.h). The json module reads what the
+kernel leaves to it, and finds the words for what is wrong. Two things are refused that the container accepts: ``null`` (it
+becomes NaN there) and numbers in strings.
 """
 
 from __future__ import annotations
@@ -11,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._native.text import format_json, format_json_bodies, format_json_rows
-from ..errors import InputError
+from .._native.text import JsonParser, format_json, format_json_bodies, format_json_rows
+from ..errors import FOUND_LIMIT, InputError, quote
 from .base import Encoder, Form
 
 FORM = Form(head=b"[", between=b", ", tail=b"]", rejected=b"null")
@@ -20,8 +22,36 @@ FORM = Form(head=b"[", between=b", ", tail=b"]", rejected=b"null")
 NUMBERS = (int, float, bool)
 
 
+# The json module takes some thirty bytes for a number: it is not asked about more text than this.
+MODULE_BYTES = 64 << 20
+
+
 def decode_json_body(body: bytes) -> NDArray[Any]:
     """The array that a JSON body holds: nested lists of numbers, or a single number.
+
+    Returns:
+        array of float32, or where the json module read it of bool, integers or floats, of the shape of the lists.
+
+    Raises:
+        InputError: ``bad_json`` where it is not JSON, with line and column; ``bad_values`` where it is not a rectangle of
+            numbers.
+    """
+    parser = JsonParser()
+    parser.reset(body)
+    # A number and the sign behind it take at least two bytes. Memory after the last value is never touched.
+    values = np.empty(len(body) // 2 + 1, np.float32)
+    count = parser.parse(values)
+    if parser.done:
+        return values[:count].reshape(parser.shape)
+    return decode_by_module(body, parser.position)
+
+
+def decode_by_module(body: bytes, position: int = 0) -> NDArray[Any]:
+    """The array that a JSON body holds, read by the json module.
+
+    Args:
+        body: the body.
+        position: the byte from which on it is not plain, which the error for a larger body names.
 
     Returns:
         array of bool, integers or floats, of the shape of the lists.
@@ -30,6 +60,14 @@ def decode_json_body(body: bytes) -> NDArray[Any]:
         InputError: ``bad_json`` where it is not JSON, with line and column; ``bad_values`` where it is not a rectangle of
             numbers.
     """
+    if len(body) > MODULE_BYTES:
+        line_start = body.rfind(b"\n", 0, position) + 1
+        raise InputError(
+            f"expected lists of numbers, all of equal length, found {quote(body[position : position + 4 * FOUND_LIMIT])}",
+            code="bad_values",
+            line=body.count(b"\n", 0, position) + 1,
+            column=position - line_start + 1,
+        )
     try:
         value = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:

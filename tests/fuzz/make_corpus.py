@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from backports import zstd
 
 from fastinfer.errors import InputError
 from fastinfer.outputs.label import Label
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Reject
 from fastinfer.records.spans import Span, whole
+from fastinfer.records.split import MAGIC
 from fastinfer.storage import journal
 from fastinfer.storage.label_log import LabelLog
 from tests import networks
@@ -133,8 +135,27 @@ def main() -> None:
         "large": "[100000000000000000000000000000, 1]",
         "words": '[true, null, NaN, {"instances": [1, "a"]}]',
         "one": "1",
+        "exact": "[[9007199254740993, -0], [1e39, 0.1e-50]]",
     }.items():
         keep("json", name, text.encode())
+    keep("jsonlines", "rows", b"[1, 2, 3, 4]\n\n[[5, 6], [7.5, 8e1]]\r\n")
+    keep("jsonlines", "words", b'[1, 2, 3, true]\n{"features": [1]}\n[12345678901234567890, 1, 2, 3]\n')
+    for content in (b"", b"1,2\n" * 50, bytes(range(256)) * 4):
+        checked = {zstd.CompressionParameter.checksum_flag: 1}
+        keep("gzip", str(len(content)), gzip.compress(content, mtime=0) + gzip.compress(b"3,4\n", mtime=0))
+        keep(
+            "zstd",
+            str(len(content)),
+            zstd.compress(content, options=checked) + zstd.compress(b"3,4\n", options=checked),
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        writer = mx.recordio.MXRecordIO(f"{folder}/x.rec", "w")
+        for content in (b"abc", MAGIC, b"", b"abcd" + MAGIC + MAGIC + b"e", b"x" * 40):
+            writer.write(content)
+        writer.close()
+        keep("recordio", "some", Path(folder, "x.rec").read_bytes())
+    keep("lines", "all_ends", b"1,2\n\n 3\r\n4\r5,6\r\n\r\n7")
+    keep("lines", "old_ends", b"1,2\r\r 3\r4")
     keep("csv", "rows", b"1,2,3,4\n5,6,7,8\n")
     keep("csv", "spaces", b" 1.5e3 ,\t-2,+3,4\r\n")
     for kind in ("<f4", ">i8", "?", "<f2"):

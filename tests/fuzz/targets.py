@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import random
 import struct
@@ -18,7 +19,8 @@ from typing import Any, Callable
 
 import numpy as np
 
-from fastinfer.codecs.content_types import CSV, JSON, NPY, decode_rows
+from fastinfer.codecs.content_types import CSV, JSON, JSONLINES, NPY, decode_rows
+from fastinfer.codecs.json import decode_by_module, decode_json_body
 from fastinfer.errors import FastinferError, InputError, ModelError
 from fastinfer.mnist.checkpoint import begun_settings, newest_checkpoint
 from fastinfer.mnist.dataset import read_idx
@@ -28,6 +30,8 @@ from fastinfer.models.params import read_params
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import find_place
+from fastinfer.records.compression import expand
+from fastinfer.records.split import split
 from fastinfer.storage.archive import read_members, unpack
 from tests.fuzz.mutations import mutate
 from tests.outputs.results import item
@@ -104,6 +108,46 @@ def read_body(content_type: str) -> Callable[[bytes], None]:
     return read
 
 
+def read_json(content: bytes) -> None:
+    """What the kernel reads is what the json module reads."""
+
+    def rows(decode: Callable[[bytes], Any]) -> Any:
+        try:
+            with np.errstate(over="ignore"):
+                return decode(content).astype(np.float32)
+        except InputError:
+            return None
+
+    found, expected = rows(decode_json_body), rows(decode_by_module)
+    assert (found is None) == (expected is None)
+    assert found is None or np.array_equal(found, expected, equal_nan=True)
+    read_body(JSON)(content)
+
+
+def read_expanded(kind: str) -> Callable[[bytes], None]:
+    """An object that says it is compressed; Python's own modules read the same bytes, or less where something follows."""
+
+    def read(content: bytes) -> None:
+        stream = io.BytesIO(content)
+        for _ in expand(stream.read, kind, item("x"), most_bytes=1 << 20):
+            pass
+
+    return read
+
+
+def read_records(kind: str) -> Callable[[bytes], None]:
+    """All records together are not more than the object, however its bytes come in pieces."""
+
+    def read(content: bytes) -> None:
+        whole = list(split([content], kind, most_bytes=CASE_BYTES))
+        assert sum(len(record.content) for record in whole) <= len(content)
+        size = 1 + len(content) % 7
+        pieces = [content[place : place + size] for place in range(0, len(content), size)]
+        assert list(split(pieces, kind, most_bytes=CASE_BYTES)) == whole
+
+    return read
+
+
 def read_idx_file(content: bytes) -> None:
     for packed in (content, gzip.compress(content, 1)):
         with _file(packed, "x.gz") as path, contextlib.suppress(InputError):
@@ -160,9 +204,14 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "model": read_model_files,
     "graph": read_graph_text,
     "params": read_params_file,
-    "json": read_body(JSON),
+    "json": read_json,
+    "jsonlines": read_body(JSONLINES),
     "csv": read_body(CSV),
     "npy": read_body(NPY),
+    "gzip": read_expanded("gzip"),
+    "zstd": read_expanded("zstd"),
+    "recordio": read_records("recordio"),
+    "lines": read_records("line"),
     "idx": read_idx_file,
     "checkpoint_record": read_checkpoint("mnist-0001.json"),
     "checkpoint_states": read_checkpoint("mnist-0001.states"),

@@ -1,4 +1,5 @@
-// Fuzz target of all kernels: every target against the scalar one, and that against strtod and std::to_chars.
+// Fuzz target of all kernels: every target against the scalar one, and that against strtod and std::to_chars; JSON
+// against the same text as CSV.
 //
 // The first four bytes of an input choose the options, the rest is the text, and also the floats that are printed.
 // Buffers are of the exact size, so that the sanitizer sees a byte too many. `make fuzz` builds it with libFuzzer;
@@ -17,6 +18,7 @@
 #include "find_lines.h"
 #include "format_rows.h"
 #include "isa.h"
+#include "parse_json.h"
 #include "reference_repr.h"
 
 using namespace fastinfer;
@@ -95,6 +97,71 @@ void check_parse(const char* first, const char* last, const CsvOptions& options,
   require(taken == expected.values.size(), "count of values");
 }
 
+// JSON in calls of `room` values equals JSON in one, and its values are those of the same text with its brackets left
+// out, read as one line of CSV. Only what CSV has as well is compared: no words but NaN and Infinity.
+void check_json(const char* first, const char* last, std::size_t room) {
+  JsonState state;
+  const std::size_t capacity = static_cast<std::size_t>(last - first) / 2 + 1;
+  std::unique_ptr<float[]> whole(new float[capacity]);
+  std::size_t count = 0;
+  const Status status = parse_json(first, last, state, whole.get(), capacity, count);
+  require(status.code == Code::ok || status.code == Code::not_plain, "JSON: code");
+  require(status.position == state.position && count <= capacity, "JSON: position");
+  std::vector<float> found;
+  JsonState pieces;
+  for (Code code = Code::output_full; code == Code::output_full;) {
+    std::unique_ptr<float[]> out(new float[room]);
+    std::size_t written = 0;
+    code = parse_json(first, last, pieces, out.get(), room, written).code;
+    require(written <= room && (written == room || code != Code::output_full), "JSON: room");
+    found.insert(found.end(), out.get(), out.get() + written);
+    require(code == Code::output_full || code == status.code, "JSON: code in pieces");
+  }
+  require(pieces.position == state.position, "JSON: position in pieces");
+  require(same_bits(found, std::vector<float>(whole.get(), whole.get() + count)), "JSON: values in pieces");
+  if (status.code != Code::ok) return;
+  std::size_t product = 1;
+  for (std::size_t depth = 1; depth <= state.leaf; ++depth) product *= state.sizes[depth];
+  require(product == count && count != 0, "JSON: sizes");
+  std::string text;
+  for (const char* p = first; p != last; ++p) {
+    if (*p == 't' || *p == 'f') return;
+    text += *p == '[' || *p == ']' || *p == '\n' || *p == '\r' ? ' ' : *p;
+  }
+  const Reading csv = read(*find_kernels("scalar"), text.data(), text.data() + text.size(), CsvOptions(), count, 1);
+  require(csv.status.code == Code::ok && csv.values.size() == count, "JSON: count as CSV");
+  for (std::size_t i = 0; i < count; ++i) {
+    // An integer has no negative zero.
+    const bool zeros = csv.values[i] == 0 && whole[i] == 0;
+    require(zeros || same_bits({csv.values[i]}, {whole[i]}) || std::isnan(whole[i]), "JSON: values as CSV");
+  }
+}
+
+// Lines are what parse_json reads of each, up to one that is not a row.
+void check_json_lines(const char* first, const char* last, std::size_t row_values, std::size_t capacity) {
+  std::unique_ptr<float[]> out(new float[capacity]), row(new float[row_values]);
+  std::size_t written = 0, lines = 0;
+  const Status status = parse_json_lines(first, last, row_values, 0, out.get(), capacity, written, lines);
+  require(written <= capacity && written % row_values == 0, "JSON lines: written");
+  require((status.position == static_cast<std::size_t>(last - first)) == (status.code == Code::ok) || first == last,
+          "JSON lines: position");
+  std::size_t taken = 0;
+  const char* p = first;
+  for (; lines != 0; --lines) {
+    const char* end = p;
+    while (end != last && *end != '\n') ++end;
+    JsonState state;
+    std::size_t count = 0;
+    if (parse_json(p, end, state, row.get(), row_values, count).code == Code::ok) {
+      require(count == row_values && taken + count <= written, "JSON lines: count");
+      require(std::memcmp(row.get(), out.get() + taken, count * sizeof(float)) == 0, "JSON lines: values");
+      taken += count;
+    }
+    p = end == last ? last : end + 1;
+  }
+  require(taken == written && p == first + status.position, "JSON lines: all");
+}
+
 void check_lines(const char* first, const char* last, std::size_t at) {
   const Kernels& scalar = *find_kernels("scalar");
   for (std::size_t index = 0; const Kernels* kernels = kernels_at(index); ++index) {
@@ -141,6 +208,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::unique_ptr<char[]> body(new char[body_size]);
   if (body_size != 0) std::memcpy(body.get(), data + 4, body_size);
   check_parse(body.get(), body.get() + body_size, options, room, capacity);
+  check_json(body.get(), body.get() + body_size, room);
+  check_json_lines(body.get(), body.get() + body_size, 1 + data[3] % 3u, data[2] % 20u);
   check_lines(body.get(), body.get() + body_size, body_size == 0 ? 0 : data[3] % body_size);
   check_format(body.get(), body.get() + body_size);
   return 0;
@@ -191,6 +260,16 @@ std::vector<std::uint8_t> generate(std::uint64_t& seed) {
       "16777217,",
       "1.234567E+03,",
       "7.654321E-05,",
+      "[",
+      "]",
+      "],[",
+      "],\n [",
+      "[[",
+      "]]",
+      "[1,2]\n",
+      "[[0.5, 12345678.12345678],",
+      "true,",
+      "null,",
       "\0"};
   const auto random = [&seed]() noexcept {
     seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
@@ -212,11 +291,20 @@ std::vector<std::uint8_t> generate(std::uint64_t& seed) {
       case 2:
         std::snprintf(text, sizeof text, "%.17g,", static_cast<double>(random()) * 0x1p-53), piece = text;
         break;
+      case 3:  // rows of a rectangle
+        std::snprintf(text, sizeof text, "[%d, %.9g],", static_cast<int>(random() % 1000),
+                      static_cast<double>(random()) * 0x1p-53);
+        piece = text;
+        break;
       default:
         break;
     }
     if (random() % 64 == 0) piece = kPieces[random() % (sizeof kPieces / sizeof *kPieces)];
     input.insert(input.end(), piece.begin(), piece.end());
+  }
+  if (kind == 3 && random() % 2 == 0) {
+    input.insert(input.begin() + 4, '[');
+    if (input.back() == ',') input.back() = ']';
   }
   return input;
 }

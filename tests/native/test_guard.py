@@ -91,6 +91,28 @@ def test_no_float_outside_of_the_output_is_written(isa: str, text: Guarded, outp
             assert parser.parse(output.floats_at_end(room)) == min(room, count - body.endswith(b","))
 
 
+def test_no_byte_outside_of_json_is_read_and_no_float_outside_of_the_output_is_written(
+    text: Guarded, output: Guarded
+) -> None:
+    for cell in (b"0", b"0.49803921580314636", b"-1e-5", b"12345678", b"NaN", b"true"):
+        for count in range(1, 45):
+            body = b"[" + b", ".join([cell] * count) + b"]"
+            for cut in (0, 1, 2, 5, 9):
+                content = body[: len(body) - cut]
+                if not content:
+                    continue
+                for placed in (text.at_end(content), text.at_start(content)):
+                    for room in (0, 1, count // 2, count):
+                        parser = _kernels.JsonParser()
+                        parser.reset(placed)
+                        assert parser.parse(output.floats_at_end(room)) <= room
+                    assert parser.done == (cut == 0)
+                    parser.release()
+                    whole = cut == 0 and count <= 3
+                    found = _kernels.read_json_lines(placed, 0, len(content), 3, output.floats_at_end(3), 0)
+                    assert (found[2] == 3) == (whole and count == 3)
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_no_float_outside_of_the_rows_is_read(isa: str, output: Guarded) -> None:
     for count in range(1, 40):
