@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .engine.request import TransformRequest
     from .engine.summary import Summary
     from .handlers.predictor import Predictor
+    from .models.module import Model, load_model
     from .options import Options
     from .runtimes.mxnet.library import load_mxnet
     from .transformer import Transformer, transform
@@ -27,6 +28,7 @@ __all__ = [
     "ConfigError",
     "FastinferError",
     "InputError",
+    "Model",
     "ModelError",
     "Options",
     "OutputError",
@@ -37,17 +39,20 @@ __all__ = [
     "Transformer",
     "WorkerDied",
     "__version__",
+    "load_model",
     "load_mxnet",
     "transform",
 ]
 
 # The modules of names that are imported on first use, so that a command's --help does not wait for NumPy.
 _LATE = {
+    "Model": "models.module",
     "Options": "options",
     "Predictor": "handlers.predictor",
     "Summary": "engine.summary",
     "TransformRequest": "engine.request",
     "Transformer": "transformer",
+    "load_model": "models.module",
     "load_mxnet": "runtimes.mxnet.library",
     "transform": "transformer",
 }

@@ -18,6 +18,7 @@ COMMANDS = {
     "transform": "run a model over CSV files",
     "train": "train the MNIST example",
     "serve": "answer HTTP requests as the container of a SageMaker endpoint does",
+    "model": "show a model: its inputs, outputs, parameters and operators",
     "samples": "write MNIST images as CSV files",
     "report": "show the predictions for those files",
     "doctor": "show what this machine and this installation provide",

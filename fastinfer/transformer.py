@@ -24,7 +24,7 @@ from .engine import run
 from .engine.request import TransformRequest
 from .engine.source import Listing, name_source
 from .errors import ConfigError
-from .models.module import find_model, load_model
+from .models.module import Model, find_model, load_model
 from .options import Options, path_of
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class OptionKeywords(RequestKeywords, total=False):
 def transform(
     data: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    model: str | os.PathLike[str] | None = None,
+    model: str | os.PathLike[str] | Model | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Summary:
     """Runs a model over files and waits until all are done.
@@ -112,8 +112,8 @@ class Transformer:
     """Runs a model over files, in the background.
 
     Args:
-        model: folder or tar archive as SageMaker's training saves it; None: ``$FASTINFER_MODEL``, ``$SM_MODEL_DIR``, else the
-            MNIST model that comes with fastinfer.
+        model: folder or tar archive, or what :func:`fastinfer.load_model` returns; None: ``$FASTINFER_MODEL``,
+            ``$SM_MODEL_DIR``, else the MNIST model that comes with fastinfer.
         options: the fields of :class:`fastinfer.Options` and of :class:`fastinfer.TransformRequest`.
 
     Raises:
@@ -121,7 +121,7 @@ class Transformer:
         ConfigError: an option is unknown or has a wrong value, or `model` is not a path.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None = None, **options: Unpack[OptionKeywords]) -> None:
+    def __init__(self, model: str | os.PathLike[str] | Model | None = None, **options: Unpack[OptionKeywords]) -> None:
         how, what = ([field.name for field in fields(kind)] for kind in (Options, TransformRequest))
         given: dict[str, Any] = dict(options)
         for name in given:
@@ -129,7 +129,7 @@ class Transformer:
                 raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join([*how, *what])}")
         self.options = Options(**{name: value for name, value in given.items() if name in how})
         self.request = TransformRequest(**{name: value for name, value in given.items() if name in what})
-        self.model = load_model(find_model(model)[0])
+        self.model = model if isinstance(model, Model) else load_model(find_model(model)[0])
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()

@@ -29,6 +29,7 @@ from ..serving.settings import (
     parse_payload_mb,
     parse_port,
 )
+from ._model import MODEL_HINTS, add_model_options, choice_of
 from ._run import EXIT_INTERRUPTED, EXIT_OK, add_computing_options, run_command, say
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ cannot be used; 130 stopped by Ctrl-C.
 
 # Hints in terms of this command's options, by code.
 HINTS = {
+    **MODEL_HINTS,
     "model_missing": "name a folder or a model.tar.gz with --model",
     "no_program": "--program names the module; --program '' means that none serves",
     "no_such_device": "--device cpu",
@@ -151,6 +153,7 @@ def make_settings(arguments: argparse.Namespace, model: Path) -> Settings:
         grace_s=arguments.grace_s,
         drain_s=arguments.drain_s,
         access_log=arguments.access_log,
+        choice=choice_of(arguments),
     )
 
 
@@ -166,11 +169,9 @@ def make_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "word", nargs="?", choices=["serve"], metavar="serve", help="accepted for compatibility with SageMaker; ignored"
     )
-    parser.add_argument(
-        "--model",
-        metavar="PATH",
-        help="folder or model.tar.gz as SageMaker training saved it (default: $FASTINFER_MODEL, $SM_MODEL_DIR, "
-        f"{DEFAULT_BASE}/model if it exists, else the MNIST model that fastinfer ships)",
+    add_model_options(
+        parser,
+        default=f"$FASTINFER_MODEL, $SM_MODEL_DIR, {DEFAULT_BASE}/model if it exists, else fastinfer's own",
     )
     parser.add_argument(
         "--program",

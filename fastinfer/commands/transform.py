@@ -23,6 +23,7 @@ from ..models.module import Model, find_model, load_model
 from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
+from ._model import MODEL_HINTS, add_model_options, choice_of
 from ._request import add_request_options, request_of
 from ._run import add_computing_options, as_option, path, run_command, say, whole_number
 
@@ -41,6 +42,7 @@ something; 3 the model cannot be used; 4 an output cannot be written; 5 a worker
 
 # Hints in terms of this command's options, by code; instead of those of the library.
 HINTS = {
+    **MODEL_HINTS,
     "empty_cell": "--missing VALUE reads it",
     "mixed_batch": "leave --batch-size out: records are computed one by one then",
     "model_missing": "name a folder or a model.tar.gz with --model",
@@ -86,13 +88,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("input", type=path, metavar="IN", help="folder, file or glob of CSV records")
     parser.add_argument("output", type=path, metavar="OUT", help="folder of the results; created if missing")
-    parser.add_argument(
-        "--model",
-        type=path,
-        metavar="PATH",
-        help="folder or model.tar.gz, as SageMaker training saves it (default: $FASTINFER_MODEL, $SM_MODEL_DIR, else the "
-        "MNIST model that comes with fastinfer)",
-    )
+    add_model_options(parser, default="$FASTINFER_MODEL, $SM_MODEL_DIR, else the MNIST model that comes with fastinfer")
     add_request_options(parser)
     add_computing_options(
         parser, workers="number of workers, each with its own graph (default auto: one per core, or one per GPU)"
@@ -167,7 +163,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
     )
     request = request_of(arguments)
     found, origin = find_model(arguments.model)
-    model = load_model(found)
+    model = load_model(found, **choice_of(arguments))
     if arguments.quiet:
         warnings.simplefilter("ignore", RuntimeWarning)
     else:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..codecs.content_types import JSON, NPY, choose_accepted, decode_rows, encode_predictions
 from ..errors import ModelError
-from ..models.module import load_model
+from ..models.module import Model
+from ..models.params import bare
 from ..runtimes.mxnet.graph import errors_of
 from ..runtimes.mxnet.inner_shapes import find_misfit, load_symbol
 from ..runtimes.mxnet.libmxnet import binding
@@ -36,24 +37,24 @@ def is_module(model: Any, file: Path) -> bool:
     )
 
 
-def load_module(model_dir: Path) -> Any:
-    """The saved model as the container binds it: on the CPU, at batch size 1.
+def load_module(model: Model) -> Any:
+    """A saved model as the container binds it: on the CPU, at batch size 1.
 
     Raises:
-        ModelError: as :func:`fastinfer.models.module.load_model`; ``bad_model`` where MXNet cannot bind it.
+        ModelError: ``bad_model`` where MXNet cannot bind it.
     """
     mxnet = load_mxnet()
-    model = load_model(model_dir)
     inputs = [(model.data_name, (1, *model.row_shape))]
     with binding, errors_of("MXNet cannot load it", model.path):
         misfit = find_misfit(model, load_symbol(model.graph.text), 1)
         if misfit is not None:
             raise ModelError(misfit, path=model.path)
         symbol = mxnet.sym.load_json(model.graph.text)
-        # Of a file without names MXNet makes a list; it has no arrays then, and no other kinds: models/params.py
-        saved = dict(mxnet.nd.load_frombuffer(model.params))
+        # Of a file without arrays MXNet makes a list.
+        saved = {bare(name): array for name, array in dict(mxnet.nd.load_frombuffer(model.params)).items()}
         arguments, auxiliary = (
-            {name[4:]: saved[name] for name in saved if name[:4] == kind} for kind in ("arg:", "aux:")
+            {name: saved[name] for name in names if name in saved}
+            for names in (symbol.list_arguments(), symbol.list_auxiliary_states())
         )
         module = mxnet.mod.Module(symbol=symbol, context=mxnet.cpu(), data_names=[model.data_name], label_names=None)
         module.bind(for_training=False, data_shapes=inputs)

@@ -27,7 +27,8 @@ from typing import Any, Callable, Optional
 from ..codecs.content_types import CSV, JSON
 from ..codecs.json import encode_json_value
 from ..errors import ModelError
-from ..models.module import CODE, Model, find_model
+from ..models.files import CODE
+from ..models.module import ChoiceKeywords, Model, find_model, load_model
 from ..runtimes.mxnet.library import load_mxnet
 from ..storage.archive import read_members, unpack
 from .defaults import (
@@ -135,6 +136,7 @@ def load_handler(
     batch_size: int | None = None,
     device: str = "cpu",
     threads: int = 1,
+    choice: ChoiceKeywords | None = None,
 ) -> Handler:
     """Loads a model and its serving module.
 
@@ -142,6 +144,7 @@ def load_handler(
         model_dir: folder or tar archive of a model, as SageMaker lays it out; None: as :class:`fastinfer.Predictor` does.
         program: the module's name; see :func:`.user_module.load_user_module`.
         exact, batch_size, device, threads: of the :class:`fastinfer.Predictor` that answers if there are no hooks.
+        choice: what the model's files leave open; see :func:`fastinfer.load_model`.
 
     Raises:
         ModelError: what :func:`.user_module.load_user_module` and :func:`make_handler` raise; ``unsafe_archive``.
@@ -151,7 +154,9 @@ def load_handler(
 
     def load(folder: Path) -> Handler:
         module = load_user_module(folder, program)
-        return make_handler(folder, module, exact=exact, batch_size=batch_size, device=device, threads=threads)
+        return make_handler(
+            folder, module, exact=exact, batch_size=batch_size, device=device, threads=threads, choice=choice
+        )
 
     if not (path.is_file() and _archive_has_code(path)):
         return load(path)
@@ -175,13 +180,14 @@ def make_handler(
     batch_size: int | None = None,
     device: str = "cpu",
     threads: int = 1,
+    choice: ChoiceKeywords | None = None,
 ) -> Handler:
     """The handler of a model whose module is loaded; it loads the model.
 
     Args:
         model_dir: the model's folder, or an archive without ``code/``.
         module: the user's module; None: there is none.
-        exact, batch_size, device, threads: see :func:`load_handler`.
+        exact, batch_size, device, threads, choice: see :func:`load_handler`.
 
     Raises:
         ModelError: ``bad_program`` if the module has both kinds of hooks, or its ``model_fn`` fails or returns what the
@@ -189,13 +195,16 @@ def make_handler(
         ConfigError: an option is wrong.
     """
 
+    def load() -> Model:
+        return load_model(model_dir, **(choice or {}))
+
     def make_predictor() -> Predictor:
-        return Predictor(model_dir, exact=exact, batch_size=batch_size, device=device, threads=threads)
+        return Predictor(load(), exact=exact, batch_size=batch_size, device=device, threads=threads)
 
     if module is None or not module.hooks:
         return Handler(module, predictor=make_predictor())
     with on_path(module.code):
-        return Handler(module, transform=_transform_of(module, model_dir, make_predictor))
+        return Handler(module, transform=_transform_of(module, model_dir, load, make_predictor))
 
 
 def make_predictor_handler(model: Model, **settings: Any) -> Handler:
@@ -203,7 +212,9 @@ def make_predictor_handler(model: Model, **settings: Any) -> Handler:
     return Handler(None, predictor=Predictor(model, **settings))
 
 
-def _transform_of(module: UserModule, model_dir: Path, make_predictor: Callable[[], Predictor]) -> Transform:
+def _transform_of(
+    module: UserModule, model_dir: Path, load: Callable[[], Model], make_predictor: Callable[[], Predictor]
+) -> Transform:
     """The module's hooks in their order, with the container's defaults in the gaps."""
     file = module.file
     hooks = {name: _no_exit(hook, name, file) if name in ANSWERING else hook for name, hook in module.hooks.items()}
@@ -219,7 +230,7 @@ def _transform_of(module: UserModule, model_dir: Path, make_predictor: Callable[
         return _with_predictor(make_predictor(), hooks.get("output_fn", module_output))
 
     model_fn = hooks.get("model_fn")
-    model = _call(model_fn, "model_fn", file, str(model_dir)) if model_fn else load_module(model_dir)
+    model = _call(model_fn, "model_fn", file, str(model_dir)) if model_fn else load_module(load())
     # A transform_fn accepts a model of any kind.
     has_module = "transform_fn" not in hooks and is_module(model, file)
     _call(hooks.get("model_warmup_fn"), "model_warmup_fn", file, str(model_dir), model)

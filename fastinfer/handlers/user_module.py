@@ -15,7 +15,8 @@ from types import ModuleType
 from typing import Any, Callable, NamedTuple
 
 from ..errors import ModelError
-from ..models.module import CODE, DEFAULT_PROGRAM, PROGRAM_VARIABLE
+from ..models.files import CODE
+from ..models.module import DEFAULT_PROGRAM, PROGRAM_VARIABLE
 from ..runtimes.mxnet.libmxnet import binding, first_line
 from ..runtimes.mxnet.library import load_mxnet
 from ..runtimes.mxnet.settings import INFERENCE_SETTINGS

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import OutputError
-from ..models.module import MODEL_FILES, PARAMS_NAME, SHAPES_NAME, SYMBOL_NAME
+from ..models.files import MODEL_FILES, PARAMS_NAME, SHAPES_NAME, SYMBOL_NAME
 from ..runtimes.mxnet.libmxnet import first_line
 from ..storage.atomic import make_folder, replacing
 

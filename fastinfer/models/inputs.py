@@ -117,7 +117,7 @@ def find_inputs(
             raise ConfigError(
                 f"the input {quote(name)} has the shape {shape}, {math.prod(shape):,} values; {width:,} columns are given to it"
             )
-        inputs.append(Input(name, shape))
+        inputs.append(Input(name, tuple(shape)))
     if sum(each.values for each in inputs) > VALUES_LIMIT:
         raise ModelError(f"a record of shape {inputs[0].shape} has more values than MXNet can count", path=path)
     return tuple(inputs)

@@ -10,41 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..errors import ConfigError, ModelError
 from ..options import path_of
 from ..storage.archive import read_members
 from ..storage.regular import read_regular
-from .files import (
-    CODE,
-    MODEL_FILES,
-    PARAMS_NAME,
-    SHAPES_NAME,
-    SYMBOL_NAME,
-    ModelFiles,
-    choose_epoch,
-    choose_files,
-    part_of,
-)
+from .files import CODE, ModelFiles, choose_epoch, choose_files, part_of
 from .graph import Graph, choose_output, read_graph
 from .inputs import Input, find_inputs, read_shapes
 from .params import Array, Shape, read_params
 
-__all__ = [
-    "CODE",
-    "MODEL_FILES",
-    "PARAMS_NAME",
-    "SHAPES_NAME",
-    "SYMBOL_NAME",
-    "Choice",
-    "Model",
-    "find_model",
-    "load_model",
-]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 
 # The variable that names the serving module in a model's own code, and the module that is used by default.
 PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
@@ -67,17 +49,52 @@ class Choice:
         epoch: of the parameters; None: the newest, or 0 of a model that SageMaker's training saved.
         inputs: by the names of the inputs, in the order of a record, how many of its values each gets; None: the model's
             own, in its order.
-        shapes: by the names of inputs, the shapes of one record; the key "" stands for the only input.
+        input_shape: the shape of one record; or, by the names of inputs, the shape of what each gets of it.
         output: the output to give, by its name, also one inside the graph; ``all``: each of the graph's outputs; None: the
             only one.
         allow_missing: whether parameters that are not saved are zero, as in the container; else that is an error.
+
+    Raises:
+        ConfigError: one of them has a wrong type or value.
     """
 
     epoch: int | None = None
     inputs: Mapping[str, int] | None = None
-    shapes: Mapping[str, Shape] | None = None
+    input_shape: Shape | Mapping[str, Shape] | None = None
     output: str | None = None
     allow_missing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epoch is not None and not (_is_whole(self.epoch) and self.epoch >= 0):
+            raise ConfigError(f"epoch must be a whole number from 0, found {self.epoch!r}")
+        if self.inputs is not None and not (
+            isinstance(self.inputs, Mapping)
+            and self.inputs
+            and all(isinstance(name, str) and _is_whole(size) and size > 0 for name, size in self.inputs.items())
+        ):
+            raise ConfigError(f"inputs must be names with numbers of columns, found {self.inputs!r}")
+        for shape in self.shapes.values():
+            if not isinstance(shape, Sequence) or not all(_is_whole(size) and size > 0 for size in shape):
+                raise ConfigError(f"input_shape must be sizes from 1, such as (3, 224, 224), found {shape!r}")
+        if self.output is not None and not isinstance(self.output, str):
+            raise ConfigError(f"output must be a name, found {self.output!r}")
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """The shapes by the names of inputs; the name "" stands for the only input."""
+        if isinstance(self.input_shape, Mapping):
+            return dict(self.input_shape)
+        return {} if self.input_shape is None else {"": self.input_shape}
+
+
+class ChoiceKeywords(TypedDict, total=False):
+    """The attributes of :class:`Choice` as keywords, for type checkers and editors."""
+
+    epoch: int | None
+    inputs: Mapping[str, int] | None
+    input_shape: Shape | Mapping[str, Shape] | None
+    output: str | None
+    allow_missing: bool
 
 
 @dataclass(frozen=True)
@@ -143,13 +160,13 @@ class Model:
         return replace(self, inputs=(Input(self.data_name, row_shape),))
 
 
-def load_model(path: str | os.PathLike[str], choice: Choice | None = None) -> Model:
+def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -> Model:
     """Reads a model.
 
     Args:
         path: a folder; a tar archive (plain, gzip, bzip2 or xz); either with the prefix of its files behind it
             (``checkpoints/mnist``); or a file of the model.
-        choice: what its files leave open.
+        choice: what its files leave open: the attributes of :class:`Choice`.
 
     Raises:
         ModelError: ``model_missing`` (no such path); ``model_incomplete`` (a file of it is missing); ``several_models``;
@@ -158,8 +175,8 @@ def load_model(path: str | os.PathLike[str], choice: Choice | None = None) -> Mo
             graph cannot be served).
         ConfigError: what is said does not fit the model.
     """
-    choice = choice or Choice()
-    files, contents, has_code = _read(Path(path), choice.epoch)
+    chosen = Choice(**choice)
+    files, contents, has_code = _read(Path(path_of(path, "model")), chosen.epoch)
     symbol = _decode(contents[files.symbol], f"{path}/{files.symbol}")
     graph = read_graph(symbol, f"{path}/{files.symbol}")
     arrays = read_params(contents[files.params], f"{path}/{files.params}")
@@ -167,16 +184,16 @@ def load_model(path: str | os.PathLike[str], choice: Choice | None = None) -> Mo
     if files.shapes is not None:
         shapes_path = f"{path}/{files.shapes}"
         saved = read_shapes(_read_json(contents[files.shapes], shapes_path), shapes_path)
-    if choice.output not in (None, ALL_OUTPUTS):
-        graph = choose_output(graph, choice.output, f"{path}/{files.symbol}")
-    elif len(graph.outputs) > 1 and choice.output is None:
+    if chosen.output not in (None, ALL_OUTPUTS):
+        graph = choose_output(graph, chosen.output, f"{path}/{files.symbol}")
+    elif len(graph.outputs) > 1 and chosen.output is None:
         raise ModelError(
             f"the model has {len(graph.outputs)} outputs: {', '.join(graph.outputs[:8])}",
             code="no_such_output",
             path=str(path),
             hint="name the output to give; all gives each, by its name",
         )
-    inputs = find_inputs(graph, arrays, saved, str(path), columns=choice.inputs, shapes=choice.shapes)
+    inputs = find_inputs(graph, arrays, saved, str(path), columns=chosen.inputs, shapes=chosen.shapes)
     return Model(
         str(path),
         files,
@@ -185,8 +202,8 @@ def load_model(path: str | os.PathLike[str], choice: Choice | None = None) -> Mo
         arrays,
         inputs,
         graph,
-        all_outputs=choice.output == ALL_OUTPUTS,
-        allow_missing=choice.allow_missing,
+        all_outputs=chosen.output == ALL_OUTPUTS,
+        allow_missing=chosen.allow_missing,
         has_code=has_code,
     )
 
@@ -302,3 +319,7 @@ def _read_json(content: str | bytes, path: str) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"is not JSON: {error}", path=path) from error
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

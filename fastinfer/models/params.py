@@ -46,6 +46,7 @@ TYPES = {
     11: ("uint64", 8),
     12: ("bfloat16", 2),
 }
+BYTES = dict(TYPES.values())
 NAMES_LIMIT = 100_000
 NAME_LIMIT = 1024
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ConfigError, quote
-from ..models.module import CODE
+from ..models.files import CODE
 from ..storage.archive import read_members
 from ..storage.atomic import make_folder, replacing
 

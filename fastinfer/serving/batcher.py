@@ -175,6 +175,7 @@ class Workers:
                 batch_size=settings.batch_size,
                 device=settings.device,
                 threads=settings.workers,
+                choice=settings.choice,
             )
         except BaseException as error:
             self._call_in_loop(set_exception, self.loaded, error)

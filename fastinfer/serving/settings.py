@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from ..errors import ConfigError
-from ..models.module import SHIPPED_MODEL, find_model
+from ..models.module import SHIPPED_MODEL, ChoiceKeywords, find_model
 
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 BASE_VARIABLE = "SAGEMAKER_BASE_DIR"
@@ -27,7 +27,7 @@ class Settings(NamedTuple):
     So many attributes: the options of the command, by their names.
 
     Attributes:
-        model, program, exact, batch_size, device: see :func:`fastinfer.handlers.hooks.load_handler`.
+        model, program, exact, batch_size, device, choice: see :func:`fastinfer.handlers.hooks.load_handler`.
         host, port: where to listen; port 0: any free one.
         workers: threads that compute.
         max_delay_s: how long a request may wait for others to share its batch, while another batch runs.
@@ -50,6 +50,7 @@ class Settings(NamedTuple):
     grace_s: float
     drain_s: float
     access_log: bool
+    choice: ChoiceKeywords | None = None
 
     @property
     def payload_bytes(self) -> int:

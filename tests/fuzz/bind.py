@@ -79,8 +79,9 @@ class Binder:
 
 def _bind(mx: Any, case: dict[str, Any], folder: Path) -> None:
     """Loads and runs a model. Without parameters in the case, they are made as the graph wants them."""
+    from fastinfer.models.files import MODEL_FILES
     from fastinfer.models.graph import read_graph
-    from fastinfer.models.module import MODEL_FILES, load_model
+    from fastinfer.models.module import load_model
     from fastinfer.runtimes.mxnet.graph import MXNetExecutor
     from fastinfer.runtimes.mxnet.inner_shapes import load_symbol
     from fastinfer.runtimes.views import rows_of

@@ -30,7 +30,7 @@ CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
 
 
 def test_a_saved_model_is_a_module_of_one_row_that_answers_every_row(mlp: Path, digits: np.ndarray) -> None:
-    module = load_module(mlp)
+    module = load_module(load_model(mlp))
     assert is_module(module, mlp)
     assert module.data_shapes[0].shape == (1, 1, 28, 28)
     predictions = module_predict(module_input(csv(digits[:5]), CSV, module), module)
@@ -69,19 +69,19 @@ def test_a_model_of_another_kind_is_named() -> None:
 
 def test_a_model_that_cannot_be_loaded_is_the_models_fault(mlp: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no file in it") as caught:
-        load_module(tmp_path)
+        load_module(load_model(tmp_path))
     assert caught.value.code == "model_incomplete"
     for file in mlp.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "model-shapes.json").write_text(json.dumps([{"shape": [1]}]))
     with pytest.raises(ModelError, match=r'expected \[{"name": "data"'):
-        load_module(tmp_path)
+        load_module(load_model(tmp_path))
     (tmp_path / "model-shapes.json").write_bytes((mlp / "model-shapes.json").read_bytes().ljust((1 << 20) + 1))
     with pytest.raises(ModelError, match="more than 1,048,576 bytes"):
-        load_module(tmp_path)
+        load_module(load_model(tmp_path))
     (tmp_path / "model-shapes.json").write_text(json.dumps([{"name": "data", "shape": [1, 3]}]))
     with pytest.raises(ModelError, match="MXNet cannot load it"):
-        load_module(tmp_path)
+        load_module(load_model(tmp_path))
 
 
 def test_a_module_is_made_of_what_was_checked(mlp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +101,14 @@ def test_a_module_is_made_of_what_was_checked(mlp: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(mxnet.sym, "load_json", note_graph)
     monkeypatch.setattr(mxnet.nd, "load_frombuffer", note_params)
-    load_module(mlp)
+    load_module(load_model(mlp))
     assert graphs[0] == model.graph.text
     assert params == [model.params]
 
 
 def test_a_module_without_parameters_answers(tmp_path: Path) -> None:
     folder = networks.save(lambda: (networks.mx.sym.relu(networks.mx.sym.var("data")), (2,)), tmp_path)
-    module = load_module(folder)
+    module = load_module(load_model(folder))
     predictions = module_predict(module_input(b"1,-2\n-3,4\n", CSV, module), module)
     assert module_output(predictions, JSON) == (b"[[1.0, 0.0], [0.0, 4.0]]", JSON)
     assert Predictor(folder).answer(b"1,-2\n-3,4\n", CSV)[0] == b"[[1.0, 0.0], [0.0, 4.0]]"
@@ -119,4 +119,4 @@ def test_a_module_whose_reshape_would_go_past_its_input_is_refused(tmp_path: Pat
     folder = networks.save(lambda: (symbol.Flatten(symbol.var("data")), (4,)), tmp_path)
     symbol.Reshape(symbol.var("data"), shape=(1, 8)).save(str(folder / "model-symbol.json"))
     with pytest.raises(ModelError, match="cannot reshape"):
-        load_module(folder)
+        load_module(load_model(folder))

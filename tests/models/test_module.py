@@ -15,8 +15,9 @@ import pytest
 
 from fastinfer.errors import ConfigError, ModelError
 from fastinfer.models import module as model_module
+from fastinfer.models.files import MODEL_FILES
 from fastinfer.models.inputs import Input
-from fastinfer.models.module import MODEL_FILES, Choice, find_model, load_model
+from fastinfer.models.module import find_model, load_model
 from fastinfer.models.params import Array
 from fastinfer.runtimes.base import Executor
 from fastinfer.runtimes.batch_size import check_served
@@ -299,9 +300,9 @@ def test_a_checkpoint_is_a_model(tmp_path: Path) -> None:
         (tmp_path, None, "in/mnist-0010.params"),
     ]
     for path, wanted, params in cases:
-        assert load_model(path, Choice(epoch=wanted)).files.params == params
+        assert load_model(path, epoch=wanted).files.params == params
     with pytest.raises(ConfigError, match=r"the epoch is 1, but mnist-0002\.params is named"):
-        load_model(tmp_path / "in" / "mnist-0002.params", Choice(epoch=1))
+        load_model(tmp_path / "in" / "mnist-0002.params", epoch=1)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -317,10 +318,7 @@ def test_an_archive_of_checkpoints_is_its_newest(reverse: bool, tmp_path: Path) 
     assert archive.files[3:] == ("job/mnist-symbol.json", "job/mnist-0010.params", None)
     assert archive.digest == load_model(tmp_path / "in").digest
     assert archive.has_code
-    assert (
-        load_model(tmp_path / "model.tar.gz", Choice(epoch=2)).digest
-        == load_model(tmp_path / "in", Choice(epoch=2)).digest
-    )
+    assert load_model(tmp_path / "model.tar.gz", epoch=2).digest == load_model(tmp_path / "in", epoch=2).digest
     assert load_model(tmp_path / "model.tar.gz" / "mnist").digest == archive.digest
 
 
@@ -338,10 +336,26 @@ def test_an_export_of_gluon_is_a_model(tmp_path: Path) -> None:
 
 def test_what_the_user_says_is_part_of_the_digest(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "mnist", 1)
-    choices = [Choice(), Choice(shapes={"": (1, 2)}), Choice(output="all"), Choice(output="data")]
-    with pytest.raises(ModelError, match="no output 'data'"):
-        load_model(tmp_path, choices[-1])
-    assert len({load_model(tmp_path, choice).digest for choice in choices[:-1]}) == 3
+    models = [load_model(tmp_path), load_model(tmp_path, input_shape=(1, 2)), load_model(tmp_path, output="all")]
+    assert len({model.digest for model in models}) == 3
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        ({"epoch": -1}, "epoch must be a whole number from 0, found -1"),
+        ({"epoch": True}, "epoch must be a whole number from 0, found True"),
+        ({"inputs": {}}, "inputs must be names with numbers of columns"),
+        ({"inputs": {"data": 0}}, "inputs must be names with numbers of columns"),
+        ({"input_shape": 3}, "input_shape must be sizes from 1"),
+        ({"input_shape": (3, 0)}, r"such as \(3, 224, 224\), found \(3, 0\)"),
+        ({"input_shape": {"data": "3,2"}}, "input_shape must be sizes from 1"),
+        ({"output": 1}, "output must be a name"),
+    ],
+)
+def test_what_is_said_of_a_model_is_checked(choice: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_model(tmp_path, **choice)
 
 
 def test_a_model_of_two_inputs_has_a_flat_record(tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""``fastinfer model MODEL``: what a model is, and what will be done with it.
+
+Text on stdout, or one JSON object with ``--json``. What the files say is printed first; the shapes and types of outputs
+are MXNet's answer, as is whether the model can be run at all. Where MXNet is not installed they are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from ..errors import ConfigError, FastinferError, ModelError
+from ..models.describe import describe
+from ..models.module import Model, find_model, load_model
+from ._model import MODEL_HINTS, add_model_options, choice_of
+from ._run import path, run_command, say
+
+# How many parameters are listed; --json lists all.
+LISTED = 12
+
+HINTS = {**MODEL_HINTS, "model_missing": "name a folder or a model.tar.gz"}
+
+IN_BATCHES = "in batches; with --exact one by one, which gives the container's bytes"
+ONE_BY_ONE = "one by one: it mixes the records of a batch, or holds its size"
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "fastinfer model") -> int:
+    """The command; returns its exit code. `prog` is what its usage line calls it."""
+    return run_command(partial(_show, prog), argv, hint=lambda error: HINTS.get(error.code))
+
+
+def _show(prog: str, argv: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Show a model: its inputs, outputs, parameters and operators."
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        type=path,
+        metavar="MODEL",
+        help="folder or model.tar.gz, also with the prefix of its files behind it, or a file of it (default: "
+        "$FASTINFER_MODEL, $SM_MODEL_DIR, else the MNIST model that comes with fastinfer)",
+    )
+    add_model_options(parser, default=None)
+    parser.add_argument("--files-only", action="store_true", help="say what the files say, and do not load MXNet")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args(argv)
+    model = load_model(find_model(arguments.model)[0], **choice_of(arguments))
+    found: dict[str, Any] = {**describe(model), "records": None}
+    problem: FastinferError | None = None
+    if not arguments.files_only:
+        try:
+            found.update(bind(model))
+        except ConfigError as error:
+            say(f"note: the shapes of outputs are not known: {error.message}")
+        except ModelError as error:
+            problem = error
+    print(json.dumps(found) if arguments.json else as_text(found))
+    if problem is not None:
+        raise problem  # the description may show why
+    return 0
+
+
+def bind(model: Model) -> dict[str, Any]:
+    """What MXNet says: the outputs with the shape and type of a record's rows, and how records are computed.
+
+    Raises:
+        ConfigError: MXNet is not installed.
+        ModelError: the model cannot be run.
+    """
+    from ..runtimes import load_runtime
+
+    runtime = load_runtime()
+    one = runtime.bind(model, ("cpu", 0), 1)
+    try:
+        in_batches = runtime.bind(model, ("cpu", 0), 2).gives_a_row_each
+    except ModelError:
+        in_batches = False
+    outputs = [
+        {"name": each.name, "rows": each.rows, "shape": list(each.shape), "type": each.dtype} for each in one.outputs
+    ]
+    return {"outputs": outputs, "records": IN_BATCHES if in_batches else ONE_BY_ONE}
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The description as lines."""
+    files = [found["symbol"], f"{found['params']} (epoch {found['epoch']})", found["shapes"]]
+    lines = [
+        ("model", found["path"]),
+        ("files", ", ".join(name for name in files if name)),
+        ("saved by", f"MXNet {found['mxnet']}" if found["mxnet"] else "unknown"),
+        *(("input", f"{each['name']}, {_shape(each['shape'])}") for each in found["inputs"]),
+        ("record", f"{found['record_values']:,} values"),
+        *(("output", _output(each)) for each in found["outputs"]),
+        ("parameters", f"{len(found['parameters']):,} arrays, {found['values']:,} values, {found['bytes']:,} bytes"),
+        *(("", f"{each['name']}, {each['type']} {_shape(each['shape'])}") for each in found["parameters"][:LISTED]),
+    ]
+    if len(found["parameters"]) > LISTED:
+        lines.append(("", f"and {len(found['parameters']) - LISTED:,} more"))
+    for key, label in (("unused", "not used"), ("zeros", "zeros"), ("missing", "missing")):
+        if found[key]:
+            lines.append((label, ", ".join(found[key])))
+    lines.append(("operators", ", ".join(f"{name} {count}" for name, count in found["operators"].items())))
+    if found["has_code"]:
+        lines.append(("code", "code/, the model's own"))
+    if found["records"]:
+        lines.append(("computed", found["records"]))
+    return "\n".join(f"{label:<11} {text}".rstrip() for label, text in lines)
+
+
+def _output(output: dict[str, Any]) -> str:
+    if "shape" not in output:
+        return str(output["name"])
+    rows = "" if output["rows"] == 1 else f", {output['rows']:,} rows a record"
+    return f"{output['name']}, {output['type']} {_shape(output['shape'])}{rows}"
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes)) or "one value"

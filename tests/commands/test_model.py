@@ -1,0 +1,50 @@
+"""`fastinfer model` shows a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fastinfer.commands.model import main
+from tests.networks import mx
+
+
+def test_the_files_are_shown_without_mxnet(linear: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(linear), "--files-only"]) == 0
+    printed, said = capsys.readouterr()
+    assert said == ""
+    lines = [line.split(maxsplit=1) for line in printed.splitlines()]
+    assert lines[:7] == [
+        ["model", str(linear)],
+        ["files", "model-symbol.json, model-0000.params (epoch 0), model-shapes.json"],
+        ["saved", "by    MXNet 1.9.1"],
+        ["input", "data, 2"],
+        ["record", "2 values"],
+        ["output", "regression_output"],
+        ["parameters", "2 arrays, 3 values, 12 bytes"],
+    ]
+    assert lines[-2:] == [["zeros", "regression_label"], ["operators", "FullyConnected 1, LinearRegressionOutput 1"]]
+
+
+def test_the_description_is_also_json(linear: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(linear), "--json", "--files-only"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["inputs"], found["records"]) == ([{"name": "data", "shape": [2]}], None)
+
+
+def test_what_is_not_known_is_asked_for_in_words_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = mx.sym.var("data")
+    symbol = mx.sym.Group([mx.sym.relu(data, name="a"), data])
+    mx.model.save_checkpoint(str(tmp_path / "net"), 3, symbol, {}, {})
+    assert main([str(tmp_path)]) == 3
+    assert "--output NAME gives one, --output all each by its name" in capsys.readouterr().err
+    assert main([str(tmp_path), "--output", "a"]) == 3
+    assert "--input-shape gives the shape of one record" in capsys.readouterr().err
+    assert main([str(tmp_path), "--output", "a", "--input-shape", "2,3", "--files-only"]) == 0
+    assert "net-0003.params (epoch 3)" in capsys.readouterr().out
+    assert main([str(tmp_path / "nowhere")]) == 3
+    assert "Hint: name a folder or a model.tar.gz" in capsys.readouterr().err
