@@ -6,6 +6,9 @@ import contextlib
 import os
 import resource
 
+# _SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE of glibc, which Python does not name.
+_CACHES = (188, 191, 194)
+
 # The largest child that had ended before, in KiB: it is not of fastinfer, perhaps of the program that this one replaced.
 _ENDED_BEFORE = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
@@ -26,6 +29,19 @@ def cpu_features() -> list[str]:
     return sorted(flag for flag in flags.split() if flag.startswith(("sse4", "avx", "fma", "amx", "asimd", "sve")))
 
 
+def cache_sizes() -> list[int]:
+    """Bytes of the data caches of levels 1 to 3, by which oneDNN divides its work; 0 for one that is not known."""
+    return [_system_value(name) or 0 for name in _CACHES]
+
+
+def c_library() -> str | None:
+    """The C library and its version, such as ``glibc 2.36``; None if it is another than glibc."""
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION")
+    except (ValueError, OSError):
+        return None
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -33,10 +49,8 @@ def cores() -> int:
 
 def memory_bytes() -> int | None:
     """Memory of the machine; None if it is not known."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
+    page, pages = _system_value("SC_PAGE_SIZE"), _system_value("SC_PHYS_PAGES")
+    return page * pages if page and pages else None
 
 
 def resident_bytes() -> int:
@@ -53,6 +67,13 @@ def peak_memory_bytes() -> int:
     """
     ended = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return 1024 * max(_own_peak_kib(), ended if ended > _ENDED_BEFORE else 0)
+
+
+def _system_value(name: str | int) -> int | None:
+    try:
+        return os.sysconf(name)
+    except (ValueError, OSError):
+        return None
 
 
 def _own_peak_kib() -> int:

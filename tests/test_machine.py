@@ -145,3 +145,22 @@ def test_the_peak_of_memory_is_that_of_the_largest_child_that_ended() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert after >= before + (64 << 20)
+
+
+def test_caches_and_c_library_are_those_of_the_system() -> None:
+    def getconf(name: str) -> str:
+        return subprocess.run(["getconf", name], capture_output=True, text=True, check=True).stdout.strip()
+
+    names = ("LEVEL1_DCACHE_SIZE", "LEVEL2_CACHE_SIZE", "LEVEL3_CACHE_SIZE")
+    assert machine.cache_sizes() == [int(getconf(name) or 0) for name in names]
+    assert machine.c_library() == getconf("GNU_LIBC_VERSION")
+
+
+def test_caches_and_c_library_that_are_not_known_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> NoReturn:
+        raise ValueError("unrecognized configuration name")
+
+    monkeypatch.setattr(os, "sysconf", fail)
+    monkeypatch.setattr(os, "confstr", fail)
+    assert machine.cache_sizes() == [0, 0, 0]
+    assert (machine.c_library(), machine.memory_bytes()) == (None, None)

@@ -25,5 +25,6 @@ def of_model(model: HasDigest, options: Options) -> dict[str, Any]:
         "device": parse_device(options.device)[0][0],
         "cpu": machine.cpu_name(),
         "cpu_features": machine.cpu_features(),
+        "cpu_caches": machine.cache_sizes(),
         "cpu_isa": options.cpu_isa or os.environ.get(CPU_ISA_VARIABLE),
     }

@@ -69,7 +69,13 @@ def test_a_machine_that_would_give_other_bytes_is_refused(linear: Path) -> None:
         with pytest.raises(ConfigError, match="would give other bytes") as caught:
             check_machine(record, elsewhere)  # type: ignore[arg-type]
         assert caught.value.code == "other_machine"
+    with pytest.raises(ConfigError, match=r"c_library is 'glibc 2\.41' there, 'glibc 2\.36' where the run began"):
+        check_machine(
+            {**record, "c_library": "glibc 2.36"}, Fixed(mxnet="1.9.1", environment={}, c_library="glibc 2.41")
+        )  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="cpu is"):
         check_machine({**record, "cpu": "another"}, here)
+    with pytest.raises(ConfigError, match="cpu_caches is"):
+        check_machine({**record, "cpu_caches": [1, 2, 3]}, here)
     # A pinned instruction set is what was asked for: CPUs of different kinds give the same bytes then.
     check_machine({**record, "cpu": "another", "cpu_isa": "AVX2"}, here)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,7 @@ from fastinfer.runtimes.mxnet import libmxnet
 from fastinfer.runtimes.mxnet.compat import install_hint
 from fastinfer.runtimes.mxnet.libmxnet import (
     MXNetError,
+    build,
     check,
     check_devices,
     count_gpus,
@@ -34,6 +36,20 @@ def test_the_library_is_loaded_once_and_told_about() -> None:
     assert version() == load_mxnet().__version__
     assert features() == {name: each.enabled for name, each in load_mxnet().runtime.Features().items()}
     assert (count_gpus() > 0) <= features()["CUDA"]
+
+
+def test_its_build_is_told_apart_from_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    listed = subprocess.run(["readelf", "-n", find_library()], capture_output=True, text=True, check=True).stdout
+    assert f"Build ID: {build()}\n" in listed
+    other = tmp_path / "libmxnet.so"
+    monkeypatch.setattr(libmxnet, "load_libmxnet", lambda: SimpleNamespace(_name=str(other)))
+    found = set()
+    for content in (b"a", b"b", b"ab"):  # without an id
+        other.write_bytes(content)
+        build.cache_clear()
+        found.add(build())
+    build.cache_clear()
+    assert len(found) == 3
 
 
 def test_mxnets_package_has_the_same_library() -> None:

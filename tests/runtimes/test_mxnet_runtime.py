@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from fastinfer import machine
 from fastinfer.errors import ConfigError, ModelError
 from fastinfer.models.module import load_model
 from fastinfer.runtimes.mxnet import runtime as runtime_module
+from fastinfer.runtimes.mxnet.libmxnet import build, load_libmxnet
 from fastinfer.runtimes.mxnet.runtime import MXNetRuntime
 from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
 from fastinfer.runtimes.views import predict_rows, rows_of
@@ -29,7 +31,8 @@ ISA = "DNNL_MAX_CPU_ISA"
 @pytest.fixture
 def imported(monkeypatch: pytest.MonkeyPatch) -> None:
     """MXNet is as if a program had imported it, with none of its settings made."""
-    monkeypatch.setitem(sys.modules, "mxnet", SimpleNamespace(__version__="1.2.3"))
+    load_libmxnet(INFERENCE_SETTINGS)
+    monkeypatch.setitem(sys.modules, "mxnet", SimpleNamespace())
     for name in (*INFERENCE_SETTINGS, ISA):
         monkeypatch.delenv(name, raising=False)
 
@@ -103,7 +106,8 @@ def test_the_advice_names_what_was_not_set_when_mxnet_was_imported(monkeypatch: 
 def test_the_identity_is_the_version_and_the_variables_that_choose_code(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_", "OMP_"))]:
         monkeypatch.delenv(name)
-    assert MXNetRuntime().identity() == {"mxnet": "1.9.1", "environment": {}}
+    libraries = {"libmxnet": build(), "c_library": machine.c_library()}
+    assert MXNetRuntime().identity() == {"mxnet": "1.9.1", **libraries, "environment": {}}
     numeric = {"DNNL_MAX_CPU_ISA": "AVX2", "MXNET_SUBGRAPH_BACKEND": "MKLDNN", "OMP_NUM_THREADS": "3"}
     for name, value in {"MXNET_ENGINE_TYPE": "NaiveEngine", "HOMEWORK": "1", **numeric}.items():
         monkeypatch.setenv(name, value)

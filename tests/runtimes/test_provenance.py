@@ -20,6 +20,7 @@ def model(linear: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(machine, "cpu_name", lambda: "a CPU")
     monkeypatch.setattr(machine, "cpu_features", lambda: ["avx"])
+    monkeypatch.setattr(machine, "cache_sizes", lambda: [32768, 1048576, 0])
     return load_model(linear)
 
 
@@ -30,6 +31,7 @@ def test_all_that_bits_depend_on_is_in_it(model: Model) -> None:
         "device": "cpu",
         "cpu": "a CPU",
         "cpu_features": ["avx"],
+        "cpu_caches": [32768, 1048576, 0],
         "cpu_isa": None,
     }
 
@@ -65,6 +67,8 @@ def test_another_model_or_processor_is_another_provenance(model: Model, monkeypa
     assert provenance.of_model(other, Options())["model"] != before["model"]
     monkeypatch.setattr(machine, "cpu_features", lambda: ["avx", "avx2"])
     assert provenance.of_model(model, Options()) == {**before, "cpu_features": ["avx", "avx2"]}
+    monkeypatch.setattr(machine, "cache_sizes", lambda: [49152, 1048576, 0])
+    assert provenance.of_model(model, Options())["cpu_caches"] == [49152, 1048576, 0]
     monkeypatch.setattr(machine, "cpu_name", lambda: "another CPU")
     assert provenance.of_model(model, Options())["cpu"] == "another CPU"
 

@@ -7,10 +7,13 @@ import it: both then share one library, and the settings with which it was start
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import os
+import struct
 import sys
 import threading
+import zlib
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from pathlib import Path
@@ -24,6 +27,9 @@ FILE_NAME = "libmxnet.so"
 
 # Libraries that the wheel of mxnet needs and does not contain, and the Debian packages that do.
 SYSTEM_PACKAGES = {"libgomp.so.1": "libgomp1", "libquadmath.so.0": "libquadmath0", "libstdc++.so.6": "libstdc++6"}
+
+# The head of an ELF file's note with the build id: lengths of name and id, type 3, name.
+BUILD_ID_NOTE = struct.pack("<3I4s", 4, 20, 3, b"GNU\0")
 
 # MXNet 1.9 ends the process if two threads bind at the same time: a thread that binds holds this lock.
 binding = threading.RLock()
@@ -184,6 +190,18 @@ def version() -> str:
     number = c_int()
     check(load_libmxnet().MXGetVersion(byref(number)))
     return f"{number.value // 10000}.{number.value // 100 % 100}.{number.value % 100}"
+
+
+@functools.lru_cache(maxsize=1)
+def build() -> str:
+    """Which build of the library it is: the linker's id of it; where it has none, its size and a digest of its first MiB."""
+    path = load_libmxnet()._name
+    with open(path, "rb") as file:
+        head = file.read(1 << 20)
+    place = head.find(BUILD_ID_NOTE)
+    if place >= 0:
+        return head[place + len(BUILD_ID_NOTE) :][:20].hex()
+    return f"{os.path.getsize(path)}-{zlib.crc32(head):08x}"
 
 
 def features() -> dict[str, bool]:

@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ... import machine
 from ...errors import ConfigError
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
 from .graph import MXNetExecutor
-from .libmxnet import check_devices, is_started, load_libmxnet, version
+from .libmxnet import build, check_devices, is_started, load_libmxnet, version
 from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, numeric_environment
 
 
@@ -49,7 +50,12 @@ class MXNetRuntime:
         load_libmxnet(settings)
 
     def identity(self) -> dict[str, Any]:
-        return {"mxnet": version(), "environment": numeric_environment()}
+        return {
+            "mxnet": version(),
+            "libmxnet": build(),
+            "c_library": machine.c_library(),
+            "environment": numeric_environment(),
+        }
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         check_devices(devices)
