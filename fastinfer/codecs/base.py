@@ -5,6 +5,7 @@ A codec never sees a model, an output or a file. It turns bytes into rows, or ro
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Callable, NamedTuple, Protocol, Union
 
@@ -36,6 +37,14 @@ class BadRecord(NamedTuple):
 
 DONE, FULL = Filled.DONE, Filled.FULL
 Outcome = Union[Filled, BadRecord]
+
+
+class Framing(Enum):
+    """What of an object a decoder must be given at a time."""
+
+    LINES = "lines"  # whole lines
+    BODY = "body"  # the whole object
+    PIECES = "pieces"  # any bytes
 
 
 class Decoder(Protocol):
@@ -74,6 +83,29 @@ class Decoder(Protocol):
 
     def release(self) -> None:
         """Releases the chunk's buffer, also in the middle of a payload."""
+        ...
+
+
+class InputCodec(Protocol):
+    """How a run reads one content type; it goes to other processes as it is."""
+
+    @property
+    def framing(self) -> Framing:
+        """What a decoder must be given at a time."""
+        ...
+
+    @property
+    def lines_are_rows(self) -> bool:
+        """Whether each line is a row of the model, whatever the first one holds."""
+        ...
+
+    def decoder(self, row_shape: tuple[int, ...], *, line_is_record: bool) -> Decoder:
+        """A new decoder for a model's rows; `line_is_record`: each line is a record, so that a bad one can be passed over."""
+        ...
+
+    def count_columns(self, blocks: Iterable[bytes]) -> int:
+        """The values of an object's first line, from its first blocks, each of which ends where a line ends; 0 if there is none
+        or it has an error. Large objects of which this is known are cut at line ends."""
         ...
 
 

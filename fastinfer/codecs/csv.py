@@ -7,13 +7,14 @@ number of rows (a 28 x 28 grid is one row of 784). What is accepted and what is 
 
 from __future__ import annotations
 
+import math
 import warnings
 from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._native.text import CsvParser, count_lines, find_line_start
-from .base import DONE, FULL, BadRecord, Outcome, empty_input
+from .base import DONE, FULL, BadRecord, Decoder, Framing, Outcome, empty_input
 from .csv_errors import OK, OUTPUT_FULL, UNEQUAL_LINE, csv_error, partial_row
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Some programs write this before UTF-8 text; it has no meaning.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# What gzip's and zstd's data begin with: as a comment it would hide that a small object is compressed.
+COMPRESSED_STARTS = ("\x1f", "(")
 # How many values are read at a time to count those of the first record.
 COUNTED_VALUES = 1024
 # Which files of a folder are CSV.
@@ -33,6 +36,26 @@ class CsvOptions(NamedTuple):
     comment: str | None = None
     missing: float | None = None
     skip_header: bool = False
+
+
+class CsvCodec(NamedTuple):
+    """CSV objects; see :class:`fastinfer.codecs.base.InputCodec`."""
+
+    options: CsvOptions = CsvOptions()
+
+    @property
+    def framing(self) -> Framing:
+        return Framing.LINES
+
+    @property
+    def lines_are_rows(self) -> bool:
+        return False
+
+    def decoder(self, row_shape: tuple[int, ...], *, line_is_record: bool) -> Decoder:
+        return CsvDecoder(self.options, math.prod(row_shape), line_is_record=line_is_record)
+
+    def count_columns(self, blocks: Iterable[bytes]) -> int:
+        return count_columns(blocks, self.options)
 
 
 def is_csv(name: str) -> bool:
@@ -123,7 +146,7 @@ class CsvDecoder:
         Returns:
             the number of rows of each, up to the first one that has an error or does not fit into the rows.
         """
-        if self._options.skip_header:
+        if self._options.skip_header or self._options.comment in COMPRESSED_STARTS:
             return []
         columns = self._row_values if self._line_is_record else 0
         return self._parser.parse_bodies(buffer, bounds, first, rows, filled, self._row_values, columns)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from .. import machine
-from ..codecs.csv import count_columns
+from ..codecs.base import Framing
 from ..errors import InputError, OutputError, WorkerDied
 from ..options import Options
 from ..outputs.assembly import Assembly
@@ -128,15 +128,18 @@ class Gatherer:
 
     def _cut(self, item: Object) -> list[Span]:
         job, row_values = self._job, self._job.model.row_values
+        if job.codec.framing is not Framing.LINES:
+            return []
         return cut(
             job.inputs,
             item,
             job.limits.span_bytes(item.size),
             row_values,
-            lambda lines: count_columns(lines, job.csv),
+            job.codec.count_columns,
             job.limits.line_bytes,
             # If bad records are rejected, each line is a record.
-            columns=row_values if job.line_is_record else 0,
+            columns=row_values if job.line_is_record or job.codec.lines_are_rows else 0,
+            compression=job.request.compression_type,
         )
 
     def _add(self, span: Span, rejected: int, number: int) -> None:

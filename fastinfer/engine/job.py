@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..codecs.base import Encoder
-from ..codecs.csv import CsvOptions
+from ..codecs.base import Encoder, InputCodec
 from ..codecs.json import ENCODER
 from ..errors import InputError
 from ..models.module import Model
@@ -33,7 +32,7 @@ class Job:
         devices: (kind, index) of each device; a process binds its graphs to them in turn.
         batch_size: rows of one forward pass.
         row_wise: whether each row is computed as at batch size 1 (the container's bytes).
-        csv: how objects are read.
+        codec: how objects are read.
         layout: names of the results.
         inputs: where the objects are.
         store: where the results go.
@@ -56,7 +55,7 @@ class Job:
     devices: tuple[tuple[str, int], ...]
     batch_size: int
     row_wise: bool
-    csv: CsvOptions
+    codec: InputCodec
     layout: OutputLayout
     inputs: Store = field(default_factory=LocalStore)
     store: LocalStore = field(default_factory=LocalStore)

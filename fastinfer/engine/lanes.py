@@ -35,7 +35,8 @@ def choose_lane(request: TransformRequest, *, code: bool) -> Lane:
     """
     ends_lines = request.assemble_with == LINE
     payload_lane = Lane(False, ENCODER)
-    is_plain = request.compression_type == NONE and _is_csv_to_json(request)
+    # Of a compressed object, how long its payload is, is known when it was expanded.
+    is_plain = (request.compression_type == NONE or not request.payload_bytes) and _is_csv_to_json(request)
     if code or request.processes or not is_plain or request.split_type not in (NONE, LINE):
         return payload_lane
     if request.strategy == SINGLE:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from .. import machine
-from ..codecs.csv import CsvOptions
+from ..codecs.csv import CsvCodec, CsvOptions
 from ..errors import ConfigError
 from ..models.module import Model
 from ..options import Limits, Options, parse_device
@@ -125,7 +125,7 @@ def transform(
             devices=tuple(devices),
             batch_size=batching.batch_size,
             row_wise=batching.row_wise,
-            csv=CsvOptions(options.comment, options.missing, options.skip_header),
+            codec=CsvCodec(CsvOptions(options.comment, options.missing, options.skip_header)),
             layout=folder.layout,
             inputs=inputs,
             store=folder.store,

@@ -12,11 +12,11 @@ from time import perf_counter
 from typing import TypeVar
 
 from ..codecs.base import DONE, BadRecord, Decoder, Outcome
-from ..codecs.csv import CsvDecoder
 from ..errors import FastinferError, InputError
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
-from ..records.reading import Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
+from ..records.compression import AUTO, NONE
+from ..records.reading import SMALL_OBJECT_BYTES, Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
 from ..records.spans import Span, whole
 from ..runtimes.views import predict_rows
 from ..storage.base import Object
@@ -63,7 +63,7 @@ class _ShardRun:
         self.decoded = 0  # bytes since the progress was last told
         self.report = ShardReport(shard.number)
         self.batch = Batch(workspace.executor)
-        self.decoder: Decoder = CsvDecoder(job.csv, job.model.row_values, line_is_record=job.line_is_record)
+        self.decoder: Decoder = job.codec.decoder(job.model.row_shape, line_is_record=job.line_is_record)
         self.writer = OutputWriter(job.layout, job.store, job.encoder.form)
         self.recorder = Recorder(job, self.report)
         self.payloads: PayloadRun | None = None  # transforms objects that turn out to be no rows
@@ -85,7 +85,14 @@ class _ShardRun:
                         buffer = item.buffer
                         self._transform_group(item)
                     else:
-                        chunks = read_chunks(self.job.inputs, item, buffer, self.job.limits.line_bytes)
+                        chunks = read_chunks(
+                            self.job.inputs,
+                            item,
+                            buffer,
+                            self.job.limits.line_bytes,
+                            framing=self.job.codec.framing,
+                            compression=self.job.request.compression_type,
+                        )
                         self._transform(item, buffer, self._on_clock("read", chunks))
         except Stopped:
             pass
@@ -118,10 +125,15 @@ class _ShardRun:
 
     def _transform_group(self, group: Group) -> None:
         """Decodes small objects into the batch, many in one call; those with errors, or too many rows, one by one."""
-        first, batch = 0, self.batch
+        first, batch, job = 0, self.batch, self.job
+        # Where a kind of compression is named, none of the objects may be read as it is.
+        compression = job.request.compression_type
+        is_named = compression not in (NONE, AUTO)
         while first < len(group.items) and not self.process.stop.is_set():
             started = perf_counter()
-            counts = self.decoder.fill_bodies(group.buffer, group.bounds, first, batch.rows, batch.filled)
+            counts = []
+            if not is_named:
+                counts = self.decoder.fill_bodies(group.buffer, group.bounds, first, batch.rows, batch.filled)
             self.report.seconds["parse"] += perf_counter() - started
             if counts:
                 batch.add_objects(group.items[first : first + len(counts)], counts)
@@ -129,9 +141,18 @@ class _ShardRun:
                 self.report.failed_at += len(counts)
                 first += len(counts)
             if first < len(group.items):
-                # It has an error, or does not fit into the batch.
-                self._transform(whole(group.items[first]), group.buffer, group.chunks(first))
+                # It has an error, does not fit into the batch, or is compressed.
+                buffer, chunks = group.buffer, group.chunks(first)
+                if is_named or (compression == AUTO and group.is_compressed(first)):
+                    buffer, chunks = self._expanded(group, first)
+                self._transform(whole(group.items[first]), buffer, chunks)
                 first += 1
+
+    def _expanded(self, group: Group, index: int) -> tuple[bytearray, Iterator[Chunk]]:
+        """A small object's expanded bytes, in chunks, and the buffer in which they are."""
+        buffer = bytearray(SMALL_OBJECT_BYTES)
+        job = self.job
+        return buffer, group.expand(index, job.request.compression_type, buffer, job.limits.line_bytes, job.codec.framing)
 
     def _transform(self, span: Span, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
         """Decodes a span into the batch."""
@@ -176,7 +197,7 @@ class _ShardRun:
             try:
                 while (outcome := self._fill()) is not DONE:
                     if isinstance(outcome, BadRecord):
-                        lines = self.counter.before(chunk.base)
+                        lines = self.counter.before(chunk.base) if chunk.lines is None else chunk.lines
                         error = outcome.error.at(path=span.item.uri, line=(outcome.error.line or 0) + lines)
                         if not self.job.rejects_records:
                             raise error

@@ -14,10 +14,13 @@ from ..storage.base import Object, Reader
 from ..storage.expanded import GZIP, MAGIC_BYTES, ZSTD, CutError, DamagedError, Expander, magic_of
 
 # What users may name; a kind's first bytes.
-KINDS: dict[str, bytes | None] = {"none": None, "gzip": GZIP, "zstd": ZSTD}
-AUTO = "auto"
+NONE, AUTO = "none", "auto"
+KINDS: dict[str, bytes | None] = {NONE: None, "gzip": GZIP, "zstd": ZSTD}
 COMPRESSION_TYPES = (*KINDS, AUTO)
 PIECE_BYTES = 1 << 16
+
+# How many first bytes show the kind.
+START_BYTES = MAGIC_BYTES
 
 # Reads the next bytes of a stream, up to a number; none only at its end.
 Read = Callable[[int], bytes]
@@ -44,12 +47,12 @@ class Expanded:
         self._uri = item.uri
         read = source if callable(source) else _sequential(source, item.size)
         start = b""
-        while len(start) < MAGIC_BYTES and (more := read(MAGIC_BYTES - len(start))):
+        while len(start) < START_BYTES and (more := read(START_BYTES - len(start))):
             start += more
         magic = magic_of(start)
         if kind == AUTO:
-            magic = magic if magic in KINDS.values() else None
-        elif kind == "none":
+            magic = magic if begins_compressed(start) else None
+        elif kind == NONE:
             magic = None
         elif magic != KINDS[kind]:
             raise InputError(f"is not compressed with {kind}", code="bad_compression", path=item.uri)
@@ -72,6 +75,16 @@ class Expanded:
         except DamagedError as error:
             code = "truncated" if isinstance(error, CutError) else "bad_compression"
             raise InputError(f"{error}, after {self.position:,} expanded bytes", code=code, path=self._uri) from error
+
+
+def begins_compressed(start: bytes) -> bool:
+    """Whether the first bytes of an object say that it is compressed."""
+    return magic_of(start) in (GZIP, ZSTD)
+
+
+def is_compressed(reader: Reader, kind: str, item: Object) -> bool:
+    """Whether an object must be expanded. Arguments and errors are those of :class:`Expanded`."""
+    return kind != NONE and Expanded(reader, kind, item).is_compressed
 
 
 def expand(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Callable, NamedTuple, TypeVar
 
 from .._native.files import FILES_PER_CALL
 from .._native.text import count_lines
+from ..codecs.base import Framing
 from ..errors import InputError
 from ..storage.atomic import unreadable
 from ..storage.base import Object, Store
+from .compression import NONE, START_BYTES, Expanded, begins_compressed
 from .spans import Span, last_line_end, whole
 
 T = TypeVar("T")
@@ -23,11 +26,13 @@ SMALL_OBJECT_BYTES = 64 << 10
 
 
 class Chunk(NamedTuple):
-    """Bytes of an object: buffer[start:stop], the first of which is byte ``base`` of the object."""
+    """Bytes of an object: buffer[start:stop], the first of which is byte ``base`` of the object when it is expanded; and the
+    number of lines before it, if it is known."""
 
     start: int
     stop: int
     base: int
+    lines: int | None = None
 
 
 class Group(NamedTuple):
@@ -49,6 +54,20 @@ class Group(NamedTuple):
         if error:
             raise unreadable(self.items[index].uri, OSError(error, os.strerror(error)))
         yield Chunk(self.bounds[index - 1][0] if index else 0, stop, 0)
+
+    def is_compressed(self, index: int) -> bool:
+        """Whether the first bytes of one of the objects say so."""
+        start = self.bounds[index - 1][0] if index else 0
+        return begins_compressed(bytes(self.buffer[start : min(start + START_BYTES, self.bounds[index][0])]))
+
+    def expand(
+        self, index: int, compression: str, buffer: bytearray, line_bytes: int, framing: Framing
+    ) -> Iterator[Chunk]:
+        """The expanded bytes of one of the objects; see :func:`read_chunks`. `buffer` is another one than the group's."""
+        (chunk,) = self.chunks(index)
+        content = io.BytesIO(bytes(self.buffer[chunk.start : chunk.stop]))
+        expanded = Expanded(content.read, compression, self.items[index])
+        yield from expand_chunks(expanded, self.items[index], buffer, line_bytes, framing)
 
 
 def read_groups(
@@ -115,54 +134,119 @@ def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
         reader.join()
 
 
-def read_chunks(store: Store, span: Span, buffer: bytearray, line_bytes: int) -> Iterator[Chunk]:
+def read_chunks(
+    store: Store,
+    span: Span,
+    buffer: bytearray,
+    line_bytes: int,
+    *,
+    framing: Framing = Framing.LINES,
+    compression: str = NONE,
+) -> Iterator[Chunk]:
     """Reads a span into ``buffer`` in chunks, each of which ends where a line (or the span) ends.
 
     Args:
         store: where the object is.
-        span: what to read.
+        span: what to read; if it is the whole of an object that is compressed, the chunks are those of its expanded bytes.
         buffer: overwritten by each chunk; it grows for a longer line.
         line_bytes: how long a line may be.
+        framing: another rule of where chunks end.
+        compression: the object's, one of :data:`fastinfer.records.compression.COMPRESSION_TYPES`.
 
     Raises:
         InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` if the object changed after
-            it was listed.
+            it was listed; ``payload_too_large`` where all of it is one chunk; as :class:`.compression.Expanded`.
     """
     with store.open(span.item) as reader:
-        base, kept = span.start, 0
-        ended = False
-        while not ended:
-            if kept == len(buffer):
-                if kept >= line_bytes:
-                    raise InputError(
-                        f"the line that begins at byte {base:,} is longer than {line_bytes:,} bytes",
-                        code="line_too_long",
-                        path=span.item.uri,
-                        hint="a record is one line",
-                    )
-                buffer *= 2  # in place, without a second buffer for what is added
-                del buffer[line_bytes:]
-            wanted = min(len(buffer) - kept, span.stop - base - kept)
-            # No view may be left in the traceback of an error: the buffer is to be cut to its size again.
-            with memoryview(buffer) as view, view[kept : kept + wanted] as target:
-                count = reader.read_into(target, base + kept)
-            filled = kept + count
-            ended = base + filled == span.stop
-            if ended:
+        if compression != NONE and span.is_whole:
+            expanded = Expanded(reader, compression, span.item)
+            if expanded.is_compressed:
+                yield from expand_chunks(expanded, span.item, buffer, line_bytes, framing)
+                return
+
+        def fill(view: memoryview, offset: int) -> tuple[int, bool]:
+            with view[: span.stop - offset] as target:
+                count = reader.read_into(target, offset)
+            ended = offset + count == span.stop
+            if ended or not count:
                 reader.check_unchanged()
-            elif not count:
-                reader.check_unchanged()
+            if not ended and not count:
                 raise InputError(
-                    f"ends at byte {base + filled:,}, expected {span.item.size:,} bytes as when it was listed",
+                    f"ends at byte {offset:,}, expected {span.item.size:,} bytes as when it was listed",
                     code="input_changed",
                     path=span.item.uri,
                 )
-            cut = filled if ended else last_line_end(buffer, filled)
-            if cut or ended:
-                yield Chunk(0, cut, base)
-                base += cut
-                buffer[: filled - cut] = buffer[cut:filled]
-            kept = filled - cut
+            return count, ended
+
+        yield from _chunks(fill, span.start, span.item, buffer, line_bytes, framing)
+
+
+def expand_chunks(
+    expanded: Expanded, item: Object, buffer: bytearray, line_bytes: int, framing: Framing = Framing.LINES
+) -> Iterator[Chunk]:
+    """The expanded bytes of an object in chunks, with the number of lines before each; see :func:`read_chunks`."""
+    lines = 0
+
+    def fill(view: memoryview, _: int) -> tuple[int, bool]:
+        piece = expanded.read(len(view))
+        view[: len(piece)] = piece
+        return len(piece), len(piece) < len(view)
+
+    for chunk in _chunks(fill, 0, item, buffer, line_bytes, framing):
+        yield chunk._replace(lines=lines)
+        if framing is Framing.LINES:
+            lines += count_lines(buffer, chunk.start, chunk.stop)
+
+
+def _chunks(
+    fill: Callable[[memoryview, int], tuple[int, bool]],
+    base: int,
+    item: Object,
+    buffer: bytearray,
+    line_bytes: int,
+    framing: Framing,
+) -> Iterator[Chunk]:
+    """Chunks of what ``fill`` reads from byte `base` on; it returns how many bytes, and whether they are the last ones."""
+    kept = 0
+    ended = False
+    while not ended:
+        if kept == len(buffer):
+            if kept >= line_bytes:
+                raise _too_long(item, base, line_bytes, framing)
+            buffer *= 2  # in place, without a second buffer for what is added
+            del buffer[line_bytes:]
+        # No view may be left in the traceback of an error: the buffer is to be cut to its size again.
+        with memoryview(buffer) as view, view[kept:] as target:
+            count, ended = fill(target, base + kept)
+        filled = kept + count
+        cut = filled if ended else _LAST_ENDS[framing](buffer, filled)
+        if cut or ended:
+            yield Chunk(0, cut, base)
+            base += cut
+            buffer[: filled - cut] = buffer[cut:filled]
+        kept = filled - cut
+
+
+# Where a chunk may end: the last place in the buffer up to a position, 0 if there is none.
+_LAST_ENDS: dict[Framing, Callable[[bytearray, int], int]] = {
+    Framing.LINES: last_line_end,
+    Framing.BODY: lambda *_: 0,
+    Framing.PIECES: lambda _, stop: stop,
+}
+
+
+def _too_long(item: Object, base: int, line_bytes: int, framing: Framing) -> InputError:
+    if framing is Framing.BODY:
+        message = f"a body of more than {line_bytes:,} bytes must be held as a whole"
+        return InputError(
+            message, code="payload_too_large", path=item.uri, hint="divide it, or have a line for each record"
+        )
+    return InputError(
+        f"the line that begins at byte {base:,} is longer than {line_bytes:,} bytes",
+        code="line_too_long",
+        path=item.uri,
+        hint="a record is one line",
+    )
 
 
 class LineCounter:

@@ -12,6 +12,7 @@ from typing import Callable, NamedTuple
 from .._native.text import find_line_start
 from ..errors import InputError
 from ..storage.base import Object, Reader, Store
+from .compression import NONE, is_compressed
 
 # How much is read at a time to find the end of a line, or the first record.
 BLOCK_BYTES = 64 << 10
@@ -50,11 +51,12 @@ def cut(
     count_columns: Callable[[Iterable[bytes]], int],
     line_bytes: int,
     columns: int = 0,
+    compression: str = NONE,
 ) -> list[Span]:
     """Divides a large object at line ends into spans of about ``span_bytes``.
 
-    Returns an empty list if the object cannot be cut (a record spans lines, a line is too long, or it is unreadable); reading
-    the whole object then reports the error.
+    Returns an empty list if the object cannot be cut (it is compressed, a record spans lines, a line is too long, or it is
+    unreadable); reading the whole object then reports the error.
 
     Args:
         store: where it is.
@@ -65,9 +67,12 @@ def cut(
             ends; 0 if there is none or it has an error.
         line_bytes: how long a line may be.
         columns: values of a line; 0: as the first record has them.
+        compression: the object's; one that is compressed cannot be cut.
     """
     try:
         with store.open(item) as reader:
+            if is_compressed(reader, compression, item):
+                return []
             columns = columns or count_columns(_blocks(reader, line_bytes))
             if columns == 0 or columns % row_values:
                 return []

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.codecs.csv import CsvOptions
+from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine import backends
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.plan import Shard
@@ -149,7 +149,7 @@ def test_a_dead_worker_is_replaced_and_a_shard_that_kills_twice_is_left_out(
     # What a killed worker runs is all that is replaced here: joblib, dask, ray and the processes are real.
     monkeypatch.setattr(backends, "run_shard", kill_on)
     folder = OutputFolder(str(output))
-    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder.layout)
+    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvCodec(), folder.layout)
     shards = [Shard(number, [item]) for number, item in enumerate(find_objects(str(source)))]
     start = backends.BACKENDS_BY_NAME[backend]
     with folder.open_run({"depends_on": {}}, overwrite=False), start(job, 2, threading.Event(), None) as run_shards:

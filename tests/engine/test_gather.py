@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastinfer.codecs.csv import CsvOptions
+from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine.gather import Gatherer
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.source import find_objects
@@ -38,7 +38,7 @@ class Run:
             (("cpu", 0),),
             8,
             False,
-            CsvOptions(),
+            CsvCodec(),
             self.folder.layout,
             quarantine=self.options.quarantine,
             limits=LIMITS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-from fastinfer.codecs.csv import CsvOptions
+from fastinfer.codecs.csv import CsvCodec, CsvOptions
 from fastinfer.engine.job import STAGES, Job, ShardReport
 from fastinfer.errors import InputError
 from fastinfer.models.module import load_model
@@ -21,7 +21,7 @@ def test_a_job_arrives_as_it_was_sent(linear: Path) -> None:
         (("cpu", 0),),
         8,
         True,
-        CsvOptions("#", 0.5, True),
+        CsvCodec(CsvOptions("#", 0.5, True)),
         OutputLayout("out"),
         store=LocalStore(durable=True),
         quarantine=True,

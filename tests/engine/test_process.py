@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.codecs.csv import CsvOptions
+from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine.job import Job
 from fastinfer.engine.process import end_if_orphaned, prepare, release
 from fastinfer.errors import ConfigError
@@ -21,7 +21,7 @@ from tests.conftest import wait_until
 
 @pytest.fixture
 def job(linear: Path) -> Job:
-    return Job("one", load_model(linear), (("cpu", 0),), 4, False, CsvOptions(), OutputLayout("out"))
+    return Job("one", load_model(linear), (("cpu", 0),), 4, False, CsvCodec(), OutputLayout("out"))
 
 
 def test_workspaces_are_made_once_for_a_job_and_replaced_by_another_jobs(job: Job) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastinfer.codecs.csv import CsvOptions, count_columns
+from fastinfer.codecs.csv import CsvCodec, CsvOptions, count_columns
 from fastinfer.engine import plan
 from fastinfer.engine import run as engine
 from fastinfer.engine.job import Job
@@ -274,7 +274,7 @@ def test_a_bad_file_is_rejected_as_a_whole(linear: Path, tmp_path: Path) -> None
     (source / "gone.csv").unlink()
     folder = OutputFolder(str(tmp_path / "out"))
     with folder.open_run({"depends_on": {}}, overwrite=False):
-        job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvOptions(), folder.layout, quarantine=True)
+        job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvCodec(), folder.layout, quarantine=True)
         files = [*find_objects(str(source)), item]
         report = run_shard(Shard(0, sorted(files, key=lambda file: file.key)), job)
         folder.settle(has_rejects=True)

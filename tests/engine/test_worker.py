@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fastinfer.codecs.csv import CsvOptions
+from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine.job import STAGES, Job, ShardReport
 from fastinfer.engine.plan import Shard
 from fastinfer.engine.process import prepare, release
@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, model: Path, output: Path, **rest: Any) -> None:
         layout = OutputLayout(str(output))
         output.mkdir(exist_ok=True)
-        self.job = Job(uuid.uuid4().hex, load_model(model), (("cpu", 0),), 8, False, CsvOptions(), layout, **rest)
+        self.job = Job(uuid.uuid4().hex, load_model(model), (("cpu", 0),), 8, False, CsvCodec(), layout, **rest)
 
     def __call__(self, items: list[Object] | list[Span]) -> ShardReport:
         return run_shard(Shard(3, items), self.job)

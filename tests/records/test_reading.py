@@ -53,7 +53,7 @@ def test_chunks_are_the_file_cut_at_line_ends(content: bytes, size: int) -> None
         path = file.name
         buffer = bytearray(size)
         found = b""
-        for _, stop, base in read(next(find_objects(path)), buffer):
+        for _, stop, base, _ in read(next(find_objects(path)), buffer):
             assert base == len(found)
             if found:
                 assert found.endswith((b"\n", b"\r"))
