@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..engine.request import MANIFEST, PREFIX, TransformRequest
+from ..engine.request import AUTO, MANIFEST, PREFIX, TransformRequest
+from ..records.compression import COMPRESSION_TYPES
 from ._run import as_option
 
 
@@ -26,6 +27,14 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--exclude", action="append", default=[], metavar="PATTERN", help="no objects with such a name or path"
     )
+    form = parser.add_argument_group("how they are read")
+    form.add_argument(
+        "--compression-type",
+        type=str.lower,
+        choices=COMPRESSION_TYPES,
+        default=AUTO,
+        help="how objects are compressed (default auto: gzip or zstd where the first bytes of an object say so)",
+    )
 
 
 def request_of(arguments: argparse.Namespace) -> TransformRequest:
@@ -34,6 +43,7 @@ def request_of(arguments: argparse.Namespace) -> TransformRequest:
         data_type=MANIFEST if arguments.manifest else PREFIX,
         include=tuple(arguments.include),
         exclude=tuple(arguments.exclude),
+        compression_type=arguments.compression_type,
         spell=spell,
     )
 

@@ -133,7 +133,7 @@ def test_spans_come_as_they_are(tmp_path: Path) -> None:
     assert list(read_groups(STORE, spans, (bytearray(8), bytearray(8)))) == spans
     buffer = bytearray(8)
     assert [(chunk, bytes(buffer[: chunk.stop])) for chunk in read_chunks(STORE, spans[1], buffer, 8)] == [
-        ((0, 4, 2), b"2\n3\n")
+        ((0, 4, 2, None), b"2\n3\n")
     ]
 
 
