@@ -152,7 +152,9 @@ class _ShardRun:
         """A small object's expanded bytes, in chunks, and the buffer in which they are."""
         buffer = bytearray(SMALL_OBJECT_BYTES)
         job = self.job
-        return buffer, group.expand(index, job.request.compression_type, buffer, job.limits.line_bytes, job.codec.framing)
+        return buffer, group.expand(
+            index, job.request.compression_type, buffer, job.limits.line_bytes, job.codec.framing
+        )
 
     def _transform(self, span: Span, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
         """Decodes a span into the batch."""

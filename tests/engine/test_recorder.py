@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.codecs.csv import CsvOptions
+from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.recorder import Recorder
 from fastinfer.errors import InputError
@@ -25,7 +25,7 @@ PROBLEM = InputError("no name", code="output_name", path="/in/a")
 
 def recorder(model: Path, folder: Path, **rest: bool) -> tuple[Recorder, ShardReport, Job]:
     job = Job(
-        uuid.uuid4().hex, load_model(model), (("cpu", 0),), 8, False, CsvOptions(), OutputLayout(str(folder)), **rest
+        uuid.uuid4().hex, load_model(model), (("cpu", 0),), 8, False, CsvCodec(), OutputLayout(str(folder)), **rest
     )
     report = ShardReport(0)
     return Recorder(job, report), report, job
