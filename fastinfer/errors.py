@@ -167,6 +167,11 @@ def quote(found: bytes | str) -> str:
     return repr(text)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 0 inputs, 1 input, 2,000 inputs."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 class Entry(NamedTuple):
     """The registry's entry of a code.
 

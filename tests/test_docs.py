@@ -55,16 +55,16 @@ def test_the_python_examples_of_the_readme_run(place: Path) -> None:
     example, recipe = blocks(README, "python")
     done = subprocess.run([sys.executable, "-c", example], check=True, capture_output=True, text=True)
     assert done.stdout == "10\n"
-    assert len(read_tree(place / "out")) == 10
+    assert len(read_tree(place / "results")) == 10
     subprocess.run([sys.executable, "-c", recipe], check=True, capture_output=True)
     (place / "own").mkdir()
     (place / "own" / "x.csv").write_bytes(b"1,2,3,4\n5,6,seven,8\n")
-    transform(place / "mine", place / "own", place / "results", Options(on_error="quarantine"))
-    row, rejected = json.loads((place / "results" / "x.csv.out").read_bytes())
+    transform(place / "mine", place / "own", place / "kept", Options(on_error="quarantine"))
+    row, rejected = json.loads((place / "kept" / "x.csv.out").read_bytes())
     assert (len(row), rejected) == (3, None)
     # The reject that is shown is the one that is written.
     (shown,) = map(json.loads, blocks(README, "json"))
-    written = json.loads((place / "results" / "_rejects.jsonl").read_bytes())
+    written = json.loads((place / "kept" / "_rejects.jsonl").read_bytes())
     varying = {name: shown[name] for name in ("path", "version", "run")}
     assert list(written) == list(shown)
     assert {**written, **varying} == shown
@@ -81,7 +81,7 @@ def test_the_example_of_the_kernels_gives_what_it_says() -> None:
 
 
 def test_the_error_of_the_readme_is_the_one_that_is_printed(place: Path, digits: np.ndarray) -> None:
-    shown = re.search(r"^\$ (python -m fastinfer.transform in out --quiet)\n(error: .*)$", README, re.MULTILINE)
+    shown = re.search(r"^\$ (python -m fastinfer.transform in checked --quiet)\n(error: .*)$", README, re.MULTILINE)
     assert shown is not None
     for path in (place / "in").iterdir():
         path.unlink()
@@ -120,5 +120,8 @@ def test_the_shell_examples_of_the_sagemaker_page_run(place: Path, monkeypatch: 
     assert len(commands) == 3
     for command in commands:
         subprocess.run(in_this_environment(command), check=True, capture_output=True)
-    assert len(list((place / "models").rglob("model.tar.gz"))) > 0
-    assert len(read_tree(place / "results")) == 100
+    assert len(list((place / "demo" / "models").rglob("model.tar.gz"))) > 0
+    assert len(read_tree(place / "demo" / "results")) == 100
+    # In a checkout nothing of it lies where git would see it.
+    assert {path.name for path in place.iterdir()} == {"in", "model.tar.gz", "examples", "local", "demo"}
+    assert "/demo/" in (ROOT / ".gitignore").read_text().splitlines()

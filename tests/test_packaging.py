@@ -8,7 +8,8 @@ import venv
 import zipfile
 from pathlib import Path
 
-from tests.conftest import MNIST
+from fastinfer._version import __version__
+from tests.conftest import MNIST, ROOT
 
 
 def test_the_sdist_holds_the_sources_and_no_build(built: Path) -> None:
@@ -43,14 +44,9 @@ def test_the_wheel_runs_alone_from_another_folder(built: Path, tmp_path: Path) -
     (wheel,) = built.glob("*.whl")
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
-
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [str(tmp_path / "env" / "bin" / "fastinfer"), *map(str, arguments)]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-
-    run("samples", MNIST / "test", "in", "--count", 10)
-    done = run("transform", "in", "out")
-    assert done.stderr.splitlines()[-1].startswith("10 inputs, 10 records, 0 rejected")
-    shown = run("report", "out", "--inputs", "in", "--labels", MNIST / "test")
-    assert "predictions 7, 2, 1, 0, 4, 1, 4, 9, 5, 9" in shown.stdout
+    subprocess.run([python, "-m", "pip", "install", "--quiet", f"{wheel}[train]"], check=True)
+    # What a release's wheels are tried with.
+    done = subprocess.run([ROOT / ".ci" / "try", python, MNIST / "test"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "predictions 7, 2, 1, 0, 4, 1, 4, 9, 5, 9" in done.stdout
+    assert f"fastinfer      {__version__}\n" in done.stdout

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.source import find_objects
-from ..errors import ConfigError, InputError, quote
+from ..errors import ConfigError, InputError, counted, quote
 from ..report.inputs import Inputs, image_shape
 from ..report.labels import read_label_file
 from ..report.page import Report, write_page
@@ -128,7 +128,7 @@ def _missing(source: str, results: list[Result]) -> list[str]:
     missing = [item.key for item in find_objects(source) if item.key not in found]
     if not missing:
         return []
-    return [f"{len(missing):,} inputs have no result; the first: {quote(missing[0])}"]
+    return [f"no result for {counted(len(missing), 'input')}; the first: {quote(missing[0])}"]
 
 
 def _as_dict(report: Report) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from ..errors import ConfigError
+from ..errors import ConfigError, counted
 from ..mnist.dataset import read_images
 from ..mnist.samples import FORMATS, write_samples
 from ._run import path, positive_number, run_command, say
@@ -39,7 +39,7 @@ def _samples(argv: Sequence[str] | None) -> None:
     files = write_samples(images[:count], arguments.out, arguments.format, arguments.rows_per_file)
     if not arguments.quiet:
         seconds = time.perf_counter() - start
-        say(f"{count:,} images in {files:,} files in {seconds:.2f} s: {arguments.out}")
+        say(f"{counted(count, 'image')} in {counted(files, 'file')} in {seconds:.2f} s: {arguments.out}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

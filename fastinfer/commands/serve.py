@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from .. import machine
-from ..errors import ConfigError
+from ..errors import ConfigError, counted
 from ..extras import install_command
 from ..serving.settings import (
     DEFAULT_BASE,
@@ -118,14 +118,14 @@ def describe_handler(handler: Handler, settings: Settings) -> str:
         return f"hooks of {handler.module.file}"
     mode = "exact" if settings.exact else f"batches of {handler.predictor.batch_size}"
     no_hooks = "" if handler.module is None else f", no hooks in {handler.module.file.name}"
-    return f"{mode}, {settings.workers} workers{no_hooks}"
+    return f"{mode}, {counted(settings.workers, 'worker')}{no_hooks}"
 
 
 def describe_ending(ending: Ending) -> str:
     """The last line."""
-    rows = f", {ending.rows:,} rows" if ending.rows else ""
+    rows = f", {counted(ending.rows, 'row')}" if ending.rows else ""
     unanswered = f", {ending.unanswered:,} left unanswered" if ending.unanswered else ""
-    return f"stopped: {ending.requests:,} requests answered{rows}{unanswered}"
+    return f"stopped: {counted(ending.requests, 'request')} answered{rows}{unanswered}"
 
 
 def make_settings(arguments: argparse.Namespace, model: Path) -> Settings:

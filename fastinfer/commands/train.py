@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, FastinferError, quote
+from ..errors import ConfigError, FastinferError, counted, quote
 from ..machine import peak_memory_bytes
 from ..mnist.train import DEFAULT_SEED, SEEDS, TrainConfig, logger, train
 from ._run import positive_number, run_command, say
@@ -195,7 +195,7 @@ def _train(argv: Sequence[str] | None) -> None:
         count = report.epochs - report.first_epoch + 1
         memory = peak_memory_bytes() / (1 << 20)
         say(
-            f"trained {count} epochs of {report.rows:,} images in {report.seconds:.1f} s ({report.images_per_s:,.0f} "
-            f"images/s, {memory:,.0f} MiB at most), validation accuracy {report.validation_accuracy[-1]:.4f}: "
-            f"{report.model_dir or 'saved by the first host'}"
+            f"trained {counted(count, 'epoch')} of {counted(report.rows, 'image')} in {report.seconds:.1f} s "
+            f"({report.images_per_s:,.0f} images/s, {memory:,.0f} MiB at most), "
+            f"validation accuracy {report.validation_accuracy[-1]:.4f}: {report.model_dir or 'saved by the first host'}"
         )

@@ -18,7 +18,7 @@ from ..engine.progress import Progress
 from ..engine.provenance import of_plan
 from ..engine.request import TransformRequest
 from ..engine.source import Listing, name_source
-from ..errors import FastinferError
+from ..errors import FastinferError, counted
 from ..models.module import Model, find_model, load_model
 from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
@@ -214,7 +214,7 @@ def _list(arguments: argparse.Namespace, request: TransformRequest) -> Listing:
 
 def describe(summary: Summary, passed_over: int = 0) -> str:
     """The last line of a run."""
-    parts = [f"{summary.inputs:,} inputs", f"{summary.records:,} records", f"{summary.rejected:,} rejected"]
+    parts = [counted(summary.inputs, "input"), counted(summary.records, "record"), f"{summary.rejected:,} rejected"]
     if passed_over:
         parts.insert(1, f"{passed_over:,} passed over")
     if summary.skipped:
@@ -253,7 +253,7 @@ def _dry_run(arguments: argparse.Namespace, model: Model, options: Options, requ
         counts = f"{skipped:,} finished before"
         if objects.passed_over:
             counts += f", {objects.passed_over:,} passed over"
-        say(f"would transform {todo:,} inputs ({size:,} bytes) into {arguments.output}; {counts}")
+        say(f"would transform {counted(todo, 'input')} ({counted(size, 'byte')}) into {arguments.output}; {counts}")
     return 0
 
 
@@ -287,7 +287,7 @@ class _Bar(Progress):
                 if not self._records:
                     self._bar.set_description_str(None, refresh=False)
                 self._records += records
-                self._bar.set_postfix_str(f"{self._records:,} records", refresh=False)
+                self._bar.set_postfix_str(counted(self._records, "record"), refresh=False)
                 self._bar.update(size)
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from .. import machine
 from ..codecs.base import Framing
-from ..errors import InputError, OutputError, WorkerDied
+from ..errors import InputError, OutputError, WorkerDied, counted
 from ..options import Options
 from ..outputs.assembly import Assembly
 from ..outputs.folder import OutputFolder
@@ -86,7 +86,7 @@ class Gatherer:
         error = report.error
         if error is None and self._options.max_errors is not None and summary.rejected > self._options.max_errors:
             error = InputError(
-                f"{summary.rejected:,} records were rejected, {self._options.max_errors:,} are allowed",
+                f"{counted(summary.rejected, 'reject')}, at most {self._options.max_errors:,} allowed",
                 code="too_many_errors",
                 hint=f"see {self._job.layout.rejects}",
             )

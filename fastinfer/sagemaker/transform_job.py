@@ -17,7 +17,7 @@ from ..engine.code_model import CodeModel, find_code_model
 from ..engine.request import MANIFEST
 from ..engine.run import transform
 from ..engine.source import Listing, no_objects
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..handlers.user_module import find_program
 from ..models.module import Model, load_model
 from ..options import Options
@@ -74,13 +74,13 @@ class Transform:
             source=self.job.source,
             request=self.job.request,
         )
-        print(f"{summary.records:,} records, {summary.records_per_second:,.0f} records/s", flush=True)
+        print(f"{counted(summary.records, 'record')}, {summary.records_per_second:,.0f} records/s", flush=True)
         self._put_results(Path(output))
         failed = list(self._failures(output))
         for failure in failed:
             print(failure, file=sys.stderr, flush=True)
         if failed:
-            raise InputError(f"{len(failed)} objects failed; the first: {failed[0]}", code="bad_input")
+            raise InputError(f"{counted(len(failed), 'object')} failed; the first: {failed[0]}", code="bad_input")
 
     def _model(self) -> Model | CodeModel:
         folder = self.folder / "ml" / "model"

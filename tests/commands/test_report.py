@@ -114,7 +114,7 @@ def test_nothing_is_passed_over(
 def test_inputs_without_a_result_are_told(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     (folders[1] / "data-5.csv.out").unlink()
     assert main([str(folders[1]), "--inputs", str(folders[0])]) == 0
-    assert "warning: 1 inputs have no result; the first: 'data-5.csv'" in capsys.readouterr().err
+    assert "warning: no result for 1 input; the first: 'data-5.csv'" in capsys.readouterr().err
 
 
 def test_labels_must_be_enough_and_options_make_sense(

@@ -143,5 +143,5 @@ def test_more_rejects_than_are_allowed_stop_the_run(linear: Path, tmp_path: Path
     run.gatherer.add(ShardReport(0, rejected=3))
     assert not run.stop.is_set()
     run.gatherer.add(ShardReport(1, rejected=1))
-    with pytest.raises(InputError, match="4 records were rejected, 3 are allowed"):
+    with pytest.raises(InputError, match="4 rejects, at most 3 allowed"):
         run.gatherer.finish(1.0)

@@ -454,7 +454,7 @@ def test_a_signal_ends_it_after_what_is_under_way(number: int, expected: int, ho
     lines = said.splitlines()
     # A connection that is made just as the server stops may be closed by its end alone, of which asyncio warns here.
     assert any("POST /invocations HTTP/1.1 200" in line for line in lines)
-    assert "stopped: 1 requests answered" in lines
+    assert "stopped: 1 request answered" in lines
 
 
 def test_what_takes_too_long_is_given_up(hooked: Path, tmp_path: Path) -> None:

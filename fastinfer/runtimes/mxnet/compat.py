@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import re
 import sys
 import types
@@ -85,11 +86,12 @@ class _Loader:
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        with _names_of_its_time(), warnings.catch_warnings():
+        with warnings.catch_warnings():
             # Its own sources use what Python, NumPy and distutils deprecate; nobody who runs a model can act on that.
             for category in (DeprecationWarning, FutureWarning, SyntaxWarning):
                 warnings.filterwarnings("ignore", category=category)
-            self._loader.exec_module(module)
+            with _names_of_its_time():
+                self._loader.exec_module(module)
 
 
 @contextlib.contextmanager
@@ -97,7 +99,7 @@ def _names_of_its_time() -> Iterator[None]:
     import numpy
 
     missing = {name: value for name, value in _removed_names(numpy).items() if name not in vars(numpy)}
-    modules = _distutils() if sys.version_info >= (3, 12) else {}
+    modules = {} if _has_distutils() else _distutils()
     modules = {name: module for name, module in modules.items() if name not in sys.modules}
     vars(numpy).update(missing)
     sys.modules.update(modules)
@@ -180,6 +182,17 @@ class _Version:
         return self._numbers < other._numbers
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _has_distutils() -> bool:
+    """Whether there is Python's own `distutils.version`: until 3.11, where no newer setuptools stands in its place."""
+    if sys.version_info >= (3, 12):
+        return False
+    try:
+        importlib.import_module("distutils.version")
+    except ImportError:
+        return False
+    return True
 
 
 def _distutils() -> dict[str, types.ModuleType]:
