@@ -68,7 +68,7 @@ def test_an_object_is_one_request_or_one_for_each_line(
 
 def test_a_limit_of_zero_allows_every_size(folder: Path) -> None:
     (folder / "in" / "x.csv").write_bytes(b"1," * (4 << 20))
-    with pytest.raises(InputError, match=r"1 objects failed.* more than 6,291,456 bytes"):
+    with pytest.raises(InputError, match=r"1 object failed.* more than 6,291,456 bytes"):
         run_payloads(folder)
     shutil.rmtree(folder / "model")
     shutil.rmtree(folder / "job")
