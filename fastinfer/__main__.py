@@ -19,6 +19,8 @@ COMMANDS = {
     "train": "train the MNIST example",
     "serve": "answer HTTP requests as the container of a SageMaker endpoint does",
     "model": "show a model: its inputs, outputs, parameters and operators",
+    "export": "write a model as ONNX, with a certificate that it gives the same",
+    "verify": "check again what was certified",
     "samples": "write MNIST images as CSV files",
     "report": "show the predictions for those files",
     "doctor": "show what this machine and this installation provide",

@@ -320,6 +320,11 @@ register(
     ("no_such_job", "no job has this name", "check the name and the region"),
     ("not_local", "a local job does not support this option", "leave it out, or run the job on AWS"),
     ("not_started", "there is nothing to wait for yet", "call `fit()` or `transform()` first"),
+    ("file_exists", "a file that would be written is there", "name another one, or overwrite it"),
+    ("onnx_missing", "onnx is not installed", "`pip install 'fastinfer[export]'`"),
+    ("onnxruntime_broken", "onnxruntime is installed but cannot be imported", "see the message"),
+    ("onnxruntime_missing", "onnxruntime is not installed", "`pip install 'fastinfer[onnx]'`"),
+    ("other_format", "the runtime does not run models of this format", "name the other runtime, or none"),
     ("other_machine", "a worker's machine would produce other bytes", "use the same versions, environment and CPU"),
     ("other_run", "the output folder holds results of another run", "name another folder, or allow overwriting"),
     ("other_training", "the checkpoint is from another training", "use the same options, or another checkpoint folder"),
@@ -343,6 +348,7 @@ register(
 register(
     ModelError,
     ("bad_model", "the model cannot be read or run; the message says why", "save it again as `Module` does"),
+    ("bad_certificate", "the certificate beside a model cannot be read", "export the model again"),
     ("bad_program", "the model's own serving code fails or lacks a function", "correct the code"),
     ("diverged", "a parameter became infinite or NaN in training", "use a smaller learning rate"),
     (
@@ -353,6 +359,12 @@ register(
     ("model_incomplete", "a file of the model is missing", "see what was found and what is expected in the message"),
     ("model_missing", "there is no model of that name", "name a folder or a `model.tar.gz`"),
     ("no_such_output", "the output to give is not there, or must be chosen", "name one that the message lists, or all"),
+    ("not_certified", "the model has no certificate", "export it with `fastinfer export`, which writes one"),
+    (
+        "no_translation",
+        "an operator of the model cannot be written as ONNX",
+        "replace it by others that docs/onnx.md lists",
+    ),
     ("no_program", "the model does not say which of its files is the serving code", "name it"),
     ("params_missing", "the parameters file lacks arrays of the graph", "save the model again"),
     ("several_models", "the folder or archive holds several models", "name one by the prefix of its files"),

@@ -15,7 +15,7 @@ ROWS = [
     {"storage", "codecs"},
     {"records", "models"},
     {"runtimes", "outputs"},
-    {"handlers"},
+    {"handlers", "export"},
     {"engine"},
     {"__init__", "transformer", "kernels"},
     {"serving", "mnist", "report"},

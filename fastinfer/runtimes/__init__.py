@@ -7,7 +7,7 @@ import importlib
 from .base import Runtime
 
 # The module and class of each runtime; imported when needed.
-RUNTIMES = {"mxnet": (".mxnet.runtime", "MXNetRuntime")}
+RUNTIMES = {"mxnet": (".mxnet.runtime", "MXNetRuntime"), "onnx": (".onnx", "OnnxRuntime")}
 
 
 def load_runtime(name: str = "mxnet", *, cpu_isa: str | None = None) -> Runtime:

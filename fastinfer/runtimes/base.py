@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..models.module import Model
+from ..models.load import AnyModel
 
 
 class BoundInput(NamedTuple):
@@ -85,7 +85,7 @@ class Runtime(Protocol):
         """Raises ConfigError (``no_such_device``) if a device does not exist."""
         ...
 
-    def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> Executor:
+    def bind(self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> Executor:
         """Binds a model. Raises ModelError.
 
         Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import ConfigError, ModelError
-from ..models.module import Model
+from ..models.load import AnyModel
 from ..models.params import VALUES_LIMIT
 from ..options import Options, parse_device
 from .base import Executor, Runtime
@@ -33,7 +33,7 @@ class Batching(NamedTuple):
     invariant: bool
 
 
-def choose_batching(runtime: Runtime, model: Model, options: Options) -> Batching:
+def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batching:
     """How to compute rows, found on the first of the devices.
 
     Raises:
@@ -73,7 +73,13 @@ def choose_batching(runtime: Runtime, model: Model, options: Options) -> Batchin
 
 
 def bind_executors(
-    runtime: Runtime, model: Model, devices: Sequence[tuple[str, int]], count: int, batch_size: int, *, row_wise: bool
+    runtime: Runtime,
+    model: AnyModel,
+    devices: Sequence[tuple[str, int]],
+    count: int,
+    batch_size: int,
+    *,
+    row_wise: bool,
 ) -> list[Executor]:
     """The bound graphs of a run, all bound before any of them runs.
 
@@ -92,7 +98,7 @@ def bind_executors(
     ]
 
 
-def check_served(executor: Executor, model: Model) -> Executor:
+def check_served(executor: Executor, model: AnyModel) -> Executor:
     """The executor, if it gives what runs and requests can use: one output, with one row of float32 for each record.
 
     Raises:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import machine
 from ...errors import ConfigError
+from ...models.load import AnyModel
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
 from .graph import MXNetExecutor
@@ -60,6 +61,10 @@ class MXNetRuntime:
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         check_devices(devices)
 
-    def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> MXNetExecutor:
+    def bind(
+        self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False
+    ) -> MXNetExecutor:
+        if not isinstance(model, Model):
+            raise ConfigError(f"{model.path} is a model in ONNX, which MXNet cannot run", code="other_format")
         check_devices([device])
         return MXNetExecutor(model, device, batch_size, row_wise=row_wise)

@@ -26,7 +26,8 @@ INFERENCE_SETTINGS = {
 # Variables of the environment by which MXNet and its libraries choose their code.
 NUMERIC_VARIABLES = ("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_MKLDNN_", "MXNET_SUBGRAPH_BACKEND", "OMP_NUM_THREADS")
 
-ENGINE_LINE = b"MXNet start using engine"
+# What it prints of its settings when it starts, and when it binds.
+ENGINE_LINES = (b"MXNet start using engine", b"subgraph backend is not in use")
 
 
 def set_missing(settings: dict[str, str] | None) -> None:
@@ -42,7 +43,7 @@ def numeric_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def without_engine_line() -> Iterator[None]:
-    """Drops the line that MXNet prints if its engine was chosen by the environment.
+    """Drops the lines that MXNet prints if its engine, or how it fuses operators, was chosen by the environment.
 
     C++ prints to the file descriptor, so that must be replaced: other output on stderr is held, and printed when MXNet is
     loaded.
@@ -66,6 +67,6 @@ def without_engine_line() -> Iterator[None]:
             os.close(kept)
             held.seek(0)
             for line in held:
-                if ENGINE_LINE not in line:
+                if not any(text in line for text in ENGINE_LINES):
                     with unwritable:
                         os.write(2, line)

@@ -1,0 +1,87 @@
+"""``fastinfer verify model.onnx``: checks a certificate again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from functools import partial
+
+from ..errors import ConfigError, FastinferError
+from ..models.onnx import SUFFIX
+from ._run import path, run_command, say
+
+EPILOG = """\
+WHAT is a model.onnx with its certificate, model.onnx.json. The files' hashes are compared, and both engines run again on
+the rows of the certificate. Where MXNet or the model that was exported is not there, onnxruntime's answers are compared
+with those that the certificate has of MXNet.
+
+exit codes: 0 it holds; 1 it does not; 2 an option is wrong, or a package is missing; 3 a model or certificate cannot be read.
+"""
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "fastinfer verify") -> int:
+    """The command; returns its exit code. `prog` is what its usage line calls it."""
+    return run_command(partial(_verify, prog), argv)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Check again what was certified.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", type=path, metavar="WHAT", help="a model.onnx that `fastinfer export` wrote")
+    parser.add_argument(
+        "--model", type=path, metavar="PATH", help="the model that was exported (default: where it was then)"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
+    parser.add_argument("--quiet", action="store_true", help="print only errors")
+    return parser
+
+
+def _verify(prog: str, argv: Sequence[str] | None) -> int:
+    arguments = _parser(prog).parse_args(argv)
+    if not arguments.what.endswith(SUFFIX):
+        raise ConfigError(f"expected a model *{SUFFIX}, found {arguments.what!r}")
+    return verify_certificate(arguments.what, arguments.model, as_json=arguments.json, quiet=arguments.quiet)
+
+
+def verify_certificate(onnx: str, model_path: str | None, *, as_json: bool, quiet: bool) -> int:
+    """Checks the certificate of a model in ONNX; returns the exit code."""
+    # Imported late: --help needs no NumPy.
+    from ..export.certificate import PROBE
+    from ..export.convert import verify_model
+    from ..models.certificate import SUFFIX as CERTIFICATE
+    from ..models.certificate import Certificate
+    from ..models.module import load_model
+    from ..runtimes import load_runtime
+    from .export import read_rows
+
+    facts = Certificate.read(f"{onnx}{CERTIFICATE}").facts
+    try:
+        model = load_model(model_path or facts["model"]["path"], **facts["model"]["choice"])
+        load_runtime("mxnet")
+    except FastinferError as error:
+        if model_path is not None:
+            raise
+        model = None
+        if not quiet:
+            say(f"note: stored answers are compared, MXNet does not run: {error}")
+    source, rows = facts["rows"]["source"], None
+    if source != PROBE and model is not None:
+        rows = read_rows(source, model.row_values)
+    found = verify_model(onnx, model, rows)
+    for reason in found.reasons:
+        say(f"error: {onnx}: {reason}")
+    if not found.reasons and not quiet:
+        how = "MXNet and onnxruntime ran again" if found.with_mxnet else "onnxruntime gives MXNet's stored answers"
+        say(f"{onnx}: the certificate holds: {how} on {found.rows:,} rows")
+    if as_json:
+        print(
+            json.dumps(
+                {"holds": not found.reasons, "reasons": found.reasons, "rows": found.rows, "mxnet": found.with_mxnet}
+            )
+        )
+    return 1 if found.reasons else 0

@@ -1,0 +1,1 @@
+"""Saved models as ONNX, with a certificate that both give the same."""

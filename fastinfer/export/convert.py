@@ -1,0 +1,222 @@
+"""Exports a model: translated, compared with MXNet, and written only if the comparison holds; and checks such a model again."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .._version import __version__
+from ..errors import ConfigError
+from ..extras import install_command
+from ..models.certificate import SUFFIX, Certificate
+from ..models.module import ChoiceKeywords, Model
+from ..models.onnx import OnnxModel, load_onnx, read_onnx
+from ..runtimes import load_runtime
+from ..runtimes.base import Runtime
+from ..storage.atomic import make_folder, replacing
+from .certificate import (
+    DEFAULT_TOLERANCE,
+    PROBE,
+    Result,
+    Rows,
+    compare_engines,
+    make_certificate,
+    refusals,
+    stored_answers,
+    stored_rows,
+    versions_of,
+)
+from .parting import CPU, Parting, find_parting
+from .probe import make_rows
+from .reference import read_arrays, read_network
+from .running import compare, predict
+from .translate import Translated, translate
+
+# How many of the rows that differ most are run again to find the node.
+ROWS_TO_PART = 4
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A translated model and what was found of it.
+
+    Attributes:
+        onnx: the model in ONNX.
+        certificate: None if it is refused.
+        reasons: why it is refused.
+        parting: the first node that differs, if it is refused and one was found.
+    """
+
+    onnx: OnnxModel
+    certificate: Certificate | None
+    reasons: tuple[str, ...] = ()
+    parting: Parting | None = None
+
+
+def export_model(
+    model: Model,
+    name: str,
+    rows: Rows | None = None,
+    *,
+    tolerance: float = DEFAULT_TOLERANCE,
+    choice: ChoiceKeywords | None = None,
+) -> Exported:
+    """Translates a model and compares both engines. Nothing is written.
+
+    Args:
+        model: the model.
+        name: of the file that it will be.
+        rows: on which they are compared; None: probe rows.
+        tolerance: how far a value may be, relative to the largest value of its row.
+        choice: with which the model was loaded; kept, so that it can be loaded again.
+
+    Raises:
+        ModelError: ``no_translation``, with the node; or one of them cannot run it.
+        ConfigError: ``onnx_missing``, ``onnxruntime_missing``, ``mxnet_missing``.
+    """
+    _need_onnx()
+    reference, other = load_runtime("mxnet"), load_runtime("onnx")
+    network = read_network(model)
+    translated = translate(network, read_arrays(model), model.path)
+    metadata = {"fastinfer": __version__, "mxnet_model": model.digest, "flattens": str(network.flattens).lower()}
+    onnx = read_onnx(translated.build(metadata=metadata), name)
+    rows = rows or Rows(PROBE, make_rows(network))
+    result = compare_engines(model, onnx, rows.values, reference, other)
+    reasons = result.fails(tolerance)
+    if reasons:
+        parting = _part(model, translated, rows, result, tolerance, (reference, other))
+        return Exported(onnx, None, tuple(reasons), parting)
+    versions = versions_of(reference.identity()["mxnet"], other.identity()["onnxruntime"])
+    return Exported(onnx, make_certificate(model, onnx, rows, result, tolerance, versions, choice))
+
+
+def _part(
+    model: Model,
+    translated: Translated,
+    rows: Rows,
+    result: Result,
+    tolerance: float,
+    runtimes: tuple[Runtime, Runtime],
+) -> Parting | None:
+    """Looks for the node on the rows that differ most, and on the first ones that get another label."""
+    records = len(rows.values)
+    wanted = []
+    for difference, expected in zip(result.differences, result.expected):
+        each = len(expected) // records
+        found = [difference.row] if difference.row is not None else []
+        wanted += [row // each for row in [*found, *difference.changed]]
+    chosen = sorted(dict.fromkeys(wanted[:ROWS_TO_PART]))
+    return find_parting(model, translated, rows.values[chosen], tolerance, runtimes)
+
+
+def check_absent(path: str) -> None:
+    """Raises ConfigError, ``file_exists``, if there is something of that name."""
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} exists", code="file_exists", hint="name another file, or overwrite it")
+
+
+def write_model(exported: Exported, path: str) -> None:
+    """Writes a certified model and its certificate beside it, instead of what is there.
+
+    The certificate is written last: where there is one, it is of the model that is there.
+
+    Raises:
+        OutputError: ``cannot_write``.
+    """
+    target, beside = Path(path), Path(f"{path}{SUFFIX}")
+    assert exported.certificate is not None  # the caller's to look at
+    make_folder(target.parent)
+    beside.unlink(missing_ok=True)
+    with replacing(target) as temporary:
+        temporary.write_bytes(exported.onnx.content)
+    with replacing(beside) as temporary:
+        temporary.write_text(exported.certificate.as_text(), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What checking a certificate has found.
+
+    Attributes:
+        certificate: that was checked.
+        rows: on how many rows.
+        with_mxnet: whether MXNet ran as well; else its stored answers were compared.
+        reasons: why it does not hold; empty if it does.
+    """
+
+    certificate: Certificate
+    rows: int
+    with_mxnet: bool
+    reasons: tuple[str, ...]
+
+
+def verify_model(path: str, model: Model | None, rows: Rows | None = None) -> Verified:
+    """Checks the certificate beside a model in ONNX.
+
+    Args:
+        path: of the model in ONNX.
+        model: the model that was exported; None: the stored answers are compared.
+        rows: those of the certificate, where the user gave them; None: probe rows.
+
+    Raises:
+        ModelError: ``not_certified``, ``bad_certificate``; or a model cannot be read or run.
+    """
+    certificate = Certificate.read(f"{path}{SUFFIX}")
+    onnx = load_onnx(path, output="all")
+    if not certificate.describes(onnx):
+        expected = certificate.facts["onnx"]["sha256"]
+        reason = f"the certificate is of another file: SHA-256 {expected}, found {onnx.content_digest}"
+        return Verified(certificate, 0, False, (reason,))
+    tolerance = float(certificate.facts["tolerance"])
+    other = load_runtime("onnx")
+    if model is None:
+        return _verify_stored(certificate, onnx, rows, tolerance, other)
+    found = certificate.facts["model"]["digest"]
+    if model.digest != found:
+        reason = (
+            f"{model.path} is another model than the one that was exported: digest {model.digest}, expected {found}"
+        )
+        return Verified(certificate, 0, True, (reason,))
+    network = read_network(model)
+    rows = rows or Rows(PROBE, make_rows(network, certificate.facts["rows"]["records"]))
+    changed = _other_rows(certificate, rows)
+    if changed:
+        return Verified(certificate, 0, True, (changed,))
+    result = compare_engines(model, onnx, rows.values, load_runtime("mxnet"), other)
+    return Verified(certificate, len(rows.values), True, tuple(result.fails(tolerance)))
+
+
+def _verify_stored(
+    certificate: Certificate, onnx: OnnxModel, rows: Rows | None, tolerance: float, runtime: Runtime
+) -> Verified:
+    """Compares with the answers of MXNet that the certificate has, to the first rows."""
+    stored = certificate.facts["stored"]
+    count = stored["records"]
+    if rows is None:
+        values = stored_rows(certificate)
+    else:
+        changed = _other_rows(certificate, rows)
+        if changed:
+            return Verified(certificate, 0, False, (changed,))
+        values = rows.values[:count]
+    executor = runtime.bind(onnx, CPU, 1)
+    found = predict(executor, values)
+    names = [output.name for output in executor.outputs]
+    reasons: list[str] = []
+    for name, expected, array in zip(names, stored_answers(certificate), found):
+        reasons += refusals(compare(name, expected, array), tolerance)
+    return Verified(certificate, count, False, tuple(reasons))
+
+
+def _other_rows(certificate: Certificate, rows: Rows) -> str | None:
+    expected = certificate.facts["rows"]["sha256"]
+    if rows.digest == expected:
+        return None
+    return f"the rows of {rows.source} are others than those that were compared: SHA-256 {rows.digest}, expected {expected}"
+
+
+def _need_onnx() -> None:
+    if importlib.util.find_spec("onnx") is None:
+        raise ConfigError("onnx is not installed", code="onnx_missing", hint=install_command("export"))

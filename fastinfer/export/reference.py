@@ -1,0 +1,129 @@
+"""What MXNet says of a model: its graph with all attributes, every shape and type, and its parameters."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ModelError, quote
+from ..models.graph import read_graph, write_graph
+from ..models.module import Model
+from ..models.params import bare
+from ..runtimes.mxnet.graph import errors_of
+from ..runtimes.mxnet.inner_shapes import load_symbol
+from ..runtimes.mxnet.libmxnet import MXNetError, binding, check, load_libmxnet
+from ..runtimes.mxnet.symbol import FLOAT32, TYPES, Inferred, Symbol, load_arrays
+from .attributes import Attributes, default_of
+from .network import Entry, Network, Node, Shape, Value, merge_shapes
+
+# Two batch sizes, by which sizes that grow with the batch are known.
+BATCHES = (3, 5)
+
+
+def read_network(model: Model) -> Network:
+    """The graph of a model, with what MXNet knows of it.
+
+    Raises:
+        ModelError: the graph cannot be loaded, or a shape does not grow in proportion to the batch.
+    """
+    with binding, errors_of("MXNet cannot load it", model.path):
+        symbol = load_symbol(model.graph.text)
+        text = symbol.to_json()
+        graph = json.loads(text)
+        smaller, larger = (_infer(model, graph, batch) for batch in BATCHES)
+        nodes = []
+        for number, node in enumerate(graph["nodes"]):
+            outputs = tuple(
+                Value(merge_shapes(first, second, BATCHES, node["name"]), dtype)
+                for (first, dtype), (second, _) in zip(smaller[number], larger[number])
+            )
+            operator, defaults = ("null", {}) if node["op"] == "null" else describe(node["op"])
+            inputs = tuple((source, output) for source, output, *_ in node["inputs"])
+            nodes.append(Node(node["name"], operator, Attributes(node.get("attrs", {}), defaults), inputs, outputs))
+        names = symbol.outputs()
+    variables = {node.name: number for number, node in enumerate(nodes) if node.operator == "null"}
+    heads = tuple((source, output) for source, output, *_ in graph["heads"])
+    given = tuple(variables[each.name] for each in model.inputs)
+    network = Network(tuple(nodes), heads, tuple(names), given, text)
+    for entry, name in zip(heads, names):
+        if not network.value(entry).shape[:1] < (0,):
+            raise ModelError(f"the output {quote(name)} does not have a row for each record", path=model.path)
+    return network
+
+
+def read_arrays(model: Model) -> dict[str, NDArray[Any]]:
+    """The saved parameters, by the names in the graph."""
+    found = {}
+    with errors_of("MXNet cannot load its parameters", model.path):
+        for name, array in load_arrays(model.params).items():
+            if array.kind not in TYPES:
+                raise ModelError(
+                    f"{bare(name)} has MXNet's type {array.kind}, which has no translation", path=model.path
+                )
+            values = np.frombuffer(array.memory(), TYPES[array.kind][0])
+            found[bare(name)] = values.reshape(array.shape).copy()
+    return found
+
+
+def with_outputs(model: Model, network: Network, entries: Sequence[Entry]) -> Model:
+    """The model with other outputs."""
+    graph = json.loads(network.text)
+    text = write_graph(graph["nodes"], [[*entry, 0] for entry in entries], graph.get("attrs", {}))
+    return replace(model, graph=read_graph(text, model.path), all_outputs=True)
+
+
+def _infer(model: Model, graph: Mapping[str, Any], batch: int) -> dict[int, list[tuple[Shape, str]]]:
+    """Shapes and types of all outputs, by the numbers of their nodes."""
+    named = [{**node, "name": f"n{number}"} for number, node in enumerate(graph["nodes"])]
+    heads = [[number, 0, 0] for number in range(len(named))]
+    inside = Symbol.load(write_graph(named, heads, graph.get("attrs", {}))).internals()
+    places = {node["name"]: f"n{number}" for number, node in enumerate(graph["nodes"]) if node["op"] == "null"}
+    shapes = inside.infer_shapes({places[each.name]: (batch, *each.shape) for each in model.inputs})
+    types = _infer_types(inside, [places[each.name] for each in model.inputs])
+    if shapes is None or types is None:
+        raise ValueError("the graph does not determine all of its shapes and types")
+    found: dict[int, list[tuple[Shape, str]]] = {number: [] for number in range(len(named))}
+    for name, shape, kind in zip(inside.outputs(), shapes.outputs, types.outputs):
+        # `n7`, `n7_output`, `n7_output1`, `n7_mean`
+        number = int(name[1:].partition("_")[0])
+        if kind not in TYPES:
+            raise ValueError(
+                f"{quote(graph['nodes'][number]['name'])} has MXNet's type {kind}, which has no translation"
+            )
+        found[number].append((shape, TYPES[kind][0]))
+    return found
+
+
+def _infer_types(symbol: Symbol, inputs: list[str]) -> Inferred | None:
+    """As Module binds it: inputs are float32, unless the graph says otherwise and insists."""
+    try:
+        return symbol.infer_types(dict.fromkeys(inputs, FLOAT32))
+    except MXNetError:
+        return symbol.infer_types({})
+
+
+def describe(operator: str) -> tuple[str, dict[str, str]]:
+    """MXNet's own name of an operator, and the defaults of its attributes.
+
+    Raises:
+        MXNetError: there is no such operator.
+    """
+    library = load_libmxnet()
+    handle, count = ctypes.c_void_p(), ctypes.c_uint32()
+    check(library.NNGetOpHandle(operator.encode(), ctypes.byref(handle)))
+    name, about, variable, returned = (ctypes.c_char_p() for _ in range(4))
+    names, types, texts = (ctypes.POINTER(ctypes.c_char_p)() for _ in range(3))
+    places = (name, about, count, names, types, texts, variable, returned)
+    check(library.MXSymbolGetAtomicSymbolInfo(handle, *(ctypes.byref(place) for place in places)))
+    defaults = {}
+    for number in range(count.value):
+        default = default_of((types[number] or b"").decode())
+        if default is not None:
+            defaults[(names[number] or b"").decode()] = default
+    return (name.value or b"").decode(), defaults

@@ -1,0 +1,42 @@
+"""A saved model of any format: MXNet's, or ONNX."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+from ..errors import ConfigError
+from .module import Choice, ChoiceKeywords, Model, load_model
+from .onnx import SUFFIX, OnnxModel, load_onnx
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+AnyModel = Union[Model, OnnxModel]
+
+# What a folder holds that is the model of a container or a job.
+ONNX_NAME = f"model{SUFFIX}"
+
+
+def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -> AnyModel:
+    """Reads a model: a file ``*.onnx``, a folder with a ``model.onnx`` and no model of MXNet, or what
+    :func:`fastinfer.models.module.load_model` reads.
+
+    Args:
+        path: of the model.
+        choice: what its files leave open: the attributes of :class:`fastinfer.models.module.Choice`.
+
+    Raises:
+        ModelError: it is not there, is not whole, or cannot be served; see there, and :func:`fastinfer.models.onnx.load_onnx`.
+        ConfigError: what is said does not fit the model.
+    """
+    place = Path(path)
+    if place.is_dir() and (place / ONNX_NAME).is_file() and not any(place.glob("*-symbol.json")):
+        place = place / ONNX_NAME
+    if place.suffix != SUFFIX or place.is_dir():
+        return load_model(path, **choice)
+    chosen = Choice(**choice)
+    if chosen.epoch is not None:
+        raise ConfigError(f"the epoch is {chosen.epoch}, but a model in ONNX has none")
+    return load_onnx(place, output=chosen.output, columns=chosen.inputs, shapes=chosen.shapes)

@@ -1,0 +1,334 @@
+"""A model in ONNX: one file, whose inputs and outputs are read without any framework.
+
+onnxruntime builds the graph (runtimes/onnx.py). What is read here is what a run has to know before that: what a record is,
+and that the file stands for itself. Values that are kept in other files are refused, because a stranger's model could name
+any file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+from ..errors import ConfigError, FastinferError, ModelError, quote
+from ..storage.regular import read_regular
+from .inputs import Input
+from .params import VALUES_LIMIT, Shape
+from .protobuf import BYTES, VARINT, Field, fields, text
+
+SUFFIX = ".onnx"
+ALL_OUTPUTS = "all"
+FILE_LIMIT = 2 << 30  # of a protocol buffer
+# Graphs within graphs.
+DEPTH_LIMIT = 32
+
+# The types that a record's numbers, which are float32, can be given to.
+TYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
+
+
+class OnnxInput(NamedTuple):
+    """An input of the graph.
+
+    Attributes:
+        name: its name.
+        type: NumPy's name of the type of its values.
+        batch: the number of records that it must have; None: any.
+        shape: of what one record gives it.
+    """
+
+    name: str
+    type: str
+    batch: int | None
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """A model in ONNX, read and checked as far as it can be without a framework.
+
+    Attributes:
+        path: where it came from, for messages.
+        content: the file.
+        graph_inputs: what its graph takes, in the order in which a record has their values.
+        output_names: what its graph gives, in its order.
+        opset: the version of its operators.
+        all_outputs: whether each output is given, by its name; else there is one.
+        metadata: what was written into it, by keys.
+    """
+
+    path: str
+    content: bytes = field(repr=False)
+    graph_inputs: tuple[OnnxInput, ...]
+    output_names: tuple[str, ...]
+    opset: int
+    all_outputs: bool = False
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    # No code is saved with it.
+    has_code = False
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The inputs, in the order in which a record has their values."""
+        return tuple(Input(each.name, each.shape) for each in self.graph_inputs)
+
+    @property
+    def row_shape(self) -> Shape:
+        """Shape of one record, without the batch dimension; with several inputs a record is flat."""
+        return self.graph_inputs[0].shape if len(self.graph_inputs) == 1 else (self.row_values,)
+
+    @property
+    def row_values(self) -> int:
+        """Values in one record."""
+        return sum(math.prod(each.shape) for each in self.graph_inputs)
+
+    @property
+    def batch(self) -> int | None:
+        """The number of records that the graph takes at a time; None: any."""
+        return next((each.batch for each in self.graph_inputs if each.batch is not None), None)
+
+    @cached_property
+    def content_digest(self) -> str:
+        """SHA-256 of the file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the file, inputs and outputs: the same digest means the same predictions."""
+        given = (self.content_digest, self.graph_inputs, self.output_names, self.all_outputs)
+        return hashlib.sha256(repr(given).encode()).hexdigest()
+
+
+def load_onnx(
+    path: str | os.PathLike[str],
+    *,
+    output: str | None = None,
+    columns: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+) -> OnnxModel:
+    """Reads a model in ONNX.
+
+    Args:
+        path: of the file.
+        output: the output to give; ``all``: each of them; None: the only one.
+        columns: by the names of the inputs, in the order of a record, how many of its values each gets; None: the model's
+            own, in its order.
+        shapes: by the names of inputs, the shapes of one record; the key "" stands for the only input.
+
+    Raises:
+        ModelError: ``model_missing``; ``no_such_output``; ``unknown_shape``; ``bad_model`` for a file that is damaged, keeps
+            values in other files, or has inputs that records cannot be given to.
+        ConfigError: what is said does not fit the model.
+    """
+    try:
+        content = read_regular(os.fspath(path), FILE_LIMIT)
+    except FileNotFoundError as error:
+        raise ModelError("no such model", code="model_missing", path=str(path)) from error
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", path=str(path)) from error
+    model = read_onnx(content, str(path), shapes=shapes)
+    return _choose_output(_order_inputs(model, columns), output)
+
+
+def read_onnx(content: bytes, path: str, *, shapes: Mapping[str, Shape] | None = None) -> OnnxModel:
+    """Reads a model in ONNX, with all its outputs, from its bytes; see :func:`load_onnx`."""
+    try:
+        return _Reader(content, path, shapes or {}).read()
+    except FastinferError:  # some are ValueErrors as well
+        raise
+    except ValueError as error:
+        raise ModelError(f"is not a readable ONNX model: {error}", path=path, hint="copy it again") from error
+
+
+def _order_inputs(model: OnnxModel, columns: Mapping[str, int] | None) -> OnnxModel:
+    if columns is None:
+        return model
+    found = {each.name: each for each in model.graph_inputs}
+    if set(columns) != set(found):
+        raise ConfigError(f"columns are given to {', '.join(columns)}; the model's inputs are {', '.join(found)}")
+    for name, width in columns.items():
+        values = math.prod(found[name].shape)
+        if width != values:
+            shape = found[name].shape
+            raise ConfigError(
+                f"the input {quote(name)} has the shape {shape}, {values:,} values; {width:,} columns are given to it"
+            )
+    return replace(model, graph_inputs=tuple(found[name] for name in columns))
+
+
+def _choose_output(model: OnnxModel, output: str | None) -> OnnxModel:
+    names = model.output_names
+    if output == ALL_OUTPUTS:
+        return replace(model, all_outputs=True)
+    if output is None and len(names) == 1:
+        return model
+    if output is None:
+        raise ModelError(
+            f"the model has {len(names)} outputs: {', '.join(names[:8])}",
+            code="no_such_output",
+            path=model.path,
+            hint="name the output to give; all gives each, by its name",
+        )
+    if output not in names:
+        raise ModelError(
+            f"the graph has no output {quote(output)}",
+            code="no_such_output",
+            path=model.path,
+            hint=f"its outputs are {', '.join(names[:8])}",
+        )
+    return replace(model, output_names=(output,))
+
+
+class _Reader:
+    """Walks over the file (onnx.proto); every method raises ValueError for what is not as the schema has it."""
+
+    def __init__(self, content: bytes, path: str, shapes: Mapping[str, Shape]) -> None:
+        self._content, self._view, self._path, self._shapes = content, memoryview(content), path, shapes
+
+    def read(self) -> OnnxModel:
+        graph, opset, metadata = None, 0, {}
+        for each in fields(self._view, 0, len(self._view)):
+            if each.number == 7:
+                graph = self._message(each, "its graph")
+            elif each.number == 8:
+                domain, version = self._opset(self._message(each, "a set of operators"))
+                opset = version if domain in ("", "ai.onnx") else opset
+            elif each.number == 14:
+                entry = {part.number: text(self._view, part) for part in self._inside(each)}
+                metadata[entry.get(1, "")] = entry.get(2, "")
+            elif each.number == 25:
+                for function in self._inside(each):
+                    if function.number == 7:
+                        self._check_node(function, 0)
+        if graph is None or opset < 1:
+            raise ValueError("it has no graph, or no version of its operators")
+        saved, inputs, outputs = set(), [], []
+        for each in self._inside(graph):
+            if each.number == 1:
+                self._check_node(each, 0)
+            elif each.number == 5:
+                saved.add(self._check_tensor(self._message(each, "an initializer")))
+            elif each.number == 11:
+                inputs.append(each)
+            elif each.number == 12:
+                outputs.append(self._name(each))
+        if not outputs:
+            raise ValueError("it has no output")
+        # Old files list the parameters as inputs too.
+        given = [each for each in inputs if self._name(each) not in saved]
+        shapes = dict(self._shapes)
+        if "" in shapes and len(given) == 1:
+            shapes = {self._name(given[0]): shapes[""]}
+        unknown = sorted(shapes.keys() - {self._name(each) for each in given})
+        if unknown:
+            raise ConfigError(f"a shape is given to {quote(unknown[0])}, which is no input of the model")
+        found = tuple(self._input(each, shapes.get(self._name(each))) for each in given)
+        self._check_inputs(found)
+        return OnnxModel(self._path, self._content, found, tuple(outputs), opset, metadata=metadata)
+
+    def _inside(self, field: Field) -> list[Field]:
+        return list(fields(self._view, field.first, field.last))
+
+    def _message(self, field: Field, what: str) -> Field:
+        if field.kind != BYTES:
+            raise ValueError(f"{what} is a number, at byte {field.first:,}")
+        return field
+
+    def _name(self, value: Field) -> str:
+        return next((text(self._view, part) for part in self._inside(value) if part.number == 1), "")
+
+    def _opset(self, field: Field) -> tuple[str, int]:
+        domain, version = "", 0
+        for part in self._inside(field):
+            if part.number == 1:
+                domain = text(self._view, part)
+            elif part.number == 2:
+                version = part.value
+        return domain, version
+
+    def _check_node(self, node: Field, depth: int) -> None:
+        """Looks for values in other files, also in the graphs that a node has."""
+        if depth > DEPTH_LIMIT:
+            raise ValueError("its graphs lie too deep in each other")
+        for part in self._inside(self._message(node, "a node")):
+            if part.number != 5:
+                continue
+            for attribute in self._inside(self._message(part, "an attribute")):
+                if attribute.number in (5, 10):
+                    self._check_tensor(self._message(attribute, "a tensor"))
+                elif attribute.number in (6, 11):
+                    for inner in self._inside(self._message(attribute, "a graph")):
+                        if inner.number == 1:
+                            self._check_node(inner, depth + 1)
+                        elif inner.number == 5:
+                            self._check_tensor(self._message(inner, "an initializer"))
+
+    def _check_tensor(self, tensor: Field) -> str:
+        """The name of a tensor, whose values must be in this file."""
+        name = ""
+        for part in self._inside(tensor):
+            if part.number == 8:
+                name = text(self._view, part)
+            elif part.number == 13 or (part.number == 14 and part.value != 0):
+                raise ModelError(
+                    f"the values of {quote(name)} are in another file; one file is served",
+                    path=self._path,
+                    hint="save the model as one file: onnx.save(model, path)",
+                )
+        return name
+
+    def _input(self, value: Field, wanted: Shape | None) -> OnnxInput:
+        name, element, shape = self._name(value), 0, None
+        for part in self._inside(value):
+            for kind in self._inside(part) if part.number == 2 else ():
+                if kind.number != 1:
+                    raise ModelError(f"the input {quote(name)} is not a tensor", path=self._path)
+                for item in self._inside(kind):
+                    if item.number == 1:
+                        element = item.value
+                    elif item.number == 2:
+                        shape = [self._size(each) for each in self._inside(item) if each.number == 1]
+        if element not in TYPES:
+            raise ModelError(
+                f"the input {quote(name)} has ONNX's type {element}; served are {', '.join(TYPES.values())}",
+                path=self._path,
+            )
+        if not shape:
+            raise ModelError(f"the input {quote(name)} has no batch dimension", path=self._path)
+        if wanted is not None:
+            fits = len(wanted) == len(shape) - 1 and all(had in (None, size) for had, size in zip(shape[1:], wanted))
+            if not fits:
+                raise ConfigError(
+                    f"the input {quote(name)} cannot have records of shape {wanted}, its own are {shape[1:]}"
+                )
+            shape[1:] = wanted
+        if any(size is None for size in shape[1:]):
+            found = ", ".join("?" if size is None else str(size) for size in shape)
+            raise ModelError(
+                f"the input {quote(name)} has the shape ({found}), in which more than the batch is open",
+                code="unknown_shape",
+                path=self._path,
+                hint="give the shape of one record, such as 3,224,224 for an image",
+            )
+        return OnnxInput(name, TYPES[element], shape[0], tuple(size for size in shape[1:] if size is not None))
+
+    def _size(self, dimension: Field) -> int | None:
+        """A dimension's size; None where it has only a name, or nothing."""
+        for part in self._inside(dimension):
+            if part.number == 1 and part.kind == VARINT and 0 < part.value <= VALUES_LIMIT:
+                return part.value
+        return None
+
+    def _check_inputs(self, inputs: tuple[OnnxInput, ...]) -> None:
+        if not inputs:
+            raise ModelError("it has no input", path=self._path)
+        batches = {each.batch for each in inputs}
+        if len(batches) > 1:
+            raise ModelError("its inputs have different numbers of records", path=self._path)
+        if sum(math.prod(each.shape) for each in inputs) > VALUES_LIMIT:
+            raise ModelError("a record has more values than can be counted", path=self._path)

@@ -1,0 +1,75 @@
+"""Reads protocol buffers, field by field, without a schema's generated code; bounded, and never beyond the end.
+
+Only what is asked for is decoded: a model of a gigabyte is passed over in a few steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_MOST_VARINT_BYTES = 10
+
+
+class Field(NamedTuple):
+    """A field of a message.
+
+    Attributes:
+        number: by which the schema knows it.
+        kind: how it is written: VARINT, FIXED64, BYTES or FIXED32.
+        value: of a VARINT.
+        first, last: where the bytes of others are.
+    """
+
+    number: int
+    kind: int
+    value: int
+    first: int
+    last: int
+
+
+def fields(content: memoryview, first: int, last: int) -> Iterator[Field]:
+    """The fields of a message that lies between two places.
+
+    Raises:
+        ValueError: it is not a message, or ends within a field.
+    """
+    while first < last:
+        tag, place = _varint(content, first, last)
+        number, kind, value = tag >> 3, tag & 7, 0
+        start = place
+        if kind == VARINT:
+            value, place = _varint(content, place, last)
+        elif kind == BYTES:
+            size, start = _varint(content, place, last)
+            place = start + size
+        elif kind in (FIXED32, FIXED64):
+            place += 4 if kind == FIXED32 else 8
+        else:
+            raise ValueError(f"a field of kind {kind} at byte {first:,}")
+        if place > last or number == 0:
+            raise ValueError(f"a field that does not end, at byte {first:,}")
+        yield Field(number, kind, value, start, place)
+        first = place
+
+
+def text(content: memoryview, field: Field) -> str:
+    """The text of a field. Raises ValueError where it is not UTF-8."""
+    if field.kind != BYTES:
+        raise ValueError(f"no text at byte {field.first:,}")
+    return bytes(content[field.first : field.last]).decode("utf-8")
+
+
+def _varint(content: memoryview, place: int, last: int) -> tuple[int, int]:
+    """A whole number, seven bits a byte, and the place behind it."""
+    value = 0
+    for count in range(_MOST_VARINT_BYTES):
+        if place >= last:
+            break
+        byte = content[place]
+        place += 1
+        value |= (byte & 127) << (7 * count)
+        if byte < 128:
+            return value, place
+    raise ValueError(f"a number that does not end, at byte {place:,}")

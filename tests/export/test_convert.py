@@ -1,0 +1,193 @@
+"""Export and certificate: what holds is written, every planted fault is caught, and the node that is wrong is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+
+from fastinfer.errors import ConfigError, ModelError
+from fastinfer.export.call import Call
+from fastinfer.export.certificate import Rows
+from fastinfer.export.convert import Exported, check_absent, export_model, verify_model, write_model
+from fastinfer.export.translate import TRANSLATIONS
+from fastinfer.models.certificate import Certificate
+from fastinfer.models.module import Model
+from tests import networks
+from tests.export.comparing import load
+from tests.networks import mx
+
+pytest.importorskip("onnxruntime")
+CERTIFIED = [networks.mlp, networks.convolution, networks.linear, networks.scalar, networks.segmentation]
+
+
+def data() -> Any:
+    return mx.sym.var("data")
+
+
+@pytest.fixture(scope="module")
+def mlp() -> Model:
+    return load(*networks.mlp())
+
+
+@pytest.fixture(scope="module")
+def exported(mlp: Model) -> Exported:
+    return export_model(mlp, "model.onnx")
+
+
+@pytest.fixture
+def written(exported: Exported, tmp_path: Path) -> str:
+    path = str(tmp_path / "new" / "model.onnx")
+    write_model(exported, path)
+    return path
+
+
+@pytest.mark.parametrize("network", CERTIFIED)
+def test_networks_are_certified(network: Any) -> None:
+    found = export_model(load(*network()), "model.onnx")
+    assert found.reasons == ()
+    assert found.certificate is not None
+
+
+def test_what_a_certificate_says(exported: Exported, mlp: Model) -> None:
+    assert exported.certificate is not None
+    facts = exported.certificate.facts
+    assert facts["onnx"]["sha256"] == exported.onnx.content_digest
+    assert facts["model"]["digest"] == mlp.digest
+    assert facts["rows"]["records"] == facts["outputs"][0]["labels"] == 512
+    assert 0 < facts["outputs"][0]["relative"] <= facts["tolerance"] == 1e-5
+    assert facts["outputs"][0]["ulp"] > 0
+    assert {"batch_size": 17, "first_record_at": [0, 1, 8, 16]} in facts["batches"]["same_bits_as_alone"]
+    assert {"mxnet", "onnx", "onnxruntime", "fastinfer", "python", "numpy"} == set(facts["versions"])
+    assert json.loads(exported.certificate.as_text()) == facts
+
+
+def test_the_users_rows_are_compared(mlp: Model) -> None:
+    rows = Rows("mine.csv", np.eye(3, 784, dtype=np.float32))
+    found = export_model(mlp, "model.onnx", rows).certificate
+    assert found is not None
+    assert (found.facts["rows"]["source"], found.facts["rows"]["records"]) == ("mine.csv", 3)
+
+
+# Planted faults: what converters do wrong without a word.
+
+
+def saved_gamma(call: Call) -> str:
+    """Ignores fix_gamma."""
+    return call.emit("BatchNormalization", *call.inputs(), epsilon=call.attributes.number("eps"))
+
+
+def wrong_default(call: Call) -> str:
+    """A default of its own for what the graph leaves out: the epsilon."""
+    inputs = [call.input(), call.filled(call.shape(1), 1, "float32"), *(call.input(n) for n in (2, 3, 4))]
+    return call.emit("BatchNormalization", *inputs, epsilon=1e-5)
+
+
+def transposed_weight(call: Call) -> str:
+    return call.emit("MatMul", call.input(), call.input(1))
+
+
+def slope_along_the_last_axis(call: Call) -> str:
+    """The slopes of channels, broadcast from the end: it runs, because the width is the number of channels."""
+    return call.emit("PRelu", call.input(), call.input(1))
+
+
+def normal(call: Any) -> Any:
+    return mx.sym.BatchNorm(call, name="wrong")
+
+
+FAULTS: dict[str, tuple[str, Callable[[Call], str], Any, tuple[int, ...]]] = {
+    "fix_gamma": ("BatchNorm", saved_gamma, lambda x: mx.sym.BatchNorm(x, name="wrong"), (3, 4, 4)),
+    "default": ("BatchNorm", wrong_default, lambda x: mx.sym.BatchNorm(x, name="wrong"), (3, 4, 4)),
+    "transposed": (
+        "FullyConnected",
+        transposed_weight,
+        lambda x: mx.sym.FullyConnected(x, num_hidden=6, no_bias=True, name="wrong"),
+        (6,),
+    ),
+    "slope": (
+        "LeakyReLU",
+        slope_along_the_last_axis,
+        lambda x: mx.sym.LeakyReLU(x, act_type="prelu", name="wrong"),
+        (4, 5, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_caught_and_its_node_named(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator, wrong, layer, row_shape = FAULTS[fault]
+    symbol = mx.sym.softmax(mx.sym.flatten(mx.sym.sigmoid(layer(mx.sym.Activation(data(), act_type="tanh")))))
+    model = load(symbol, row_shape)
+    assert export_model(model, "model.onnx").certificate is not None
+    monkeypatch.setitem(TRANSLATIONS, operator, wrong)
+    found = export_model(model, "model.onnx")
+    assert found.certificate is None
+    assert found.reasons
+    assert found.parting is not None
+    assert (found.parting.node, found.parting.operator) == ("wrong", operator)
+    assert found.parting.before < 1e-5 < found.parting.difference.relative
+
+
+def test_a_changed_label_is_refused_whatever_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(mx.sym.FullyConnected(data(), num_hidden=4, name="wrong"), (4,))
+    monkeypatch.setitem(TRANSLATIONS, "FullyConnected", transposed_weight)
+    found = export_model(model, "model.onnx", tolerance=1e9)
+    assert found.certificate is None
+    assert "another label" in found.reasons[0]
+
+
+def test_half_precision_is_certified_only_where_it_holds() -> None:
+    half = mx.sym.Cast(data(), dtype="float16")
+    assert export_model(load(mx.sym.Cast(half, dtype="float32"), (1,)), "m.onnx").certificate is not None
+    # onnxruntime leaves out the rounding between two operators.
+    tripled = mx.sym.Cast(half * 3, dtype="float32")
+    assert export_model(load(tripled, (1,)), "m.onnx").certificate is None
+    assert export_model(load(tripled, (1,)), "m.onnx", tolerance=1e-3).certificate is not None
+
+
+# Checking again.
+
+
+def test_a_certificate_holds(written: str, mlp: Model) -> None:
+    found = verify_model(written, mlp)
+    assert (found.reasons, found.rows, found.with_mxnet) == ((), 512, True)
+
+
+def test_without_mxnet_its_stored_answers_are_compared(written: str) -> None:
+    found = verify_model(written, None)
+    assert (found.reasons, found.with_mxnet) == ((), False)
+    assert found.rows > 10
+
+
+def test_another_file_or_model_is_seen(written: str, mlp: Model) -> None:
+    (reason,) = verify_model(written, load(*networks.convolution())).reasons
+    assert "another model" in reason
+    other = export_model(load(*networks.linear()), "model.onnx").onnx
+    Path(written).write_bytes(other.content)
+    (reason,) = verify_model(written, mlp).reasons
+    assert "another file" in reason
+
+
+def test_answers_that_differ_are_seen(written: str) -> None:
+    path = Path(f"{written}.json")
+    facts = json.loads(path.read_text())
+    facts["tolerance"] = 1e-12
+    path.write_text(json.dumps(facts))
+    assert "1e-12 is allowed" in verify_model(written, None).reasons[0]
+
+
+def test_no_certificate(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        verify_model(str(tmp_path / "model.onnx"), None)
+    assert caught.value.code == "not_certified"
+
+
+def test_a_file_that_is_there_is_not_replaced_unasked(written: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_absent(written)
+    assert caught.value.code == "file_exists"
+    assert Certificate.read(f"{written}.json").facts["rows"]["source"] == "probe"

@@ -1,0 +1,204 @@
+"""onnxruntime as a runtime: any batch size, inputs and outputs of any kind, devices, and nothing of MXNet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastinfer.errors import ConfigError, ModelError
+from fastinfer.models.onnx import OnnxModel, read_onnx
+from fastinfer.runtimes import load_runtime
+from fastinfer.runtimes.invariance import is_invariant
+from fastinfer.runtimes.onnx import CPU_PROVIDER, CUDA_PROVIDER, OnnxRuntime
+from fastinfer.runtimes.views import predict_all, rows_of
+from tests.models.test_onnx import INT64, info, make
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+CPU = ("cpu", 0)
+
+
+@pytest.fixture(scope="module")
+def runtime() -> OnnxRuntime:
+    return OnnxRuntime()
+
+
+def dense(batch: Any = "n") -> OnnxModel:
+    weight = onnx.numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(3, 2), "w")
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
+    return read_onnx(make([info("x", [batch, 3])], [info("y", [batch, 2])], nodes, [weight]), "m.onnx")
+
+
+def expected(rows: np.ndarray) -> np.ndarray:
+    return rows @ np.arange(6, dtype=np.float32).reshape(3, 2)
+
+
+@pytest.mark.parametrize("row_wise", [False, True])
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_any_batch_size_of_open_and_fixed_graphs(runtime: OnnxRuntime, size: int, batch: Any, row_wise: bool) -> None:
+    executor = runtime.bind(dense(batch), CPU, size, row_wise=row_wise)
+    assert executor.gives_a_row_each
+    assert [(o.name, o.rows, o.shape, o.dtype) for o in executor.outputs] == [("y", 1, (2,), "float32")]
+    rows = np.arange(size * 3, dtype=np.float32).reshape(size, 3)
+    rows_of(executor)[:] = rows
+    (found,) = predict_all(executor)
+    assert found.tolist() == expected(rows).tolist()
+    assert is_invariant(executor)
+
+
+def test_predictions_are_kept_while_the_next_batch_runs(runtime: OnnxRuntime) -> None:
+    executor = runtime.bind(dense(), CPU, 2)
+    rows_of(executor)[:] = 1
+    (first,) = executor.forward()
+    kept = list(first)
+    rows_of(executor)[:] = 2
+    executor.forward()
+    assert list(first) == kept
+
+
+def test_several_inputs_of_other_types_and_several_outputs(runtime: OnnxRuntime) -> None:
+    table = onnx.numpy_helper.from_array(np.arange(10, dtype=np.float32).reshape(5, 2), "table")
+    nodes = [
+        onnx.helper.make_node("Gather", ["table", "ids"], ["rows"]),
+        onnx.helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        onnx.helper.make_node("ArgMax", ["x"], ["best"], axis=1, keepdims=0),
+        onnx.helper.make_node("Cast", ["x"], ["half"], to=10),
+    ]
+    inputs = [info("ids", ["n", 2], INT64), info("x", ["n", 3])]
+    outputs = [info("rows", ["n", 2, 2]), info("best", ["n"], INT64), info("half", ["n", 3], 10)]
+    model = read_onnx(make(inputs, outputs, nodes, [table]), "m.onnx")
+    executor = runtime.bind(model, CPU, 2)
+    rows_of(executor, 0)[:] = [[1, 4], [0, 2]]
+    rows_of(executor, 1)[:] = [[1, 5, 2], [9, 0, 1]]
+    chosen, best, half = predict_all(executor)
+    assert chosen.tolist() == [[[2, 3], [8, 9]], [[0, 1], [4, 5]]]
+    assert (best.dtype, best.tolist()) == (np.int64, [1, 0])
+    assert (half.dtype, half.tolist()) == (np.float16, [[1, 5, 2], [9, 0, 1]])
+
+
+def test_several_rows_for_a_record(runtime: OnnxRuntime) -> None:
+    shape = onnx.numpy_helper.from_array(np.array([-1, 2], np.int64), "shape")
+    nodes = [onnx.helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    model = read_onnx(make([info("x", ["n", 6])], [info("y", ["m", 2])], nodes, [shape]), "m.onnx")
+    (output,) = runtime.bind(model, CPU, 4).outputs
+    assert (output.rows, output.shape) == (3, (2,))
+
+
+def test_a_graph_that_mixes_its_rows_is_seen(runtime: OnnxRuntime) -> None:
+    nodes = [onnx.helper.make_node("ReduceSum", ["x", "axes"], ["y"])]
+    axes = onnx.numpy_helper.from_array(np.array([0], np.int64), "axes")
+    model = read_onnx(make([info("x", ["n", 3])], [info("y", [1, 3])], nodes, [axes]), "m.onnx")
+    assert not runtime.bind(model, CPU, 4).gives_a_row_each
+
+
+def test_what_onnxruntime_refuses_is_an_error_of_the_model(runtime: OnnxRuntime) -> None:
+    unknown = make([info("x", ["n", 3])], [info("y", ["n", 3])], [onnx.helper.make_node("NoSuch", ["x"], ["y"])])
+    with pytest.raises(ModelError, match=r"cannot load it.*NoSuch"):
+        runtime.bind(read_onnx(unknown, "m.onnx"), CPU, 1)
+    scalar = make(
+        [info("x", ["n", 3])], [info("y", [])], [onnx.helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)]
+    )
+    with pytest.raises(ModelError, match="not a row for each"):
+        runtime.bind(read_onnx(scalar, "m.onnx"), CPU, 1)
+
+
+def test_threads_share_a_session_and_not_their_memory(runtime: OnnxRuntime) -> None:
+    model, wrong = dense(), []
+
+    def work(number: int) -> None:
+        executor = runtime.bind(model, CPU, 16)
+        rows = np.full((16, 3), number, np.float32)
+        for _ in range(100):
+            rows_of(executor)[:] = rows
+            if predict_all(executor)[0].tolist() != expected(rows).tolist():
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_model_of_the_other_format_is_refused(runtime: OnnxRuntime, linear: Path) -> None:
+    from fastinfer.models.module import load_model
+
+    with pytest.raises(ConfigError) as caught:
+        runtime.bind(load_model(linear), CPU, 1)
+    assert caught.value.code == "other_format"
+    with pytest.raises(ConfigError) as caught:
+        load_runtime("mxnet").bind(dense(), CPU, 1)
+    assert caught.value.code == "other_format"
+
+
+def test_what_it_depends_on_names_the_runtime(runtime: OnnxRuntime) -> None:
+    assert runtime.identity()["onnxruntime"]
+    with pytest.raises(ConfigError, match="AVX2"):
+        OnnxRuntime("AVX2")
+
+
+# Devices, with providers that are not there.
+
+
+def test_a_gpu_without_its_provider_is_refused(runtime: OnnxRuntime) -> None:
+    with pytest.raises(ConfigError, match="build without CUDA") as caught:
+        runtime.bind(dense(), ("gpu", 0), 1)
+    assert caught.value.code == "no_such_device"
+    assert "onnxruntime-gpu" in (caught.value.hint or "")
+
+
+class _Session:
+    """Stands for a session, and remembers with which providers it was asked for."""
+
+    asked: list[Any]
+
+    def __init__(self, *_: object, providers: list[Any], starts: bool = True) -> None:
+        type(self).asked = providers
+        self._providers = [CUDA_PROVIDER, CPU_PROVIDER] if starts else [CPU_PROVIDER]
+
+    def get_providers(self) -> list[str]:
+        return self._providers
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_gpu_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch, starts: bool) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: _Session(*a, **k, starts=starts), raising=True)
+    runtime = OnnxRuntime()
+    runtime.check_devices([("gpu", 1)])
+    if starts:
+        runtime._open(dense(), ("gpu", 1))
+        assert _Session.asked == [(CUDA_PROVIDER, {"device_id": "1", "use_tf32": "0"}), CPU_PROVIDER]
+    else:
+        with pytest.raises(ConfigError, match="cannot start CUDA") as caught:
+            runtime._open(dense(), ("gpu", 1))
+        assert caught.value.code == "no_such_device"
+
+
+def test_a_model_runs_where_mxnet_cannot_be_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(dense().content)
+    script = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("mxnet", "onnx"):
+            raise ImportError(f"{name} is not to be imported")
+sys.meta_path.insert(0, Refuse())
+from fastinfer.models.load import load_any_model
+from fastinfer.runtimes import load_runtime
+executor = load_runtime("onnx").bind(load_any_model(sys.argv[1]), ("cpu", 0), 2)
+assert len(executor.forward()[0]) == 4
+assert not any("libmxnet" in line for line in open("/proc/self/maps"))
+"""
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
