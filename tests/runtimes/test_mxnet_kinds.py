@@ -13,7 +13,7 @@ import pytest
 
 from fastinfer.errors import ModelError
 from fastinfer.models.inputs import Input
-from fastinfer.models.module import Choice, Model, load_model
+from fastinfer.models.module import Model, load_model
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.views import predict_all, rows_of
 from tests.networks import mx
@@ -99,7 +99,7 @@ def save(case: Case, folder: Path) -> Model:
     symbol.save(str(folder / "model-symbol.json"))
     mx.nd.save(str(folder / "model-0000.params"), params or {"arg:unused": mx.nd.ones(1)})
     (folder / "model-shapes.json").write_text(json.dumps([{"name": "data", "shape": [SIZE, *case.row]}]))
-    model = load_model(folder, Choice(output="all"))
+    model = load_model(folder, output="all")
     return replace(model, inputs=tuple(Input(*each) for each in case.shapes.items()))
 
 

@@ -34,6 +34,7 @@ from .symbol import (
     handles,
     load_arrays,
 )
+from .unfused import take_apart
 
 Arrays = dict[str, Array]
 
@@ -74,7 +75,9 @@ class MXNetExecutor:
             parameters = {bare(name): array for name, array in load_arrays(model.params).items()}
         self.outputs, kinds = _check(model, symbol, parameters)
         self._fits = self._row_wise or find_misfit(model, symbol, batch_size) is None
-        if self._row_wise and batch_size > 1:
+        if not self._row_wise:
+            symbol = Symbol.load(take_apart(symbol.to_json()))
+        elif batch_size > 1:
             names = [each.name for each in model.inputs]
             symbol = Symbol.load(repeat_rows(symbol.to_json(), names, batch_size))
         given = {each.name: array for each, array in zip(model.inputs, self._data)}
