@@ -1,4 +1,4 @@
-"""Build of the two extension modules: the Cython doors, and the C++17 behind them.
+"""Build of the three extension modules: the Cython doors, and the C++17 behind them.
 
 Everything else about the package is in pyproject.toml. Three switches of the environment, each "1" to turn on:
 
@@ -53,8 +53,10 @@ def extension(name: str, sources: "list[str]") -> Extension:
     )
 
 
-FILES = "csrc/files.cpp"
-kernels = sorted({str(path) for path in Path("csrc").glob("*.cpp")} - {FILES})
-extensions = [extension("text", kernels), extension("files", [FILES])]
+FILES, ROWS = "csrc/files.cpp", "csrc/cut_rows.cpp"
+kernels = sorted({str(path) for path in Path("csrc").glob("*.cpp")} - {FILES, ROWS})
+extensions = [extension("text", kernels), extension("files", [FILES]), extension("rows", [ROWS])]
+# Its vectors report that memory is out by an exception, which Cython turns into Python's.
+extensions[-1].extra_compile_args = [each for each in compile_args if each != "-fno-exceptions"]
 
 setup(ext_modules=cythonize(extensions, compiler_directives=directives, build_dir="build/cython"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 
-from ..engine.request import AUTO, MANIFEST, PREFIX, TransformRequest
+from ..engine.request import AUTO, CSV, KEEP, MANIFEST, MULTI, NONE, PREFIX, WORDS, TransformRequest
 from ..records.compression import COMPRESSION_TYPES
-from ._run import as_option
+from ._run import as_option, whole_number
 
 
 def add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +28,69 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--exclude", action="append", default=[], metavar="PATTERN", help="no objects with such a name or path"
     )
-    form = parser.add_argument_group("how they are read")
-    form.add_argument(
+    how = parser.add_argument_group("payloads, as in CreateTransformJob")
+    how.add_argument("--content-type", default=CSV, metavar="TYPE", help="of the objects (default text/csv)")
+    how.add_argument("--accept", metavar="TYPE", help="of the results (default application/json)")
+    how.add_argument(
         "--compression-type",
         type=str.lower,
         choices=COMPRESSION_TYPES,
         default=AUTO,
         help="how objects are compressed (default auto: gzip or zstd where the first bytes of an object say so)",
     )
+    how.add_argument(
+        "--split-type",
+        type=str.lower,
+        choices=WORDS["split_type"],
+        default=NONE,
+        help="what a record is: the whole object (none, default), a line, or a record of RecordIO",
+    )
+    how.add_argument(
+        "--strategy",
+        type=str.lower,
+        choices=WORDS["strategy"],
+        default=MULTI,
+        help="records of a payload: as many as --max-payload allows (multirecord, default), or one (singlerecord)",
+    )
+    how.add_argument(
+        "--max-payload", type=whole_number, metavar="MB", help="largest payload in MiB; 0 (default): no limit"
+    )
+    how.add_argument(
+        "--assemble-with",
+        type=str.lower,
+        choices=WORDS["assemble_with"],
+        default=NONE,
+        help="what follows each answer: nothing (none, default), or a line end",
+    )
+    rows = parser.add_argument_group("filters and joins")
+    rows.add_argument(
+        "--input-filter", default="$", metavar="PATH", help="part of a record that the model is given: '$[1:]'"
+    )
+    rows.add_argument(
+        "--output-filter", default="$", metavar="PATH", help="part of the joined answer to keep: '$[0,-1]'"
+    )
+    rows.add_argument(
+        "--join-source",
+        type=str.lower,
+        choices=WORDS["join_source"],
+        default=NONE,
+        help="input: put each record in front of its answer",
+    )
+    rows.add_argument(
+        "--inclusive-slices", action="store_true", help="[a:b] includes b, as AWS's page says; default: it does not"
+    )
+    for name, what in (("--id-column", "an id"), ("--label-column", "a label")):
+        rows.add_argument(
+            name,
+            type=_column,
+            metavar="COLUMN",
+            help=f"column of {what}, which is not for the model and is put in front of its answer: its number from 0 "
+            "(-1: the last), or its name with --header keep",
+        )
+
+
+def _column(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"-?[0-9]+", text) else text
 
 
 def request_of(arguments: argparse.Namespace) -> TransformRequest:
@@ -43,13 +99,30 @@ def request_of(arguments: argparse.Namespace) -> TransformRequest:
         data_type=MANIFEST if arguments.manifest else PREFIX,
         include=tuple(arguments.include),
         exclude=tuple(arguments.exclude),
-        compression_type=arguments.compression_type,
+        header=KEEP if arguments.header == KEEP else NONE,
+        **{name: getattr(arguments, name) for name in SAME},
         spell=spell,
     )
 
 
 # Fields whose option has another name.
-SPELLED: dict[str, str] = {}
+SPELLED = {"data_type": "manifest"}
+# Fields whose option has the same name.
+SAME = (
+    "content_type",
+    "accept",
+    "compression_type",
+    "split_type",
+    "strategy",
+    "max_payload",
+    "assemble_with",
+    "input_filter",
+    "output_filter",
+    "join_source",
+    "inclusive_slices",
+    "id_column",
+    "label_column",
+)
 
 
 def spell(name: str, *values: str) -> str:

@@ -95,7 +95,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--comment", metavar="CHAR", help="skip from this character to the end of its line")
     parser.add_argument("--missing", type=float, metavar="VALUE", help="read an empty cell as this number")
-    parser.add_argument("--header", choices=["none", "skip"], default="none", help="skip the first line of each file")
+    parser.add_argument(
+        "--header",
+        choices=["none", "skip", "keep"],
+        default="none",
+        help="skip the first line of each file; keep: it has the columns' names, and stands in a joined result",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     parser.add_argument(
         "--on-error",

@@ -14,7 +14,7 @@ from ..outputs.layout import OutputLayout
 from ..records.spans import Span
 from ..storage.base import Store
 from ..storage.local import LocalStore
-from .request import SINGLE, TransformRequest
+from .request import KEEP, TransformRequest
 
 # The stages of a worker's time, in the order of the data.
 STAGES: tuple[str, ...] = ("read", "parse", "forward", "format", "write")
@@ -80,16 +80,16 @@ class Job:
     def takes_rows(self, size: int) -> bool:
         """Whether the rows of an object of that size are computed in shared batches: it is one payload."""
         limit = self.request.payload_bytes
-        return self.by_rows and (not limit or size <= limit or self.request.strategy == SINGLE)
+        return self.by_rows and (not limit or size <= limit or self.request.is_single or self.request.prints_lines)
 
     def may_cut(self, size: int) -> bool:
         """Whether an object of that size may be cut into spans: none of them can turn out to be no rows."""
-        return self.takes_rows(size) and self.request.strategy != SINGLE
+        return self.takes_rows(size) and not self.request.is_single and self.request.header != KEEP
 
     @property
     def line_is_record(self) -> bool:
         """Whether each line is one row of the model; else only the total of an object's values counts."""
-        return self.rejects_records or self.request.strategy == SINGLE
+        return self.rejects_records or self.request.is_single or self.request.processes
 
 
 @dataclass

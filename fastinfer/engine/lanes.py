@@ -13,6 +13,9 @@ from ..codecs.json import ENCODER, FORM, encode_json
 from ..errors import InputError
 from .request import CSV, JSON, LINE, NONE, SINGLE, TransformRequest
 
+# Lines one behind another, each with its end; a record that was rejected has no cells to show.
+LINES = Form(b"", b"", b"", b"null\n")
+
 
 class Lane(NamedTuple):
     """How a run's objects are transformed.
@@ -36,9 +39,12 @@ def choose_lane(request: TransformRequest, *, code: bool) -> Lane:
     ends_lines = request.assemble_with == LINE
     payload_lane = Lane(False, ENCODER)
     # Of a compressed object, how long its payload is, is known when it was expanded.
-    is_plain = (request.compression_type == NONE or not request.payload_bytes) and _is_csv_to_json(request)
-    if code or request.processes or not is_plain or request.split_type not in (NONE, LINE):
+    is_plain = request.compression_type == NONE or not request.payload_bytes
+    is_plain = request.prints_lines or (is_plain and _is_csv_to_json(request))
+    if code or not is_plain or request.split_type not in (NONE, LINE):
         return payload_lane
+    if request.prints_lines:
+        return Lane(True, ENCODER._replace(form=LINES))
     if request.strategy == SINGLE:
         return Lane(True, Encoder(_SINGLE_LINES, _single_lines, _single_lines_bodies) if ends_lines else _SINGLE)
     if ends_lines:

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..codecs.base import Form
-from ..errors import FastinferError, InputError
+from ..errors import FastinferError, InputError, OutputError
 from ..handlers.request import Answer, Request
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
@@ -23,8 +23,9 @@ from ..storage.base import Object
 from .job import Job, ShardReport
 from .plan import Shard
 from .process import WorkerProcess, end_if_orphaned
+from .processed import Prepared, Processing, make_processing
 from .recorder import Recorder
-from .request import LINE, NONE, SINGLE
+from .request import CSV, JSON_LINES, LINE, NONE, SINGLE
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
@@ -41,15 +42,17 @@ class _Open:
 
     Attributes:
         result: its unfinished result.
+        processing: filters and joins; None: there are none.
         waiting: payloads that have no answer yet.
         is_read: whether all of it was read.
         error: why it has failed; nothing more is done for it.
     """
 
-    __slots__ = ("error", "is_read", "result", "waiting")
+    __slots__ = ("error", "is_read", "processing", "result", "waiting")
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Result, processing: Processing | None) -> None:
         self.result = result
+        self.processing = processing
         self.waiting = 0
         self.is_read = False
         self.error: Exception | None = None
@@ -60,6 +63,7 @@ class _Waiting(NamedTuple):
 
     object: _Open
     payload: Payload
+    prepared: Prepared | None
 
 
 class PayloadRun:
@@ -107,15 +111,20 @@ class PayloadRun:
             InputError: it cannot be used, and the run stops at that.
             FastinferError: the model or a result cannot be used.
         """
-        opened = _Open(self._writer.open(whole(item)))
+        opened = _Open(self._writer.open(whole(item)), make_processing(self._job))
         try:
             if item.problem is not None:
                 raise item.problem
             for payload in self._on_clock(self._payloads(item)):
                 if opened.error is not None or self._process.stop.is_set():
                     break
+                prepared = None
+                if opened.processing is not None:
+                    prepared = self._prepare(opened.processing, payload, item)
+                    if prepared is None:
+                        continue
                 opened.waiting += 1
-                self._waiting.append(_Waiting(opened, payload))
+                self._waiting.append(_Waiting(opened, payload, prepared))
                 self._held += len(payload.content)
                 if len(self._waiting) >= MOST_PAYLOADS or self._held >= MOST_PAYLOAD_BYTES:
                     self._answer()
@@ -145,18 +154,22 @@ class PayloadRun:
     def _payloads(self, item: Object) -> Iterator[Payload]:
         """The payloads of an object, in order; at least one."""
         request, limit = self._job.request, self._limit
+        lines = request.processes and request.content_type in (CSV, JSON_LINES)
+        split_type = LINE if lines else request.split_type
+        strategy = STRATEGIES.get(request.strategy, "multi_record")
+        if request.processes and request.content_type != CSV:
+            strategy = "single_record"  # a document has one answer
         longest = limit or self._job.limits.line_bytes
         with self._job.inputs.open(item) as reader:
             # Without a limit a payload may be the whole object, which is held.
             most = None if limit or request.strategy == SINGLE else longest
             chunks = expand(reader, request.compression_type, item, most_bytes=most)
-            records: Iterator[Record] = split(chunks, request.split_type, most_bytes=longest, path=item.uri)
-            strategy = STRATEGIES.get(request.strategy, "multi_record")
+            records: Iterator[Record] = split(chunks, split_type, most_bytes=longest, path=item.uri)
             count = 0
             for payload in payloads(records, strategy, limit, path=item.uri):
                 count += 1
                 yield payload
-        if not count and request.split_type != NONE:
+        if not count and split_type != NONE:
             raise InputError("empty input: no records found", code="empty_input", path=item.uri)
 
     def _answer(self) -> None:
@@ -168,29 +181,48 @@ class PayloadRun:
         end_if_orphaned(self._job)
         self._recorder.write_rejects()
         started = perf_counter()
-        answers = self._handler.answer_many([self._request(each.payload) for each in waiting])
+        answers = self._handler.answer_many([self._request(each) for each in waiting])
         answered = perf_counter()
         self._report.seconds["forward"] += answered - started
         self._process.progress.advance(sum(len(each.payload.places) for each in waiting), held)
-        for (opened, payload), answer in zip(waiting, answers):
+        for each, answer in zip(waiting, answers):
+            opened = each.object
             if opened.error is not None:
                 continue
             opened.waiting -= 1
-            if isinstance(answer, Exception):
-                self._take_error(opened, payload, answer)
-            else:
-                self._take_answer(opened, payload, answer)
+            try:
+                if isinstance(answer, Exception):
+                    raise answer
+                self._take_answer(each, answer)
+            except OutputError:
+                raise
+            except Exception as error:
+                self._take_error(opened, each.payload, error)
             if opened.error is None and opened.is_read and not opened.waiting:
                 self._complete(opened)
         self._report.seconds["write"] += perf_counter() - answered
 
-    def _request(self, payload: Payload) -> Request:
-        request = self._job.request
-        return Request(payload.content, request.content_type, request.accept)
+    def _prepare(self, processing: Processing, payload: Payload, item: Object) -> Prepared | None:
+        try:
+            return processing.prepare(payload.content)
+        except InputError as error:
+            raise payload.locate(error).at(path=item.uri) from error
 
-    def _take_answer(self, opened: _Open, payload: Payload, answer: Answer) -> None:
+    def _request(self, waiting: _Waiting) -> Request:
+        request = self._job.request
+        body = waiting.payload.content if waiting.prepared is None else waiting.prepared.body
+        return Request(body, request.content_type, request.accept)
+
+    def _take_answer(self, waiting: _Waiting, answer: Answer) -> None:
+        opened, body, line_end = waiting.object, answer.body, self._line_end
+        if opened.processing is not None and waiting.prepared is not None:
+            body = opened.processing.finish(waiting.prepared, body, answer.content_type)
+            if self._job.request.processes and self._job.request.content_type == JSON_LINES:
+                body, line_end = body.rstrip(b"\n"), b"\n"
+            if self._job.request.prints_lines:
+                line_end = b""  # each row has its own
         # A user's code does not say how many rows it answers: then it is the records that it was given.
-        opened.result.add_rows(answer.body + self._line_end, answer.rows or len(payload.places))
+        opened.result.add_rows(body + line_end, answer.rows or len(waiting.payload.places))
 
     def _take_error(self, opened: _Open, payload: Payload, error: Exception) -> None:
         item = opened.result.span.item

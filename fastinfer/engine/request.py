@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 
 from ..errors import ConfigError, quote
 from ..options import Spelling, as_keyword
+from ..records.jsonpath import Path
 
 PREFIX, MANIFEST = "s3prefix", "manifestfile"
 NONE, LINE, RECORDIO = "none", "line", "recordio"
@@ -119,6 +120,8 @@ class TransformRequest:
         most = self.max_concurrent_transforms
         if most is not None and not (_is_whole(most) and most >= 0):
             raise ConfigError(f"{spell('max_concurrent_transforms')} must be a whole number from 0, found {most!r}")
+        for name in ("input_filter", "output_filter"):
+            Path(getattr(self, name), spelled=spell(name))
         self._check_together(spell)
 
     def _check_text(self, name: str, spell: Spelling) -> None:
@@ -160,6 +163,16 @@ class TransformRequest:
     def processes(self) -> bool:
         """Whether records are filtered or joined."""
         return self.joins or (self.input_filter, self.output_filter) != ("$", "$")
+
+    @property
+    def prints_lines(self) -> bool:
+        """Whether results are lines of CSV, one for each row, that filters and joins make."""
+        return self.content_type == CSV and (self.joins or self.output_filter != "$")
+
+    @property
+    def is_single(self) -> bool:
+        """Whether each record is an answer of its own in the result."""
+        return self.strategy == SINGLE and not self.prints_lines
 
     def record(self) -> dict[str, Any]:
         """What of it the bytes of results depend on, for the record of a run: the fields that have not their default."""

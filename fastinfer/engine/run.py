@@ -36,7 +36,7 @@ from .plan import plan_shards
 from .process import prepare
 from .progress import Progress
 from .provenance import of_run
-from .request import TransformRequest
+from .request import SKIP, TransformRequest
 from .source import Listing, no_objects
 from .summary import Summary
 
@@ -125,7 +125,7 @@ def transform(
             devices=tuple(devices),
             batch_size=batching.batch_size,
             row_wise=batching.row_wise,
-            codec=CsvCodec(CsvOptions(options.comment, options.missing, options.skip_header)),
+            codec=CsvCodec(CsvOptions(options.comment, options.missing, options.skip_header or request.header == SKIP)),
             layout=folder.layout,
             inputs=inputs,
             store=folder.store,

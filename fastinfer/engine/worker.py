@@ -21,12 +21,12 @@ from ..records.spans import Span, whole
 from ..runtimes.views import predict_rows
 from ..storage.base import Object
 from .batch import Batch, Objects, Segment
+from .filtered import FilteredDecoder, columns_of
 from .job import Job, ShardReport
 from .payloads import PayloadRun
 from .plan import Shard
 from .process import WorkerProcess, Workspace, end_if_orphaned, prepare
 from .recorder import Recorder
-from .request import SINGLE
 
 T = TypeVar("T")
 
@@ -55,6 +55,11 @@ def run_shard(shard: Shard, job: Job) -> ShardReport:
 
 
 class _ShardRun:
+    """One worker's run over one shard.
+
+    So many attributes: the stages that it calls, and what each of them holds.
+    """
+
     def __init__(self, shard: Shard, job: Job, workspace: Workspace, process: WorkerProcess) -> None:
         self.shard = shard
         self.job = job
@@ -63,7 +68,12 @@ class _ShardRun:
         self.decoded = 0  # bytes since the progress was last told
         self.report = ShardReport(shard.number)
         self.batch = Batch(workspace.executor)
-        self.decoder: Decoder = job.codec.decoder(job.model.row_shape, line_is_record=job.line_is_record)
+        self.filtered: FilteredDecoder | None = None
+        if job.request.processes:
+            self.filtered = FilteredDecoder(job, columns_of(workspace.executor.outputs[0].shape))
+        self.decoder: Decoder = self.filtered or job.codec.decoder(
+            job.model.row_shape, line_is_record=job.line_is_record
+        )
         self.writer = OutputWriter(job.layout, job.store, job.encoder.form)
         self.recorder = Recorder(job, self.report)
         self.payloads: PayloadRun | None = None  # transforms objects that turn out to be no rows
@@ -170,8 +180,10 @@ class _ShardRun:
         except BaseException as error:
             # Nothing of it may be written, also not its rows in the batch.
             self.batch.drop(result)
+            if self.filtered is not None:
+                self.filtered.keep(self.batch.filled // self.job.model.row_values)
             result.drop()
-            if self.job.request.strategy == SINGLE and isinstance(error, InputError):
+            if self.job.request.is_single and isinstance(error, InputError):
                 self._transform_payloads(span.item)  # a line that is not one row may be several
                 return
             if not (self.job.quarantine and isinstance(error, InputError)):
@@ -195,8 +207,8 @@ class _ShardRun:
             self.counter = LineCounter(self.job.inputs, span.item, limits.chunk_bytes, limits.line_bytes)
         decoder.begin(span.columns)
         for chunk in chunks:
-            decoder.start(buffer, chunk.start, chunk.stop, first=chunk.base == 0)
             try:
+                self._start(result, buffer, chunk)
                 while (outcome := self._fill()) is not DONE:
                     if isinstance(outcome, BadRecord):
                         lines = self.counter.before(chunk.base) if chunk.lines is None else chunk.lines
@@ -217,6 +229,14 @@ class _ShardRun:
         except InputError as error:
             shape = f"the model takes records of shape {self.job.model.row_shape}"
             raise error.at(path=span.item.uri, hint=shape if error.code == "partial_row" else None) from None
+
+    def _start(self, result: Result, buffer: bytearray, chunk: Chunk) -> None:
+        try:
+            self.decoder.start(buffer, chunk.start, chunk.stop, first=chunk.base == 0)
+        except InputError as error:  # of the columns
+            raise error.at(path=result.span.item.uri) from error
+        if self.filtered is not None and self.filtered.head:
+            result.add_head(self.filtered.head)
 
     def _fill(self) -> Outcome:
         started = perf_counter()
@@ -262,17 +282,25 @@ class _ShardRun:
         seconds["forward"] += forwarded - started
         row_shape = executor.outputs[0].shape
         written = seconds["write"]
+        lines = self.filtered.take() if self.filtered is not None and self.job.request.prints_lines else None
         for segment in segments:
             if isinstance(segment, Objects):
                 items, counts, first = segment
-                texts = encoder.encode_bodies(predictions[first : first + sum(counts)], row_shape, counts)
+                rows = predictions[first : first + sum(counts)]
+                texts = (
+                    encoder.encode_bodies(rows, row_shape, counts)
+                    if lines is None
+                    else lines.print_bodies(rows, first, counts)
+                )
                 started = perf_counter()
                 self.recorder.count(self.writer.finish_many(items, texts, counts))
                 seconds["write"] += perf_counter() - started
                 continue
             result, first, stop, rejected, last = segment
             if stop > first:
-                result.add_rows(encoder.encode_rows(predictions[first:stop], row_shape), stop - first)
+                rows = predictions[first:stop]
+                text = encoder.encode_rows(rows, row_shape) if lines is None else lines.print(rows, first)
+                result.add_rows(text, stop - first)
             if rejected:
                 result.add_rejected()
             if last:

@@ -63,6 +63,11 @@ class Result:
         if self._held >= BUFFER_BYTES:
             self._send()
 
+    def add_head(self, text: bytes) -> None:
+        """Adds what stands before the first row, beside the form's own head."""
+        self._texts.append(text)
+        self._held += len(text)
+
     def add_rejected(self) -> None:
         """Adds what stands in the place of a rejected record. Raises OutputError."""
         self.rejected += 1

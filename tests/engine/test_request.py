@@ -55,6 +55,11 @@ def test_wrong_values_are_refused_by_name(fields: dict[str, Any], message: str) 
     assert caught.value.code == "bad_option"
 
 
+def test_a_filter_that_is_no_path_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"input_filter '\$\[1': expected , or \] at character 4"):
+        TransformRequest(input_filter="$[1")
+
+
 def test_messages_name_fields_as_they_were_typed() -> None:
     with pytest.raises(ConfigError, match=r"^--strategy singlerecord requires --split-type line$"):
         TransformRequest(

@@ -1,0 +1,16 @@
+from typing_extensions import Buffer
+
+Ranges = list[tuple[int, int]]
+
+def count_cells(body: Buffer, start: int = 0, stop: int = -1) -> int: ...
+def cut_rows(
+    body: Buffer,
+    start: int,
+    stop: int,
+    columns: int,
+    kept: Ranges,
+    pieces: list[Ranges],
+    out: bytearray,
+    at_byte: int = 0,
+) -> tuple[int, list[bytes], list[int], dict[int, int]]: ...
+def join_rows(pieces: list[bytes], predictions: Buffer, plan: list[tuple[int, int] | None]) -> bytes: ...

@@ -1,0 +1,247 @@
+"""Rows of CSV whose columns are filtered and joined: the decoder in front of the CSV decoder, and what prints the results."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import Any
+
+from .._native.text import find_line_start, format_csv_rows
+from ..codecs.base import BadRecord, Decoder, Outcome
+from ..codecs.csv import CsvDecoder, CsvOptions
+from ..errors import InputError
+from ..records.processing import Columns, CsvProcessing, Cut, Plan, join
+from .job import Job
+from .request import KEEP, SKIP
+
+
+def processing_of(job: Job) -> CsvProcessing:
+    """What the request of a job does with rows of CSV."""
+    request = job.request
+    return CsvProcessing(
+        request.input_filter,
+        request.output_filter,
+        joins=request.joins,
+        id_column=request.id_column,
+        label_column=request.label_column,
+        header=request.header == KEEP,
+        inclusive=request.inclusive_slices,
+    )
+
+
+def skips_header(job: Job) -> bool:
+    """Whether the first line of each object is left out."""
+    return job.options.skip_header or job.request.header == SKIP
+
+
+class FilteredDecoder:
+    """A :class:`fastinfer.codecs.base.Decoder` of the columns that the model is given; keeps what is joined to its rows.
+
+    So many attributes: where it is in the chunk, and what of it is in the batch.
+
+    The rows of the batch and what is kept correspond one to one: :meth:`keep` follows when rows are dropped from the batch.
+
+    Args:
+        job: of the run.
+        prediction: how many columns a prediction has.
+
+    Attributes:
+        written: see the contract.
+        head: the line of names that the result of the object begins with; empty for none.
+    """
+
+    def __init__(self, job: Job, prediction: int) -> None:
+        self.written = 0
+        self.head = b""
+        self._processing = processing_of(job)
+        self._prediction = prediction
+        self._skips = skips_header(job)
+        self._row_values = job.model.row_values
+        options = CsvOptions(job.options.comment, job.options.missing)
+        self._inner: Decoder = CsvDecoder(options, self._row_values, line_is_record=True)
+        self._text = bytearray()
+        self._buffer: bytes | bytearray = b""
+        self._stop = 0
+        self._columns: Columns | None = None
+        self._skipped = 0  # lines before the first row of the chunk
+        self._cut = Cut(0, [], [], {})
+        self._next = 0  # piece of the cut that belongs to the next row
+        self._held = FilteredRows()  # of the rows in the batch
+
+    @property
+    def _each(self) -> int:
+        """How many pieces a row has."""
+        return 0 if self._columns is None else len(self._columns.pieces)
+
+    def begin(self, columns: int) -> None:
+        del columns
+        self._columns = None
+        self._inner.begin(self._row_values)
+
+    def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
+        self._buffer, self._stop, self._skipped, self.head = buffer, stop, 0, b""
+        begin = start
+        if first and self._skips:
+            with memoryview(buffer)[start:stop] as lines:
+                begin = start + find_line_start(lines, min(1, len(lines)))
+            self._skipped = 1
+        if self._columns is None:
+            columns, begin = self._processing.columns(buffer, begin, stop, self._prediction)
+            self._columns = columns
+            self.head = self._processing.head(columns, self._prediction) if first else b""
+            self._skipped += self._processing.header
+        self._cut = self._columns.cut(buffer, begin, stop, self._text)
+        self._next = 0
+        self._inner.start(self._text, 0, self._cut.end, first=False)
+
+    def fill(self, rows: Any, filled: int) -> Outcome:
+        outcome = self._inner.fill(rows, filled)
+        self.written = self._inner.written
+        bad = outcome if isinstance(outcome, BadRecord) else None
+        self._add((self.written - (bad.values if bad else 0)) // self._row_values)
+        return self._place(bad) if bad else outcome
+
+    def fill_bodies(
+        self, buffer: bytearray, bounds: list[tuple[int, int]], first: int, rows: Any, filled: int
+    ) -> list[int]:
+        """See the contract: all bodies of one call have the same columns."""
+        if self._skips or self._processing.header:
+            return []
+        ends: list[tuple[int, int]] = []
+        pieces: list[bytes] = []
+        chosen: Columns | None = None
+        begin = bounds[first - 1][0] if first else 0
+        for stop, code in bounds[first:]:
+            if code:
+                break
+            try:
+                columns, start = self._processing.columns(buffer, begin, stop, self._prediction)
+            except InputError:
+                break
+            if chosen is not None and columns != chosen:
+                break
+            chosen = columns
+            cut = columns.cut(buffer, start, stop, self._text, ends[-1][0] if ends else 0)
+            if cut.unequal:
+                break
+            ends.append((cut.end, 0))
+            pieces += cut.pieces
+            begin = stop
+        if not ends:
+            return []
+        counts = self._inner.fill_bodies(self._text, ends, 0, rows, filled)
+        self._columns, self._cut, self._next = chosen, Cut(0, pieces, [], {}), 0
+        self._add(sum(counts))
+        return counts
+
+    def end(self, *, may_be_empty: bool) -> None:
+        self._inner.end(may_be_empty=may_be_empty)
+
+    def release(self) -> None:
+        self._inner.release()
+        self._buffer = b""
+
+    def keep(self, rows: int) -> None:
+        """Only so many rows are left in the batch."""
+        self._held.keep(rows)
+
+    def take(self) -> FilteredRows:
+        """What belongs to the rows of the batch, which is empty then."""
+        taken, self._held = self._held, FilteredRows()
+        return taken
+
+    def _add(self, rows: int) -> None:
+        """Takes over the pieces of the next rows of the chunk."""
+        if not rows:
+            return
+        assert self._columns is not None
+        plan = self._processing.plan(self._columns, self._prediction) if self._processing.prints else []
+        stop = self._next + rows * self._each
+        self._held.add(rows, self._cut.pieces[self._next : stop], plan)
+        self._next = stop
+
+    def _place(self, bad: BadRecord) -> BadRecord:
+        """A bad record, at its place in the object's own lines."""
+        assert self._columns is not None
+        index = (bad.error.line or 1) - 1
+        starts = self._cut.starts
+        start = starts[index]
+        stop = starts[index + 1] if index + 1 < len(starts) else self._stop
+        while stop > start and self._buffer[stop - 1] in b"\r\n":
+            stop -= 1
+        line = index + 1 + self._skipped
+        if index in self._cut.unequal:
+            message = f"expected {self._columns.cells:,} cells as in the first line, found {self._cut.unequal[index]:,}"
+            error = InputError(message, code="unequal_line", line=line)
+        else:
+            self._next += self._each
+            column = self._find_column(bad, start, stop)
+            error = bad.error.at(line=line, column=column)
+        return BadRecord(error, bad.values, start, stop)
+
+    def _find_column(self, bad: BadRecord, start: int, stop: int) -> int | None:
+        """Where the cell of an error begins in its line; the kept cells have other places than the object's."""
+        if bad.error.column is None or self._columns is None:
+            return None
+        cell = self._text[bad.start : bad.start + bad.error.column - 1].count(b",")
+        order = [column for first, last in self._columns.kept for column in range(first, last)]
+        if cell >= len(order):
+            return None
+        cells = bytes(self._buffer[start:stop]).split(b",")
+        return sum(len(each) + 1 for each in cells[: order[cell]]) + 1
+
+
+class FilteredRows:
+    """What is joined to the rows of a batch."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._pieces: list[bytes] = []  # of all rows
+        # Where rows of another plan begin: the row, its first piece, the plan, how many pieces a row has.
+        self._firsts: list[int] = []
+        self._runs: list[tuple[int, Plan, int]] = []
+
+    def add(self, rows: int, pieces: list[bytes], plan: Plan) -> None:
+        """Adds rows with all their pieces, one after another, and how their lines are printed."""
+        if not self._runs or self._runs[-1][1] != plan:
+            self._firsts.append(self._rows)
+            self._runs.append((len(self._pieces), plan, len(pieces) // rows))
+        self._pieces += pieces
+        self._rows += rows
+
+    def keep(self, rows: int) -> None:
+        """Only so many rows are left."""
+        if rows >= self._rows:
+            return
+        if self._runs:
+            del self._pieces[self._find(rows)[0] :]
+        while self._firsts and self._firsts[-1] >= rows:
+            self._firsts.pop()
+            self._runs.pop()
+        self._rows = rows
+
+    def print(self, predictions: Any, first: int) -> bytes:
+        """The lines of rows of the batch, from number `first` on."""
+        rows = len(predictions)
+        text = format_csv_rows(predictions.reshape(rows, -1))
+        start, plan, each = self._find(first)
+        return join(self._pieces[start : start + rows * each], text, plan)
+
+    def _find(self, row: int) -> tuple[int, Plan, int]:
+        """The first piece of a row, its plan, and how many pieces it has."""
+        number = bisect.bisect_right(self._firsts, row) - 1
+        start, plan, each = self._runs[number]
+        return start + (row - self._firsts[number]) * each, plan, each
+
+    def print_bodies(self, predictions: Any, first: int, counts: list[int]) -> list[bytes]:
+        """The lines of whole objects, one after another from row `first` on: `counts` of each."""
+        bodies, done = [], 0
+        for count in counts:
+            bodies.append(self.print(predictions[done : done + count], first + done))
+            done += count
+        return bodies
+
+
+def columns_of(row_shape: tuple[int, ...]) -> int:
+    """How many columns a prediction of that shape has in a line."""
+    return math.prod(row_shape)

@@ -1,0 +1,205 @@
+"""Filters and joins of CSV rows: which columns the model is given, and what a line of the result is made of.
+
+Cells are cut at commas and copied as they are: never parsed, never printed again. Quotes have no meaning, as in Batch
+Transform.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional, Union
+
+from .._native.rows import count_cells, cut_rows, join_rows
+from .._native.text import find_line_start
+from ..errors import InputError
+from .jsonpath import Path, Ranges
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# What a line of the result is made of: a piece of the record (None), or columns of its prediction.
+Plan = list[Optional[tuple[int, int]]]
+Column = Optional[Union[int, str]]
+
+
+class Cut(NamedTuple):
+    """Lines that were cut.
+
+    Attributes:
+        end: where the kept cells end.
+        pieces: what of each row is joined to its prediction; as many for each row as the columns have.
+        starts: where each line begins in the buffer that was cut.
+        unequal: by the index of a line that has another number of cells, that number.
+    """
+
+    end: int
+    pieces: list[bytes]
+    starts: list[int]
+    unequal: dict[int, int]
+
+
+class Columns(NamedTuple):
+    """The columns of one object's rows.
+
+    Attributes:
+        cells: how many a row has.
+        names: by the header; None without one.
+        kept: those that the model is given.
+        pieces: those that are joined, in the order of the result's line.
+    """
+
+    cells: int
+    names: list[str] | None
+    kept: Ranges
+    pieces: list[Ranges]
+
+    def cut(self, buffer: bytes | bytearray, start: int, stop: int, out: bytearray, at: int = 0) -> Cut:
+        """Cuts lines; the kept cells are written to `out`, from byte `at` on."""
+        return Cut(*cut_rows(buffer, start, stop, self.cells, self.kept, self.pieces, out, at))
+
+
+class CsvProcessing:
+    """What is done with the rows of CSV objects.
+
+    Args:
+        input_filter, output_filter: see :class:`fastinfer.engine.request.TransformRequest`.
+        joins: whether the record is joined with its prediction.
+        id_column, label_column: columns that are left out of the model's input and joined in front of the prediction.
+        header: whether the first line of an object has names, which are kept in a joined result.
+        inclusive: whether ``[a:b]`` includes b.
+
+    Attributes:
+        joins: whether a line of the result has a part of the record.
+        prints: whether the result is CSV lines; else only the input is filtered.
+
+    Raises:
+        ConfigError: ``bad_path``.
+    """
+
+    def __init__(
+        self,
+        input_filter: str = "$",
+        output_filter: str = "$",
+        *,
+        joins: bool = False,
+        id_column: Column = None,
+        label_column: Column = None,
+        header: bool = False,
+        inclusive: bool = False,
+    ) -> None:
+        self._input = Path(input_filter, inclusive=inclusive, spelled="the input filter")
+        self._output = Path(output_filter, inclusive=inclusive, spelled="the output filter")
+        self._front = [_column_path(column) for column in (id_column, label_column) if column is not None]
+        self.joins = joins or bool(self._front)
+        self.prints = self.joins or not self._output.is_all
+        self.header = header
+        self._plans: dict[tuple[int, tuple[str, ...] | None, int], Plan] = {}
+
+    def columns(self, buffer: bytes | bytearray, start: int, stop: int, prediction: int | None) -> tuple[Columns, int]:
+        """The columns of an object, by its first lines, and where its rows begin.
+
+        Args:
+            buffer, start, stop: the object from its start, as far as it was read.
+            prediction: how many columns a prediction has; None: not known yet.
+
+        Raises:
+            InputError: ``bad_filter``, ``empty_input``.
+        """
+        if buffer[start : start + len(BYTE_ORDER_MARK)] == BYTE_ORDER_MARK:
+            start += len(BYTE_ORDER_MARK)
+        names = None
+        if self.header:
+            with memoryview(buffer)[start:stop] as lines:
+                begin = start + find_line_start(lines, min(1, len(lines)))
+            text = bytes(buffer[start:begin]).decode("utf-8", "replace").strip("\r\n")
+            names = [name.strip().strip('"') for name in text.split(",")]
+            start = begin
+        count = count_cells(buffer, start, stop) or (len(names) if names else 0)
+        if not count:
+            raise InputError("empty input: no values found", code="empty_input")
+        if names is not None and len(names) != count:
+            raise InputError(f"the header has {len(names):,} names, the rows have {count:,} cells", code="unequal_line")
+        return self._columns(count, names, prediction), start
+
+    def resolve(self, columns: Columns, prediction: int) -> Columns:
+        """The same columns, now that it is known how many a prediction has."""
+        return self._columns(columns.cells, columns.names, prediction)
+
+    def _columns(self, count: int, names: list[str] | None, prediction: int | None) -> Columns:
+        if self._front:
+            left_out = [path.columns(count, names)[0][0] for path in self._front]
+            kept: Ranges = []
+            for column in range(count):
+                if column in left_out:
+                    continue
+                if kept and kept[-1][1] == column:
+                    kept[-1] = (kept[-1][0], column + 1)
+                else:
+                    kept.append((column, column + 1))
+            return Columns(count, names, kept, [[(column, column + 1) for column in left_out]])
+        kept = self._input.columns(count, names)
+        if not self.joins:
+            return Columns(count, names, kept, [])
+        if self._output.is_all:
+            return Columns(count, names, kept, [[(0, count)]])
+        # Which of its parts are the record's depends on how many columns there are in all.
+        return Columns(count, names, kept, self._split(count, names, prediction or 0)[0])
+
+    def plan(self, columns: Columns, prediction: int) -> Plan:
+        """What a line of the result is made of.
+
+        Args:
+            columns: of the object.
+            prediction: how many columns a prediction has.
+
+        Raises:
+            InputError: ``bad_filter``.
+        """
+        if not self.joins:
+            return list(self._output.columns(prediction))
+        if self._output.is_all:
+            return [None, (0, prediction)]
+        key = (columns.cells, tuple(columns.names) if columns.names else None, prediction)
+        if key not in self._plans:
+            self._plans[key] = self._split(columns.cells, columns.names, prediction)[1]
+        return self._plans[key]
+
+    def head(self, columns: Columns, prediction: int) -> bytes:
+        """The line of names that a joined result begins with; empty without a header."""
+        if not (self.header and self.prints) or columns.names is None:
+            return b""
+        of_prediction = ["prediction"] if prediction == 1 else [f"prediction_{index}" for index in range(prediction)]
+        found: list[str] = []
+        pieces = iter(columns.pieces)
+        for part in self.plan(columns, prediction):
+            if part is None:
+                found += [name for start, stop in next(pieces) for name in columns.names[start:stop]]
+            else:
+                found += of_prediction[part[0] : part[1]]
+        return (",".join(found) + "\n").encode()
+
+    def _split(self, count: int, names: list[str] | None, prediction: int) -> tuple[list[Ranges], Plan]:
+        """The output filter's columns, of the record and of the prediction behind it."""
+        pieces: list[Ranges] = []
+        plan: Plan = []
+        for start, stop in self._output.columns(count + prediction, names):
+            if start < count:
+                if plan and plan[-1] is None:
+                    pieces[-1].append((start, min(stop, count)))
+                else:
+                    pieces.append([(start, min(stop, count))])
+                    plan.append(None)
+            if stop > count:
+                plan.append((max(start, count) - count, stop - count))
+        return pieces, plan
+
+
+def join(pieces: list[bytes], predictions: bytes, plan: Plan) -> bytes:
+    """Lines of the result. Raises InputError (``bad_answer``) where predictions and rows do not correspond."""
+    try:
+        return join_rows(pieces, predictions, plan)
+    except ValueError as error:
+        raise InputError(f"the answer cannot be joined: {error}", code="bad_answer") from error
+
+
+def _column_path(column: int | str) -> Path:
+    name = str(column) if isinstance(column, int) else "'" + column.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return Path(f"$[{name}]", spelled="the column")

@@ -1,0 +1,81 @@
+"""The decoder in front of the CSV decoder: rows of a batch and what is joined to them correspond."""
+
+from __future__ import annotations
+
+import uuid
+from array import array
+from pathlib import Path
+
+import numpy as np
+
+from fastinfer.codecs.base import DONE, FULL, BadRecord
+from fastinfer.codecs.csv import CsvCodec
+from fastinfer.engine.filtered import FilteredDecoder, columns_of
+from fastinfer.engine.job import Job
+from fastinfer.engine.request import TransformRequest
+from fastinfer.models.module import load_model
+from fastinfer.outputs.layout import OutputLayout
+
+
+def decoder(model: Path, folder: Path, request: TransformRequest) -> FilteredDecoder:
+    job = Job(
+        uuid.uuid4().hex,
+        load_model(model),
+        (("cpu", 0),),
+        8,
+        False,
+        CsvCodec(),
+        OutputLayout(str(folder)),
+        request=request,
+    )
+    return FilteredDecoder(job, 1)
+
+
+def test_a_batch_that_is_full_or_dropped_keeps_its_own_pieces(linear: Path, tmp_path: Path) -> None:
+    made = decoder(linear, tmp_path, TransformRequest(id_column=0))
+    rows = array("f", bytes(4 * 4))  # two rows
+    made.begin(0)
+    body = bytearray(b"a,1,2\nb,3,4\nc,x,6\nd,7,8\ne,9,10\n")
+    made.start(body, 0, len(body), first=True)
+    assert made.fill(rows, 0) is FULL
+    assert list(rows) == [1, 2, 3, 4]
+    predictions = np.array([[0.5], [0.25]], np.float32)
+    assert made.take().print(predictions, 0) == b"a,0.5\nb,0.25\n"
+    bad = made.fill(rows, 0)
+    assert isinstance(bad, BadRecord)
+    assert (bad.error.line, bad.error.column, bytes(body[bad.start : bad.stop])) == (3, 3, b"c,x,6")
+    assert made.fill(rows, 0) is FULL or made.written == 4
+    made.keep(1)
+    assert made.take().print(predictions[:1], 0) == b"d,0.5\n"
+
+
+def test_whole_bodies_are_cut_in_one_call_while_their_columns_are_the_same(linear: Path, tmp_path: Path) -> None:
+    made = decoder(
+        linear, tmp_path, TransformRequest(input_filter="$[1:]", join_source="Input", output_filter="$[0,-1]")
+    )
+    rows = array("f", bytes(4 * 16))
+    bodies = [b"a,1,2\nb,3,4\n", b"c,5,6", b"d,7,8,9\n", b"e,1,2\n"]
+    bounds = [(sum(map(len, bodies[: index + 1])), 0) for index in range(len(bodies))]
+    buffer = bytearray(b"".join(bodies))
+    assert made.fill_bodies(buffer, bounds, 0, rows, 0) == [2, 1]
+    assert made.fill_bodies(buffer, bounds, 3, rows, 6) == [1]
+    texts = made.take().print_bodies(np.array([[1], [2], [3], [4]], np.float32), 0, [2, 1, 1])
+    assert texts == [b"a,1.0\nb,2.0\n", b"c,3.0\n", b"e,4.0\n"]
+
+
+def test_each_object_has_its_own_plan(linear: Path, tmp_path: Path) -> None:
+    made = decoder(
+        linear, tmp_path, TransformRequest(input_filter="$[1:3]", join_source="Input", output_filter="$[0,3,1]")
+    )
+    rows = array("f", bytes(4 * 8))
+    for number, body in enumerate((bytearray(b"a,1,2\n"), bytearray(b"b,3,4,extra\n"))):
+        made.begin(0)
+        made.start(body, 0, len(body), first=True)
+        assert made.fill(rows, 2 * number) is DONE
+    taken = made.take()
+    predictions = np.array([[0.5], [0.25]], np.float32)
+    assert taken.print(predictions[:1], 0) + taken.print(predictions[1:], 1) == b"a,0.5,1\nb,extra,3\n"
+
+
+def test_the_columns_of_a_prediction_are_its_values() -> None:
+    assert (columns_of(()), columns_of((10,)), columns_of((2, 3))) == (1, 10, 6)
