@@ -66,9 +66,9 @@ notebook: .venv/with-notebook
 	  $(BIN)/jupyter-execute --inplace --kernel_name=python3 $(DEMO)/notebook.ipynb
 	@echo "executed: $(DEMO)/notebook.ipynb"
 
-# Many tests wait for processes that they start: two at a time keep two cores busy. A module's tests stay in one process, which
+# Many tests wait for processes that they start: three at a time keep two cores busy. A module's tests stay in one process, which
 # shares what it has set up.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 test: .venv/with-test .venv/container/ready .venv/sdk/ready
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
@@ -105,9 +105,11 @@ lint: .venv/with-test .venv/with-lint
 
 # The kernels without Python: every target against the reference, under the sanitizers. Needs a C++17 compiler.
 NATIVE_FLAGS := -std=c++17 -g -Wall -Wextra -Werror -fno-exceptions -Icsrc
+# Changed inputs to each kernel.
+RUNS ?= 20000
 SANITIZERS := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 native: build/native
-	build/native -runs=20000 tests/native/seeds/*
+	build/native -runs=$(RUNS) tests/native/seeds/*
 
 build/native: $(wildcard csrc/*) $(wildcard tests/native/*)
 	@mkdir -p build
@@ -119,7 +121,7 @@ native-neon:
 	@mkdir -p build
 	aarch64-linux-gnu-g++ $(NATIVE_FLAGS) -O2 -static -DFASTINFER_STANDALONE tests/native/fuzz_kernels.cpp csrc/*.cpp \
 	  -o build/native-neon
-	qemu-aarch64 build/native-neon -runs=20000 tests/native/seeds/*
+	qemu-aarch64 build/native-neon -runs=$(RUNS) tests/native/seeds/*
 
 # The kernels and then each reader of a stranger's bytes (tests/fuzz), for SECONDS each. The kernels are guided by coverage: on
 # Debian, apt-get install clang libclang-rt-14-dev. So are the readers where `pip install atheris` has been done; else their kept

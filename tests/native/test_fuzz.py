@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def make(target: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", "--silent", target], cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(["make", "--silent", target, "RUNS=5000"], cwd=ROOT, capture_output=True, text=True)
 
 
 def test_every_target_equals_the_reference_under_the_sanitizers() -> None:
