@@ -12,6 +12,7 @@ from ._native.text import CsvParser
 from .errors import ConfigError, quote
 
 BACKENDS = ("threads", "processes", "dask", "ray")
+RUNTIMES = ("mxnet", "onnx")
 ON_ERROR = ("stop", "quarantine", "continue")
 
 # The names that oneDNN 2, which MXNet 1.9 is built with, reads from DNNL_MAX_CPU_ISA.
@@ -66,6 +67,7 @@ class Options:
         durable: whether outputs are written to the disk, not only to the system's memory, before they get their names.
         cpu_isa: the highest instruction set that oneDNN may use, such as ``AVX2``, so that machines of different
             kinds give the same bytes; None: the best of the CPU.
+        runtime: what computes: ``mxnet``, or ``onnx`` for models in ONNX; None: the one of the model's format.
         spell: (only an argument) how messages name the options; None: :func:`as_keyword`.
 
     Raises:
@@ -87,6 +89,7 @@ class Options:
     memory_limit: int | None = None
     durable: bool = False
     cpu_isa: str | None = None
+    runtime: str | None = None
     spell: InitVar[Spelling | None] = None
 
     def __post_init__(self, spell: Spelling | None) -> None:
@@ -98,7 +101,12 @@ class Options:
                 raise ConfigError(f"{spell(name)} must be at least 1, found {value}")
         if self.workers is not None and self.workers > MOST_WORKERS:
             raise ConfigError(f"{spell('workers')} must be at most {MOST_WORKERS:,}, found {self.workers:,}")
-        for name, choices in (("backend", BACKENDS), ("on_error", ON_ERROR), ("cpu_isa", (None, *CPU_ISAS))):
+        for name, choices in (
+            ("backend", BACKENDS),
+            ("on_error", ON_ERROR),
+            ("cpu_isa", (None, *CPU_ISAS)),
+            ("runtime", (None, *RUNTIMES)),
+        ):
             value = getattr(self, name)
             if value not in choices:
                 listed = ", ".join(choice for choice in choices if choice)

@@ -24,7 +24,9 @@ from .engine import run
 from .engine.request import TransformRequest
 from .engine.source import Listing, name_source
 from .errors import ConfigError
-from .models.module import Model, find_model, load_model
+from .models.load import AnyModel, load_any_model
+from .models.module import Model, find_model
+from .models.onnx import OnnxModel
 from .options import Options, path_of
 
 if TYPE_CHECKING:
@@ -82,12 +84,13 @@ class OptionKeywords(RequestKeywords, total=False):
     memory_limit: int | None
     durable: bool
     cpu_isa: str | None
+    runtime: str | None
 
 
 def transform(
     data: str | os.PathLike[str],
     output: str | os.PathLike[str],
-    model: str | os.PathLike[str] | Model | None = None,
+    model: str | os.PathLike[str] | AnyModel | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Summary:
     """Runs a model over files and waits until all are done.
@@ -121,7 +124,9 @@ class Transformer:
         ConfigError: an option is unknown or has a wrong value, or `model` is not a path.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | Model | None = None, **options: Unpack[OptionKeywords]) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] | AnyModel | None = None, **options: Unpack[OptionKeywords]
+    ) -> None:
         how, what = ([field.name for field in fields(kind)] for kind in (Options, TransformRequest))
         given: dict[str, Any] = dict(options)
         for name in given:
@@ -129,7 +134,7 @@ class Transformer:
                 raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join([*how, *what])}")
         self.options = Options(**{name: value for name, value in given.items() if name in how})
         self.request = TransformRequest(**{name: value for name, value in given.items() if name in what})
-        self.model = model if isinstance(model, Model) else load_model(find_model(model)[0])
+        self.model = model if isinstance(model, (Model, OnnxModel)) else load_any_model(find_model(model)[0])
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()

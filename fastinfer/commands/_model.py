@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..models.certificate import find_certificate
+from ..models.load import AnyModel
+from ..models.onnx import OnnxModel
 from ._run import path, whole_number
 
 if TYPE_CHECKING:
@@ -64,6 +67,14 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None) -
         action="store_true",
         help="take zeros for parameters that are not saved, as the container does",
     )
+
+
+def describe_certificate(model: AnyModel) -> str | None:
+    """What is known of a model in ONNX, in a line; None for others."""
+    if not isinstance(model, OnnxModel):
+        return None
+    certificate = find_certificate(model)
+    return f"{model.path}: {'no certificate' if certificate is None else certificate.summary()}"
 
 
 def choice_of(arguments: argparse.Namespace) -> ChoiceKeywords:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Callable, Optional, TextIO
 
 from ..errors import ConfigError, FastinferError, OutputError
-from ..options import path_of
+from ..options import RUNTIMES, path_of
 
 EXIT_OK = 0
 EXIT_DEFECT = 70
@@ -147,7 +147,18 @@ def add_computing_options(parser: argparse.ArgumentParser, *, workers: str) -> N
         help="rows per forward pass (default auto: a size at which a row's bytes depend only on that row)",
     )
     parser.add_argument("--workers", type=count_or_auto, metavar="auto|N", help=workers)
+    parser.add_argument(
+        "--runtime",
+        choices=["auto", *RUNTIMES],
+        default="auto",
+        help="what computes: mxnet, or onnx (ONNX Runtime) for a model.onnx (default auto: by the model)",
+    )
     parser.add_argument("--device", default="cpu", metavar="cpu|gpu|gpu:0,1", help="where the model runs (default cpu)")
+
+
+def runtime_of_argument(arguments: argparse.Namespace) -> str | None:
+    """The runtime that was typed, as :class:`~fastinfer.options.Options` has it."""
+    return None if arguments.runtime == "auto" else str(arguments.runtime)
 
 
 def _say_warning(

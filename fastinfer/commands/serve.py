@@ -29,8 +29,8 @@ from ..serving.settings import (
     parse_payload_mb,
     parse_port,
 )
-from ._model import MODEL_HINTS, add_model_options, choice_of
-from ._run import EXIT_INTERRUPTED, EXIT_OK, add_computing_options, run_command, say
+from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
+from ._run import EXIT_INTERRUPTED, EXIT_OK, add_computing_options, run_command, runtime_of_argument, say
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
@@ -98,6 +98,9 @@ def _serve(argv: Sequence[str] | None, prog: str) -> int:
         if not arguments.quiet:
             how = describe_handler(handler, settings)
             seconds = time.monotonic() - started
+            certificate = None if handler.predictor is None else describe_certificate(handler.predictor.model)
+            if certificate is not None:
+                say(certificate)
             say(f"serving {model} ({origin}) on http://{address}, {how}, ready in {seconds:.1f} s")
 
     ending = asyncio.run(serve(settings, on_ready))
@@ -154,6 +157,7 @@ def make_settings(arguments: argparse.Namespace, model: Path) -> Settings:
         drain_s=arguments.drain_s,
         access_log=arguments.access_log,
         choice=choice_of(arguments),
+        runtime=runtime_of_argument(arguments),
     )
 
 

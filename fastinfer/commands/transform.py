@@ -19,13 +19,14 @@ from ..engine.provenance import of_plan
 from ..engine.request import TransformRequest
 from ..engine.source import Listing, name_source
 from ..errors import FastinferError, counted
-from ..models.module import Model, find_model, load_model
+from ..models.load import AnyModel, load_any_model
+from ..models.module import find_model
 from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
-from ._model import MODEL_HINTS, add_model_options, choice_of
+from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
 from ._request import add_request_options, request_of
-from ._run import add_computing_options, as_option, path, run_command, say, whole_number
+from ._run import add_computing_options, as_option, path, run_command, runtime_of_argument, say, whole_number
 
 if TYPE_CHECKING:
     from ..engine.summary import Summary
@@ -164,16 +165,20 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         memory_limit=arguments.memory_limit,
         durable=arguments.durable,
         cpu_isa=arguments.cpu_isa,
+        runtime=runtime_of_argument(arguments),
         spell=as_option,
     )
     request = request_of(arguments)
     found, origin = find_model(arguments.model)
-    model = load_model(found, **choice_of(arguments))
+    model = load_any_model(found, **choice_of(arguments))
     if arguments.quiet:
         warnings.simplefilter("ignore", RuntimeWarning)
     else:
         if arguments.model is None:
             say(f"model: {found} ({origin})")
+        certificate = describe_certificate(model)
+        if certificate is not None:
+            say(certificate)
         if model.has_code:
             say(f"note: {UNUSED_CODE}")
     if arguments.dry_run:
@@ -239,7 +244,7 @@ def describe_stages(summary: Summary) -> str:
     return "\n".join(["stage      seconds  share", *rows])
 
 
-def _dry_run(arguments: argparse.Namespace, model: Model, options: Options, request: TransformRequest) -> int:
+def _dry_run(arguments: argparse.Namespace, model: AnyModel, options: Options, request: TransformRequest) -> int:
     """Lists and counts; MXNet is not imported, nothing is written."""
     folder = OutputFolder(arguments.output)
     folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)

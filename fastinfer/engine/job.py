@@ -8,7 +8,7 @@ from typing import Any
 from ..codecs.base import Encoder, InputCodec
 from ..codecs.json import ENCODER
 from ..errors import InputError
-from ..models.module import Model
+from ..models.load import AnyModel
 from ..options import Limits, Options
 from ..outputs.layout import OutputLayout
 from ..records.spans import Span
@@ -51,7 +51,7 @@ class Job:
     """
 
     token: str
-    model: Model
+    model: AnyModel
     devices: tuple[tuple[str, int], ...]
     batch_size: int
     row_wise: bool

@@ -76,6 +76,7 @@ class WorkerProcess:
                     "exact": options.exact,
                     "batch_size": options.batch_size,
                     "device": options.device,
+                    "runtime": job.runtime,
                 }
                 if job.code is not None:
                     self._handler = load_handler(job.code, **settings, threads=threads)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import machine
 from .._version import __version__
 from ..errors import ConfigError
-from ..models.module import Model
+from ..models.load import AnyModel
 from ..options import Options
 from ..runtimes.provenance import of_model
 from .code_model import CodeModel
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def of_plan(
-    model: Model | CodeModel, options: Options, source: str, request: TransformRequest | None = None
+    model: AnyModel | CodeModel, options: Options, source: str, request: TransformRequest | None = None
 ) -> dict[str, Any]:
     """The part that is known before the runtime is loaded: model, machine, source, and how records are read.
 
@@ -43,7 +43,7 @@ def of_plan(
 
 
 def of_run(
-    model: Model | CodeModel,
+    model: AnyModel | CodeModel,
     options: Options,
     source: str,
     runtime: Runtime,

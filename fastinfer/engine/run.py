@@ -18,12 +18,12 @@ from typing import Any, cast
 from .. import machine
 from ..codecs.csv import CsvCodec, CsvOptions
 from ..errors import ConfigError
-from ..models.module import Model
+from ..models.load import AnyModel
 from ..options import Limits, Options, parse_device
 from ..outputs.folder import OutputFolder
 from ..outputs.writer import BUFFER_BYTES
 from ..records.spans import Span
-from ..runtimes import load_runtime
+from ..runtimes import LABELS, load_runtime, runtime_of
 from ..runtimes.batch_size import Batching, choose_batching
 from ..storage.base import Object, Store
 from ..storage.local import LocalStore
@@ -45,7 +45,7 @@ NO_BATCHES = Batching(0, row_wise=False, invariant=True)
 
 
 def transform(
-    model: Model | CodeModel,
+    model: AnyModel | CodeModel,
     objects: Iterable[Object],
     output: str,
     options: Options | None = None,
@@ -87,8 +87,9 @@ def transform(
     if first is None:
         raise no_objects(source, objects.passed_over if isinstance(objects, Listing) else 0)
 
-    progress.starting("loading MXNet")
-    runtime = load_runtime(cpu_isa=options.cpu_isa)
+    name = runtime_of(model, options.runtime)
+    progress.starting(f"loading {LABELS[name]}")
+    runtime = load_runtime(name, cpu_isa=options.cpu_isa)
     if runtime.advice:
         warnings.warn(runtime.advice, RuntimeWarning, stacklevel=2)
     devices = parse_device(options.device)
@@ -121,7 +122,7 @@ def transform(
         stack.enter_context(folder.open_run(record, overwrite=options.overwrite))
         job = Job(
             token=os.urandom(16).hex(),
-            model=cast("Model", model),  # of one with code only the place is used
+            model=cast("AnyModel", model),  # of one with code only the place is used
             devices=tuple(devices),
             batch_size=batching.batch_size,
             row_wise=batching.row_wise,
@@ -137,6 +138,7 @@ def transform(
             code=code,
             encoder=lane.encoder,
             limits=limits,
+            runtime=name,
             cpu_isa=options.cpu_isa,
             depends_on=record["depends_on"],
             parent=os.getpid() if options.backend == "processes" else None,
@@ -171,7 +173,7 @@ def _told(inputs: Iterator[Object | list[Span]], progress: Progress) -> Iterator
         yield item
 
 
-def _line_bytes(memory_limit: int, limits: Limits, model: Model | CodeModel, workers: int, batch_size: int) -> int:
+def _line_bytes(memory_limit: int, limits: Limits, model: AnyModel | CodeModel, workers: int, batch_size: int) -> int:
     """The longest line with which the run stays within its memory limit."""
     # A worker's batch, what is read ahead, and its unfinished results; a line's buffer is copied once when it grows.
     copies = 3

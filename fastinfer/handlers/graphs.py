@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
+from ..models.load import AnyModel
 from ..models.module import Model
 from ..runtimes.base import Executor, Runtime
 from ..runtimes.batch_size import bind_executors
@@ -37,7 +38,7 @@ class Graphs:
     def __init__(
         self,
         runtime: Runtime,
-        model: Model,
+        model: AnyModel,
         devices: Sequence[tuple[str, int]],
         count: int,
         batch_size: int,
@@ -109,7 +110,7 @@ class OtherShapes:
     def __init__(
         self,
         runtime: Runtime,
-        model: Model,
+        model: AnyModel,
         devices: Sequence[tuple[str, int]],
         *,
         row_wise: bool = False,
@@ -146,6 +147,8 @@ class OtherShapes:
     def _bind(self, row_shape: tuple[int, ...]) -> tuple[int, Graphs]:
         if 0 in row_shape:
             raise ModelError("a row has no value")
+        if not isinstance(self._model, Model):
+            raise ModelError("a graph in ONNX has one shape")
         model = self._model.reshaped(row_shape)
         size = bytes_of_values(model)
         if size > self._graph_bytes:

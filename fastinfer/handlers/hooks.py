@@ -28,6 +28,7 @@ from ..codecs.content_types import CSV, JSON
 from ..codecs.json import encode_json_value
 from ..errors import ModelError
 from ..models.files import CODE
+from ..models.load import AnyModel, load_any_model
 from ..models.module import ChoiceKeywords, Model, find_model, load_model
 from ..runtimes.mxnet.library import load_mxnet
 from ..storage.archive import read_members, unpack
@@ -136,6 +137,7 @@ def load_handler(
     batch_size: int | None = None,
     device: str = "cpu",
     threads: int = 1,
+    runtime: str | None = None,
     choice: ChoiceKeywords | None = None,
 ) -> Handler:
     """Loads a model and its serving module.
@@ -143,7 +145,7 @@ def load_handler(
     Args:
         model_dir: folder or tar archive of a model, as SageMaker lays it out; None: as :class:`fastinfer.Predictor` does.
         program: the module's name; see :func:`.user_module.load_user_module`.
-        exact, batch_size, device, threads: of the :class:`fastinfer.Predictor` that answers if there are no hooks.
+        exact, batch_size, device, threads, runtime: of the :class:`fastinfer.Predictor` that answers if there are no hooks.
         choice: what the model's files leave open; see :func:`fastinfer.load_model`.
 
     Raises:
@@ -155,7 +157,14 @@ def load_handler(
     def load(folder: Path) -> Handler:
         module = load_user_module(folder, program)
         return make_handler(
-            folder, module, exact=exact, batch_size=batch_size, device=device, threads=threads, choice=choice
+            folder,
+            module,
+            exact=exact,
+            batch_size=batch_size,
+            device=device,
+            threads=threads,
+            runtime=runtime,
+            choice=choice,
         )
 
     if not (path.is_file() and _archive_has_code(path)):
@@ -180,6 +189,7 @@ def make_handler(
     batch_size: int | None = None,
     device: str = "cpu",
     threads: int = 1,
+    runtime: str | None = None,
     choice: ChoiceKeywords | None = None,
 ) -> Handler:
     """The handler of a model whose module is loaded; it loads the model.
@@ -187,7 +197,7 @@ def make_handler(
     Args:
         model_dir: the model's folder, or an archive without ``code/``.
         module: the user's module; None: there is none.
-        exact, batch_size, device, threads, choice: see :func:`load_handler`.
+        exact, batch_size, device, threads, runtime, choice: see :func:`load_handler`.
 
     Raises:
         ModelError: ``bad_program`` if the module has both kinds of hooks, or its ``model_fn`` fails or returns what the
@@ -199,7 +209,8 @@ def make_handler(
         return load_model(model_dir, **(choice or {}))
 
     def make_predictor() -> Predictor:
-        return Predictor(load(), exact=exact, batch_size=batch_size, device=device, threads=threads)
+        model = load_any_model(model_dir, **(choice or {}))
+        return Predictor(model, exact=exact, batch_size=batch_size, device=device, threads=threads, runtime=runtime)
 
     if module is None or not module.hooks:
         return Handler(module, predictor=make_predictor())
@@ -207,7 +218,7 @@ def make_handler(
         return Handler(module, transform=_transform_of(module, model_dir, load, make_predictor))
 
 
-def make_predictor_handler(model: Model, **settings: Any) -> Handler:
+def make_predictor_handler(model: AnyModel, **settings: Any) -> Handler:
     """The handler of a loaded model without code; `settings` are those of :class:`fastinfer.Predictor`."""
     return Handler(None, predictor=Predictor(model, **settings))
 

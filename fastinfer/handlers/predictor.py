@@ -22,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codecs.content_types import CSV, JSON, check_rows, choose_accepted, decode_rows, encode_predictions
-from ..models.module import Model, find_model, load_model
+from ..models.load import AnyModel, load_any_model
+from ..models.module import Model, find_model
+from ..models.onnx import OnnxModel
 from ..options import Options, parse_device
-from ..runtimes import load_runtime
+from ..runtimes import load_runtime, runtime_of
 from ..runtimes.batch_size import choose_batching
 from .graphs import Graphs, OtherShapes
 from .request import Answer, Request, unwrap
@@ -41,6 +43,7 @@ class Predictor:
         batch_size: rows of one forward pass; None: chosen.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
         threads: how many threads may run the model at the same time, each with its own graph; others wait.
+        runtime: ``mxnet`` or ``onnx``; None: the one of the model's format.
 
     Attributes:
         model: the loaded model.
@@ -54,16 +57,17 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Model | None = None,
+        model: str | os.PathLike[str] | AnyModel | None = None,
         *,
         exact: bool = False,
         batch_size: int | None = None,
         device: str = "cpu",
         threads: int = 1,
+        runtime: str | None = None,
     ) -> None:
-        options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads)
-        self.model = model if isinstance(model, Model) else load_model(find_model(model)[0])
-        self._runtime = load_runtime()
+        options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads, runtime=runtime)
+        self.model: AnyModel = model if isinstance(model, (Model, OnnxModel)) else load_any_model(find_model(model)[0])
+        self._runtime = load_runtime(runtime_of(self.model, runtime))
         self._devices = parse_device(options.device)
         self.batch_size, self._row_wise, self._invariant = choose_batching(self._runtime, self.model, options)
         self._graphs = Graphs(
@@ -194,8 +198,10 @@ class Predictor:
         return self.predict(rows.reshape(-1, *self.model.row_shape))
 
 
-def _flattens(model: Model) -> bool:
+def _flattens(model: AnyModel) -> bool:
     """Whether the graph first flattens a record, so that the shape of a row does not matter."""
+    if isinstance(model, OnnxModel):
+        return model.flattens
     nodes = json.loads(model.symbol)["nodes"]
     inputs = {index for index, node in enumerate(nodes) if node["op"] == "null" and node["name"] == model.data_name}
     first = [node for node in nodes if any(each[0] in inputs for each in node["inputs"])]

@@ -88,6 +88,11 @@ class OnnxModel:
         return sum(math.prod(each.shape) for each in self.graph_inputs)
 
     @property
+    def flattens(self) -> bool:
+        """Whether the graph first flattens a record, so that the shape of a row does not matter; export writes it down."""
+        return self.metadata.get("flattens") == "true"
+
+    @property
     def batch(self) -> int | None:
         """The number of records that the graph takes at a time; None: any."""
         return next((each.batch for each in self.graph_inputs if each.batch is not None), None)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import importlib
 
+from ..models.onnx import OnnxModel
 from .base import Runtime
 
 # The module and class of each runtime; imported when needed.
+LABELS = {"mxnet": "MXNet", "onnx": "ONNX Runtime"}
 RUNTIMES = {"mxnet": (".mxnet.runtime", "MXNetRuntime"), "onnx": (".onnx", "OnnxRuntime")}
+
+
+def runtime_of(model: object, wanted: str | None = None) -> str:
+    """The name of the runtime for a model: the one that was asked for, else the one of its format."""
+    return wanted or ("onnx" if isinstance(model, OnnxModel) else "mxnet")
 
 
 def load_runtime(name: str = "mxnet", *, cpu_isa: str | None = None) -> Runtime:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigError, ModelError
 from ..models.load import AnyModel
+from ..models.onnx import OnnxModel
 from ..models.params import VALUES_LIMIT
 from ..options import Options, parse_device
 from .base import Executor, Runtime
@@ -46,6 +47,12 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         if options.batch_size > most:
             what = "rows computed one by one" if options.exact else f"records of {model.row_values:,} values"
             raise ConfigError(f"the batch size must be at most {most:,} for {what}, found {options.batch_size:,}")
+    if options.exact and isinstance(model, OnnxModel):
+        raise ConfigError(
+            f"{model.path} is a model in ONNX, which never gives the container's bytes",
+            code="not_exact",
+            hint="leave exact out, or use the model of MXNet",
+        )
     device = parse_device(options.device)[0]
     runtime.check_devices([device])
 

@@ -176,6 +176,7 @@ class Workers:
                 device=settings.device,
                 threads=settings.workers,
                 choice=settings.choice,
+                runtime=settings.runtime,
             )
         except BaseException as error:
             self._call_in_loop(set_exception, self.loaded, error)

@@ -27,7 +27,7 @@ class Settings(NamedTuple):
     So many attributes: the options of the command, by their names.
 
     Attributes:
-        model, program, exact, batch_size, device, choice: see :func:`fastinfer.handlers.hooks.load_handler`.
+        model, program, exact, batch_size, device, choice, runtime: see :func:`fastinfer.handlers.hooks.load_handler`.
         host, port: where to listen; port 0: any free one.
         workers: threads that compute.
         max_delay_s: how long a request may wait for others to share its batch, while another batch runs.
@@ -51,6 +51,7 @@ class Settings(NamedTuple):
     drain_s: float
     access_log: bool
     choice: ChoiceKeywords | None = None
+    runtime: str | None = None
 
     @property
     def payload_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastinfer.errors import ConfigError, ModelError
+from fastinfer import Predictor, transform
+from fastinfer.errors import ConfigError, InputError, ModelError
 from fastinfer.models.onnx import OnnxModel, read_onnx
 from fastinfer.runtimes import load_runtime
 from fastinfer.runtimes.invariance import is_invariant
 from fastinfer.runtimes.onnx import CPU_PROVIDER, CUDA_PROVIDER, OnnxRuntime
 from fastinfer.runtimes.views import predict_all, rows_of
+from tests.conftest import read_tree
 from tests.models.test_onnx import INT64, info, make
 
 onnx = pytest.importorskip("onnx")
@@ -185,20 +188,59 @@ def test_a_gpu_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch, start
         assert caught.value.code == "no_such_device"
 
 
-def test_a_model_runs_where_mxnet_cannot_be_loaded(tmp_path: Path) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(dense().content)
-    script = """
+WITHOUT_MXNET = """
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in ("mxnet", "onnx"):
             raise ImportError(f"{name} is not to be imported")
 sys.meta_path.insert(0, Refuse())
-from fastinfer.models.load import load_any_model
-from fastinfer.runtimes import load_runtime
-executor = load_runtime("onnx").bind(load_any_model(sys.argv[1]), ("cpu", 0), 2)
-assert len(executor.forward()[0]) == 4
-assert not any("libmxnet" in line for line in open("/proc/self/maps"))
+from fastinfer.__main__ import main
+code = main(sys.argv[1:])
+assert "libmxnet" not in open("/proc/self/maps").read()
+sys.exit(code)
 """
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
+def test_a_run_needs_no_mxnet(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(dense().content)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("1,2,3\n4,5,6\n")
+    command = ["transform", str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(path)]
+    done = subprocess.run([sys.executable, "-c", WITHOUT_MXNET, *command], check=True, capture_output=True, text=True)
+    assert f"{path}: no certificate" in done.stderr
+    assert (tmp_path / "out" / "a.csv.out").read_text() == "[[16.0, 22.0], [34.0, 49.0]]"
+    record = json.loads((tmp_path / "out" / "_run.json").read_text())
+    assert "onnxruntime" in record["depends_on"]
+    assert "mxnet" not in record["depends_on"]
+
+
+def test_requests_are_answered(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(dense().content)
+    predictor = Predictor(path)
+    assert predictor.answer(b"1,2,3\n", "text/csv")[0] == b"[[16.0, 22.0]]"
+    assert predictor.answer(b"[[1, 2, 3], [0, 0, 1]]", "application/json", "text/csv")[0] == b"16.0,22.0\n4.0,5.0\n"
+    # The file says that rows of any shape are flattened.
+    assert predictor.predict(np.ones((2, 3, 1), np.float32)).shape == (2, 2)
+    with pytest.raises(InputError, match="expected rows of shape"):
+        predictor.predict(np.ones((2, 4), np.float32))
+
+
+def test_the_containers_bytes_are_refused() -> None:
+    with pytest.raises(ConfigError) as caught:
+        Predictor(dense(), exact=True)
+    assert caught.value.code == "not_exact"
+
+
+def test_threads_and_processes_give_the_same_outputs(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(dense().content)
+    (tmp_path / "in").mkdir()
+    for number in range(40):
+        (tmp_path / "in" / f"{number}.csv").write_text(f"{number},0.5,{-number}\n" * (number % 3 + 1))
+    for backend in ("threads", "processes"):
+        transform(tmp_path / "in", tmp_path / backend, model=path, backend=backend, workers=2, runtime="onnx")
+    assert read_tree(tmp_path / "threads") == read_tree(tmp_path / "processes")
+    assert len(read_tree(tmp_path / "threads")) == 40
