@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 from ctypes import POINTER, byref, c_uint32, c_void_p
 
@@ -34,9 +35,17 @@ from .symbol import (
     handles,
     load_arrays,
 )
-from .unfused import take_apart
+from .unfused import take_all_apart, take_slow_apart
 
 Arrays = dict[str, Array]
+
+# What MXNet 1.9.1 says of a graph of its own making that it cannot bind; Module meets another check, in_arg_ctx_map.count.
+FUSION_FAILED = "arg_names.size() == in_args_map.size()"
+# Said where the container's bytes were asked for.
+UNFUSED = (
+    "MXNet cannot bind this graph with its operators fused, as the container would; they are computed apart, with the bytes "
+    "of a container whose MXNET_SUBGRAPH_BACKEND is NONE"
+)
 
 
 class MXNetExecutor:
@@ -75,18 +84,27 @@ class MXNetExecutor:
             parameters = {bare(name): array for name, array in load_arrays(model.params).items()}
         self.outputs, kinds = _check(model, symbol, parameters)
         self._fits = self._row_wise or find_misfit(model, symbol, batch_size) is None
-        if not self._row_wise:
-            symbol = Symbol.load(take_apart(symbol.to_json()))
-        elif batch_size > 1:
-            names = [each.name for each in model.inputs]
-            symbol = Symbol.load(repeat_rows(symbol.to_json(), names, batch_size))
-        given = {each.name: array for each, array in zip(model.inputs, self._data)}
-        self._bound = _Bound(symbol, given, parameters, kinds, self._device)
+        text = symbol.to_json()
+        try:
+            self._bound = self._bind_graph(text if self._row_wise else take_slow_apart(text), parameters, kinds)
+        except MXNetError as error:
+            if FUSION_FAILED not in str(error):
+                raise
+            self._bound = self._bind_graph(take_all_apart(text), parameters, kinds)
+            if self._row_wise:
+                warnings.warn(f"{model.path}: {UNFUSED}", RuntimeWarning, stacklevel=2)
         # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
         self.gives_a_row_each = self._fits and all(
             array.shape == (batch_size * output.rows, *output.shape)
             for array, output in zip(self._bound.outputs, self.outputs)
         )
+
+    def _bind_graph(self, text: str, parameters: Arrays, kinds: dict[str, int]) -> _Bound:
+        inputs = self._model.inputs
+        if self._row_wise and self.batch_size > 1:
+            text = repeat_rows(text, [each.name for each in inputs], self.batch_size)
+        given = {each.name: array for each, array in zip(inputs, self._data)}
+        return _Bound(Symbol.load(text), given, parameters, kinds, self._device)
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
