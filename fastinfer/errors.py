@@ -303,6 +303,7 @@ register(
     ("bad_name", "a job's name has characters that are not allowed", "use letters, digits and hyphens"),
     ("bad_option", "an option has a value that cannot be used", "see the message and the command's `--help`"),
     ("bad_path", "a filter is not in the supported subset of JSONPath", "such as `$[1:]`, `$[0,-1]` or `$.features`"),
+    ("bad_job_file", "a job file is no CreateTransformJob request", "compare it with the API's fields"),
     ("bad_place", "a URI is malformed or of a kind that is not supported", "such as `s3://bucket/key`, or a path"),
     ("bad_vpc", "a VPC lacks its subnets or its security groups", "give both"),
     ("boto3_missing", "AWS access requires the package boto3", f"`{install_command('sagemaker')}`"),

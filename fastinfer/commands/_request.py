@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
 import re
 
 from ..engine.request import AUTO, CSV, KEEP, MANIFEST, MULTI, NONE, PREFIX, WORDS, TransformRequest
+from ..errors import ConfigError, quote
 from ..records.compression import COMPRESSION_TYPES
+from ..storage.uri import is_s3, local_path
 from ._run import as_option, whole_number
 
 
@@ -93,6 +97,43 @@ def _column(text: str) -> int | str:
     return int(text) if re.fullmatch(r"-?[0-9]+", text) else text
 
 
+def read_job(arguments: argparse.Namespace) -> tuple[TransformRequest, list[str]]:
+    """The request of ``--job``; fills in the places and the model that were not typed.
+
+    Returns:
+        the request, and the job's fields that have no meaning here.
+
+    Raises:
+        ConfigError: the file is no job, an option says the same as the job, or the model is not here.
+    """
+    from ..sagemaker.job_file import read_job_file
+
+    parser = argparse.ArgumentParser()
+    add_request_options(parser)
+    typed = [name for name, value in vars(parser.parse_args([])).items() if getattr(arguments, name) != value]
+    if typed:
+        raise ConfigError(f"{spell(typed[0])} cannot be given with --job, which says it", hint="edit the job file")
+    job, model, unused = read_job_file(arguments.job)
+    arguments.input = arguments.input or _place(job.source, "S3Uri", "IN")
+    arguments.output = arguments.output or _place(job.output, "S3OutputPath", "OUT")
+    if arguments.model is None and not any(map(os.environ.get, MODEL_VARIABLES)):
+        if not os.path.exists(model):
+            raise ConfigError(
+                f"the job's model {quote(model)} is not on this machine", hint="name its files with --model"
+            )
+        arguments.model = model
+    request = job.request
+    if arguments.header == KEEP:  # which the API has not
+        request = dataclasses.replace(request, header=KEEP, spell=spell)
+    return request, unused
+
+
+def _place(uri: str, field: str, argument: str) -> str:
+    if is_s3(uri):
+        raise ConfigError(f"the job's {field} is {quote(uri)}", hint=f"give {argument}, a path of this machine")
+    return str(local_path(uri))
+
+
 def request_of(arguments: argparse.Namespace) -> TransformRequest:
     """The request that was typed."""
     return TransformRequest(
@@ -105,6 +146,8 @@ def request_of(arguments: argparse.Namespace) -> TransformRequest:
     )
 
 
+# Where else a model may be named.
+MODEL_VARIABLES = ("FASTINFER_MODEL", "SM_MODEL_DIR")
 # Fields whose option has another name.
 SPELLED = {"data_type": "manifest"}
 # Fields whose option has the same name.

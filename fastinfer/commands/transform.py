@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import warnings
@@ -25,7 +26,7 @@ from ..options import BACKENDS, ON_ERROR, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
 from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
-from ._request import add_request_options, request_of
+from ._request import add_request_options, read_job, request_of
 from ._run import add_computing_options, as_option, path, run_command, runtime_of_argument, say, whole_number
 
 if TYPE_CHECKING:
@@ -87,8 +88,15 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", type=path, metavar="IN", help="folder, file or glob of CSV records")
-    parser.add_argument("output", type=path, metavar="OUT", help="folder of the results; created if missing")
+    parser.add_argument("input", type=path, metavar="IN", nargs="?", help="folder, file or glob of the objects")
+    parser.add_argument("output", type=path, metavar="OUT", nargs="?", help="folder of the results; created if missing")
+    parser.add_argument(
+        "--job",
+        type=path,
+        metavar="FILE",
+        help="do what a CreateTransformJob request says (also DescribeTransformJob's answer, or a filled skeleton of the AWS "
+        "CLI); IN, OUT and --model replace its places",
+    )
     add_model_options(parser, default="$FASTINFER_MODEL, $SM_MODEL_DIR, else the MNIST model that comes with fastinfer")
     add_request_options(parser)
     add_computing_options(
@@ -106,9 +114,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--on-error",
         choices=ON_ERROR,
-        default="stop",
-        help="at a bad record: stop (default); quarantine: put it into OUT/_rejects.jsonl, write null in its place and "
-        "continue; continue: do so with its whole object",
+        help="at a bad record: stop (default, but not with --job); quarantine: put it into OUT/_rejects.jsonl, write null in "
+        "its place and continue; continue: do so with its whole object, as Batch Transform (default with --job)",
     )
     parser.add_argument(
         "--max-errors", type=whole_number, metavar="N", help="stop when more records than this are rejected"
@@ -148,7 +155,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _transform(prog: str, argv: Sequence[str] | None) -> int:
-    arguments = _parser(prog).parse_args(argv)
+    parser = _parser(prog)
+    arguments = parser.parse_args(argv)
+    if arguments.job is None and arguments.output is None:
+        parser.error("IN and OUT are required, or --job FILE")
+    request, unused = (request_of(arguments), []) if arguments.job is None else read_job(arguments)
+    os.environ.update(request.env)  # before a model, or its code, is loaded
     options = Options(
         exact=arguments.exact,
         batch_size=arguments.batch_size,
@@ -160,7 +172,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         skip_header=arguments.header == "skip",
         backend=arguments.backend,
         address=arguments.address,
-        on_error=arguments.on_error,
+        on_error=arguments.on_error or ("stop" if arguments.job is None else "continue"),
         max_errors=arguments.max_errors,
         memory_limit=arguments.memory_limit,
         durable=arguments.durable,
@@ -168,12 +180,13 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         runtime=runtime_of_argument(arguments),
         spell=as_option,
     )
-    request = request_of(arguments)
     found, origin = find_model(arguments.model)
     model = load_any_model(found, **choice_of(arguments))
     if arguments.quiet:
         warnings.simplefilter("ignore", RuntimeWarning)
     else:
+        if unused:
+            say(f"note: {', '.join(unused)}: without meaning on this machine")
         if arguments.model is None:
             say(f"model: {found} ({origin})")
         certificate = describe_certificate(model)

@@ -1,12 +1,14 @@
-"""A CreateTransformJob request, as the API has it, to what a run is asked to do."""
+"""A CreateTransformJob request, as the API has it or as a file, to what a run is asked to do."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from ..engine.request import TransformRequest
+from ..engine.request import CSV, INPUT, LINE, TransformRequest
 from ..errors import ConfigError, quote
+from ..storage.regular import read_regular
 
 # Batch Transform's default for MaxPayloadInMB.
 PAYLOAD_MB = 6
@@ -29,6 +31,49 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "join_source": ("DataProcessing", "JoinSource"),
     "env": ("Environment",),
 }
+# The fields of CreateTransformJob by botocore's model of the service, and those that only DescribeTransformJob's answer has;
+# a test compares them. None: a value; a dict: fields; "*": any names.
+SHAPE: dict[str, Any] = {
+    "BatchStrategy": None,
+    "DataCaptureConfig": {"DestinationS3Uri": None, "GenerateInferenceId": None, "KmsKeyId": None},
+    "DataProcessing": {"InputFilter": None, "JoinSource": None, "OutputFilter": None},
+    "Environment": {"*": None},
+    "ExperimentConfig": {"ExperimentName": None, "RunName": None, "TrialComponentDisplayName": None, "TrialName": None},
+    "MaxConcurrentTransforms": None,
+    "MaxPayloadInMB": None,
+    "ModelClientConfig": {"InvocationsMaxRetries": None, "InvocationsTimeoutInSeconds": None},
+    "ModelName": None,
+    "Tags": None,
+    "TransformInput": {
+        "CompressionType": None,
+        "ContentType": None,
+        "DataSource": {"S3DataSource": {"S3DataType": None, "S3Uri": None}},
+        "SplitType": None,
+    },
+    "TransformJobName": None,
+    "TransformOutput": {"Accept": None, "AssembleWith": None, "KmsKeyId": None, "S3OutputPath": None},
+    "TransformResources": {
+        "InstanceCount": None,
+        "InstanceType": None,
+        "TransformAmiVersion": None,
+        "VolumeKmsKeyId": None,
+    },
+}
+OF_AN_ANSWER = (
+    "AutoMLJobArn",
+    "CreationTime",
+    "FailureReason",
+    "LabelingJobArn",
+    "ResponseMetadata",
+    "TransformEndTime",
+    "TransformJobArn",
+    "TransformJobStatus",
+    "TransformStartTime",
+)
+# Fields that say where and how a job runs on AWS, or what is kept of it there.
+WITHOUT_MEANING = ("DataCaptureConfig", "ExperimentConfig", "ModelClientConfig", "Tags", "TransformResources")
+# A job file has one kilobyte or two.
+MOST_BYTES = 1 << 20
 REFUSED = {
     "AugmentedManifestFile": "Batch Transform refuses it as well; use ManifestFile",
     "TFRecord": "MXNet's container has no reader for it",
@@ -75,7 +120,70 @@ def read_request(create: Mapping[str, Any], environment: Mapping[str, str] | Non
     for value, name in ((source, "S3Uri"), (output, "S3OutputPath")):
         if not isinstance(value, str) or not value:
             raise ConfigError(f"the job has no {name}")
-    return TransformJob(TransformRequest(**found, spell=spell), source, output)
+    request = TransformRequest(**found, spell=spell)
+    if (
+        request.join_source == INPUT
+        and request.content_type == CSV
+        and (request.split_type, request.assemble_with)
+        != (
+            LINE,
+            LINE,
+        )
+    ):
+        raise ConfigError("JoinSource Input requires SplitType Line and AssembleWith Line for text/csv, as on AWS")
+    return TransformJob(request, source, output)
+
+
+def read_job_file(path: str) -> tuple[TransformJob, str, list[str]]:
+    """A job in a file: CreateTransformJob's request, DescribeTransformJob's answer, or a filled skeleton of the AWS CLI.
+
+    Args:
+        path: of the file, JSON.
+
+    Returns:
+        the job; the name of its model; the fields that have a value but no meaning on this machine.
+
+    Raises:
+        ConfigError: ``bad_job_file`` where it is no such file, or has a field that the API does not know; and what
+            :func:`read_request` raises.
+    """
+    try:
+        create = json.loads(read_regular(path, MOST_BYTES))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", code="bad_job_file") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is not JSON: {error}", code="bad_job_file") from error
+    if not isinstance(create, dict):
+        raise ConfigError(f"{path}: expected an object", code="bad_job_file")
+    unknown = list(_unknown(create, {**SHAPE, **dict.fromkeys(OF_AN_ANSWER)}, ""))
+    if unknown:
+        raise ConfigError(f"{path}: CreateTransformJob has no field {', '.join(unknown[:4])}", code="bad_job_file")
+    create = _without_blanks(create)
+    create = {name: value for name, value in create.items() if name not in OF_AN_ANSWER}
+    unused = [name for name in WITHOUT_MEANING if create.get(name)]
+    if _find(create, ("TransformOutput", "KmsKeyId")):
+        unused.append("KmsKeyId")
+    return read_request(create), str(create.get("ModelName") or ""), unused
+
+
+def _unknown(value: Any, shape: dict[str, Any], above: str) -> Iterator[str]:
+    if not isinstance(value, Mapping) or "*" in shape:
+        return
+    for name, part in value.items():
+        if name not in shape:
+            yield f"{above}{name}"
+        elif shape[name] is not None:
+            yield from _unknown(part, shape[name], f"{above}{name}.")
+
+
+def _without_blanks(value: Any) -> Any:
+    """The same without what a skeleton leaves blank: empty texts, and what has nothing else in it."""
+    if isinstance(value, list):
+        return [each for each in map(_without_blanks, value) if each not in ("", {}, [])]
+    if not isinstance(value, dict):
+        return value
+    parts = {name: _without_blanks(part) for name, part in value.items()}
+    return {name: part for name, part in parts.items() if part not in ("", {}, [])}
 
 
 def spell(name: str, *values: str) -> str:

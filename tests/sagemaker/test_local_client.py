@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("local_root")
 
 def test_what_local_jobs_do_not_support_is_refused_by_name(source: Path, tmp_path: Path) -> None:
     model = make_model(tmp_path)
-    with pytest.raises(ConfigError, match="does not support DataProcessing"):
+    with pytest.raises(ConfigError, match="JoinSource Input requires SplitType Line and AssembleWith Line"):
         run(model, source, tmp_path / "out", join_source="Input")
     for options, word in (
         ({"instance_count": 2}, "instance_count must be 1"),

@@ -22,7 +22,6 @@ UNSUPPORTED_IN_TRAINING = (
     "EnableNetworkIsolation",
     "VpcConfig",
 )
-UNSUPPORTED_IN_TRANSFORM = ("DataProcessing",)
 
 
 class LocalClient:
@@ -66,7 +65,6 @@ class LocalClient:
 
     def create_transform_job(self, **request: Any) -> dict[str, Any]:
         _check_one_machine(request["TransformResources"])
-        _refuse([name for name in UNSUPPORTED_IN_TRANSFORM if request.get(name)], "the transform")
         read_request(request)  # what it asks for is refused here, not in the job's process
         model = self.describe_model(ModelName=request["ModelName"])
         self._start(TRANSFORM, request["TransformJobName"], {**request, "Model": model})
