@@ -24,7 +24,7 @@ from benchmarks.bench_serve import Client, container_server, post
 from benchmarks.conftest import Keep
 from fastinfer import machine
 from fastinfer.codecs.csv_errors import OUTPUT_FULL
-from fastinfer.codecs.json import encode_json
+from fastinfer.codecs.json_rows import encode_json
 from fastinfer.kernels import CsvParser
 from fastinfer.mnist.dataset import read_images
 from fastinfer.mnist.samples import format_rows, write_samples

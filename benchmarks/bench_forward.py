@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fastinfer.models.module import SHIPPED_MODEL, load_model
-from fastinfer.runtimes.invariance import CANDIDATES, probe_rows
+from fastinfer.runtimes.batch_size import SIZES
+from fastinfer.runtimes.invariance import probe_rows
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.libmxnet import load_libmxnet
 from fastinfer.runtimes.mxnet.library import load_mxnet
@@ -30,7 +31,7 @@ def run(executor: MXNetExecutor, rows: Any) -> Any:
     return output
 
 
-@pytest.mark.parametrize("batch_size", CANDIDATES)
+@pytest.mark.parametrize("batch_size", SIZES)
 def bench_batched(batch_size: int, benchmark: Any) -> None:
     load_libmxnet(INFERENCE_SETTINGS)
     executor = MXNetExecutor(MODEL, ("cpu", 0), batch_size)

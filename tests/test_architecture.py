@@ -35,6 +35,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "fastinfer.serve": "serving/test_http.py",  # three lines
     "fastinfer.kernels": "native/test_parse.py",  # the public face of _native.text
     "fastinfer.codecs.base": "codecs/test_csv.py",  # a contract
+    "fastinfer.codecs.json_rows": "codecs/test_json.py",  # what it prints is compared with whole bodies
     "fastinfer.storage.base": "storage/test_local.py",  # a contract
     "fastinfer.runtimes.base": "runtimes/test_batch_size.py",  # a contract
     "fastinfer.sagemaker.__main__": "sagemaker/test_command.py",  # three lines

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._native.text import JsonParser, format_json, format_json_bodies, format_json_rows
+from .._native.text import JsonParser, format_json
 from ..errors import FOUND_LIMIT, InputError, quote
-from .base import Encoder, Form
-
-FORM = Form(head=b"[", between=b", ", tail=b"]", rejected=b"null")
+from .json_rows import FORM, encode_json
 
 NUMBERS = (int, float, bool)
 
@@ -112,39 +110,6 @@ def encode_json_body(array: NDArray[Any]) -> bytes:
     return FORM.head + encode_json(rows, array.shape[1:]) + FORM.tail
 
 
-def encode_json(predictions: NDArray[np.float32], row_shape: tuple[int, ...]) -> bytes:
-    """Rows without the body's outer brackets, so that a body can be written in parts.
-
-    Args:
-        predictions: C-contiguous float32 array of shape (rows, prod(row_shape)).
-        row_shape: shape of one row's prediction; a row of shape () is a bare number.
-    """
-    if len(row_shape) == 1:
-        return format_json_rows(predictions)
-    if row_shape == ():
-        return format_json_rows(predictions.reshape(1, -1))[1:-1]
-    # Deeper nests are rare (segmentation maps): the standard library prints them.
-    return json.dumps(predictions.reshape(-1, *row_shape).tolist())[1:-1].encode()
-
-
-def encode_json_bodies(predictions: NDArray[np.float32], row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
-    """The whole bodies of several outputs.
-
-    Args:
-        predictions: C-contiguous float32 array of shape (rows, prod(row_shape)).
-        row_shape: shape of one row's prediction.
-        counts: how many of the rows each body has, in order.
-    """
-    if len(row_shape) == 1:
-        return format_json_bodies(predictions, counts)
-    bodies, first = [], 0
-    for count in counts:
-        rows = predictions[first : first + count]
-        bodies.append(FORM.head + encode_json(rows, row_shape) + FORM.tail)
-        first += count
-    return bodies
-
-
 def encode_json_value(value: Any) -> bytes:
     """Any value that is JSON, as SageMaker's model server prints what a hook returns.
 
@@ -174,6 +139,3 @@ def _describe_text(value: Any) -> str:
         elif isinstance(value, str):
             break
     return "text"
-
-
-ENCODER = Encoder(FORM, encode_json, encode_json_bodies)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .base import empty_input
-from .json import decode_json_body, encode_json
+from .json import decode_json_body
+from .json_rows import encode_json
 
 
 def decode_jsonlines_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:

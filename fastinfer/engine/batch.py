@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 from ..outputs.writer import Result
-from ..runtimes.base import Executor
+from ..runtimes.ladder import Ladder
 from ..storage.base import Object
 
 # A batch with this many segments is run even if it is not full: if nearly all records are rejected, it would never fill.
@@ -36,17 +36,17 @@ class Objects(NamedTuple):
 
 
 class Batch:
-    """A batch over the input of an executor.
+    """A batch over the input of bound graphs.
 
     Attributes:
         rows: the graph's input as one flat buffer of float32.
         filled: values in it.
     """
 
-    def __init__(self, executor: Executor) -> None:
-        self.rows = executor.inputs[0].memory
+    def __init__(self, ladder: Ladder) -> None:
+        self.rows = ladder.inputs[0].memory
         self.filled = 0
-        self._row_values = math.prod(executor.inputs[0].shape)
+        self._row_values = math.prod(ladder.inputs[0].shape)
         self._begin = 0  # where the values after the last segment begin
         self._segments: list[Segment | Objects] = []
 

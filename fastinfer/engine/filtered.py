@@ -223,7 +223,7 @@ class FilteredRows:
     def print(self, predictions: Any, first: int) -> bytes:
         """The lines of rows of the batch, from number `first` on."""
         rows = len(predictions)
-        text = format_csv_rows(predictions.reshape(rows, -1))
+        text = format_csv_rows(predictions)
         start, plan, each = self._find(first)
         return join(self._pieces[start : start + rows * each], text, plan)
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..codecs.base import Encoder, InputCodec
-from ..codecs.json import ENCODER
+from ..codecs.json_rows import ENCODER
 from ..errors import InputError
 from ..models.load import AnyModel
 from ..options import Limits, Options
 from ..outputs.layout import OutputLayout
 from ..records.spans import Span
+from ..runtimes.batch_size import Batching
 from ..storage.base import Store
 from ..storage.local import LocalStore
 from .request import KEEP, TransformRequest
@@ -30,8 +31,7 @@ class Job:
         token: unique for each job.
         model: the model.
         devices: (kind, index) of each device; a process binds its graphs to them in turn.
-        batch_size: rows of one forward pass.
-        row_wise: whether each row is computed as at batch size 1 (the container's bytes).
+        batching: how rows are computed.
         codec: how objects are read.
         layout: names of the results.
         inputs: where the objects are.
@@ -53,8 +53,7 @@ class Job:
     token: str
     model: AnyModel
     devices: tuple[tuple[str, int], ...]
-    batch_size: int
-    row_wise: bool
+    batching: Batching
     codec: InputCodec
     layout: OutputLayout
     inputs: Store = field(default_factory=LocalStore)

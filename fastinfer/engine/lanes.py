@@ -9,7 +9,7 @@ import json
 from typing import Any, NamedTuple
 
 from ..codecs.base import Encoder, Form
-from ..codecs.json import ENCODER, FORM, encode_json
+from ..codecs.json_rows import ENCODER, FORM, as_lists, encode_json
 from ..errors import InputError
 from .request import CSV, JSON, LINE, NONE, SINGLE, TransformRequest
 
@@ -70,7 +70,7 @@ _SINGLE_LINES = Form(b"[", b"]\n[", b"]\n", b"null")
 def _encode_single(predictions: Any, row_shape: tuple[int, ...], between: bytes) -> bytes:
     """Rows as answers of their own, without the first bracket and the last."""
     if len(row_shape) > 1:
-        return between.join(json.dumps(row).encode() for row in predictions.reshape(-1, *row_shape).tolist())
+        return between.join(json.dumps(row).encode() for row in as_lists(predictions, row_shape))
     together = encode_json(predictions, row_shape)
     return together.replace(b"], [", b"]" + between + b"[") if row_shape else together.replace(b", ", between)
 

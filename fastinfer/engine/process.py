@@ -10,8 +10,8 @@ import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..runtimes import load_runtime
-from ..runtimes.base import Executor
-from ..runtimes.batch_size import bind_executors
+from ..runtimes.batch_size import bind_ladders
+from ..runtimes.ladder import Ladder
 from ..runtimes.pool import Pool
 from .job import Job
 from .progress import Progress
@@ -28,11 +28,11 @@ class Workspace(NamedTuple):
     """What one worker uses alone, shard after shard.
 
     Attributes:
-        executor: a bound graph.
+        ladder: bound graphs.
         buffers: for input; one is filled while the other is used.
     """
 
-    executor: Executor
+    ladder: Ladder
     buffers: tuple[bytearray, bytearray]
 
 
@@ -61,9 +61,9 @@ class WorkerProcess:
         if not job.by_rows:
             self.handler(workers)
             return
-        executors = bind_executors(runtime, job.model, job.devices, workers, job.batch_size, row_wise=job.row_wise)
+        ladders = bind_ladders(runtime, job.model, job.devices, workers, job.batching)
         size = job.limits.chunk_bytes
-        self.workspaces = Pool(Workspace(executor, (bytearray(size), bytearray(size))) for executor in executors)
+        self.workspaces = Pool(Workspace(ladder, (bytearray(size), bytearray(size))) for ladder in ladders)
 
     def handler(self, threads: int = 1) -> Handler:
         """What answers payloads, made by the first call: by the model's own code, or by the model."""

@@ -124,8 +124,7 @@ def transform(
             token=os.urandom(16).hex(),
             model=cast("AnyModel", model),  # of one with code only the place is used
             devices=tuple(devices),
-            batch_size=batching.batch_size,
-            row_wise=batching.row_wise,
+            batching=batching,
             codec=CsvCodec(CsvOptions(options.comment, options.missing, options.skip_header or request.header == SKIP)),
             layout=folder.layout,
             inputs=inputs,

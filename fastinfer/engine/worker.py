@@ -7,9 +7,10 @@ row's text is added to the result of its object. Results are finished in the ord
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..codecs.base import DONE, BadRecord, Decoder, Outcome
 from ..errors import FastinferError, InputError
@@ -18,7 +19,6 @@ from ..outputs.writer import OutputWriter, Result
 from ..records.compression import AUTO, NONE
 from ..records.reading import SMALL_OBJECT_BYTES, Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
 from ..records.spans import Span, whole
-from ..runtimes.views import predict_rows
 from ..storage.base import Object
 from .batch import Batch, Objects, Segment
 from .filtered import FilteredDecoder, columns_of
@@ -67,10 +67,10 @@ class _ShardRun:
         self.process = process
         self.decoded = 0  # bytes since the progress was last told
         self.report = ShardReport(shard.number)
-        self.batch = Batch(workspace.executor)
+        self.batch = Batch(workspace.ladder)
         self.filtered: FilteredDecoder | None = None
         if job.request.processes:
-            self.filtered = FilteredDecoder(job, columns_of(workspace.executor.outputs[0].shape))
+            self.filtered = FilteredDecoder(job, columns_of(workspace.ladder.outputs[0].shape))
         self.decoder: Decoder = self.filtered or job.codec.decoder(
             job.model.row_shape, line_is_record=job.line_is_record
         )
@@ -264,7 +264,7 @@ class _ShardRun:
         if not segments:
             return
         try:
-            self._finish_batch(segments)
+            self._finish_batch(segments, records)
         except BaseException:
             for segment in segments:
                 if isinstance(segment, Segment):
@@ -273,14 +273,14 @@ class _ShardRun:
         self.process.progress.advance(records, self.decoded)
         self.decoded = 0
 
-    def _finish_batch(self, segments: list[Segment | Objects]) -> None:
+    def _finish_batch(self, segments: list[Segment | Objects], records: int) -> None:
         """Runs the model, and adds the rows of the batch to their results."""
-        seconds, executor, encoder = self.report.seconds, self.workspace.executor, self.job.encoder
+        seconds, ladder, encoder = self.report.seconds, self.workspace.ladder, self.job.encoder
         started = perf_counter()
-        predictions = predict_rows(executor)
+        row_shape = ladder.outputs[0].shape
+        predictions = _as_rows(ladder.forward(records)[0], math.prod(row_shape)) if records else memoryview(b"")
         forwarded = perf_counter()
         seconds["forward"] += forwarded - started
-        row_shape = executor.outputs[0].shape
         written = seconds["write"]
         lines = self.filtered.take() if self.filtered is not None and self.job.request.prints_lines else None
         for segment in segments:
@@ -309,3 +309,8 @@ class _ShardRun:
                 seconds["write"] += perf_counter() - started
         written = seconds["write"] - written
         seconds["format"] += perf_counter() - forwarded - written
+
+
+def _as_rows(values: Any, width: int) -> Any:
+    """A flat buffer of float32 as rows of so many values."""
+    return values.cast("B").cast("f", (len(values) // width, width))

@@ -12,59 +12,45 @@ from numpy.typing import NDArray
 from ..errors import InputError, ModelError
 from ..models.load import AnyModel
 from ..models.module import Model
-from ..runtimes.base import Executor, Runtime
-from ..runtimes.batch_size import bind_executors
-from ..runtimes.invariance import find_smaller
-from ..runtimes.mxnet.graph import errors_of
-from ..runtimes.mxnet.inner_shapes import load_symbol
-from ..runtimes.mxnet.libmxnet import binding
+from ..runtimes.base import Runtime
+from ..runtimes.batch_size import Batching, bind_ladders, copied_bytes
 from ..runtimes.pool import Pool
-from ..runtimes.views import predict_rows, rows_of
+from ..runtimes.views import rows_of
 
 # What the values within one bound graph of another shape may need, and what all such graphs keep together.
 GRAPH_BYTES_LIMIT = 512 << 20
 ALL_BYTES_LIMIT = 512 << 20
 GRAPHS_LIMIT = 8
+# Of a model with no more parameters, graphs for few rows are bound before the first request needs them.
+BOUND_AHEAD_BYTES = 64 << 20
 
 
 class Graphs:
-    """A model's bound graphs, each used by one thread at a time.
+    """A model's bound graphs, each used by one thread at a time; a request of a few rows does not cost a whole batch.
 
-    Each is paired with a smaller one that gives rows the same bits, so that a request of a few rows need not wait until a
-    whole batch is computed. For a row-wise graph of eight rows it has one row. A row takes 1.2 times as long there as in a
-    full batch of the other (benchmarks/bench_forward.py), so the smaller graph is faster up to half a batch.
+    Args:
+        runtime: the runtime.
+        model: the model.
+        devices: (kind, index) of each device.
+        count: how many threads use them at a time.
+        batching: how rows are computed.
     """
 
     def __init__(
-        self,
-        runtime: Runtime,
-        model: AnyModel,
-        devices: Sequence[tuple[str, int]],
-        count: int,
-        batch_size: int,
-        *,
-        row_wise: bool,
-        invariant: bool,
+        self, runtime: Runtime, model: AnyModel, devices: Sequence[tuple[str, int]], count: int, batching: Batching
     ) -> None:
-        def bind(count: int, size: int, *, row_wise: bool = False) -> list[Executor]:
-            return bind_executors(runtime, model, devices, count, size, row_wise=row_wise)
-
-        large = small = bind(count, batch_size, row_wise=row_wise)
-        if not large[0].gives_a_row_each:
+        ladders = bind_ladders(runtime, model, devices, count, batching)
+        if not ladders[0].gives_a_row_each:
             raise ModelError(
-                f"at batch size {batch_size} it does not give a row for each record",
+                f"at batch size {batching.batch_size} it does not give a row for each record",
                 code="mixed_batch",
                 path=model.path,
             )
-        size: int | None = None
-        if row_wise:
-            size = 1
-        elif invariant:
-            size = find_smaller(lambda size: bind(1, size)[0], large[0])
-        if size is not None and size < batch_size:
-            small = bind(count, size, row_wise=row_wise)
-        self.output_shape = large[0].outputs[0].shape
-        self._pairs = Pool(zip(small, large))
+        if copied_bytes(model) <= BOUND_AHEAD_BYTES:
+            for each in ladders:  # no request waits for it
+                each.bind_all()
+        self.output_shape = ladders[0].outputs[0].shape
+        self._ladders = Pool(ladders)
 
     def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[np.float32]:
         """Predictions of rows, (rows, values) to (rows, *output_shape).
@@ -76,20 +62,17 @@ class Graphs:
             rows: what to predict.
             blank: whether to clear what an earlier batch left behind the last row, which may influence the rows' bits.
         """
-        count, first = len(rows), 0
-        parts = []
-        with self._pairs.lend() as (small, large):
-            while first < count:
-                executor = small if count - first <= large.batch_size // 2 else large
-                part = rows[first : first + executor.batch_size]
-                read = rows_of(executor)
+        parts: list[NDArray[np.float32]] = []
+        with self._ladders.lend() as ladder:
+            read = rows_of(ladder)
+            for first in range(0, len(rows), ladder.batch_size):
+                part = rows[first : first + ladder.batch_size]
                 read[: len(part)] = part
-                if blank:
-                    read[len(part) :] = 0
-                parts.append(predict_rows(executor)[: len(part)])
-                first += len(part)
-        predictions = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return predictions.reshape(count, *self.output_shape)
+                (predictions,) = ladder.forward(len(part), blank=blank)
+                values = np.frombuffer(predictions, np.float32)
+                parts.append(values[: len(part) * math.prod(self.output_shape)])
+        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return found.reshape(len(rows), *self.output_shape)
 
 
 class OtherShapes:
@@ -150,14 +133,14 @@ class OtherShapes:
         if not isinstance(self._model, Model):
             raise ModelError("a graph in ONNX has one shape")
         model = self._model.reshaped(row_shape)
-        size = bytes_of_values(model)
+        size = sum(self._runtime.value_bytes(model))
         if size > self._graph_bytes:
             raise InputError(
                 f"a row of shape {row_shape} needs {size >> 20:,} MiB in the model, "
                 f"the limit is {self._graph_bytes >> 20:,} MiB",
                 code="bad_shape",
             )
-        graphs = Graphs(self._runtime, model, self._devices, 1, 1, row_wise=self._row_wise, invariant=False)
+        graphs = Graphs(self._runtime, model, self._devices, 1, Batching(1, self._row_wise, invariant=False))
         return size + len(model.params), graphs
 
     def _give_up(self) -> None:
@@ -165,23 +148,3 @@ class OtherShapes:
             len(self._bound) > GRAPHS_LIMIT or sum(size for size, _ in self._bound.values()) > self._all_bytes
         ):
             del self._bound[next(iter(self._bound))]
-
-
-def bytes_of_values(model: Model) -> int:
-    """At most so many bytes do the values within a model's graph take for one row, its parameters left out.
-
-    MXNet lets values share memory that are not needed at the same time, so it mostly takes less.
-
-    Raises:
-        ModelError: the graph does not accept the rows.
-    """
-    with binding, errors_of("the graph does not accept the rows", model.path):
-        inner = load_symbol(model.graph.text).internals()
-        shapes = inner.infer_shapes({each.name: (1, *each.shape) for each in model.inputs})
-    if shapes is None:
-        raise ModelError("the graph does not determine the shapes of its values", path=model.path)
-    parameters = {*inner.arguments(), *inner.auxiliary()} - {each.name for each in model.inputs}
-    values: list[int] = [
-        math.prod(shape) for name, shape in zip(inner.outputs(), shapes.outputs) if name not in parameters
-    ]
-    return 4 * sum(values)

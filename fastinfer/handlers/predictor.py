@@ -69,19 +69,12 @@ class Predictor:
         self.model: AnyModel = model if isinstance(model, (Model, OnnxModel)) else load_any_model(find_model(model)[0])
         self._runtime = load_runtime(runtime_of(self.model, runtime))
         self._devices = parse_device(options.device)
-        self.batch_size, self._row_wise, self._invariant = choose_batching(self._runtime, self.model, options)
-        self._graphs = Graphs(
-            self._runtime,
-            self.model,
-            self._devices,
-            threads,
-            self.batch_size,
-            row_wise=self._row_wise,
-            invariant=self._invariant,
-        )
+        batching = choose_batching(self._runtime, self.model, options)
+        self.batch_size, self._invariant = batching.batch_size, batching.invariant
+        self._graphs = Graphs(self._runtime, self.model, self._devices, threads, batching)
         self.output_shape = self._graphs.output_shape
         self._flattens = _flattens(self.model)
-        self._others = OtherShapes(self._runtime, self.model, self._devices, row_wise=self._row_wise)
+        self._others = OtherShapes(self._runtime, self.model, self._devices, row_wise=batching.row_wise)
 
     def answer(self, body: bytes | str, content_type: str = CSV, accept: str | None = JSON) -> tuple[bytes, str]:
         """The answer to one request, and its content type.

@@ -70,6 +70,13 @@ _contrib_quantized_embedding _contrib_quantized_flatten _contrib_quantized_fully
 _contrib_requantize amp_cast amp_multicast
 """
 OPERATORS = frozenset(_NAMES.split())
+# Each pass draws numbers anew; a Dropout does so in inference if its mode is "always".
+SAMPLERS = frozenset(
+    name
+    for name in OPERATORS
+    if name.startswith(("random_", "sample_", "_random_", "_sample_"))
+    or name in ("normal", "uniform", "shuffle", "_shuffle")
+)
 
 
 def find_wrong(operator: str, attributes: Mapping[str, str]) -> str | None:
@@ -93,6 +100,11 @@ def find_wrong(operator: str, attributes: Mapping[str, str]) -> str | None:
         if any(size < -4 for size in sizes) or math.prod(size for size in sizes if size > 0) > INTEGER_LIMIT:
             return f"its shape is {quote(attributes['shape'])}"
     return None
+
+
+def is_random(operator: str, attributes: Mapping[str, str]) -> bool:
+    """Whether an operator gives other values each time, by design."""
+    return operator in SAMPLERS or (operator == "Dropout" and attributes.get("mode") == "always")
 
 
 def _numbers(text: str) -> list[int]:

@@ -81,6 +81,10 @@ class Runtime(Protocol):
         """The framework's version and settings that the bits of a prediction depend on."""
         ...
 
+    def value_bytes(self, model: AnyModel) -> list[int]:
+        """The bytes of each value that the graph takes or computes for one record, parameters left out. Raises ModelError."""
+        ...
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         """Raises ConfigError (``no_such_device``) if a device does not exist."""
         ...

@@ -1,21 +1,53 @@
-"""Chooses the rows of a forward pass, and the graph; binds the graphs of a run."""
+"""Chooses the rows of a forward pass, and the graph; binds the graphs of a run.
+
+The bytes of a prediction depend on the batch size, so no stopwatch chooses it: a rule on the graph names a size
+(benchmarks/bench_models.py shows what that costs), and the probe (invariance.py) finds out whether a row's bits depend on that
+row alone there. Only among sizes that the probe has found to give the same bits does a stopwatch choose.
+"""
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import ConfigError, ModelError
 from ..models.load import AnyModel
+from ..models.module import Model
 from ..models.onnx import OnnxModel
+from ..models.operators import is_random
 from ..models.params import VALUES_LIMIT
 from ..options import Options, parse_device
+from . import probe_cache
 from .base import Executor, Runtime
-from .invariance import CANDIDATES, cached, find_batch_size, is_invariant
+from .ladder import Ladder
 from .provenance import of_model
 
-# Copies of the network in one row-wise graph; benchmarks/bench_forward.py found that more gain little.
+# Sizes that may give the same bits as a larger one; sizes that are bound where the named one is not invariant.
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 144, 240, 480)
+# Where a row is little work, what a pass costs besides its rows is shared by many. More than this gains nothing, and on AVX-512
+# oneDNN gives other bits from 240 on, so that a request of one row would need a graph of 240.
+MANY_ROWS = 144
+# Where it is much work, a few rows cost as little each, the values in the graph stay in the caches, and a last batch wastes
+# little: on AVX-512 the bits are those of 2 rows up to here, and others from 16 on.
+FEW_ROWS = 12
+# A row is much work where the graph computes a value of so many bytes for it: convolutions do, small dense layers do not.
+LARGE_VALUE_BYTES = 32 << 10
+# All rows of a batch together have at most so many bytes in such a value.
+BATCH_VALUE_BYTES = 64 << 20
+# A GPU needs more rows at a time.
+GPU_ROWS = 480
+GPU_INPUT_BYTES = 8 << 20
+
+# Of a model with more bytes of parameters, only the smallest and the largest size are used.
+FEW_SIZES_PARAMS_BYTES = 4 << 20
+
+# Copies of the network in one row-wise graph; benchmarks/bench_forward.py found that more gain little. What they save is the
+# cost of a call, which a large graph does not notice; and each has its own copy of the parameters.
 ROWS_PER_EXACT_GRAPH = 8
+COPIED_NODES = 64
+COPIED_PARAMS_BYTES = 4 << 20
 # Many more make a graph that takes minutes and gigabytes to bind.
 MOST_ROWS_PER_EXACT_GRAPH = 1024
 
@@ -27,11 +59,17 @@ class Batching(NamedTuple):
         batch_size: rows of one forward pass.
         row_wise: whether each row is computed as at batch size 1.
         invariant: whether a row's bits depend on that row alone.
+        smaller: smaller sizes that give the same bits, in ascending order, for batches that are not full.
+        seconds: of a pass at each of them and at the batch size; empty: not known.
+        varies: operators that give other values each time, by design.
     """
 
     batch_size: int
     row_wise: bool
     invariant: bool
+    smaller: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
+    varies: tuple[str, ...] = ()
 
 
 def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batching:
@@ -42,11 +80,12 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
             bound.
         ConfigError: ``no_such_device``; ``bad_option`` for a batch that is too large.
     """
-    if options.batch_size is not None:
+    asked = options.batch_size
+    if asked is not None:
         most = MOST_ROWS_PER_EXACT_GRAPH if options.exact else VALUES_LIMIT // model.row_values
-        if options.batch_size > most:
+        if asked > most:
             what = "rows computed one by one" if options.exact else f"records of {model.row_values:,} values"
-            raise ConfigError(f"the batch size must be at most {most:,} for {what}, found {options.batch_size:,}")
+            raise ConfigError(f"the batch size must be at most {most:,} for {what}, found {asked:,}")
     if options.exact and isinstance(model, OnnxModel):
         raise ConfigError(
             f"{model.path} is a model in ONNX, which never gives the container's bytes",
@@ -55,54 +94,99 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         )
     device = parse_device(options.device)[0]
     runtime.check_devices([device])
+    nodes = json.loads(model.graph.text)["nodes"] if isinstance(model, Model) else []
+    varies = tuple(node["name"] for node in nodes if is_random(node["op"], node.get("attrs", {})))
+    if varies:
+        warnings.warn(
+            f"outputs vary by design: {', '.join(varies[:8])} draw random numbers", RuntimeWarning, stacklevel=2
+        )
+    by_row = _row_wise(model, len(nodes), asked)
+    if options.exact:
+        return by_row._replace(varies=varies)
 
     def bind(batch_size: int) -> Executor:
         return check_served(runtime.bind(model, device, batch_size), model)
 
-    if options.exact:
-        return Batching(options.batch_size or ROWS_PER_EXACT_GRAPH, row_wise=True, invariant=True)
-    if options.batch_size is not None:
-        executor = bind(options.batch_size)
-        if not executor.gives_a_row_each:
-            raise ModelError(
-                f"at batch size {options.batch_size} it does not give a row for each record",
-                code="mixed_batch",
-                path=model.path,
-                hint="without a batch size records are computed one by one",
-            )
-        return Batching(options.batch_size, row_wise=False, invariant=is_invariant(executor))
-    depends_on = {**of_model(model, options), **runtime.identity(), "candidates": CANDIDATES}
-    batch_size = cached(depends_on, lambda: find_batch_size(bind, model.row_values))
-    if batch_size is not None:
-        return Batching(batch_size, row_wise=False, invariant=True)
+    def find() -> probe_cache.Found | None:
+        from .invariance import find_sizes  # and NumPy with it: most runs know the answer
+
+        if asked is not None:
+            executor = bind(asked)
+            if not executor.gives_a_row_each:
+                raise ModelError(
+                    f"at batch size {asked} it does not give a row for each record",
+                    code="mixed_batch",
+                    path=model.path,
+                    hint="without a batch size records are computed one by one",
+                )
+            candidates = [asked]
+        else:
+            candidates = _candidates(runtime, model, device[0])
+        # Each size has its own copy of the parameters.
+        return find_sizes(bind, candidates, SIZES, 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None)
+
+    if varies:
+        # Nothing can be compared; the size changes what comes out no more than chance does.
+        return Batching(asked or _candidates(runtime, model, device[0])[0], False, invariant=False, varies=varies)
+    depends_on = {**of_model(model, options), **runtime.identity(), "sizes": SIZES, "asked": asked}
+    found = probe_cache.cached(depends_on, find)
+    if found is not None:
+        return Batching(found.sizes[-1], False, True, found.sizes[:-1], found.seconds)
+    if asked is not None:
+        return Batching(asked, row_wise=False, invariant=False)
     # Row by row, at the container's batch size, every model is invariant.
-    return Batching(ROWS_PER_EXACT_GRAPH, row_wise=True, invariant=True)
+    return by_row
 
 
-def bind_executors(
-    runtime: Runtime,
-    model: AnyModel,
-    devices: Sequence[tuple[str, int]],
-    count: int,
-    batch_size: int,
-    *,
-    row_wise: bool,
-) -> list[Executor]:
-    """The bound graphs of a run, all bound before any of them runs.
+def _row_wise(model: AnyModel, nodes: int, asked: int | None) -> Batching:
+    """The row-wise graph. Any number of copies gives the same bits."""
+    small = nodes <= COPIED_NODES and copied_bytes(model) <= COPIED_PARAMS_BYTES
+    copies = asked or (ROWS_PER_EXACT_GRAPH if small else 1)
+    return Batching(copies, row_wise=True, invariant=True, smaller=(1,) if copies > 1 else ())
+
+
+def copied_bytes(model: AnyModel) -> int:
+    """The bytes of parameters that each graph has for itself; ONNX Runtime's graphs share theirs."""
+    return len(model.params) if isinstance(model, Model) else 0
+
+
+def _candidates(runtime: Runtime, model: AnyModel, kind: str) -> list[int]:
+    """Batch sizes in the order in which they are tried, by a rule on the graph alone; at least one."""
+    largest = max(runtime.value_bytes(model))
+    if kind == "gpu":
+        named, most = GPU_ROWS, GPU_INPUT_BYTES // (4 * model.row_values)
+    else:
+        named = FEW_ROWS if largest > LARGE_VALUE_BYTES else MANY_ROWS
+        most = BATCH_VALUE_BYTES // largest
+    fitting = [size for size in SIZES if 1 < size <= most] or [2]
+    # Smaller sizes before larger ones, the nearest first.
+    return sorted(fitting, key=lambda size: (size > named, abs(size - named)))
+
+
+def bind_ladders(
+    runtime: Runtime, model: AnyModel, devices: Sequence[tuple[str, int]], count: int, batching: Batching
+) -> list[Ladder]:
+    """The bound graphs of a run, the largest of all bound before any of them runs.
 
     Args:
         runtime: the runtime.
         model: the model.
         devices: (kind, index) of each device; graphs are bound to them in turn.
-        count: the number of graphs.
-        batch_size: rows of one forward pass.
-        row_wise: whether each row is computed as at batch size 1.
+        count: how many threads use them at a time.
+        batching: how rows are computed.
+
+    Raises:
+        ModelError, ConfigError: it cannot be bound there, or gives what is not served.
     """
     runtime.check_devices(devices)
-    return [
-        check_served(runtime.bind(model, devices[number % len(devices)], batch_size, row_wise=row_wise), model)
-        for number in range(count)
-    ]
+
+    def ladder(device: tuple[str, int]) -> Ladder:
+        def bind(size: int) -> Executor:
+            return check_served(runtime.bind(model, device, size, row_wise=batching.row_wise), model)
+
+        return Ladder(bind, (*batching.smaller, batching.batch_size), batching.seconds or None)
+
+    return [ladder(devices[number % len(devices)]) for number in range(count)]
 
 
 def check_served(executor: Executor, model: AnyModel) -> Executor:

@@ -1,4 +1,4 @@
-"""Finds a batch size at which a row's bits depend on that row alone.
+"""Finds batch sizes at which a row's bits depend on that row alone, and which of them give the same bits.
 
 oneDNN chooses its kernels by the shape of the batch, and at many sizes the last rows of a batch are computed by other code than
 the first: the same record gives other last bits at another place. At some sizes that does not happen. The probe finds one
@@ -8,122 +8,149 @@ not depend on how records are divided into batches: not on workers, order, shard
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-from pathlib import Path
+from collections.abc import Sequence
+from time import perf_counter
 from typing import Any, Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError
-from ..storage.atomic import make_folder, replacing
 from .base import Executor
+from .probe_cache import Found
 from .views import predict_all, rows_of
 
-# Tried in this order: sizes that were invariant on AVX2 and AVX-512; the cheapest per row in benchmarks/bench_forward.py
-# first; the smaller ones are for models with large records.
-CANDIDATES = (480, 240, 144, 400, 96, 48, 16)
-
-# A batch's input should fit into the caches, and must not fill the memory if records are large.
-INPUT_BYTES_LIMIT = 8 << 20
+Rows = list[NDArray[np.float32]]
+# A pass is timed so often, or until it has taken so long together.
+TIMED_PASSES, TIMED_S = 5, 1.0
 
 
-def find_batch_size(bind: Callable[[int], Executor], row_values: int) -> int | None:
-    """The first invariant candidate; None if there is none.
+def find_sizes(
+    bind: Callable[[int], Executor], candidates: Sequence[int], smaller: Sequence[int], most: int | None = None
+) -> Found | None:
+    """The first invariant candidate, and the smaller sizes that give the same bits; None if none is invariant.
 
     Args:
         bind: returns an executor of a batch size.
-        row_values: values of one record.
+        candidates: sizes in the order in which they are tried.
+        smaller: sizes that may be used below it, in ascending order.
+        most: how many of them are looked for, the smallest first; None: all.
     """
-    for batch_size in CANDIDATES:
-        fits = batch_size * row_values * 4 <= INPUT_BYTES_LIMIT or batch_size == CANDIDATES[-1]
-        if fits and is_invariant(bind(batch_size)):
-            return batch_size
+    for candidate in candidates:
+        executor = bind(candidate)
+        if not is_invariant(executor):
+            continue
+        inputs = probe_inputs(executor)
+        reference = run(executor, inputs)
+        sizes: list[int] = []
+        seconds: list[float] = []
+        for size in smaller:
+            if size >= candidate or len(sizes) == most:
+                break
+            small = bind(size)
+            if gives_the_bits(small, inputs, reference):
+                sizes.append(size)
+                seconds.append(time_pass(small))
+        seconds.append(time_pass(executor))
+        # Fewer rows take no longer: where the clock says so, the machine was busy.
+        return Found((*sizes, candidate), tuple(min(seconds[number:]) for number in range(len(seconds))))
     return None
 
 
-def cached(depends_on: dict[str, Any], find: Callable[[], int | None]) -> int | None:
-    """What ``find`` returns; the result is kept in the user's cache folder, under what it depends on."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    name = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:32]
-    path = Path(base, "fastinfer", "batch-size", f"{name}.json")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["depends_on"] == json.loads(json.dumps(depends_on)) and kept["batch_size"] in (*CANDIDATES, None):
-            batch_size: int | None = kept["batch_size"]
-            return batch_size
-    batch_size = find()
-    # If it cannot be kept, it is found again next time.
-    with contextlib.suppress(OSError, OutputError):
-        make_folder(path.parent)
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"depends_on": depends_on, "batch_size": batch_size}), encoding="utf-8")
-    return batch_size
+def is_invariant(executor: Executor, rows: Rows | None = None) -> bool:
+    """Whether a row's prediction has the same bits at every place in the batch and beside other rows.
 
-
-def is_invariant(executor: Executor) -> bool:
-    """Whether a row's prediction has the same bits at every place in the batch and beside other rows."""
+    Args:
+        executor: a bound graph.
+        rows: a batch for each input; None: the probe's.
+    """
     if not executor.gives_a_row_each:
         return False
-    rows = _probe_inputs(executor)
-    reference = _run(executor, rows)
+    rows = rows or probe_inputs(executor)
+    reference = run(executor, rows)
     size = executor.batch_size
-    for shift in sorted({1, 3, size // 2, size - 1}):
-        moved = _run(executor, [np.roll(each, shift, axis=0) for each in rows])
-        if not _same_bits([np.roll(each, -shift, axis=0) for each in moved], reference):
+    for shift in sorted({1 % size, 3 % size, size // 2, size - 1} - {0}):
+        moved = run(executor, [np.roll(each, shift, axis=0) for each in rows])
+        if not same_bits([np.roll(each, -shift, axis=0) for each in moved], reference):
             return False
-    # Other neighbours: every second row is blank, as in the last batch of a run.
-    blanked = [each.copy() for each in rows]
-    for each in blanked:
-        each[1::2] = 0
-    return _same_bits([each[::2] for each in _run(executor, blanked)], [each[::2] for each in reference])
+    # Other neighbours: every second row is blank, as in the last batch of a run, or of another kind.
+    for factor, term in ((0, 0), (0, 255), (-1e4, 0)):
+        for first in (0, 1):
+            mixed = [each.copy() for each in rows]
+            for each in mixed:
+                each[first::2] = each[first::2] * np.float32(factor) + np.float32(term)
+            kept = slice(1 - first, None, 2)
+            if not same_bits([each[kept] for each in run(executor, mixed)], [each[kept] for each in reference]):
+                return False
+    return True
 
 
-def find_smaller(bind: Callable[[int], Executor], large: Executor) -> int | None:
-    """The smallest candidate at which rows have the same bits as on a larger, invariant graph; None if there is none.
-
-    For requests of a few rows, which then need not wait for a whole batch.
+def gives_the_bits(small: Executor, rows: Rows, reference: list[NDArray[Any]]) -> bool:
+    """Whether a smaller graph gives rows the bits of a larger, invariant one, at other places and in another order.
 
     Args:
-        bind: returns an executor of a batch size.
-        large: the larger graph.
+        small: the smaller graph.
+        rows: a batch of the larger graph, for each input.
+        reference: the predictions of the larger graph.
     """
-    rows = _probe_inputs(large)
-    reference = _run(large, rows)
-    for size in sorted(size for size in CANDIDATES if size < large.batch_size):
-        small = bind(size)
-        if is_invariant(small):
-            firsts = range(0, large.batch_size - size + 1, size)
-            parts = [_run(small, [each[first : first + size] for each in rows]) for first in firsts]
-            found = [np.concatenate(each) for each in zip(*parts)]
-            if _same_bits(found, [each[: size * len(firsts)] for each in reference]):
-                return size
-    return None
+    size, count = small.batch_size, len(rows[0])
+    if not small.gives_a_row_each:
+        return False
+    for shift in (0, 1 + size // 2):
+        # The last rows are those of a pass that goes beyond the end: it begins earlier.
+        for first in [*range(0, count - size, size), count - size]:
+            part = run(small, [np.roll(each, shift, axis=0)[first : first + size] for each in rows])
+            wanted = [np.roll(each, shift, axis=0)[first : first + size] for each in reference]
+            if not same_bits(part, wanted):
+                return False
+    return True
+
+
+def time_pass(executor: Executor) -> float:
+    """Seconds of a pass: the least of a few."""
+    least, started = float("inf"), perf_counter()
+    for _ in range(TIMED_PASSES):
+        before = perf_counter()
+        executor.forward()
+        after = perf_counter()
+        least = min(least, after - before)
+        if after - started >= TIMED_S:
+            break
+    return least
 
 
 def probe_rows(count: int, values: int) -> NDArray[np.float32]:
-    """Rows for the probe, of several magnitudes, so that a softmax at the end is not saturated for all of them."""
+    """Rows for the probe, of all kinds that models are given: a row of one kind stands beside one of another.
+
+    Small numbers, of several magnitudes so that a softmax at the end is not saturated for all of them; pixels and other whole
+    numbers, as indices are; zeros and ones; zeros alone; large numbers; and each row again, somewhere else.
+    """
     random = np.random.RandomState(20090601)
     rows = random.uniform(-1, 1, (count, values)).astype(np.float32)
     rows[::2] = np.abs(rows[::2])
-    scaled: NDArray[np.float32] = rows * np.exp2(-(np.arange(count) % 12)).astype(np.float32)[:, None]
-    return scaled
+    rows *= np.exp2(-(np.arange(count) % 12)).astype(np.float32)[:, None]
+    # By a row's number modulo 7, which no batch size has as a divisor: each kind comes to every place.
+    rows[1::7] = random.randint(0, 256, rows[1::7].shape)
+    rows[2::7] = random.randint(0, 10, rows[2::7].shape)
+    rows[3::7] = random.randint(0, 2, rows[3::7].shape)
+    rows[4::7] *= 1000
+    rows[5::14] = 0
+    again = rows[12::14]
+    again[:] = rows[: len(again)]
+    return rows
 
 
-def _probe_inputs(executor: Executor) -> list[NDArray[np.float32]]:
+def probe_inputs(executor: Executor) -> Rows:
     """Rows for each input of a graph."""
     return [probe_rows(*rows_of(executor, number).shape) for number in range(len(executor.inputs))]
 
 
-def _run(executor: Executor, rows: list[NDArray[np.float32]]) -> list[NDArray[Any]]:
+def run(executor: Executor, rows: Rows) -> list[NDArray[Any]]:
     """The predictions of all outputs, with as many rows each as there are records."""
     for number, each in enumerate(rows):
         rows_of(executor, number)[:] = each
     return [each.reshape(executor.batch_size, -1) for each in predict_all(executor)]
 
 
-def _same_bits(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> bool:
+def same_bits(left: list[NDArray[Any]], right: list[NDArray[Any]]) -> bool:
+    """Whether arrays have the same bytes."""
     return all(each.tobytes() == other.tobytes() for each, other in zip(left, right))

@@ -7,6 +7,7 @@ each in memory of its own, so all executors of a process share one.
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import threading
 import weakref
 from collections.abc import Sequence
@@ -54,6 +55,10 @@ class OnnxRuntime:
 
     def identity(self) -> dict[str, Any]:
         return {"onnxruntime": self._onnxruntime.__version__, "session": {**SESSION_SETTINGS, **CUDA_OPTIONS}}
+
+    def value_bytes(self, model: AnyModel) -> list[int]:
+        # What is inside the graph is not known here.
+        return [4 * math.prod(each.shape) for each in model.inputs]
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         available = self._onnxruntime.get_available_providers()

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import Executor
+from .ladder import Ladder
 
 
-def rows_of(executor: Executor, number: int = 0) -> NDArray[np.float32]:
+def rows_of(executor: Executor | Ladder, number: int = 0) -> NDArray[np.float32]:
     """The memory of an input as an array of shape (batch_size, values of a record): to write there is to write the input."""
     return np.frombuffer(executor.inputs[number].memory, np.float32).reshape(executor.batch_size, -1)
 

@@ -7,14 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from fastinfer.codecs.json import (
-    FORM,
-    decode_json_body,
-    encode_json,
-    encode_json_bodies,
-    encode_json_body,
-    encode_json_value,
-)
+from fastinfer.codecs.json import decode_json_body, encode_json_body, encode_json_value
+from fastinfer.codecs.json_rows import FORM, encode_json, encode_json_bodies
 from fastinfer.errors import InputError
 
 

@@ -26,6 +26,7 @@ from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import BACKENDS, Options
 from fastinfer.outputs.folder import OutputFolder
+from fastinfer.runtimes.batch_size import Batching
 from fastinfer.storage.base import Object
 from tests.conftest import csv, read_tree, wait_until
 from tests.runs import transform
@@ -149,7 +150,7 @@ def test_a_dead_worker_is_replaced_and_a_shard_that_kills_twice_is_left_out(
     # What a killed worker runs is all that is replaced here: joblib, dask, ray and the processes are real.
     monkeypatch.setattr(backends, "run_shard", kill_on)
     folder = OutputFolder(str(output))
-    job = Job("token", load_model(linear), (("cpu", 0),), 48, False, CsvCodec(), folder.layout)
+    job = Job("token", load_model(linear), (("cpu", 0),), Batching(48, False, True), CsvCodec(), folder.layout)
     shards = [Shard(number, [item]) for number, item in enumerate(find_objects(str(source)))]
     start = backends.BACKENDS_BY_NAME[backend]
     with folder.open_run({"depends_on": {}}, overwrite=False), start(job, 2, threading.Event(), None) as run_shards:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.codecs.json import FORM
+from fastinfer.codecs.json_rows import FORM
 from fastinfer.engine.batch import MOST_SEGMENTS, Batch, Objects, Segment
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.writer import OutputWriter, Result

@@ -15,6 +15,7 @@ from fastinfer.engine.job import Job
 from fastinfer.engine.request import TransformRequest
 from fastinfer.models.module import load_model
 from fastinfer.outputs.layout import OutputLayout
+from fastinfer.runtimes.batch_size import Batching
 
 
 def decoder(model: Path, folder: Path, request: TransformRequest) -> FilteredDecoder:
@@ -22,8 +23,7 @@ def decoder(model: Path, folder: Path, request: TransformRequest) -> FilteredDec
         uuid.uuid4().hex,
         load_model(model),
         (("cpu", 0),),
-        8,
-        False,
+        Batching(8, False, True),
         CsvCodec(),
         OutputLayout(str(folder)),
         request=request,

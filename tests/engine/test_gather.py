@@ -20,6 +20,7 @@ from fastinfer.options import Limits, Options
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.label import Label
 from fastinfer.records.spans import Span
+from fastinfer.runtimes.batch_size import Batching
 
 LIMITS = Limits(large_object_bytes=64, span_bytes_least=32, span_bytes_most=32)
 
@@ -36,8 +37,7 @@ class Run:
             "t",
             load_model(model),
             (("cpu", 0),),
-            8,
-            False,
+            Batching(8, False, True),
             CsvCodec(),
             self.folder.layout,
             quarantine=self.options.quarantine,

@@ -11,6 +11,7 @@ from fastinfer.errors import InputError
 from fastinfer.models.module import load_model
 from fastinfer.options import Limits
 from fastinfer.outputs.layout import OutputLayout
+from fastinfer.runtimes.batch_size import Batching
 from fastinfer.storage.local import LocalStore
 
 
@@ -19,8 +20,7 @@ def test_a_job_arrives_as_it_was_sent(linear: Path) -> None:
         "token",
         load_model(linear),
         (("cpu", 0),),
-        8,
-        True,
+        Batching(8, True, True),
         CsvCodec(CsvOptions("#", 0.5, True)),
         OutputLayout("out"),
         store=LocalStore(durable=True),

@@ -16,19 +16,20 @@ from fastinfer.engine.process import end_if_orphaned, prepare, release
 from fastinfer.errors import ConfigError
 from fastinfer.models.module import load_model
 from fastinfer.outputs.layout import OutputLayout
+from fastinfer.runtimes.batch_size import Batching
 from tests.conftest import wait_until
 
 
 @pytest.fixture
 def job(linear: Path) -> Job:
-    return Job("one", load_model(linear), (("cpu", 0),), 4, False, CsvCodec(), OutputLayout("out"))
+    return Job("one", load_model(linear), (("cpu", 0),), Batching(4, False, True), CsvCodec(), OutputLayout("out"))
 
 
 def test_workspaces_are_made_once_for_a_job_and_replaced_by_another_jobs(job: Job) -> None:
     process = prepare(job, 2)
     assert prepare(job) is process
     with process.workspaces.lend() as first, process.workspaces.lend() as second:
-        assert first.executor is not second.executor
+        assert first.ladder is not second.ladder
         assert len({id(buffer) for buffer in (*first.buffers, *second.buffers)}) == 4
     other = replace(job, token="two")
     assert prepare(other) is not process

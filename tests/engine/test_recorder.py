@@ -17,6 +17,7 @@ from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Rejects
 from fastinfer.outputs.writer import Finished
 from fastinfer.records.spans import Span, whole
+from fastinfer.runtimes.batch_size import Batching
 from fastinfer.storage.base import Object
 
 ITEM = Object("/in/a", "a", 10, b"v")
@@ -25,7 +26,13 @@ PROBLEM = InputError("no name", code="output_name", path="/in/a")
 
 def recorder(model: Path, folder: Path, **rest: bool) -> tuple[Recorder, ShardReport, Job]:
     job = Job(
-        uuid.uuid4().hex, load_model(model), (("cpu", 0),), 8, False, CsvCodec(), OutputLayout(str(folder)), **rest
+        uuid.uuid4().hex,
+        load_model(model),
+        (("cpu", 0),),
+        Batching(8, False, True),
+        CsvCodec(),
+        OutputLayout(str(folder)),
+        **rest,
     )
     report = ShardReport(0)
     return Recorder(job, report), report, job

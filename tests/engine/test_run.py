@@ -31,6 +31,7 @@ from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.records.reading import read_chunks
 from fastinfer.records.spans import Span, cut, whole
+from fastinfer.runtimes.batch_size import Batching
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.storage import local
 from fastinfer.storage.atomic import TEMPORARY_PREFIX
@@ -274,7 +275,15 @@ def test_a_bad_file_is_rejected_as_a_whole(linear: Path, tmp_path: Path) -> None
     (source / "gone.csv").unlink()
     folder = OutputFolder(str(tmp_path / "out"))
     with folder.open_run({"depends_on": {}}, overwrite=False):
-        job = Job("t", load_model(linear), (("cpu", 0),), 48, False, CsvCodec(), folder.layout, quarantine=True)
+        job = Job(
+            "t",
+            load_model(linear),
+            (("cpu", 0),),
+            Batching(48, False, True),
+            CsvCodec(),
+            folder.layout,
+            quarantine=True,
+        )
         files = [*find_objects(str(source)), item]
         report = run_shard(Shard(0, sorted(files, key=lambda file: file.key)), job)
         folder.settle(has_rejects=True)

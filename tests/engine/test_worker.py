@@ -25,6 +25,7 @@ from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Rejects
 from fastinfer.records import reading
 from fastinfer.records.spans import Span
+from fastinfer.runtimes.batch_size import Batching
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.storage.base import Object
 from tests.conftest import read_tree
@@ -36,7 +37,9 @@ class Worker:
     def __init__(self, model: Path, output: Path, **rest: Any) -> None:
         layout = OutputLayout(str(output))
         output.mkdir(exist_ok=True)
-        self.job = Job(uuid.uuid4().hex, load_model(model), (("cpu", 0),), 8, False, CsvCodec(), layout, **rest)
+        self.job = Job(
+            uuid.uuid4().hex, load_model(model), (("cpu", 0),), Batching(8, False, True), CsvCodec(), layout, **rest
+        )
 
     def __call__(self, items: list[Object] | list[Span]) -> ShardReport:
         return run_shard(Shard(3, items), self.job)

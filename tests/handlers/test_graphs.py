@@ -13,9 +13,10 @@ import pytest
 from fastinfer import Predictor
 from fastinfer.codecs.content_types import NPY
 from fastinfer.errors import InputError, ModelError
-from fastinfer.handlers.graphs import GRAPHS_LIMIT, Graphs, OtherShapes, bytes_of_values
+from fastinfer.handlers.graphs import GRAPHS_LIMIT, Graphs, OtherShapes
 from fastinfer.models.module import load_model
 from fastinfer.runtimes import load_runtime
+from fastinfer.runtimes.mxnet.graph import value_bytes
 from fastinfer.runtimes.mxnet.symbol import Symbol
 from tests import networks
 
@@ -33,8 +34,8 @@ def others(folder: Path, **limits: int) -> OtherShapes:
 
 def bound(graphs: Graphs) -> list[int]:
     """The batch sizes of the graphs."""
-    with graphs._pairs.lend() as pair:
-        return [executor.batch_size for executor in pair]
+    with graphs._ladders.lend() as ladder:
+        return sorted(ladder._bound)
 
 
 def test_another_shape_is_bound_at_one_row_once_for_all_threads(folder: Path) -> None:
@@ -48,14 +49,14 @@ def test_another_shape_is_bound_at_one_row_once_for_all_threads(folder: Path) ->
     for answer, content_type in answers:
         assert content_type == NPY
         assert np.array_equal(np.load(io.BytesIO(answer)), np.concatenate(alone))
-    assert bound(predictor._others.graphs((1, 60, 50))) == [1, 1]
+    assert bound(predictor._others.graphs((1, 60, 50))) == [1]
 
 
 def test_the_bytes_of_a_graph_are_those_of_its_values(folder: Path) -> None:
     model = load_model(folder)
     # The input, the convolution's output and its sigmoid.
     assert model.row_shape == (1, 5, 6)
-    assert bytes_of_values(model) == 4 * (30 + 2 * 12 + 2 * 12)
+    assert value_bytes(model) == [4 * 30, 4 * 2 * 12, 4 * 2 * 12]
 
 
 def test_mxnet_gets_the_checked_graph(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +70,7 @@ def test_mxnet_gets_the_checked_graph(folder: Path, monkeypatch: pytest.MonkeyPa
         return load(text)
 
     monkeypatch.setattr(Symbol, "load", note)
-    bytes_of_values(model)
+    value_bytes(model)
     assert loaded == [model.graph.text]
 
 
@@ -80,7 +81,7 @@ def test_whatever_mxnet_raises_is_an_error_of_the_model(folder: Path, monkeypatc
     model = load_model(folder)
     monkeypatch.setattr(Symbol, "load", fail)
     with pytest.raises(ModelError, match="the graph does not accept the rows: a defect") as caught:
-        bytes_of_values(model)
+        value_bytes(model)
     assert caught.value.path == str(folder)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastinfer.codecs.json import FORM
+from fastinfer.codecs.json_rows import FORM
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.writer import OutputWriter
 from fastinfer.records.spans import whole

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.codecs.json import FORM
+from fastinfer.codecs.json_rows import FORM
 from fastinfer.errors import InputError, OutputError
 from fastinfer.outputs.assembly import Assembly
 from fastinfer.outputs.label import Label

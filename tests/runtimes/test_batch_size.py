@@ -12,11 +12,22 @@ import pytest
 from fastinfer.errors import ConfigError, ModelError
 from fastinfer.models.module import Model, load_model
 from fastinfer.options import Options
-from fastinfer.runtimes import load_runtime
-from fastinfer.runtimes.base import BoundInput, BoundOutput, Executor, Runtime
-from fastinfer.runtimes.batch_size import ROWS_PER_EXACT_GRAPH, Batching, bind_executors, choose_batching
-from fastinfer.runtimes.invariance import CANDIDATES
+from fastinfer.runtimes import batch_size, load_runtime
+from fastinfer.runtimes.base import BoundInput, BoundOutput, Executor
+from fastinfer.runtimes.batch_size import (
+    BATCH_VALUE_BYTES,
+    FEW_ROWS,
+    LARGE_VALUE_BYTES,
+    MANY_ROWS,
+    ROWS_PER_EXACT_GRAPH,
+    SIZES,
+    Batching,
+    bind_ladders,
+    choose_batching,
+)
 from fastinfer.runtimes.views import predict_rows, rows_of
+from tests import networks
+from tests.networks import mx
 
 
 class Sums:
@@ -26,11 +37,15 @@ class Sums:
 
     def __init__(self, dependent: Sequence[int] = (), mixing: Sequence[int] = ()) -> None:
         self.dependent, self.mixing = dependent, mixing
+        self.largest = 4
         self.bound: list[tuple[tuple[str, int], int, bool]] = []
         self.outputs: tuple[BoundOutput, ...] = (BoundOutput("sum", 1, (), "float32"),)
 
     def identity(self) -> dict[str, Any]:
-        return {"sums": f"{self.dependent}"}
+        return {"sums": f"{self.dependent} {self.mixing} {self.largest} {self.outputs}"}
+
+    def value_bytes(self, model: Model) -> list[int]:
+        return [4 * model.row_values, self.largest]
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         if any(kind == "gpu" for kind, _ in devices):
@@ -60,26 +75,68 @@ def model(linear: Path) -> Model:
     return load_model(linear)
 
 
-def test_the_first_size_at_which_rows_do_not_depend_on_their_place_is_chosen(model: Model) -> None:
-    runtime: Runtime = Sums(dependent=CANDIDATES[:2])
-    assert choose_batching(runtime, model, Options()) == Batching(CANDIDATES[2], row_wise=False, invariant=True)
+def found(batching: Batching) -> tuple[int, bool, bool, tuple[int, ...]]:
+    """Without the times, which differ."""
+    return batching[:4]
+
+
+def test_the_rule_names_the_size_and_the_probe_the_smaller_ones_with_its_bits(model: Model) -> None:
+    smaller = tuple(size for size in SIZES if size < MANY_ROWS)
+    batching = choose_batching(Sums(), model, Options())
+    assert found(batching) == (MANY_ROWS, False, True, smaller)
+    assert len(batching.seconds) == len(smaller) + 1
+    # The row of a convolution net is much work: a few rows are enough.
+    convolution = Sums(dependent=[8])
+    convolution.largest = LARGE_VALUE_BYTES + 4
+    assert found(choose_batching(convolution, model, Options())) == (FEW_ROWS, False, True, (1, 2, 3, 4, 6))
+    # Of one with huge values, even fewer fit.
+    huge = Sums(dependent=[9])
+    huge.largest = BATCH_VALUE_BYTES // 5
+    assert found(choose_batching(huge, model, Options())) == (4, False, True, (1, 2, 3))
+
+
+def test_where_the_named_size_is_not_invariant_the_next_smaller_one_is_chosen(model: Model) -> None:
+    batching = choose_batching(Sums(dependent=[MANY_ROWS, 96]), model, Options())
+    assert found(batching) == (48, False, True, tuple(size for size in SIZES if size < 48))
+    few = Sums(dependent=[size for size in SIZES if 1 < size <= MANY_ROWS])
+    assert found(choose_batching(few, model, Options())) == (240, False, True, (1,))
 
 
 def test_where_no_size_is_invariant_rows_are_computed_one_by_one(model: Model) -> None:
-    expected = Batching(ROWS_PER_EXACT_GRAPH, row_wise=True, invariant=True)
-    assert choose_batching(Sums(dependent=CANDIDATES), model, Options()) == expected
+    expected = Batching(ROWS_PER_EXACT_GRAPH, row_wise=True, invariant=True, smaller=(1,))
+    assert choose_batching(Sums(dependent=SIZES), model, Options()) == expected
+
+
+def test_a_large_model_is_bound_at_few_sizes(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_size, "FEW_SIZES_PARAMS_BYTES", 0)
+    assert found(choose_batching(Sums(dependent=[2]), model, Options())) == (MANY_ROWS, False, True, (1,))
+    monkeypatch.setattr(batch_size, "COPIED_PARAMS_BYTES", 0)
+    assert choose_batching(Sums(), model, Options(exact=True)) == Batching(1, row_wise=True, invariant=True)
+
+
+def test_random_operators_are_named_and_not_probed(tmp_path: Path) -> None:
+    def dropping() -> tuple[Any, tuple[int, ...]]:
+        layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3)
+        return mx.sym.Dropout(layer, p=0.5, mode="always", name="noise"), (4,)
+
+    model = load_model(networks.save(dropping, tmp_path))
+    with pytest.warns(RuntimeWarning, match="outputs vary by design: noise draw random numbers"):
+        batching = choose_batching(load_runtime(), model, Options())
+    assert (batching.invariant, batching.varies) == (False, ("noise",))
+    with pytest.warns(RuntimeWarning, match="outputs vary by design"):
+        choose_batching(load_runtime(), model, Options(exact=True))
 
 
 def test_exact_takes_the_row_wise_graph_without_a_probe(model: Model) -> None:
     runtime = Sums()
-    assert choose_batching(runtime, model, Options(exact=True)) == Batching(8, row_wise=True, invariant=True)
+    assert choose_batching(runtime, model, Options(exact=True)) == Batching(8, True, True, smaller=(1,))
     assert choose_batching(runtime, model, Options(exact=True, batch_size=3)).batch_size == 3
     assert runtime.bound == []
 
 
 def test_a_size_that_was_asked_for_is_probed(model: Model) -> None:
     runtime = Sums(dependent=[7], mixing=[9])
-    assert choose_batching(runtime, model, Options(batch_size=5)) == Batching(5, row_wise=False, invariant=True)
+    assert found(choose_batching(runtime, model, Options(batch_size=5))) == (5, False, True, (1, 2, 3, 4))
     assert choose_batching(runtime, model, Options(batch_size=7)) == Batching(7, row_wise=False, invariant=False)
     with pytest.raises(ModelError, match="at batch size 9 it does not give a row for each record"):
         choose_batching(runtime, model, Options(batch_size=9))
@@ -107,10 +164,11 @@ def test_a_batch_that_does_not_fit_into_memory_is_an_error_of_the_model(model: M
 
 def test_graphs_go_to_the_devices_in_turn(model: Model) -> None:
     runtime = Sums()
-    bind_executors(runtime, model, [("cpu", 0), ("cpu", 1)], 3, 4, row_wise=True)
+    batching = Batching(4, row_wise=True, invariant=True, smaller=(1,))
+    bind_ladders(runtime, model, [("cpu", 0), ("cpu", 1)], 3, batching)
     assert runtime.bound == [(("cpu", 0), 4, True), (("cpu", 1), 4, True), (("cpu", 0), 4, True)]
     with pytest.raises(ConfigError):
-        bind_executors(runtime, model, [("gpu", 0)], 1, 4, row_wise=True)
+        bind_ladders(runtime, model, [("gpu", 0)], 1, batching)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +185,7 @@ def test_outputs_that_cannot_be_written_are_refused(model: Model, outputs: list[
     with pytest.raises(ModelError, match=words):
         choose_batching(runtime, model, Options())
     with pytest.raises(ModelError, match=words):
-        bind_executors(runtime, model, [("cpu", 0)], 1, 4, row_wise=True)
+        bind_ladders(runtime, model, [("cpu", 0)], 1, Batching(4, row_wise=True, invariant=True))
 
 
 def test_mxnet_is_a_runtime(model: Model) -> None:

@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 
 from fastinfer.models.module import load_model
-from fastinfer.runtimes.invariance import (
-    CANDIDATES,
-    cached,
-    find_batch_size,
-    find_smaller,
-    is_invariant,
-    probe_rows,
-)
+from fastinfer.runtimes.invariance import find_sizes, is_invariant, probe_inputs, probe_rows
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from tests import networks
 from tests.networks import mx
@@ -56,7 +49,7 @@ def test_a_network_that_mixes_its_batch_has_no_invariant_size(tmp_path: Path) ->
         return mx.sym.softmax(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0), (4,)
 
     model = load_model(networks.save(mixing, tmp_path))
-    assert find_batch_size(lambda size: MXNetExecutor(model, ("cpu", 0), size), model.row_values) is None
+    assert find_sizes(lambda size: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
 
 
 def test_a_network_of_the_batchs_mean_is_detected_and_run_row_by_row(tmp_path: Path) -> None:
@@ -64,7 +57,7 @@ def test_a_network_of_the_batchs_mean_is_detected_and_run_row_by_row(tmp_path: P
         return mx.sym.mean(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0, keepdims=True), (4,)
 
     model = load_model(networks.save(mean, tmp_path))
-    assert find_batch_size(lambda size: MXNetExecutor(model, ("cpu", 0), size), model.row_values) is None
+    assert find_sizes(lambda size: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
     rows = probe_rows(40, 4)
     single = run(MXNetExecutor(model, ("cpu", 0), 1), rows)
     assert run(MXNetExecutor(model, ("cpu", 0), 8, row_wise=True), rows).tobytes() == single.tobytes()
@@ -83,44 +76,54 @@ def test_a_smaller_graph_is_used_only_if_it_gives_the_same_bits(mlp: Path, digit
 
     sized_model = networks.save(sized, tmp_path)
     # At each size all rows are computed alike, but at no two sizes.
-    assert all(is_invariant(bind_sized(size)) for size in CANDIDATES)
-    assert find_smaller(bind_sized, bind_sized(480)) is None
+    assert all(is_invariant(bind_sized(size)) for size in (12, 16, 48))
+    answer = find_sizes(bind_sized, [48], (12, 16))
+    assert answer is not None
+    assert answer.sizes == (48,)
 
     def bind(size: int) -> MXNetExecutor:
         return MXNetExecutor(load_model(mlp), ("cpu", 0), size)
 
-    size = find_smaller(bind, bind(480))
+    answer = find_sizes(bind, [96, 48], (2, 4, 12, 16, 24))
+    assert answer is not None
+    assert len(answer.seconds) == len(answer.sizes)
     rows = digits[:480].astype(np.float32) / 255
-    if size is not None:  # a matter of the CPU
-        assert run(bind(size), rows).tobytes() == run(bind(480), rows).tobytes()
+    expected = run(bind(answer.sizes[-1]), rows)
+    for size in answer.sizes:  # which they are is a matter of the CPU
+        assert run(bind(size), rows).tobytes() == expected.tobytes()
+    assert find_sizes(bind, [96], (2, 4, 12, 16, 24), most=0).sizes == (96,)  # type: ignore[union-attr]
 
 
-def test_large_records_get_small_batches(tmp_path: Path) -> None:
-    def wide() -> tuple[networks.Any, tuple[int, ...]]:
-        return mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=1), (300_000,)
+def test_a_network_that_mixes_its_batch_behind_an_embedding_is_detected(tmp_path: Path) -> None:
+    """Numbers between -1 and 1 are one and the same index."""
 
-    model = load_model(networks.save(wide, tmp_path))
-    tried = []
+    def mixing() -> tuple[networks.Any, tuple[int, ...]]:
+        layer = mx.sym.Embedding(mx.sym.var("data"), input_dim=50, output_dim=4)
+        return mx.sym.sum(mx.sym.softmax(layer, axis=0), axis=2), (3,)
 
-    def bind(size: int) -> MXNetExecutor:
-        tried.append(size)
-        return MXNetExecutor(model, ("cpu", 0), size)
-
-    find_batch_size(bind, model.row_values)
-    assert set(tried) <= {CANDIDATES[-1]}
+    model = load_model(networks.save(mixing, tmp_path))
+    assert find_sizes(lambda size: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
 
 
-def test_the_probes_answer_is_kept_for_what_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    answers = iter([480, None, 96, 48])
+@pytest.mark.parametrize("limit", [0.5, 100, 2000])
+def test_a_network_that_mixes_large_numbers_only_is_detected(limit: float, tmp_path: Path) -> None:
+    def mixing() -> tuple[networks.Any, tuple[int, ...]]:
+        data = mx.sym.var("data")
+        large = mx.sym.relu(mx.sym.abs(data) - limit)
+        return mx.sym.broadcast_add(mx.sym.FullyConnected(data, num_hidden=3), mx.sym.sum(large)), (4,)
 
-    def find() -> int | None:
-        return next(answers)
+    model = load_model(networks.save(mixing, tmp_path))
+    assert not is_invariant(MXNetExecutor(model, ("cpu", 0), 16))
 
-    assert [cached({"cpu": "a"}, find) for _ in range(3)] == [480] * 3
-    assert [cached({"cpu": "b"}, find) for _ in range(3)] == [None] * 3
-    for path in tmp_path.rglob("*.json"):
-        path.write_text('{"batch_size"')
-    assert cached({"cpu": "a"}, find) == 96
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    assert cached({"cpu": "a"}, find) == 48
+
+def test_the_probes_rows_are_of_all_kinds(mlp: Path) -> None:
+    rows = probe_rows(144, 784)
+    whole = [row for row in rows if np.array_equal(row, np.round(row))]
+    assert {row.max() <= 1 for row in whole} == {True, False}
+    assert any(not row.any() for row in rows)
+    assert len({row.tobytes() for row in rows}) < len(rows)  # some are there again
+    magnitudes = [np.abs(row).max() for row in rows if row.any()]
+    assert min(magnitudes) < 1e-3
+    assert max(magnitudes) > 100
+    executor = MXNetExecutor(load_model(mlp), ("cpu", 0), 12)
+    assert [each.shape for each in probe_inputs(executor)] == [(12, 784)]

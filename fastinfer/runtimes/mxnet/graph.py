@@ -201,6 +201,23 @@ class _Bound:
             self._free(self.handle)
 
 
+def value_bytes(model: Model) -> list[int]:
+    """The bytes of each value within a model's graph for one record, its parameters left out.
+
+    MXNet lets values share memory that are not needed at the same time, so all of them together mostly take less.
+
+    Raises:
+        ModelError: the graph does not accept the records.
+    """
+    with binding, errors_of("the graph does not accept the rows", model.path):
+        inner = load_symbol(model.graph.text).internals()
+        shapes = inner.infer_shapes({each.name: (1, *each.shape) for each in model.inputs})
+    if shapes is None:
+        raise ModelError("the graph does not determine the shapes of its values", path=model.path)
+    parameters = {*inner.arguments(), *inner.auxiliary()} - {each.name for each in model.inputs}
+    return [4 * math.prod(shape) for name, shape in zip(inner.outputs(), shapes.outputs) if name not in parameters]
+
+
 @contextlib.contextmanager
 def errors_of(what: str, path: str) -> Iterator[None]:
     """The border to MXNet: whatever a model makes it raise is an error of the model.

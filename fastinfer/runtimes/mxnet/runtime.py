@@ -12,7 +12,7 @@ from ...errors import ConfigError
 from ...models.load import AnyModel
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
-from .graph import MXNetExecutor
+from .graph import MXNetExecutor, value_bytes
 from .libmxnet import build, check_devices, is_started, load_libmxnet, version
 from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, numeric_environment
 
@@ -58,13 +58,20 @@ class MXNetRuntime:
             "environment": numeric_environment(),
         }
 
+    def value_bytes(self, model: AnyModel) -> list[int]:
+        return value_bytes(_own(model))
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         check_devices(devices)
 
     def bind(
         self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False
     ) -> MXNetExecutor:
-        if not isinstance(model, Model):
-            raise ConfigError(f"{model.path} is a model in ONNX, which MXNet cannot run", code="other_format")
         check_devices([device])
-        return MXNetExecutor(model, device, batch_size, row_wise=row_wise)
+        return MXNetExecutor(_own(model), device, batch_size, row_wise=row_wise)
+
+
+def _own(model: AnyModel) -> Model:
+    if not isinstance(model, Model):
+        raise ConfigError(f"{model.path} is a model in ONNX, which MXNet cannot run", code="other_format")
+    return model

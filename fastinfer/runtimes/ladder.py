@@ -1,0 +1,108 @@
+"""Bound graphs of several batch sizes, all of which give a row the same bits: a batch costs about what its rows cost.
+
+The last batch of a shard, a request of one row: with a graph of one size each would cost a whole batch. Here a batch of any
+number of rows is divided among the sizes so that it takes the least time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Callable
+
+from .base import BoundInput, BoundOutput, Executor
+
+# Where the time of a pass was not measured: it takes as long as its rows, and about one row more.
+PASS_ROWS = 1.0
+
+
+class Ladder:
+    """A model at several batch sizes, for one thread at a time. Rows are written to the memory of the largest.
+
+    Args:
+        bind: returns a bound graph of a batch size. All but the largest are bound when they are first needed.
+        sizes: the sizes, in ascending order.
+        seconds: of a pass at each size; None: not known.
+
+    Attributes:
+        batch_size: the largest size.
+        inputs, outputs: of its graph; see :class:`fastinfer.runtimes.base.Executor`.
+    """
+
+    def __init__(
+        self, bind: Callable[[int], Executor], sizes: Sequence[int], seconds: Sequence[float] | None = None
+    ) -> None:
+        self._bind = bind
+        self.batch_size = sizes[-1]
+        largest = bind(self.batch_size)
+        self.inputs: tuple[BoundInput, ...] = largest.inputs
+        self.outputs: tuple[BoundOutput, ...] = largest.outputs
+        self.gives_a_row_each = largest.gives_a_row_each
+        self._bound = {self.batch_size: largest}
+        self._sizes = tuple(sizes)
+        self._first_size = divide(sizes, seconds)
+
+    def bind_all(self) -> None:
+        """Binds all sizes now, so that no pass waits for it."""
+        for size in self._sizes:
+            self._executor(size)
+
+    def forward(self, count: int, *, blank: bool = False) -> tuple[memoryview, ...]:
+        """Predicts the first rows in the memory of `inputs`.
+
+        Args:
+            count: how many rows there are, at least 1.
+            blank: whether to clear what an earlier batch left behind the last row, which may influence the rows' bits.
+
+        Returns:
+            for each output a flat buffer with the values of at least `count` rows, in order.
+
+        Raises:
+            ModelError: an operator fails.
+        """
+        parts: list[tuple[memoryview, ...]] = []
+        first = 0
+        while first < count:
+            size = self._first_size[count - first]
+            executor = self._executor(size)
+            rows = min(size, count - first)
+            for mine, theirs in zip(self.inputs, executor.inputs):
+                width = math.prod(mine.shape)
+                if first or theirs.memory is not mine.memory:
+                    theirs.memory[: rows * width] = mine.memory[first * width : (first + rows) * width]
+                if blank and rows < size:
+                    theirs.memory.cast("B")[4 * rows * width :] = bytes(4 * (size - rows) * width)
+            parts.append(executor.forward())
+            first += rows
+        return parts[0] if len(parts) == 1 else tuple(map(_join, zip(*parts)))
+
+    def _executor(self, size: int) -> Executor:
+        if size not in self._bound:
+            self._bound[size] = self._bind(size)
+        return self._bound[size]
+
+
+def divide(sizes: Sequence[int], seconds: Sequence[float] | None = None) -> list[int]:
+    """How to divide any number of rows, up to the largest size, among the sizes in the least time.
+
+    Args:
+        sizes: in ascending order.
+        seconds: of a pass at each size; None: not known.
+
+    Returns:
+        for each number of rows the size of the pass that takes the first of them.
+    """
+    costs = [size + PASS_ROWS for size in sizes] if seconds is None else seconds
+    least, first = [0.0], [0]
+    for count in range(1, sizes[-1] + 1):
+        total, size = min((least[max(0, count - size)] + cost, -size) for size, cost in zip(sizes, costs))
+        least.append(total)
+        first.append(-size)
+    return first
+
+
+def _join(parts: tuple[memoryview, ...]) -> memoryview:
+    """Buffers of one type, one behind another."""
+    joined: Any = memoryview(bytearray().join(part.cast("B") for part in parts))
+    whole: memoryview = joined.cast(parts[0].format)
+    return whole

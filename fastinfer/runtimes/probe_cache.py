@@ -1,0 +1,64 @@
+"""What the probe has found, kept in the user's cache folder under what it depends on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from typing import Any, Callable, NamedTuple
+
+from ..errors import OutputError
+
+# A file has less than a kilobyte.
+MOST_BYTES = 1 << 20
+
+
+class Found(NamedTuple):
+    """Batch sizes at all of which a row has the same bits, wherever it is.
+
+    Attributes:
+        sizes: in ascending order.
+        seconds: of a pass at each.
+    """
+
+    sizes: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+
+def cached(depends_on: dict[str, Any], find: Callable[[], Found | None]) -> Found | None:
+    """What ``find`` returns; it is called if it is not known yet."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    text = json.dumps(depends_on, sort_keys=True)
+    name = hashlib.sha256(text.encode()).hexdigest()[:32]
+    path = os.path.join(base, "fastinfer", "batch-size", f"{name}.json")
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with open(path, "rb") as file:
+            kept = json.loads(file.read(MOST_BYTES))
+        if kept["depends_on"] == json.loads(text):
+            return _read(kept["found"])
+    found = find()
+    _keep(path, {"depends_on": depends_on, "found": found and found._asdict()})
+    return found
+
+
+def _read(kept: Any) -> Found | None:
+    """Raises ValueError, KeyError or TypeError for what was not written here."""
+    if kept is None:
+        return None
+    sizes, seconds = tuple(map(int, kept["sizes"])), tuple(map(float, kept["seconds"]))
+    if not sizes or sizes[0] < 1 or sorted(set(sizes)) != list(sizes) or len(sizes) != len(seconds):
+        raise ValueError("sizes do not ascend")
+    return Found(sizes, seconds)
+
+
+def _keep(path: str, content: dict[str, Any]) -> None:
+    from pathlib import Path
+
+    from ..storage.atomic import make_folder, replacing
+
+    # If it cannot be kept, it is found again next time.
+    with contextlib.suppress(OSError, OutputError):
+        make_folder(Path(path).parent)
+        with replacing(Path(path)) as temporary:
+            temporary.write_text(json.dumps(content), encoding="utf-8")
