@@ -13,7 +13,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*.h csrc/*.cpp) $(wildcard fa
 CONTAINER_PYTHON ?= $(shell for python in $(PYTHON) python3 python3.11 python3.10 python3.9; do \
 	$$python -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: all demo notebook test faults bench bench-memory lint clean docs/errors.md fuzz fuzz-kernels fuzz-readers sanitize native native-neon exhaust instructions
+.PHONY: all demo notebook test faults bench bench-memory lint clean docs docs/commands.md docs/errors.md fuzz fuzz-kernels fuzz-readers sanitize native native-neon exhaust instructions
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -91,6 +91,17 @@ bench-memory: .venv/with-bench
 # The page of error codes, from the registry.
 docs/errors.md: .venv/built
 	$(BIN)/python -c 'from fastinfer.errors import errors_page; print(errors_page(), end="")' > $@
+
+# The page of commands, from their parsers.
+docs/commands.md: .venv/built
+	$(BIN)/python -c 'from fastinfer.commands._page import commands_page; print(commands_page(), end="")' > $@
+
+# The docs as a site, in build/docs; warnings are errors, and links within it must lead somewhere. `make docs LINKS=1` asks other
+# sites, too.
+docs: .venv/with-docs
+	$(BIN)/sphinx-build -n -W --keep-going -q -b html docs build/docs
+	$(if $(LINKS),$(BIN)/sphinx-build -n -q -b linkcheck docs build/docs-links)
+	@echo "built: build/docs/index.html"
 
 # The type checkers need what the package can use, which the tests install; stubs are compared with the modules that were built.
 lint: .venv/with-test .venv/with-lint

@@ -11,21 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from ._version import __version__
+from .commands import COMMANDS
 from .commands._run import run_command
-
-# The module of fastinfer.commands has the command's name.
-COMMANDS = {
-    "transform": "run a model over CSV files",
-    "train": "train the MNIST example",
-    "serve": "answer HTTP requests as the container of a SageMaker endpoint does",
-    "model": "show a model: its inputs, outputs, parameters and operators",
-    "export": "write a model as ONNX, with a certificate that it gives the same",
-    "verify": "check again what was certified",
-    "samples": "write MNIST images as CSV files",
-    "report": "show the predictions for those files",
-    "doctor": "show what this machine and this installation provide",
-    "sagemaker": "run training and transform jobs on AWS or on this machine",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

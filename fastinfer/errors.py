@@ -338,6 +338,7 @@ register(
     ("other_run", "the output folder holds results of another run", "name another folder, or allow overwriting"),
     ("other_training", "the checkpoint is from another training", "use the same options, or another checkpoint folder"),
     ("output_in_use", "another program is writing to the folder", "wait, or name another folder"),
+    ("shtab_missing", "completion requires the package shtab", f"`{install_command('completion')}`"),
     ("pillow_missing", "a PNG requires the package Pillow", f"`{install_command('report')}`"),
     ("port_taken", "another process uses the port", "name another port"),
     ("secrets", "a file that may hold credentials would be uploaded", "put the code into a folder of its own"),

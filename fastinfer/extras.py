@@ -31,6 +31,7 @@ EXTRAS = {
     "onnx": Extra("onnxruntime", ">=1.19,<2", "models in ONNX"),
     "export": Extra("onnx", ">=1.14,<2", "fastinfer export"),
     "zstd": Extra("backports.zstd", ">=1,<2", "inputs compressed with zstd"),
+    "completion": Extra("shtab", ">=1.6,<2", "fastinfer completion"),
     "dask": Extra("distributed", ">=2023.5,<2027", "--backend dask"),
     "ray": Extra("ray", ">=2.9,<3", "--backend ray"),
 }

@@ -92,16 +92,6 @@ def test_the_error_of_the_readme_is_the_one_that_is_printed(place: Path, digits:
     assert (done.returncode, done.stderr) == (1, shown[2] + "\n")
 
 
-def test_every_option_of_the_transform_command_is_in_the_readme() -> None:
-    text = subprocess.run(
-        [sys.executable, "-m", "fastinfer.transform", "--help"], capture_output=True, text=True
-    ).stdout
-    options = set(re.findall(r"--[a-z][a-z-]+", text)) - {"--help"}
-    assert len(options) > 15
-    missing = {option for option in options if option not in README}
-    assert missing == set()
-
-
 def test_the_shipped_model_is_as_good_as_it_says(tmp_path: Path, digits: np.ndarray) -> None:
     (tmp_path / "test.csv").write_bytes(csv(digits))
     transform(SHIPPED_MODEL, tmp_path, tmp_path / "out")

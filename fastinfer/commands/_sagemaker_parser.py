@@ -31,7 +31,7 @@ def _hyperparameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def make_parser(prog: str) -> argparse.ArgumentParser:
+def make_parser(prog: str = "fastinfer sagemaker") -> argparse.ArgumentParser:
     """The parser of the command; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
         prog=prog, description="Run SageMaker jobs with MXNet, on AWS or on this machine.", epilog=EPILOG

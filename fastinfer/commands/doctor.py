@@ -67,12 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(_doctor, argv)
 
 
-def _doctor(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="fastinfer doctor", description="Show what this machine and this installation provide."
-    )
+def make_parser(prog: str = "fastinfer doctor") -> argparse.ArgumentParser:
+    """The command's options; `prog` is what its usage line calls it."""
+    parser = argparse.ArgumentParser(prog=prog, description="Show what this machine and this installation provide.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    as_json = parser.parse_args(argv).json
+    return parser
+
+
+def _doctor(argv: Sequence[str] | None) -> int:
+    as_json = make_parser().parse_args(argv).json
     report = diagnose()
     if as_json:
         print(json.dumps(report, indent=2))

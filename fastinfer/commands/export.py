@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "fastinfer export") -> i
     return run_command(partial(_export, prog), argv, hint=lambda error: HINTS.get(error.code))
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def make_parser(prog: str = "fastinfer export") -> argparse.ArgumentParser:
+    """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Write an MXNet model as ONNX, and certify that onnxruntime gives what MXNet gives.",
@@ -64,7 +65,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _export(prog: str, argv: Sequence[str] | None) -> int:
-    arguments = _parser(prog).parse_args(argv)
+    arguments = make_parser(prog).parse_args(argv)
     if arguments.tolerance is not None and not 0 <= arguments.tolerance < 1:
         raise ConfigError(f"--tolerance must be from 0 to less than 1, found {arguments.tolerance}")
     if not arguments.output.endswith(".onnx"):

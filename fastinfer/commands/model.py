@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "fastinfer model") -> in
     return run_command(partial(_show, prog), argv, hint=lambda error: HINTS.get(error.code))
 
 
-def _show(prog: str, argv: Sequence[str] | None) -> int:
+def make_parser(prog: str = "fastinfer model") -> argparse.ArgumentParser:
+    """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
         prog=prog, description="Show a model: its inputs, outputs, parameters and operators."
     )
@@ -47,7 +48,11 @@ def _show(prog: str, argv: Sequence[str] | None) -> int:
     add_model_options(parser, default=None)
     parser.add_argument("--files-only", action="store_true", help="say what the files say, and do not load MXNet")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def _show(prog: str, argv: Sequence[str] | None) -> int:
+    arguments = make_parser(prog).parse_args(argv)
     model = load_model(find_model(arguments.model)[0], **choice_of(arguments))
     found: dict[str, Any] = {**describe(model), "records": None}
     problem: FastinferError | None = None

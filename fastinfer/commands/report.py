@@ -25,9 +25,10 @@ from ..report.results import Result, find_results, read_record, read_rejects
 from ._run import path, positive_number, run_command, say
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(prog: str = "fastinfer report") -> argparse.ArgumentParser:
+    """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
-        prog="fastinfer report",
+        prog=prog,
         description="Show what the results of a run say: as a page (-o), as text and pictures, or as JSON.",
         epilog="Rows are in the natural order of their inputs' names: data-2 before data-10. "
         "Exit codes: 0 done, 1 a result is missing or wrong, 2 bad option, 4 a file cannot be written, "
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(argv: Sequence[str] | None) -> None:
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     folder = arguments.outputs
     record = read_record(folder)
     results = find_results(folder)

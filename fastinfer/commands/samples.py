@@ -12,9 +12,10 @@ from ..mnist.samples import FORMATS, write_samples
 from ._run import path, positive_number, run_command, say
 
 
-def _samples(argv: Sequence[str] | None) -> None:
+def make_parser(prog: str = "fastinfer samples") -> argparse.ArgumentParser:
+    """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
-        prog="fastinfer samples",
+        prog=prog,
         description="Write images as the CSV files of SageMaker's sample set.",
         epilog="Exit codes: 0 done, 1 bad images, 2 bad option, 4 a file cannot be written, 70 internal error, "
         "130 interrupted.",
@@ -29,8 +30,11 @@ def _samples(argv: Sequence[str] | None) -> None:
         "--rows-per-file", type=positive_number, default=1, metavar="N", help="lines per file (default: 1)"
     )
     parser.add_argument("--quiet", action="store_true", help="print only errors")
-    arguments = parser.parse_args(argv)
+    return parser
 
+
+def _samples(argv: Sequence[str] | None) -> None:
+    arguments = make_parser().parse_args(argv)
     start = time.perf_counter()
     images = read_images(arguments.images)
     count = len(images) if arguments.count is None else arguments.count

@@ -161,7 +161,7 @@ def make_settings(arguments: argparse.Namespace, model: Path) -> Settings:
     )
 
 
-def make_parser(prog: str) -> argparse.ArgumentParser:
+def make_parser(prog: str = "fastinfer serve") -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
         prog=prog,

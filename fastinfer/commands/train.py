@@ -92,9 +92,10 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser(prog: str = "fastinfer train") -> argparse.ArgumentParser:
+    """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
-        prog="fastinfer train",
+        prog=prog,
         description="Train the notebook's network on MNIST and save it as SageMaker does.",
         epilog="Exit codes: 0 done, 1 bad data, 2 bad option or missing device, 3 the training diverged, "
         "4 a result cannot be written, 70 internal error, 130 interrupted.",
@@ -148,7 +149,7 @@ def parse_config(argv: Sequence[str] | None = None, environment: Mapping[str, st
         ConfigError: a required option is missing, or the environment is wrong.
         SystemExit: by argparse, for what it refuses.
     """
-    return _config(_parser().parse_args(argv), environment)
+    return _config(make_parser().parse_args(argv), environment)
 
 
 def _config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> TrainConfig:
@@ -179,7 +180,7 @@ def _config(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Tr
 
 
 def _train(argv: Sequence[str] | None) -> None:
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     config = _config(arguments, os.environ)
     handler = logging.StreamHandler(sys.stderr)
     logger.addHandler(handler)

@@ -81,7 +81,8 @@ def _size(text: str) -> int:
     return int(number) << {"": 0, "K": 10, "M": 20, "G": 30}[unit]
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
+    """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Run an MXNet model over CSV files on this machine.",
@@ -155,7 +156,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _transform(prog: str, argv: Sequence[str] | None) -> int:
-    parser = _parser(prog)
+    parser = make_parser(prog)
     arguments = parser.parse_args(argv)
     if arguments.job is None and arguments.output is None:
         parser.error("IN and OUT are required, or --job FILE")

@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "fastinfer verify") -> i
     return run_command(partial(_verify, prog), argv)
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
+    """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Check again what was certified.",
@@ -42,7 +43,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 
 def _verify(prog: str, argv: Sequence[str] | None) -> int:
-    arguments = _parser(prog).parse_args(argv)
+    arguments = make_parser(prog).parse_args(argv)
     if not arguments.what.endswith(SUFFIX):
         raise ConfigError(f"expected a model *{SUFFIX}, found {arguments.what!r}")
     return verify_certificate(arguments.what, arguments.model, as_json=arguments.json, quiet=arguments.quiet)
