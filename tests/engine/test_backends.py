@@ -135,6 +135,8 @@ def kill_on(shard: Shard, job: Job) -> ShardReport:
         once = Path(item.uri).with_name("killed-once")
         if item.key == "always.csv" or (item.key == "once.csv" and not once.exists()):
             once.write_bytes(b"")
+            if item.key == "once.csv":
+                os._exit(255)  # as MXNet's own handler of segmentation faults does: no signal ends the process
             os.kill(os.getpid(), signal.SIGKILL)
     return run_shard(shard, job)
 

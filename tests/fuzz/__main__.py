@@ -1,13 +1,14 @@
 """Fuzzes readers of a stranger's bytes: `python -m tests.fuzz [TARGET ...] --seconds 60 --seed 1`.
 
 With atheris the inputs are guided by coverage, one process a target; without it the kept inputs are changed at random. An input
-that fails is written to build/fuzz-TARGET. The target `bind` changes graphs up to MXNet's own bind and forward.
+that fails is written to build/fuzz-TARGET. The target `bind` changes graphs and parameters up to MXNet's own bind and forward.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import warnings
 from pathlib import Path
 
 from tests.fuzz.bind import Binder
-from tests.fuzz.targets import CASE_BYTES, CORPUS, TARGETS, cases, graph_cases, run
+from tests.fuzz.targets import CASE_BYTES, CORPUS, TARGETS, cases, graph_cases, params_cases, run
 
 BUILD = Path(__file__).resolve().parent.parent.parent / "build"
 GUIDED = "--guided"
@@ -48,7 +49,7 @@ def bind(seconds: float, seed: int) -> bool:
     """Whether the process that binds held for that time."""
     end, answers, held = time.monotonic() + seconds, {"ok": 0}, True
     with Binder() as binder:
-        for case in graph_cases(seed):
+        for case in itertools.chain.from_iterable(zip(graph_cases(seed), params_cases(seed))):
             if time.monotonic() > end:
                 break
             try:
@@ -58,7 +59,7 @@ def bind(seconds: float, seed: int) -> bool:
                 print(error)
                 keep("bind", json.dumps(case).encode())
                 held = False
-    print(f"bind: {sum(answers.values()):,} graphs in {seconds:.0f} s {answers}", flush=True)
+    print(f"bind: {sum(answers.values()):,} models in {seconds:.0f} s {answers}", flush=True)
     return held
 
 

@@ -5,10 +5,12 @@ New readers belong here: a function, and some small files in corpus/NAME.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gzip
 import io
 import json
+import math
 import random
 import struct
 import tarfile
@@ -39,6 +41,8 @@ from tests.outputs.results import item
 CORPUS = Path(__file__).parent / "corpus"
 # None of the kept files is larger.
 CASE_BYTES = 64_000
+# A larger record takes minutes, whatever the graph: that is no failure.
+MOST_ROW_VALUES = 1_000_000
 # The run whose folder is kept.
 RUN = "0" * 16
 
@@ -254,7 +258,29 @@ def graph_cases(seed: int) -> Iterator[dict[str, Any]]:
             _change_graph(random_, graph)
         if random_.random() < 0.1:
             row_shape = [random_.choice((1, 2, 3, 28, 1000)) for _ in range(random_.randrange(5))]
+            if math.prod(row_shape) > MOST_ROW_VALUES:
+                row_shape = row_shape[:2]
         yield {"symbol": json.dumps(graph), "row_shape": row_shape}
+
+
+def params_cases(seed: int) -> Iterator[dict[str, Any]]:
+    """Cases for :class:`tests.fuzz.bind.Binder`: small models whose file of parameters is changed; each as it is, first."""
+    random_ = random.Random(f"params {seed}")
+    kept = []
+    for content in corpus("model"):
+        files, place = [], 0
+        while place < len(content):
+            (size,) = struct.unpack_from("<I", content, place)
+            files.append(content[place + 4 : place + 4 + size])
+            place += 4 + size
+        symbol, params, shapes = files
+        kept.append(({"symbol": symbol.decode(), "row_shape": json.loads(shapes)[0]["shape"][1:]}, params))
+    for case, params in kept:
+        yield {**case, "params": base64.b64encode(params).decode()}
+    others = [params for _, params in kept] + corpus("params")
+    while True:
+        case, params = random_.choice(kept)
+        yield {**case, "params": base64.b64encode(mutate(random_, params, others)).decode()}
 
 
 def _change_graph(random_: random.Random, graph: dict[str, Any]) -> None:

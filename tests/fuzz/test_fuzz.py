@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.bind import Binder
-from tests.fuzz.targets import CORPUS, TARGETS, cases, graph_cases, run
+from tests.fuzz.targets import CORPUS, TARGETS, cases, graph_cases, params_cases, run
 
 CASES = 120
 GRAPHS = 60
@@ -37,6 +37,13 @@ def test_a_changed_graph_never_ends_the_process_that_binds_it() -> None:
     with Binder() as binder:
         answers = [binder.run(case) for case in itertools.islice(graph_cases(SEED), GRAPHS)]
     assert any(answer == "ok" for answer in answers)
+    assert any(answer.startswith("bad_model") for answer in answers)
+
+
+def test_changed_parameters_never_end_the_process_that_binds_them() -> None:
+    with Binder() as binder:
+        answers = [binder.run(case) for case in itertools.islice(params_cases(SEED), GRAPHS)]
+    assert answers[:2] == ["ok", "ok"]
     assert any(answer.startswith("bad_model") for answer in answers)
 
 

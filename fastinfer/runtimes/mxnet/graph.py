@@ -127,9 +127,9 @@ class MXNetExecutor:
                 memory = make_memory()
                 check(library.MXNDArraySyncCopyToCPU(output, memory, size))
                 results.append(as_view(memory))
-        except MXNetError as error:
+        except (MXNetError, MemoryError) as error:
             self._bound = None
-            raise ModelError(f"MXNet cannot run it: {error}", path=self._model.path) from error
+            raise ModelError(f"MXNet cannot run it: {first_line(error)}", path=self._model.path) from error
         return tuple(results)
 
 
