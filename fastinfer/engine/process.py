@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..runtimes import load_runtime
-from ..runtimes.batch_size import bind_ladders
+from ..runtimes.batch_size import bind_ladder
 from ..runtimes.ladder import Ladder
 from ..runtimes.pool import Pool
 from .job import Job
@@ -24,16 +26,25 @@ if TYPE_CHECKING:
 PR_SET_PDEATHSIG = 1
 
 
-class Workspace(NamedTuple):
+class Workspace:
     """What one worker uses alone, shard after shard.
 
+    Args:
+        bind: returns bound graphs.
+        buffer_bytes: of each buffer.
+
     Attributes:
-        ladder: bound graphs.
         buffers: for input; one is filled while the other is used.
     """
 
-    ladder: Ladder
-    buffers: tuple[bytearray, bytearray]
+    def __init__(self, bind: Callable[[], Ladder], buffer_bytes: int) -> None:
+        self._bind = bind
+        self.buffers = bytearray(buffer_bytes), bytearray(buffer_bytes)
+
+    @cached_property
+    def ladder(self) -> Ladder:
+        """The bound graphs, bound by the first use: a short run does not need all of its workers."""
+        return self._bind()
 
 
 class WorkerProcess:
@@ -61,9 +72,14 @@ class WorkerProcess:
         if not job.by_rows:
             self.handler(workers)
             return
-        ladders = bind_ladders(runtime, job.model, job.devices, workers, job.batching)
-        size = job.limits.chunk_bytes
-        self.workspaces = Pool(Workspace(ladder, (bytearray(size), bytearray(size))) for ladder in ladders)
+        runtime.check_devices(job.devices)
+        devices = itertools.islice(itertools.cycle(job.devices), workers)
+        workspaces = [
+            Workspace(partial(bind_ladder, runtime, job.model, device, job.batching), job.limits.chunk_bytes)
+            for device in devices
+        ]
+        _ = workspaces[0].ladder  # an error of the model comes before anything is read
+        self.workspaces = Pool(workspaces)
 
     def handler(self, threads: int = 1) -> Handler:
         """What answers payloads, made by the first call: by the model's own code, or by the model."""

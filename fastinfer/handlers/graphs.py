@@ -13,7 +13,7 @@ from ..errors import InputError, ModelError
 from ..models.load import AnyModel
 from ..models.module import Model
 from ..runtimes.base import Runtime
-from ..runtimes.batch_size import Batching, bind_ladders, copied_bytes
+from ..runtimes.batch_size import Batching, bind_ladder, copied_bytes
 from ..runtimes.pool import Pool
 from ..runtimes.views import rows_of
 
@@ -39,7 +39,8 @@ class Graphs:
     def __init__(
         self, runtime: Runtime, model: AnyModel, devices: Sequence[tuple[str, int]], count: int, batching: Batching
     ) -> None:
-        ladders = bind_ladders(runtime, model, devices, count, batching)
+        runtime.check_devices(devices)
+        ladders = [bind_ladder(runtime, model, devices[number % len(devices)], batching) for number in range(count)]
         if not ladders[0].gives_a_row_each:
             raise ModelError(
                 f"at batch size {batching.batch_size} it does not give a row for each record",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import ConfigError, ModelError
@@ -163,30 +162,17 @@ def _candidates(runtime: Runtime, model: AnyModel, kind: str) -> list[int]:
     return sorted(fitting, key=lambda size: (size > named, abs(size - named)))
 
 
-def bind_ladders(
-    runtime: Runtime, model: AnyModel, devices: Sequence[tuple[str, int]], count: int, batching: Batching
-) -> list[Ladder]:
-    """The bound graphs of a run, the largest of all bound before any of them runs.
-
-    Args:
-        runtime: the runtime.
-        model: the model.
-        devices: (kind, index) of each device; graphs are bound to them in turn.
-        count: how many threads use them at a time.
-        batching: how rows are computed.
+def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batching: Batching) -> Ladder:
+    """The bound graphs of one thread, the largest of them bound.
 
     Raises:
         ModelError, ConfigError: it cannot be bound there, or gives what is not served.
     """
-    runtime.check_devices(devices)
 
-    def ladder(device: tuple[str, int]) -> Ladder:
-        def bind(size: int) -> Executor:
-            return check_served(runtime.bind(model, device, size, row_wise=batching.row_wise), model)
+    def bind(size: int) -> Executor:
+        return check_served(runtime.bind(model, device, size, row_wise=batching.row_wise), model)
 
-        return Ladder(bind, (*batching.smaller, batching.batch_size), batching.seconds or None)
-
-    return [ladder(devices[number % len(devices)]) for number in range(count)]
+    return Ladder(bind, (*batching.smaller, batching.batch_size), batching.seconds or None)
 
 
 def check_served(executor: Executor, model: AnyModel) -> Executor:

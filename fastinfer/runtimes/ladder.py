@@ -7,7 +7,8 @@ number of rows is divided among the sizes so that it takes the least time.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from time import perf_counter
 from typing import Any, Callable
 
 from .base import BoundInput, BoundOutput, Executor
@@ -20,13 +21,15 @@ class Ladder:
     """A model at several batch sizes, for one thread at a time. Rows are written to the memory of the largest.
 
     Args:
-        bind: returns a bound graph of a batch size. All but the largest are bound when they are first needed.
+        bind: returns a bound graph of a batch size. All but the largest are bound when that is worth its time: when passes
+            of a size that is bound have cost more than the passes and the binding would have.
         sizes: the sizes, in ascending order.
         seconds: of a pass at each size; None: not known.
 
     Attributes:
         batch_size: the largest size.
         inputs, outputs: of its graph; see :class:`fastinfer.runtimes.base.Executor`.
+        gives_a_row_each: whether it gives rows for records.
     """
 
     def __init__(
@@ -34,17 +37,23 @@ class Ladder:
     ) -> None:
         self._bind = bind
         self.batch_size = sizes[-1]
+        started = perf_counter()
         largest = bind(self.batch_size)
+        self._bind_s = perf_counter() - started
         self.inputs: tuple[BoundInput, ...] = largest.inputs
         self.outputs: tuple[BoundOutput, ...] = largest.outputs
         self.gives_a_row_each = largest.gives_a_row_each
         self._bound = {self.batch_size: largest}
-        self._sizes = tuple(sizes)
-        self._first_size = divide(sizes, seconds)
+        self._costs = dict(zip(sizes, seconds or (size + PASS_ROWS for size in sizes)))
+        # Seconds for a unit of cost: if they are not known, the least of the passes so far says it; before the first, nothing.
+        self._unit_s = 1.0 if seconds else 0.0
+        self._is_timed = seconds is not None
+        self._divided = divide(self._costs)
+        self._lost_s = 0.0  # because a size is not bound
 
     def bind_all(self) -> None:
         """Binds all sizes now, so that no pass waits for it."""
-        for size in self._sizes:
+        for size in self._costs:
             self._executor(size)
 
     def forward(self, count: int, *, blank: bool = False) -> tuple[memoryview, ...]:
@@ -63,7 +72,7 @@ class Ladder:
         parts: list[tuple[memoryview, ...]] = []
         first = 0
         while first < count:
-            size = self._first_size[count - first]
+            size = self._choose(count - first)
             executor = self._executor(size)
             rows = min(size, count - first)
             for mine, theirs in zip(self.inputs, executor.inputs):
@@ -72,33 +81,44 @@ class Ladder:
                     theirs.memory[: rows * width] = mine.memory[first * width : (first + rows) * width]
                 if blank and rows < size:
                     theirs.memory.cast("B")[4 * rows * width :] = bytes(4 * (size - rows) * width)
+            started = perf_counter()
             parts.append(executor.forward())
+            if not self._is_timed:
+                unit_s = (perf_counter() - started) / self._costs[size]
+                self._unit_s = min(self._unit_s or unit_s, unit_s)
             first += rows
         return parts[0] if len(parts) == 1 else tuple(map(_join, zip(*parts)))
+
+    def _choose(self, count: int) -> int:
+        """The size of the pass for the first of so many rows."""
+        cost, size = self._divided[count]
+        if size in self._bound:
+            return size
+        instead_cost, _, instead = min((-(-count // each) * self._costs[each], -each, each) for each in self._bound)
+        self._lost_s += (instead_cost - cost) * self._unit_s
+        return size if self._lost_s > self._bind_s else instead
 
     def _executor(self, size: int) -> Executor:
         if size not in self._bound:
             self._bound[size] = self._bind(size)
+            self._lost_s = 0.0
         return self._bound[size]
 
 
-def divide(sizes: Sequence[int], seconds: Sequence[float] | None = None) -> list[int]:
-    """How to divide any number of rows, up to the largest size, among the sizes in the least time.
+def divide(costs: Mapping[int, float]) -> list[tuple[float, int]]:
+    """How to divide any number of rows, up to the largest size, among sizes at the least cost.
 
     Args:
-        sizes: in ascending order.
-        seconds: of a pass at each size; None: not known.
+        costs: of a pass at each size.
 
     Returns:
-        for each number of rows the size of the pass that takes the first of them.
+        for each number of rows the cost, and the size of the pass that takes the first of them.
     """
-    costs = [size + PASS_ROWS for size in sizes] if seconds is None else seconds
-    least, first = [0.0], [0]
-    for count in range(1, sizes[-1] + 1):
-        total, size = min((least[max(0, count - size)] + cost, -size) for size, cost in zip(sizes, costs))
-        least.append(total)
-        first.append(-size)
-    return first
+    least = [(0.0, 0)]
+    for count in range(1, max(costs) + 1):
+        total, size = min((least[max(0, count - size)][0] + cost, -size) for size, cost in costs.items())
+        least.append((total, -size))
+    return least
 
 
 def _join(parts: tuple[memoryview, ...]) -> memoryview:

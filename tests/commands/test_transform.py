@@ -17,9 +17,11 @@ import pytest
 
 from fastinfer.commands.transform import _Bar, main, option_hint
 from fastinfer.errors import ConfigError, FastinferError, InputError, ModelError
-from fastinfer.models.module import SHIPPED_MODEL
+from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
 from fastinfer.outputs.layout import OutputLayout
+from fastinfer.runtimes import load_runtime
+from fastinfer.runtimes.batch_size import choose_batching
 from fastinfer.storage.atomic import TEMPORARY_PREFIX
 from tests.conftest import csv, read_tree, wait_until
 from tests.runs import transform
@@ -78,6 +80,22 @@ def test_closed_standard_streams_do_no_harm(samples: Path, mlp: Path, tmp_path: 
     assert subprocess.run(arguments).returncode == 0
     assert len(read_tree(tmp_path / "out")) == 30
     assert all(text.startswith(b"[[0") for text in read_tree(tmp_path / "out").values())
+
+
+@pytest.mark.parametrize("mode", [[], ["--exact"], ["--on-error", "quarantine"]])
+def test_a_run_on_threads_needs_no_numpy(mode: list[str], samples: Path, mlp: Path, tmp_path: Path) -> None:
+    choose_batching(load_runtime(), load_model(mlp), Options())  # from here on the probe's answer is known
+    script = (
+        "import sys; from fastinfer.commands.transform import main\n"
+        "code = main(sys.argv[1:])\n"
+        "heavy = {'mxnet', 'numpy', 'joblib', 'tqdm', 'tempfile', 'platform', 'logging', 'concurrent.futures', 'asyncio'}\n"
+        "print(code, sorted(heavy & set(sys.modules)))"
+    )
+    arguments = [samples, tmp_path / "out", "--model", mlp, "--quiet", *mode]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("0 []\n", "")
 
 
 def test_help_and_dry_run_do_not_import_the_heavy_parts(samples: Path, mlp: Path, tmp_path: Path) -> None:

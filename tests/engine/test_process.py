@@ -29,6 +29,8 @@ def test_workspaces_are_made_once_for_a_job_and_replaced_by_another_jobs(job: Jo
     process = prepare(job, 2)
     assert prepare(job) is process
     with process.workspaces.lend() as first, process.workspaces.lend() as second:
+        assert "ladder" in vars(first)
+        assert "ladder" not in vars(second)  # a short run does not need it
         assert first.ladder is not second.ladder
         assert len({id(buffer) for buffer in (*first.buffers, *second.buffers)}) == 4
     other = replace(job, token="two")

@@ -22,7 +22,7 @@ from fastinfer.runtimes.batch_size import (
     ROWS_PER_EXACT_GRAPH,
     SIZES,
     Batching,
-    bind_ladders,
+    bind_ladder,
     choose_batching,
 )
 from fastinfer.runtimes.views import predict_rows, rows_of
@@ -162,13 +162,11 @@ def test_a_batch_that_does_not_fit_into_memory_is_an_error_of_the_model(model: M
         load_runtime().bind(model, ("cpu", 0), 10**12)
 
 
-def test_graphs_go_to_the_devices_in_turn(model: Model) -> None:
+def test_a_ladder_has_its_largest_graph_bound(model: Model) -> None:
     runtime = Sums()
     batching = Batching(4, row_wise=True, invariant=True, smaller=(1,))
-    bind_ladders(runtime, model, [("cpu", 0), ("cpu", 1)], 3, batching)
-    assert runtime.bound == [(("cpu", 0), 4, True), (("cpu", 1), 4, True), (("cpu", 0), 4, True)]
-    with pytest.raises(ConfigError):
-        bind_ladders(runtime, model, [("gpu", 0)], 1, batching)
+    assert bind_ladder(runtime, model, ("cpu", 1), batching).batch_size == 4
+    assert runtime.bound == [(("cpu", 1), 4, True)]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +183,7 @@ def test_outputs_that_cannot_be_written_are_refused(model: Model, outputs: list[
     with pytest.raises(ModelError, match=words):
         choose_batching(runtime, model, Options())
     with pytest.raises(ModelError, match=words):
-        bind_ladders(runtime, model, [("cpu", 0)], 1, Batching(4, row_wise=True, invariant=True))
+        bind_ladder(runtime, model, ("cpu", 0), Batching(4, row_wise=True, invariant=True))
 
 
 def test_mxnet_is_a_runtime(model: Model) -> None:

@@ -42,6 +42,7 @@ def make(sizes: tuple[int, ...], seconds: tuple[float, ...] | None = None) -> tu
 @pytest.mark.parametrize("sizes", [(12,), (2, 5, 12), (1, 12)])
 def test_every_number_of_rows_comes_out_in_order(sizes: tuple[int, ...], count: int) -> None:
     ladder, _, passes = make(sizes)
+    ladder.bind_all()
     for turn in range(2):  # what an earlier batch left behind does not matter
         rows = np.random.RandomState(turn).rand(12, 2).astype(np.float32)
         rows_of(ladder)[:] = rows
@@ -70,32 +71,43 @@ def test_the_rest_of_a_pass_is_cleared_where_rows_may_influence_each_other() -> 
     assert list(ladder.forward(1, blank=True)[1]) == [14, 0, 0]
 
 
-def test_smaller_sizes_are_bound_when_they_are_needed() -> None:
-    ladder, bound, _ = make((1, 4, 12))
+def test_a_smaller_size_is_bound_when_that_is_worth_its_time() -> None:
+    slow, bound, passes = make((1, 4, 12), (1.0, 4.0, 12.0))  # binding takes no time to speak of
     assert bound == [12]
-    ladder.forward(12)
+    slow.forward(12)
     assert bound == [12]
-    ladder.forward(1)
-    ladder.forward(1)
+    slow.forward(1)
+    slow.forward(2)
     assert bound == [12, 1]
-    ladder.bind_all()
+    assert passes == [12, 1, 1, 1]
+    slow.bind_all()
     assert bound == [12, 1, 4]
 
+    fast, bound, passes = make((1, 12), (1e-12, 12e-12))
+    for _ in range(100):
+        fast.forward(1)
+    assert (bound, set(passes)) == ([12], {12})
 
-def test_rows_are_divided_so_that_they_take_the_least_time() -> None:
-    def total(count: int, first: list[int], cost: dict[int, float]) -> float:
-        spent = 0.0
-        while count > 0:
-            spent += cost[first[count]]
-            count -= first[count]
-        return spent
 
+def test_passes_are_timed_where_their_time_is_not_known() -> None:
+    ladder, bound, passes = make((1, 8))
+    ladder.forward(1)
+    assert (bound, passes) == ([8], [8])  # nothing is known yet
+    for _ in range(1000):
+        ladder.forward(1)
+    assert bound == [8, 1]
+
+
+def test_rows_are_divided_so_that_they_cost_least() -> None:
     random = np.random.RandomState(3)
     for _ in range(20):
-        sizes = [2, 3, 8, 12]
-        cost = dict(zip(sizes, map(float, random.rand(4) * sizes)))
-        first = divide(sizes, list(cost.values()))
+        costs = {size: float(random.rand() * size) for size in (2, 3, 8, 12)}
+        divided = divide(costs)
         for count in range(1, 13):
-            one, two = min(cost[size] for size in sizes if size >= count or size == 12), total(count, first, cost)
-            assert two <= one + 1e-12
-    assert divide([1, 8])[4:6] == [1, 8]  # a call costs about a row
+            spent, left = 0.0, count
+            while left > 0:
+                spent += costs[divided[left][1]]
+                left -= divided[left][1]
+            assert spent == pytest.approx(divided[count][0])
+            assert spent <= min(cost for size, cost in costs.items() if size >= count) + 1e-12
+    assert [size for _, size in divide({1: 2.0, 8: 9.0})[4:6]] == [1, 8]  # a call costs about a row
