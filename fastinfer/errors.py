@@ -288,6 +288,11 @@ register(
     ),
     ("unsafe_key", "an object's name would lead outside the folder", "rename the object"),
     ("unsupported_accept", "none of the accepted content types can be produced", "accept one that the message lists"),
+    (
+        "wrong_width",
+        "CSV lines are neither made of whole records nor parts of one",
+        "remove an ID column or a comma at the end; or let records be read across lines",
+    ),
     ("unsupported_content_type", "the content type is not supported", "send one that the message lists"),
 )
 register(
@@ -361,6 +366,7 @@ register(
     ("bad_certificate", "the certificate beside a model cannot be read", "export the model again"),
     ("bad_program", "the model's own serving code fails or lacks a function", "correct the code"),
     ("diverged", "a parameter became infinite or NaN in training", "use a smaller learning rate"),
+    ("has_code", "the model has hooks of its own, and nothing says whether they are called", "run or ignore its code"),
     (
         "mixed_batch",
         "at the batch size that was asked for the model does not give a row for each record",

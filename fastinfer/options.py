@@ -13,6 +13,8 @@ from .errors import ConfigError, quote
 
 BACKENDS = ("threads", "processes", "dask", "ray")
 RUNTIMES = ("mxnet", "onnx")
+CODE = ("run", "ignore")
+RECORDS = ("lines", "total")
 ON_ERROR = ("stop", "quarantine", "continue")
 
 # The names that oneDNN 2, which MXNet 1.9 is built with, reads from DNNL_MAX_CPU_ISA.
@@ -56,6 +58,8 @@ class Options:
         comment: a character; from it to the end of its line everything is skipped.
         missing: the value of an empty cell; without it an empty cell is an error.
         skip_header: whether the first line of each file is skipped.
+        records: which lines make a record. ``lines``: a line is made of whole records, or a record of whole lines; else the
+            object is refused. ``total``: only the total of values counts, as in SageMaker's container.
         backend: ``threads``; ``processes`` for isolation; ``dask`` or ``ray`` for other machines, which must see inputs and
             outputs under the same paths.
         address: of the dask scheduler or the ray cluster; None: one is started on this machine for the run.
@@ -68,6 +72,8 @@ class Options:
         cpu_isa: the highest instruction set that oneDNN may use, such as ``AVX2``, so that machines of different
             kinds give the same bytes; None: the best of the CPU.
         runtime: what computes: ``mxnet``, or ``onnx`` for models in ONNX; None: the one of the model's format.
+        code: what is done with hooks in the model's own code. ``run``: they answer, as in SageMaker's container; ``ignore``:
+            the model answers without them; None: where there are any, that is an error.
         spell: (only an argument) how messages name the options; None: :func:`as_keyword`.
 
     Raises:
@@ -82,6 +88,7 @@ class Options:
     comment: str | None = None
     missing: float | None = None
     skip_header: bool = False
+    records: str = "lines"
     backend: str = "threads"
     address: str | None = None
     on_error: str = "stop"
@@ -90,6 +97,7 @@ class Options:
     durable: bool = False
     cpu_isa: str | None = None
     runtime: str | None = None
+    code: str | None = None
     spell: InitVar[Spelling | None] = None
 
     def __post_init__(self, spell: Spelling | None) -> None:
@@ -101,12 +109,15 @@ class Options:
                 raise ConfigError(f"{spell(name)} must be at least 1, found {value}")
         if self.workers is not None and self.workers > MOST_WORKERS:
             raise ConfigError(f"{spell('workers')} must be at most {MOST_WORKERS:,}, found {self.workers:,}")
-        for name, choices in (
-            ("backend", BACKENDS),
-            ("on_error", ON_ERROR),
-            ("cpu_isa", (None, *CPU_ISAS)),
-            ("runtime", (None, *RUNTIMES)),
-        ):
+        words = {
+            "backend": BACKENDS,
+            "on_error": ON_ERROR,
+            "records": RECORDS,
+            "cpu_isa": (None, *CPU_ISAS),
+            "code": (None, *CODE),
+            "runtime": (None, *RUNTIMES),
+        }
+        for name, choices in words.items():
             value = getattr(self, name)
             if value not in choices:
                 listed = ", ".join(choice for choice in choices if choice)

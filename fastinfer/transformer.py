@@ -21,10 +21,11 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from .engine import run
+from .engine.code_model import choose_served
 from .engine.request import TransformRequest
 from .engine.source import Listing, name_source
 from .errors import ConfigError
-from .models.load import AnyModel, load_any_model
+from .models.load import AnyModel
 from .models.module import Model, find_model
 from .models.onnx import OnnxModel
 from .options import Options, path_of
@@ -77,6 +78,7 @@ class OptionKeywords(RequestKeywords, total=False):
     comment: str | None
     missing: float | None
     skip_header: bool
+    records: str
     backend: str
     address: str | None
     on_error: str
@@ -85,6 +87,7 @@ class OptionKeywords(RequestKeywords, total=False):
     durable: bool
     cpu_isa: str | None
     runtime: str | None
+    code: str | None
 
 
 def transform(
@@ -134,7 +137,9 @@ class Transformer:
                 raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join([*how, *what])}")
         self.options = Options(**{name: value for name, value in given.items() if name in how})
         self.request = TransformRequest(**{name: value for name, value in given.items() if name in what})
-        self.model = model if isinstance(model, (Model, OnnxModel)) else load_any_model(find_model(model)[0])
+        self.model = choose_served(
+            model if isinstance(model, (Model, OnnxModel)) else find_model(model)[0], self.options
+        )
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()

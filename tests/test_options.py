@@ -81,7 +81,7 @@ def test_numbers_of_numpy_are_taken_as_pythons() -> None:
 def test_messages_name_the_options_as_they_are_spelled() -> None:
     for options, message in (
         ({"workers": 0}, "<workers> must be at least 1, found 0"),
-        ({"max_errors": 1}, "<max_errors> must be at least 0, and requires <on_errquarantine continue>"),
+        ({"max_errors": 1}, "<max_errors> must be at least 0, and requires <on_error quarantine continue>"),
         ({"address": "x"}, "<address> requires <backend dask ray>, found 'threads'"),
         ({"cpu_isa": 1}, "<cpu_isa> must be text, found 1 (int)"),
     ):

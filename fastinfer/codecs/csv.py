@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._native.text import CsvParser, count_lines, find_line_start
 from .base import DONE, FULL, BadRecord, Decoder, Framing, Outcome, empty_input
-from .csv_errors import OK, OUTPUT_FULL, UNEQUAL_LINE, csv_error, partial_row
+from .csv_errors import OK, OUTPUT_FULL, UNEQUAL_LINE, csv_error, partial_row, wrong_width
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -26,16 +26,21 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 COMPRESSED_STARTS = ("\x1f", "(")
 # How many values are read at a time to count those of the first record.
 COUNTED_VALUES = 1024
+# What a line begins with that may be names of columns, which are numbers where nobody has named them; of so many or more.
+COUNTED_HEADER = b"0,1,2"
+HEADER_LEAST = 3
 # Which files of a folder are CSV.
 SUFFIX = ".csv"
 
 
 class CsvOptions(NamedTuple):
-    """What is accepted besides numbers: comments, empty cells (with a value for them), a header line to skip."""
+    """What is accepted besides numbers: comments, empty cells (with a value for them), a header line to skip, and records that
+    are cut across lines where only the total of values counts, as in SageMaker's container."""
 
     comment: str | None = None
     missing: float | None = None
     skip_header: bool = False
+    cut_lines: bool = False
 
 
 class CsvCodec(NamedTuple):
@@ -80,6 +85,7 @@ class CsvDecoder:
         self._line_is_record = line_is_record
         self._columns = 0  # values of a line, 0 before the first one was read
         self._values = self._rejected = 0  # of the payload so far
+        self._is_width_known = False
         self._chunk: tuple[bytearray, int] = bytearray(), 0  # and where it ends
         # Where in the chunk a line begins that no bad record is before, and the lines before it: each byte is looked at once
         # for the places of bad records, however many there are.
@@ -89,10 +95,13 @@ class CsvDecoder:
         # The length of a line: the model's if a line is a record, else that of the first line.
         self._columns = self._row_values if self._line_is_record else columns
         self._values = self._rejected = 0
+        self._is_width_known = False
 
     def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
         self._chunk = buffer, stop
         self._counted = start, 0
+        if first:
+            warn_of_header(buffer, start, stop, self._row_values)
         begin = _first_record(buffer, start, stop, self._options) if first else start
         self._parser.reset(buffer, begin, stop, self._columns)
 
@@ -100,6 +109,10 @@ class CsvDecoder:
         parser = self._parser
         self.written = parser.parse(rows, filled)
         self._values += self.written
+        if not self._is_width_known and parser.columns:
+            self._is_width_known = True
+            if not (self._line_is_record or self._options.cut_lines or self._fits(parser.columns)):
+                return self._refuse_width(parser.columns)
         if parser.done:
             self._columns = parser.columns
             # The buffer may have to grow for the next chunk.
@@ -126,7 +139,7 @@ class CsvDecoder:
         columns, row_values = self._columns or self._parser.cells, self._row_values
         if self._values % row_values:
             raise partial_row(self._values, row_values, line=1, in_a_line=columns)
-        if columns and columns % row_values and row_values % columns:
+        if columns and not self._fits(columns):
             # As in the container; but hardly what was meant. Python shows a warning of the same text once.
             warnings.warn(
                 f"lines of {columns:,} values are cut across records of {row_values:,} values: only the total of values counts",
@@ -148,8 +161,22 @@ class CsvDecoder:
         """
         if self._options.skip_header or self._options.comment in COMPRESSED_STARTS:
             return []
+        # Of many small objects, those of one writer, the first stands for all.
+        warn_of_header(buffer, bounds[first - 1][0] if first else 0, bounds[first][0], self._row_values)
         columns = self._row_values if self._line_is_record else 0
         return self._parser.parse_bodies(buffer, bounds, first, rows, filled, self._row_values, columns)
+
+    def _fits(self, columns: int) -> bool:
+        """Whether a line of so many values is made of whole records, or a record of whole lines."""
+        return not (columns % self._row_values and self._row_values % columns)
+
+    def _refuse_width(self, columns: int) -> BadRecord:
+        """The error for lines that are cut across records; the payload is given up."""
+        buffer, stop = self._chunk
+        start = self._counted[0]
+        with memoryview(buffer)[start:stop] as view:
+            error = wrong_width(view, columns, self._row_values, self._options.comment, self._options.skip_header)
+        return BadRecord(error, 0, start, start)
 
     def _pass_over(self, code: int) -> BadRecord:
         """The bad record; the next fill() continues with the line after it."""
@@ -199,6 +226,20 @@ def count_columns(blocks: Iterable[bytes], options: CsvOptions) -> int:
             if parser.columns or parser.code not in (OK, OUTPUT_FULL):
                 return parser.columns
     return 0
+
+
+def warn_of_header(buffer: bytearray, start: int, stop: int, row_values: int) -> None:
+    """Warns where the first line counts 0,1,2,…: numbers that pandas writes as the names of columns read as a record."""
+    if row_values < HEADER_LEAST or not buffer.startswith(COUNTED_HEADER, start, stop):
+        return
+    header = b",".join(b"%d" % number for number in range(row_values))
+    line = bytes(buffer[start : min(stop, start + len(header) + 1)])
+    if line.rstrip(b"\r\n") == header:
+        warnings.warn(
+            f"a first line counts 0,1,2,… to {row_values - 1:,}, as names of columns do; it is read as a record",
+            RuntimeWarning,
+            stacklevel=1,
+        )
 
 
 def _first_record(buffer: bytes | bytearray, start: int, stop: int, options: CsvOptions) -> int:

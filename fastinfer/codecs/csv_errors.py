@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +35,14 @@ CODES = [
 # Files of other kinds, by their first bytes, which no CSV file has.
 FILE_FORMS = [
     (b"\x1f\x8b", "compressed with gzip", "decompress it"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", "decompress it"),
+    (b"BZh", "compressed with bzip2", "decompress it"),
+    (b"\xfd7zXZ", "compressed with xz", "decompress it"),
+    (b"PK\x03\x04", "a zip archive (an Excel file is one, too)", "unpack it, or save it as CSV"),
+    (b"\x89PNG", "a PNG image", "give the values of its pixels"),
+    (b"\xff\xd8\xff", "a JPEG image", "give the values of its pixels"),
+    (b"\x93NUMPY", "a NumPy array", "save it as CSV"),
+    (b"PAR1", "a Parquet file", "save it as CSV"),
     (b"\xff\xfe", "UTF-16 text", "convert it to UTF-8"),
     (b"\xfe\xff", "UTF-16 text", "convert it to UTF-8"),
 ]
@@ -51,6 +60,52 @@ def partial_row(
     return InputError(
         f"expected a multiple of {row_values:,} values, found {found}", code="partial_row", path=path, line=line
     )
+
+
+def wrong_width(view: memoryview, columns: int, row_values: int, comment: str | None, skip_header: bool) -> InputError:
+    """The error for lines that neither are made of whole records nor make up whole records together.
+
+    Args:
+        view: the bytes from the object's first line on.
+        columns: values of each line.
+        row_values: values of a record.
+        comment: the character that begins a comment, if there are comments.
+        skip_header: whether the first line is not a record.
+    """
+    number, text = _first_line(view, comment, skip_header)
+    cells = [cell.strip(b" \t") for cell in text.split(b",")]
+    spare = columns - 1
+    hint = "is it the right model, and are the columns those that it was trained with?"
+    if columns + 1 == row_values:
+        hint = "there is one column less"
+    elif spare and not (spare % row_values and row_values % spare):
+        hint = "there is one column more: an ID or a label?"
+        if not cells[-1]:
+            hint = "the lines end in a comma: remove it"
+        elif re.fullmatch(rb"[+-]?[0-9]+(\.0*)?", cells[0]):
+            hint = f"the first column, here {quote(cells[0])}, may be an ID or a label, which the model does not take"
+    return InputError(
+        f"expected lines of {row_values:,} values, or of a multiple or a part of that, found {columns:,}",
+        code="wrong_width",
+        line=number,
+        hint=hint,
+    )
+
+
+def _first_line(view: memoryview, comment: str | None, skip_header: bool) -> tuple[int, bytes]:
+    """The first line with values, and its number. Of a long line only the beginning and the end."""
+    start, number = (3 if bytes(view[:3]) == b"\xef\xbb\xbf" else 0), 1
+    if skip_header:
+        start, number = find_line_start(view, start + 1), 2
+    while start < len(view):
+        stop = _line_end(view, start)
+        text = bytes(view[start : min(stop, start + LINE_PIECE_BYTES)])
+        if comment is not None:
+            text = text.partition(comment.encode())[0]
+        if text.strip():
+            return number, text + bytes(view[max(stop - 1, start + len(text)) : stop])
+        start, number = find_line_start(view, start + 1), number + 1
+    return number, b""
 
 
 def csv_error(
@@ -93,21 +148,34 @@ def csv_error(
         path=path,
         line=line,
         column=position - line_start + 1,
-        hint=_advise(found, begins_file=line == 1 and position == line_start) if word == "expected_number" else None,
+        hint=_advise(found, word, begins_file=line == 1 and position == line_start, ends_line=position >= line_end),
         found=found.decode("utf-8", "backslashreplace"),
     )
 
 
-def _advise(found: bytes, *, begins_file: bool) -> str | None:
+def _advise(found: bytes, word: str, *, begins_file: bool, ends_line: bool) -> str | None:
     """What to do about a cell that is not a number, where its form says what it is."""
+    if word == "empty_cell" and begins_file:
+        return "the first line may be names of columns, with none for an index, as pandas writes them"
+    if word == "empty_cell" and ends_line:
+        return "the line ends in a comma: remove it"
+    if word != "expected_number":
+        return None
     for start, form, cure in FILE_FORMS:
         if begins_file and found.startswith(start):
             return f"it is {form}: {cure} first"
     for separator, name in SEPARATORS:
         if [_is_number(part) for part in found.split(separator, 2)[:2]] == [True, True]:
             return f"values are separated by {name}, expected ','"
-    if found[:1] in (b'"', b"'") and _is_number(found.strip(found[:1])):
-        return "values are in quotes, expected bare numbers"
+    if found[:1] in (b"{", b"["):
+        return "it looks like JSON, expected CSV"
+    if found[:1] in (b'"', b"'"):
+        bare = found.strip(found[:1])
+        if _is_number(bare):
+            return "values are in quotes, expected bare numbers"
+        for separator, name in SEPARATORS:
+            if separator in bare and _is_number(bare.split(separator)[0].strip(found[:1])):
+                return f"values are in quotes and separated by {name}, expected bare numbers and ','"
     return None
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ConfigError, FastinferError
-from ..models.module import PROGRAM_VARIABLE
+from ..models.code import PROGRAM_VARIABLE
 from ..sagemaker import jobs
 from ..sagemaker.image_uris import INFERENCE, LOCAL_INFERENCE, base_name, image_uri
 from ..sagemaker.local.session import LocalSession, run_locally

@@ -12,17 +12,19 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..engine.code_model import CodeModel, choose_served
 from ..engine.progress import Progress
 from ..engine.provenance import of_plan
 from ..engine.request import TransformRequest
 from ..engine.source import Listing, name_source
 from ..errors import FastinferError, counted
-from ..models.load import AnyModel, load_any_model
+from ..models.load import AnyModel
 from ..models.module import find_model
-from ..options import BACKENDS, ON_ERROR, Options
+from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
 from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
@@ -45,13 +47,13 @@ something; 3 the model cannot be used; 4 an output cannot be written; 5 a worker
 # Hints in terms of this command's options, by code; instead of those of the library.
 HINTS = {
     **MODEL_HINTS,
+    "has_code": "--code run calls it, --code ignore uses the model without it",
     "empty_cell": "--missing VALUE reads it",
     "mixed_batch": "leave --batch-size out: records are computed one by one then",
     "model_missing": "name a folder or a model.tar.gz with --model",
     "other_machine": "use the same versions and environment on all machines, and --cpu-isa for different CPUs",
     "other_run": "name another folder, or --overwrite",
 }
-UNUSED_CODE = "the model has code/, which is not run here; `fastinfer serve` and `fastinfer sagemaker transform` run it"
 # The column of a line's first field, also behind a byte order mark.
 FIRST_COLUMNS = (1, 4)
 
@@ -63,6 +65,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "fastinfer transform") -
 
 def option_hint(error: FastinferError) -> str | None:
     """The hint that names an option of this command; None where it has none for the error."""
+    if error.code == "wrong_width":
+        return f"{error.hint} (--records total reads records across lines, as the container does)"
+    if error.code == "empty_cell" and error.hint is not None:
+        return f"{error.hint}; {HINTS[error.code]}"
     if error.code == "expected_number":
         if (error.found or "").startswith("#"):
             return "--comment '#' skips comments"
@@ -111,6 +117,19 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
         default="none",
         help="skip the first line of each file; keep: it has the columns' names, and stands in a joined result",
     )
+    parser.add_argument(
+        "--records",
+        choices=RECORDS,
+        default="lines",
+        help="lines (default): lines that are cut across records are an error; total: only the total of values counts, as in "
+        "SageMaker's container",
+    )
+    parser.add_argument(
+        "--code",
+        choices=CODE,
+        help="what is done with hooks (model_fn, input_fn, ...) in the model's code/: run: they answer, as in SageMaker's "
+        "container; ignore: the model answers without them; hooks without this option are an error",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace existing outputs")
     parser.add_argument(
         "--on-error",
@@ -124,9 +143,8 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
     parser.add_argument(
         "--backend",
         choices=BACKENDS,
-        default="threads",
-        help="kind of workers: threads (default); processes, for isolation: one that dies is replaced; or tasks of dask "
-        "or ray, on all machines that see IN and OUT under the same paths",
+        help="kind of workers: threads (default); processes, for isolation: one that dies is replaced (default with --code "
+        "run); or tasks of dask or ray, on all machines that see IN and OUT under the same paths",
     )
     parser.add_argument(
         "--address",
@@ -171,7 +189,8 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         comment=arguments.comment,
         missing=arguments.missing,
         skip_header=arguments.header == "skip",
-        backend=arguments.backend,
+        records=arguments.records,
+        backend=arguments.backend or "threads",
         address=arguments.address,
         on_error=arguments.on_error or ("stop" if arguments.job is None else "continue"),
         max_errors=arguments.max_errors,
@@ -179,10 +198,14 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         durable=arguments.durable,
         cpu_isa=arguments.cpu_isa,
         runtime=runtime_of_argument(arguments),
+        code=arguments.code,
         spell=as_option,
     )
     found, origin = find_model(arguments.model)
-    model = load_any_model(found, **choice_of(arguments))
+    model = choose_served(found, options, **choice_of(arguments))
+    if isinstance(model, CodeModel) and arguments.backend is None:
+        # Hooks are Python, and called one after the other in a process.
+        options = replace(options, backend="processes", spell=as_option)
     if arguments.quiet:
         warnings.simplefilter("ignore", RuntimeWarning)
     else:
@@ -190,11 +213,9 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
             say(f"note: {', '.join(unused)}: without meaning on this machine")
         if arguments.model is None:
             say(f"model: {found} ({origin})")
-        certificate = describe_certificate(model)
+        certificate = None if isinstance(model, CodeModel) else describe_certificate(model)
         if certificate is not None:
             say(certificate)
-        if model.has_code:
-            say(f"note: {UNUSED_CODE}")
     if arguments.dry_run:
         return _dry_run(arguments, model, options, request)
 
@@ -258,7 +279,9 @@ def describe_stages(summary: Summary) -> str:
     return "\n".join(["stage      seconds  share", *rows])
 
 
-def _dry_run(arguments: argparse.Namespace, model: AnyModel, options: Options, request: TransformRequest) -> int:
+def _dry_run(
+    arguments: argparse.Namespace, model: AnyModel | CodeModel, options: Options, request: TransformRequest
+) -> int:
     """Lists and counts; MXNet is not imported, nothing is written."""
     folder = OutputFolder(arguments.output)
     folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)

@@ -5,10 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelError
+from ..models.code import DEFAULT_PROGRAM, PROGRAM_VARIABLE, read_code
+from ..models.files import CODE
+from ..models.load import AnyModel, load_any_model
+from ..models.module import Model
+from ..models.onnx import OnnxModel
+from ..options import Options, path_of
 from ..storage.regular import open_regular
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..models.module import ChoiceKeywords
 
 PIECE_BYTES = 1 << 20
 
@@ -17,7 +28,7 @@ class CodeModel(NamedTuple):
     """A model with serving code.
 
     Attributes:
-        path: its folder or archive.
+        path: its folder or archive; ``code/`` is at the top of it.
         digest: SHA-256 over all its files: the same digest means the same answers, as far as the code depends on nothing else.
     """
 
@@ -44,3 +55,49 @@ def find_code_model(path: str | os.PathLike[str]) -> CodeModel:
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", path=str(path)) from error
     return CodeModel(str(path), content.hexdigest())
+
+
+def choose_served(
+    model: str | os.PathLike[str] | AnyModel, options: Options, **choice: Unpack[ChoiceKeywords]
+) -> AnyModel | CodeModel:
+    """What answers in a run: the model, or its own code. Which functions the code defines is read; nothing of it is run.
+
+    Args:
+        model: its folder or archive, or one that is loaded.
+        options: of the run; ``code`` says what is done with hooks.
+        choice: what a model's files leave open; see :func:`fastinfer.load_model`.
+
+    Raises:
+        ModelError: ``has_code`` where hooks are there and the options do not say what is done with them; ``no_program`` where
+            nothing says which module serves; and what :func:`fastinfer.load_model` raises.
+    """
+    if isinstance(model, OnnxModel):
+        return model
+    path = Path(model.path) if isinstance(model, Model) else Path(path_of(model, "model"))
+    code = None if options.code == "ignore" or not path.exists() else read_code(path)
+    if code is None or not code.hooks:
+        return model if isinstance(model, Model) else load_any_model(path, **choice)
+    module, hooks = next(iter(code.hooks.items()))
+    where = f"{code.folder}{CODE}/{module}"
+    if options.code is None:
+        raise ModelError(
+            f"the model has code of its own: {where} defines {', '.join(hooks)}, which SageMaker's container calls",
+            code="has_code",
+            path=str(path),
+            hint="say whether it is run or ignored",
+        )
+    if code.program is None:
+        raise ModelError(
+            f"nothing says which module serves; {', '.join(code.hooks)} define hooks",
+            code="no_program",
+            path=str(path),
+            hint=f"name it by ${PROGRAM_VARIABLE}, or save it as {DEFAULT_PROGRAM}",
+        )
+    if code.folder and not path.is_dir():
+        raise ModelError(
+            f"{code.folder}{CODE}/ is not at the top of the archive",
+            code="no_program",
+            path=str(path),
+            hint="pack it again",
+        )
+    return find_code_model(path / code.folder)

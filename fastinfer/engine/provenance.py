@@ -36,6 +36,7 @@ def of_plan(
         "comment": options.comment,
         "missing": None if options.missing is None else repr(options.missing),
         "skip_header": options.skip_header,
+        "records": options.records,
         "on_error": options.on_error,
         "source": source,
         **(request or TransformRequest()).record(),

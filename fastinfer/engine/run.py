@@ -125,7 +125,14 @@ def transform(
             model=cast("AnyModel", model),  # of one with code only the place is used
             devices=tuple(devices),
             batching=batching,
-            codec=CsvCodec(CsvOptions(options.comment, options.missing, options.skip_header or request.header == SKIP)),
+            codec=CsvCodec(
+                CsvOptions(
+                    options.comment,
+                    options.missing,
+                    skip_header=options.skip_header or request.header == SKIP,
+                    cut_lines=options.records == "total",
+                )
+            ),
             layout=folder.layout,
             inputs=inputs,
             store=folder.store,

@@ -27,6 +27,7 @@ from typing import Any, Callable, Optional
 from ..codecs.content_types import CSV, JSON
 from ..codecs.json import encode_json_value
 from ..errors import ModelError
+from ..models.code import STAGES
 from ..models.files import CODE
 from ..models.load import AnyModel, load_any_model
 from ..models.module import ChoiceKeywords, Model, find_model, load_model
@@ -44,7 +45,7 @@ from .defaults import (
 )
 from .predictor import Predictor
 from .request import Answer, Request, unwrap
-from .user_module import STAGES, UserModule, is_users_interrupt, load_user_module, on_path, program_error
+from .user_module import UserModule, is_users_interrupt, load_user_module, on_path, program_error
 
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 

@@ -15,14 +15,11 @@ from types import ModuleType
 from typing import Any, Callable, NamedTuple
 
 from ..errors import ModelError
+from ..models.code import DEFAULT_PROGRAM, HOOKS, PROGRAM_VARIABLE
 from ..models.files import CODE
-from ..models.module import DEFAULT_PROGRAM, PROGRAM_VARIABLE
 from ..runtimes.mxnet.libmxnet import binding, first_line
 from ..runtimes.mxnet.library import load_mxnet
 from ..runtimes.mxnet.settings import INFERENCE_SETTINGS
-
-STAGES = ("input_fn", "predict_fn", "output_fn")
-HOOKS = ("model_fn", "transform_fn", *STAGES, "pre_model_fn", "model_warmup_fn")
 
 # Folders of imported code: before the next import of a user's module, modules from these folders are removed.
 _code_folders: set[str] = set()

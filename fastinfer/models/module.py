@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-# The variable that names the serving module in a model's own code, and the module that is used by default.
-PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
-DEFAULT_PROGRAM = "inference.py"
-
 # The model that the package ships: the notebook's network, trained on MNIST.
 SHIPPED_MODEL = Path(__file__).parent / "shipped" / "mnist"
 

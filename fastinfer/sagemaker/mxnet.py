@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 
 from ..errors import ConfigError
-from ..models.module import PROGRAM_VARIABLE
+from ..models.code import PROGRAM_VARIABLE
 from ..storage.aws import translating_errors
 from ..storage.uri import join
 from . import image_uris, jobs

@@ -70,7 +70,7 @@ class Transform:
             self._model(),
             objects,
             output,
-            Options(exact=True, on_error="continue"),
+            Options(exact=True, on_error="continue", records="total"),
             source=self.job.source,
             request=self.job.request,
         )

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..models.code import DEFAULT_PROGRAM
 from ..models.files import CODE
-from ..models.module import DEFAULT_PROGRAM
 from ..storage.archive import read_members
 from ..storage.uri import is_s3, join, split_s3
 from .code_archive import MODEL_ARCHIVE, SOURCE_ARCHIVE, Files, dependency_files, pack, repack_model, source_files

@@ -156,7 +156,7 @@ def test_lines_that_are_cut_across_records_are_warned_of(values: int, is_cut: bo
     line = b",".join([b"1"] * values) + b"\n"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        decoded, _ = decode(line * 4, 4)
+        decoded, _ = decode(line * 4, 4, cut_lines=True)
         buffer = line * 4
         rows = CsvDecoder(CsvOptions(), 4, line_is_record=False).fill_bodies(
             bytearray(buffer), [(len(buffer), 0)], 0, np.zeros(64, np.float32), 0
@@ -167,6 +167,58 @@ def test_lines_that_are_cut_across_records_are_warned_of(values: int, is_cut: bo
     assert [str(each.message) for each in caught] == (
         [f"lines of {values} values are cut across records of 4 values: only the total of values counts"] * is_cut
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "line", "message", "hint"),
+    [
+        (
+            b"17,1,2,3,4\n18,5,6,7,8\n",
+            {},
+            1,
+            "4 values, or of a multiple or a part of that, found 5",
+            "here '17', may be an ID",
+        ),
+        (b"\n# x\n0.5,1,2,3,4\n", {"comment": "#"}, 3, "found 5", "there is one column more: an ID or a label?"),
+        (
+            b"a,b\n1,2,3,4,\n",
+            {"missing": 0.0, "skip_header": True},
+            2,
+            "found 5",
+            "the lines end in a comma: remove it",
+        ),
+        (b"1,2,3\n", {}, 1, "found 3", "there is one column less"),
+        (b"1,2,3,4,5,6\n" * 90, {}, 1, "found 6", "is it the right model"),
+        (b"7,1,2,3,4,5,6,7,8\n", {}, 1, "found 9", "here '7', may be an ID"),
+    ],
+)
+def test_lines_that_are_cut_across_records_are_refused(
+    body: bytes, options: dict[str, Any], line: int, message: str, hint: str
+) -> None:
+    decoder, buffer = CsvDecoder(CsvOptions(**options), 4, line_is_record=False), bytearray(body)
+    decoder.begin(0)
+    decoder.start(buffer, 0, len(buffer), first=True)
+    outcome = decoder.fill(np.zeros(4096, np.float32), 0)
+    assert isinstance(outcome, BadRecord)
+    assert (outcome.error.code, outcome.error.line) == ("wrong_width", line)
+    assert message in outcome.error.message
+    assert hint in (outcome.error.hint or "")
+    decoder.release()
+
+
+@pytest.mark.parametrize("body", [b"0,1,2,3\n5,6,7,8\n", b"0,1,2,3"])
+def test_a_first_line_of_numbers_that_count_is_warned_of(body: bytes) -> None:
+    told = "a first line counts 0,1,2,… to 3, as names of columns do; it is read as a record"
+    with pytest.warns(RuntimeWarning, match=told):
+        decode(body, 4)
+    decoder = CsvDecoder(CsvOptions(), 4, line_is_record=False)
+    with pytest.warns(RuntimeWarning, match=told):
+        decoder.fill_bodies(bytearray(body), [(len(body), 0)], 0, np.zeros(64, np.float32), 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decode(b"0,1,2,3,4,5,6,7\n", 4)
+        decode(b"0,1,2,4\n", 4)
+        decode(b"0,1\n", 2)
 
 
 def test_lines_count_from_the_chunks_start() -> None:
@@ -196,7 +248,7 @@ def test_header_mark_comments_and_empty_cells() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "code"), [(b"", "empty_input"), (b"\n\n", "empty_input"), (b"1,2,3\n", "partial_row")]
+    ("body", "code"), [(b"", "empty_input"), (b"\n\n", "empty_input"), (b"1\n2\n3\n", "partial_row")]
 )
 def test_totals_are_checked_at_the_end(body: bytes, code: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -170,7 +170,8 @@ def test_outputs_of_another_model_are_not_mixed_in(samples: Path, mlp: Path, tmp
         (b"1,2\n,4\n", ":2:1", "found an empty field"),
         (b"1,2\n3\n", ":2:", "expected 2 fields as in the first line, found 1"),
         (b"1,2\n3,4,5\n", ":2:", "expected 2 fields as in the first line, found 3"),
-        (b"1,2,3\n", ":1", "expected a multiple of 2 values, found 3"),
+        (b"1,2,3\n", ":1", "expected lines of 2 values, or of a multiple or a part of that, found 3"),
+        (b"1\n2\n3\n", ":1", "expected a multiple of 2 values, found 3"),
         (b"", "", "empty input: no values found"),
         (b"\n \n", "", "empty input: no values found"),
         (b"x1,x2\n1,2\n", ":1:1", "found 'x1'"),
@@ -379,30 +380,50 @@ def test_lines_that_are_cut_across_records_are_warned_of_once(linear: Path, tmp_
     source.mkdir()
     for number in range(40):
         (source / f"{number:02d}.csv").write_bytes(b"1,2,3\n4,5,6\n")
-    done = command(source, tmp_path / "out", "--model", linear)
+    done = command(source, tmp_path / "out", "--model", linear, "--records", "total")
     assert done.returncode == 0
     assert done.stderr.splitlines()[:-1] == [
         "warning: lines of 3 values are cut across records of 2 values: only the total of values counts"
     ]
     assert {len(json.loads(text)) for text in read_tree(tmp_path / "out").values()} == {3}
-    assert command(source, tmp_path / "quiet", "--model", linear, "--quiet").stderr == ""
+    assert command(source, tmp_path / "quiet", "--model", linear, "--records", "total", "--quiet").stderr == ""
+
+
+# Data is the model's input divided by 10, as the hook's result shows.
+DIVIDING = """
+import mxnet as mx
+import numpy as np
+
+
+def input_fn(data, content_type, model):
+    rows = np.array([[float(cell) for cell in line.split(",")] for line in data.split()]) / 10
+    return mx.io.NDArrayIter(mx.nd.array(rows), batch_size=1)
+"""
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_code_of_the_model_that_is_not_run_is_noted(
-    packed: bool, samples: Path, mlp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_hooks_are_run_or_ignored_as_it_is_said(
+    packed: bool, linear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tmp_path / "model"
-    shutil.copytree(mlp, model)
+    shutil.copytree(linear, model)
     (model / "code").mkdir()
-    (model / "code" / "inference.py").write_bytes(b"")
+    (model / "code" / "inference.py").write_text(DIVIDING)
     if packed:
         with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as tar:
             tar.add(model, ".")
         model = tmp_path / "model.tar.gz"
-    for name, quiet in (("one", []), ("two", ["--quiet"])):
-        assert main([str(samples), str(tmp_path / name), "--model", str(model), *quiet]) == 0
-        assert ("note: the model has code/, which is not run" in capsys.readouterr().err) == (not quiet)
+    for name, body in (("as_it_is", b"10,20\n30,40\n"), ("divided", b"1,2\n3,4\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_bytes(body)
+    options = ["--model", str(model), "--exact", "--quiet"]
+    assert main([str(tmp_path / "as_it_is"), str(tmp_path / "none"), *options]) == 3
+    assert "code/inference.py defines input_fn" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    for source, output, code in (("as_it_is", "run", "run"), ("divided", "ignored", "ignore")):
+        threads = ["--code", code, "--backend", "threads"]
+        assert main([str(tmp_path / source), str(tmp_path / output), *options, *threads]) == 0
+    assert read_tree(tmp_path / "run") == read_tree(tmp_path / "ignored") != {}
 
 
 def test_the_last_line_says_how_long_the_start_took(

@@ -81,7 +81,7 @@ def test_a_warning_of_the_workers_is_given_once_in_a_run(backend: str, linear: P
         (source / f"{number}.csv").write_bytes(b"1,2,3\n4,5,6\n")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default", RuntimeWarning)
-        transform(linear, source, tmp_path / "out", Options(backend=backend, workers=2))
+        transform(linear, source, tmp_path / "out", Options(backend=backend, workers=2, records="total"))
     told = [str(each.message) for each in caught if each.category is RuntimeWarning]
     assert told == ["lines of 3 values are cut across records of 2 values: only the total of values counts"]
 

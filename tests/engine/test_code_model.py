@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from fastinfer.engine.code_model import find_code_model
+from fastinfer.engine.code_model import CodeModel, choose_served, find_code_model
 from fastinfer.errors import ModelError
+from fastinfer.models.module import Model, load_model
+from fastinfer.options import Options
 
 
 def test_the_digest_changes_with_any_file_and_any_name(tmp_path: Path) -> None:
@@ -29,3 +33,53 @@ def test_a_model_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         find_code_model(tmp_path / "none")
     assert caught.value.code == "model_missing"
+
+
+@pytest.fixture
+def with_hooks(linear: Path, tmp_path: Path) -> Path:
+    model = Path(shutil.copytree(linear, tmp_path / "model"))
+    (model / "code").mkdir()
+    (model / "code" / "inference.py").write_text(
+        "raise SystemExit('it was run')\ndef input_fn(data, content_type): pass\n"
+    )
+    return model
+
+
+def test_hooks_are_not_passed_over_in_silence(with_hooks: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"code/inference\.py defines input_fn, which SageMaker's container calls"
+    ) as caught:
+        choose_served(with_hooks, Options())
+    assert caught.value.code == "has_code"
+    with pytest.raises(ModelError, match="defines input_fn"):
+        choose_served(load_model(with_hooks), Options())
+
+
+def test_hooks_answer_or_are_ignored_as_it_is_said(with_hooks: Path) -> None:
+    assert choose_served(with_hooks, Options(code="run")) == find_code_model(with_hooks)
+    ignored = choose_served(with_hooks, Options(code="ignore"))
+    assert isinstance(ignored, Model)
+    assert ignored.digest == load_model(with_hooks).digest
+    with tarfile.open(with_hooks.parent / "model.tar.gz", "w:gz") as tar:
+        tar.add(with_hooks, ".")
+    assert isinstance(choose_served(with_hooks.parent / "model.tar.gz", Options(code="run")), CodeModel)
+
+
+def test_code_without_hooks_does_not_answer(with_hooks: Path) -> None:
+    (with_hooks / "code" / "inference.py").write_text("def train(): pass\n")
+    assert isinstance(choose_served(with_hooks, Options()), Model)
+    assert isinstance(choose_served(with_hooks, Options(code="run")), Model)
+
+
+def test_where_nothing_says_which_module_serves_none_is_run(with_hooks: Path) -> None:
+    (with_hooks / "code" / "inference.py").rename(with_hooks / "code" / "mine.py")
+    with pytest.raises(ModelError, match=r"code/mine\.py defines input_fn"):
+        choose_served(with_hooks, Options())
+    with pytest.raises(ModelError, match=r"nothing says which module serves; mine\.py define hooks") as caught:
+        choose_served(with_hooks, Options(code="run"))
+    assert caught.value.code == "no_program"
+
+
+def test_code_one_folder_down_answers_there(with_hooks: Path) -> None:
+    answering = choose_served(with_hooks.parent, Options(code="run"))
+    assert answering == find_code_model(with_hooks)
