@@ -79,7 +79,7 @@ def test_a_missing_library_is_named_with_its_debian_package(monkeypatch: pytest.
         raise OSError("libgomp.so.1: cannot open shared object file: No such file or directory")
 
     monkeypatch.setattr(libmxnet, "_loaded", None)
-    monkeypatch.setattr("ctypes.CDLL", fail)
+    monkeypatch.setattr(libmxnet, "_dlopen", fail)
     with pytest.raises(ConfigError) as caught:
         load_libmxnet()
     assert caught.value.code == "mxnet_broken"

