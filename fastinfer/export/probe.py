@@ -14,7 +14,7 @@ MOST_ROWS, LEAST_ROWS = 512, 16
 MOST_BYTES = 8 << 20
 # Rows are scaled by powers of two, from the largest to the smallest. Larger values than 1 would make the terms of a softmax
 # so large that their last bits count.
-LARGEST_POWER, POWERS = 0, 12
+LARGEST_POWER, POWERS = 0, 8
 
 # Which input of an operator holds indices, and which of its others, or attributes, says how many there are.
 INDEX_INPUTS = {"Embedding": 0, "take": 1, "one_hot": 0, "pick": 1, "batch_take": 1}

@@ -1,0 +1,46 @@
+"""Whole networks are certified: 42 symbol networks and nets of Gluon's model zoo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastinfer.export.certificate import PROBE, Rows
+from fastinfer.export.convert import export_model
+from fastinfer.export.probe import make_rows
+from fastinfer.export.reference import read_network
+from fastinfer.models.module import Model, load_model
+from tests.export.comparing import load
+from tests.export.nets import NETS
+from tests.networks import mx
+
+pytest.importorskip("onnxruntime")
+ROWS = 40
+
+
+# onnxruntime adds up channels in another order at batch size 1.
+DEPENDS_ON_ITS_BATCH = {"l2 normalization"}
+
+
+def is_certified(model: Model, rows: int = ROWS, *, depends: bool = False) -> None:
+    found = export_model(model, "model.onnx", Rows(PROBE, make_rows(read_network(model), rows)))
+    assert found.reasons == ()
+    assert found.certificate is not None
+    assert depends or found.certificate.facts["batches"]["other_bits"] == []
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_symbol_networks_are_certified(name: str) -> None:
+    is_certified(load(*NETS[name]()), depends=name in DEPENDS_ON_ITS_BATCH)
+
+
+@pytest.mark.parametrize("name", ["mobilenet0.25", "mobilenetv2_0.25"])
+def test_nets_of_the_zoo_are_certified(name: str, tmp_path: Path) -> None:
+    mx.random.seed(3)
+    net = mx.gluon.model_zoo.vision.get_model(name, classes=10)
+    net.initialize(mx.init.Xavier())
+    net.hybridize()
+    net(mx.nd.zeros((1, 3, 32, 32)))
+    net.export(str(tmp_path / "net"))
+    is_certified(load_model(tmp_path, input_shape=(3, 32, 32)), 4)
