@@ -51,10 +51,14 @@ endef
 	@touch $@
 
 # Train on the real MNIST, write the first 1,000 test images as SageMaker's sample set prints them, transform, look.
-demo: .venv/built
+# RUNTIME=onnx exports the model first, and runs that.
+RUNTIME ?= mxnet
+DEMO_MODEL := $(DEMO)/model$(if $(filter onnx,$(RUNTIME)),.onnx)
+demo: .venv/$(if $(filter onnx,$(RUNTIME)),with-export,built)
 	$(BIN)/fastinfer train --train examples/mnist/train --test examples/mnist/test --model-dir $(DEMO)/model
 	$(BIN)/fastinfer samples examples/mnist/test $(DEMO)/in --count 1000
-	$(BIN)/fastinfer transform $(DEMO)/in $(DEMO)/out --model $(DEMO)/model --overwrite
+	$(if $(filter onnx,$(RUNTIME)),$(BIN)/fastinfer export $(DEMO)/model $(DEMO_MODEL) --rows $(DEMO)/in --overwrite)
+	$(BIN)/fastinfer transform $(DEMO)/in $(DEMO)/out --model $(DEMO_MODEL) --runtime $(RUNTIME) --overwrite
 	$(BIN)/fastinfer report $(DEMO)/out --inputs $(DEMO)/in --labels examples/mnist/test --png $(DEMO)/digits.png -o $(DEMO)/report.html
 
 # The notebook's story, executed on this machine, with what it shows: demo/notebook.ipynb.

@@ -13,7 +13,8 @@ from typing import Any, Callable
 
 import numpy as np
 
-from fastinfer.runtimes.mxnet.library import INFERENCE_SETTINGS, load_mxnet
+from fastinfer.runtimes.mxnet.library import load_mxnet
+from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
 
 Network = Callable[[Any], tuple[Any, tuple[int, ...]]]
 
