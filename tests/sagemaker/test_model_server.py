@@ -115,7 +115,6 @@ def test_the_server_answers_ping_and_reports_errors(
     assert (b"expected a number, found" in bad.body) == (who == "hooks-with-fastinfer")
     for body, content_type, accept in (
         (good, "text/plain", None),
-        (good, "text/csv; charset=utf-8", None),
         (good, "text/csv", "text/html"),
         (b"1,2,3\n", "text/csv", None),
         (b"\n", "text/csv", None),
@@ -132,6 +131,8 @@ def test_the_server_answers_ping_and_reports_errors(
             assert server.invoke(good).status == 500
         else:
             assert server.invoke(good) == answer
+    # fastinfer's readers pass a charset over, which the toolkit refuses (docs/parity.md).
+    assert server.invoke(good, "text/csv; charset=utf-8").status == (200 if who == "hooks-with-fastinfer" else 500)
 
 
 def test_servers_run_side_by_side_and_leave_nothing_behind(

@@ -430,7 +430,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(tmp_path: Path) -> None:
     with serving("--model", str(tmp_path), wait=False) as server:
         said = server.end()
     assert server.process.returncode == 3
-    assert said.startswith(f"error: {tmp_path}: the model lacks")
+    assert said.startswith(f"error: {tmp_path}: there is no file in it. Hint: expected PREFIX-symbol.json")
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
