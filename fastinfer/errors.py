@@ -240,11 +240,7 @@ register(
         "get the file again; each file may have a kind of its own where it is recognized by its first bytes",
     ),
     ("bad_answer", "an answer cannot be joined to its record", "accept text/csv or application/json"),
-    (
-        "bad_filter",
-        "a filter selects a part that a record, or its answer, does not have",
-        "correct the filter or the data",
-    ),
+    ("bad_filter", "a filter selects a part that a record or its answer lacks", "correct the filter or the data"),
     ("bad_input", "the input cannot be used; the message says why", "correct the input"),
     ("bad_json", "a JSON payload is not valid JSON, is not UTF-8 or is nested too deeply", "send valid JSON"),
     ("bad_length", "an IDX file has more bytes than its header says, or than are read", "get the file again"),
@@ -274,11 +270,7 @@ register(
     ("output_name", "an output cannot have the name that its input gives it", "rename the input"),
     ("output_full", "the input has more values than the array has room for", "pass an array with more rows"),
     ("partial_row", "the number of values is not a multiple of what one record takes", "complete the last record"),
-    (
-        "payload_too_large",
-        "a record or payload is larger than the limit",
-        "raise the limit, or split the input by lines",
-    ),
+    ("payload_too_large", "a record or payload is larger than the limit", "raise the limit, or split by lines"),
     ("too_many_errors", "more records were rejected than allowed", "correct the records listed in `_rejects.jsonl`"),
     ("truncated", "compressed data, RecordIO or an IDX file ends too early", "get the file again"),
     (
@@ -390,6 +382,7 @@ register(
 )
 register(
     OutputError,
+    ("account", "the outputs have more or fewer rows than records were read", "report it: a defect of fastinfer"),
     ("cannot_write", "a file or folder cannot be written", "check space and permissions"),
     ("foreign_files", "the folder holds files that would mix with the new ones", "remove them, or name another folder"),
 )

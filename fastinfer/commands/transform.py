@@ -27,6 +27,8 @@ from ..models.module import find_model
 from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
+from ..outputs.rejects import rejected_keys
+from ..storage.local import LocalStore
 from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
 from ._request import add_request_options, read_job, request_of
 from ._run import add_computing_options, as_option, path, run_command, runtime_of_argument, say, whole_number
@@ -138,6 +140,11 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
         "its place and continue; continue: do so with its whole object, as Batch Transform (default with --job)",
     )
     parser.add_argument(
+        "--only-rejects",
+        action="store_true",
+        help="only inputs that OUT/_rejects.jsonl names, after they were mended; those that have not changed are left alone",
+    )
+    parser.add_argument(
         "--max-errors", type=whole_number, metavar="N", help="stop when more records than this are rejected"
     )
     parser.add_argument(
@@ -224,6 +231,9 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
 
     source = arguments.input
     objects = _list(arguments, request)
+    if objects.means_nothing:
+        say("nothing was rejected")
+        return 0
     with _Bar(quiet=arguments.quiet) as bar:
         summary = transform(
             model,
@@ -254,7 +264,8 @@ def _list(arguments: argparse.Namespace, request: TransformRequest) -> Listing:
         say(f"passed over: {key} ({reason})")
 
     named = name if arguments.verbose else None
-    return Listing(arguments.input, request, output=arguments.output, on_passed_over=named)
+    only = rejected_keys(OutputLayout(arguments.output), LocalStore()) if arguments.only_rejects else None
+    return Listing(arguments.input, request, output=arguments.output, on_passed_over=named, only=only)
 
 
 def describe(summary: Summary, passed_over: int = 0) -> str:

@@ -1,18 +1,22 @@
-"""``fastinfer verify model.onnx``: checks a certificate again."""
+"""``fastinfer verify``: checks a certificate again, or makes the outputs of a run again."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from functools import partial
 
 from ..errors import ConfigError, FastinferError
 from ..models.onnx import SUFFIX
-from ._run import path, run_command, say
+from ._run import path, positive_number, run_command, say
 
 EPILOG = """\
-WHAT is a model.onnx with its certificate, model.onnx.json. The files' hashes are compared, and both engines run again on
+WHAT is the folder of a run: its outputs (--sample: some of them) are made again by what its _run.json says, elsewhere,
+and compared byte for byte; where one differs, the first byte is named, and what the bytes depend on that has changed.
+
+Or WHAT is a model.onnx with its certificate, model.onnx.json. The files' hashes are compared, and both engines run again on
 the rows of the certificate. Where MXNet or the model that was exported is not there, onnxruntime's answers are compared
 with those that the certificate has of MXNet.
 
@@ -33,9 +37,14 @@ def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", type=path, metavar="WHAT", help="a model.onnx that `fastinfer export` wrote")
     parser.add_argument(
-        "--model", type=path, metavar="PATH", help="the model that was exported (default: where it was then)"
+        "what", type=path, metavar="WHAT", help="the folder of a run, or a model.onnx of `fastinfer export`"
+    )
+    parser.add_argument(
+        "--sample", type=positive_number, metavar="N", help="of a run: so many outputs, not all; always the same ones"
+    )
+    parser.add_argument(
+        "--model", type=path, metavar="PATH", help="the model that was run, or exported (default: where it was then)"
     )
     parser.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="print only errors")
@@ -44,9 +53,29 @@ def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
 
 def _verify(prog: str, argv: Sequence[str] | None) -> int:
     arguments = make_parser(prog).parse_args(argv)
+    if os.path.isdir(arguments.what):
+        return verify_outputs(arguments)
     if not arguments.what.endswith(SUFFIX):
-        raise ConfigError(f"expected a model *{SUFFIX}, found {arguments.what!r}")
+        raise ConfigError(f"expected the folder of a run, or a model *{SUFFIX}, found {arguments.what!r}")
     return verify_certificate(arguments.what, arguments.model, as_json=arguments.json, quiet=arguments.quiet)
+
+
+def verify_outputs(arguments: argparse.Namespace) -> int:
+    """Makes the outputs of a run again; returns the exit code."""
+    from ..engine.verify import verify_run  # --help needs no NumPy
+
+    found = verify_run(arguments.what, arguments.model, sample=arguments.sample)
+    for key, place, reason in found.differing:
+        where = "is not made again" if place is None else f"differs from byte {place:,} on"
+        say(f"error: {arguments.what}/{key}.out: {where}: {reason}")
+    if not arguments.quiet:
+        for change in found.changes:
+            say(f"note: {change}")
+        say(f"{found.compared:,} outputs made again, {len(found.differing):,} differ")
+    if arguments.json:
+        differing = [each._asdict() for each in found.differing]
+        print(json.dumps({"compared": found.compared, "differing": differing, "changes": found.changes}))
+    return 1 if found.differing else 0
 
 
 def verify_certificate(onnx: str, model_path: str | None, *, as_json: bool, quiet: bool) -> int:

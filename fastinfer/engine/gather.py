@@ -76,6 +76,7 @@ class Gatherer:
             summary.inputs += report.inputs
             summary.rejected += report.rejected
         summary.records += report.records
+        summary.records_read += report.records_read
         summary.bytes_read += report.bytes_read
         for stage, seconds in report.seconds.items():
             self._seconds[stage] += seconds
@@ -109,6 +110,13 @@ class Gatherer:
             self._folder.sweep()
         if self._errors:
             raise min(self._errors, key=lambda error: error[:2])[2]
+        if summary.records != summary.records_read:
+            raise OutputError(
+                f"{summary.records_read:,} records were read, but the outputs have {summary.records:,}",
+                code="account",
+                path=self._job.layout.root,
+                hint="this is a defect of fastinfer: please report it",
+            )
         if not self._stop.is_set():
             self._folder.clear_leftovers()
 

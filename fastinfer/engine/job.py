@@ -99,6 +99,8 @@ class ShardReport:
         number: the shard's.
         inputs: results of whole objects that were finished.
         records: rows in them, rejected ones included.
+        records_read: records that were read for results that were finished; counted where they are read, not where they are
+            written, so that the two can be compared.
         rejected: records and whole objects that were rejected.
         bytes_read: size of the objects, or of the spans, that were transformed.
         seconds: time spent in each stage.
@@ -111,6 +113,7 @@ class ShardReport:
     number: int
     inputs: int = 0
     records: int = 0
+    records_read: int = 0
     rejected: int = 0
     bytes_read: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))

@@ -44,16 +44,18 @@ class _Open:
         result: its unfinished result.
         processing: filters and joins; None: there are none.
         waiting: payloads that have no answer yet.
+        records: those that were read, of answered payloads.
         is_read: whether all of it was read.
         error: why it has failed; nothing more is done for it.
     """
 
-    __slots__ = ("error", "is_read", "processing", "result", "waiting")
+    __slots__ = ("error", "is_read", "processing", "records", "result", "waiting")
 
     def __init__(self, result: Result, processing: Processing | None) -> None:
         self.result = result
         self.processing = processing
         self.waiting = 0
+        self.records = 0
         self.is_read = False
         self.error: Exception | None = None
 
@@ -222,7 +224,9 @@ class PayloadRun:
             if self._job.request.prints_lines:
                 line_end = b""  # each row has its own
         # A user's code does not say how many rows it answers: then it is the records that it was given.
-        opened.result.add_rows(body + line_end, answer.rows or len(waiting.payload.places))
+        rows = answer.rows or len(waiting.payload.places)
+        opened.records += waiting.prepared.rows if waiting.prepared and self._job.request.prints_lines else rows
+        opened.result.add_rows(body + line_end, rows)
 
     def _take_error(self, opened: _Open, payload: Payload, error: Exception) -> None:
         item = opened.result.span.item
@@ -241,6 +245,7 @@ class PayloadRun:
             bounds = (place.start, place.start + len(content))
             self._recorder.reject_record(opened.result.span, problem.at(line=place.number), text, bounds)
             opened.result.add_rejected()
+            opened.records += 1
         else:
             self._fail(opened, problem)
 
@@ -259,6 +264,7 @@ class PayloadRun:
     def _complete(self, opened: _Open) -> None:
         """Gives a result to the writer; its rejects are in the journal before."""
         self._recorder.write_rejects()
+        self._report.records_read += opened.records
         self._recorder.count(self._writer.finish(opened.result))
         self._report.failed_at += 1
 

@@ -19,10 +19,12 @@ class Prepared(NamedTuple):
     Attributes:
         body: what the model is given.
         record: what is joined to the answer.
+        rows: how many records there are.
     """
 
     body: bytes
     record: Any
+    rows: int
 
 
 class Processing(Protocol):
@@ -70,7 +72,7 @@ class CsvPayloads:
             message = f"expected {self._columns.cells:,} cells as in the first line, found {found:,}"
             raise InputError(message, code="unequal_line", line=index + 1)
         body = bytes(self._out[: cut.end])
-        return Prepared(body, content[start:]) if body.strip() else None
+        return Prepared(body, content[start:], len(cut.starts)) if body.strip() else None
 
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         if not self._prints:
@@ -135,8 +137,8 @@ class JsonPayloads:
 
     def prepare(self, content: bytes) -> Prepared | None:
         if self._input.is_all:
-            return Prepared(content, content)
-        return Prepared(json.dumps(self._input.select(_loads(content))).encode(), content)
+            return Prepared(content, content, 1)
+        return Prepared(json.dumps(self._input.select(_loads(content))).encode(), content, 1)
 
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         del content_type

@@ -49,6 +49,7 @@ class Recorder:
         report = self._report
         for item, span, rows, rejected, problem in named:
             if problem is not None:
+                report.records_read -= rows
                 if not self._job.quarantine:
                     raise problem
                 if span is not None:

@@ -176,7 +176,8 @@ class TransformRequest:
 
     def record(self) -> dict[str, Any]:
         """What of it the bytes of results depend on, for the record of a run: the fields that have not their default."""
-        left_out = ("env", "max_concurrent_transforms", "include", "exclude", "max_payload")
+        # An object that can be read with two kinds of compression has the same bytes with both.
+        left_out = ("env", "max_concurrent_transforms", "include", "exclude", "max_payload", "compression_type")
         found = {
             each.name: getattr(self, each.name)
             for each in fields(self)

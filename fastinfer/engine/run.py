@@ -40,6 +40,14 @@ from .request import SKIP, TransformRequest
 from .source import Listing, no_objects
 from .summary import Summary
 
+
+def changed(values: Options | TransformRequest) -> dict[str, Any]:
+    """The fields that have not their default, as JSON has them."""
+    default = type(values)()
+    pairs = ((each.name, getattr(values, each.name)) for each in dataclasses.fields(values))
+    return {name: value for name, value in pairs if value != getattr(default, name)}
+
+
 # A model's own code computes as it likes.
 NO_BATCHES = Batching(0, row_wise=False, invariant=True)
 
@@ -110,6 +118,9 @@ def transform(
         "model_path": os.path.abspath(model.path),
         "row_shape": None if isinstance(model, CodeModel) else list(model.row_shape),
         "invariant": batching.invariant,
+        # With these `fastinfer verify` makes the outputs again.
+        "options": changed(options),
+        "request": changed(request),
     }
     limits = limits or Limits()
     if options.memory_limit is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ..errors import InputError
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD
@@ -29,6 +29,7 @@ class Listing:
         output: the folder of the results; None: it is elsewhere.
         store: where the objects are; None: on this machine.
         on_passed_over: called with the key of each object, or folder, that is passed over, and why.
+        only: the keys of the objects that are meant; None: all. The others are not counted as passed over.
 
     Raises:
         InputError: ``input_missing``, ``cannot_read``, ``bad_manifest``, when it is gone through.
@@ -42,10 +43,12 @@ class Listing:
         output: str | None = None,
         store: Store | None = None,
         on_passed_over: OnPassedOver = None,
+        only: Collection[str] | None = None,
     ) -> None:
         request = request or TransformRequest()
         self._source = source
         self._store = store or LocalStore()
+        self._only = only
         self._is_manifest = request.data_type == MANIFEST
         apart, suffix = _results_below(source, output)
         self._selection = Selection(request.include, request.exclude, apart, suffix, self._is_results, on_passed_over)
@@ -58,7 +61,16 @@ class Listing:
     def _is_results(self, key: str) -> bool:
         return os.path.lexists(os.path.join(self._source, key, RUN_RECORD))
 
+    @property
+    def means_nothing(self) -> bool:
+        """Whether there is no key among those that are meant."""
+        return self._only is not None and not self._only
+
     def __iter__(self) -> Iterator[Object]:
+        only = self._only
+        return self._every() if only is None else (item for item in self._every() if item.key in only)
+
+    def _every(self) -> Iterator[Object]:
         source, selection = self._source, self._selection
         if self._is_manifest:
             return filter(lambda item: selection.select_listed(item.key), read_manifest(source))

@@ -16,6 +16,7 @@ class Summary:
         inputs: objects transformed now.
         skipped: objects whose outputs an earlier run had finished.
         records: rows of their outputs, rejected ones included.
+        records_read: records that were read for these outputs; as many as there are rows.
         rejected: records and whole objects that were rejected, by this run or by earlier runs whose outputs are kept.
         bytes_read: size of the objects transformed.
         seconds: wall time of the run without the start.
@@ -32,6 +33,7 @@ class Summary:
     inputs: int = 0
     skipped: int = 0
     records: int = 0
+    records_read: int = 0
     rejected: int = 0
     bytes_read: int = 0
     seconds: float = 0.0

@@ -76,6 +76,7 @@ class _ShardRun:
         )
         self.writer = OutputWriter(job.layout, job.store, job.encoder.form)
         self.recorder = Recorder(job, self.report)
+        self.values = self.bad_records = 0  # that were read of the object
         self.payloads: PayloadRun | None = None  # transforms objects that turn out to be no rows
         self.counter: LineCounter | None = None  # of the lines of the object that an error was last in
 
@@ -148,6 +149,7 @@ class _ShardRun:
             if counts:
                 batch.add_objects(group.items[first : first + len(counts)], counts)
                 self.decoded += group.bounds[first + len(counts) - 1][0] - (group.bounds[first - 1][0] if first else 0)
+                self.report.records_read += sum(counts)
                 self.report.failed_at += len(counts)
                 first += len(counts)
             if first < len(group.items):
@@ -206,6 +208,7 @@ class _ShardRun:
             # Spans of one object come in order: lines are counted on from one to the next.
             self.counter = LineCounter(self.job.inputs, span.item, limits.chunk_bytes, limits.line_bytes)
         decoder.begin(span.columns)
+        self.values = self.bad_records = 0
         for chunk in chunks:
             try:
                 self._start(result, buffer, chunk)
@@ -229,6 +232,7 @@ class _ShardRun:
         except InputError as error:
             shape = f"the model takes records of shape {self.job.model.row_shape}"
             raise error.at(path=span.item.uri, hint=shape if error.code == "partial_row" else None) from None
+        self.report.records_read += self.values // self.job.model.row_values + self.bad_records
 
     def _start(self, result: Result, buffer: bytearray, chunk: Chunk) -> None:
         try:
@@ -243,6 +247,10 @@ class _ShardRun:
         outcome = self.decoder.fill(self.batch.rows, self.batch.filled)
         self.report.seconds["parse"] += perf_counter() - started
         self.batch.filled += self.decoder.written
+        self.values += self.decoder.written
+        if isinstance(outcome, BadRecord):
+            self.values -= outcome.values
+            self.bad_records += 1
         return outcome
 
     def _pass_over(self, result: Result, error: InputError, record: BadRecord, buffer: bytearray, base: int) -> None:

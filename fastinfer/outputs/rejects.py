@@ -121,6 +121,16 @@ def find_place(line: bytes) -> Place | None:
     return Place(key, version, run, part, int(number or 0))
 
 
+def rejected_keys(layout: OutputLayout, store: LocalStore) -> set[str]:
+    """The keys of the inputs of which records, or the whole, were rejected. Raises OutputError."""
+    keys: set[str] = set()
+    for line in store.read_lines(layout.rejects, MOST_LINE_BYTES):
+        place = find_place(line)
+        if place is not None:
+            keys.add(json.loads(place.key))
+    return keys
+
+
 class Rejects:
     """The rejects of a run's folder: for one of its writers, or for the process that holds its lock.
 

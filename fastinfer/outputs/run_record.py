@@ -84,7 +84,7 @@ class RunRecord:
                 path=root,
                 hint=HINT,
             )
-        differing = _differences(kept.depends_on, depends_on, partial=partial)
+        differing = differences(kept.depends_on, depends_on, partial=partial)
         if overwrite or differing:
             if differing and not overwrite and self._holds_results():
                 message = f"the outputs there are of another run: {'; '.join(differing)}"
@@ -138,7 +138,8 @@ def _run_id(value: object) -> str:
     return value
 
 
-def _differences(earlier: dict[str, Any], now: dict[str, Any], *, partial: bool) -> list[str]:
+def differences(earlier: dict[str, Any], now: dict[str, Any], *, partial: bool = False) -> list[str]:
+    """What results depended on, and depend on now, in words; `partial`: only of what `now` names."""
     names = [name for name in (now if partial else {**now, **earlier}) if earlier.get(name) != now.get(name)]
     if len(names) > 1 and "batch_size" in names:
         names.remove("batch_size")  # it is chosen, and follows from the others

@@ -14,13 +14,15 @@ from fastinfer.engine.gather import Gatherer
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.source import find_objects
 from fastinfer.engine.summary import Summary
-from fastinfer.errors import FastinferError, InputError, WorkerDied
+from fastinfer.errors import FastinferError, InputError, OutputError, WorkerDied
 from fastinfer.models.module import load_model
 from fastinfer.options import Limits, Options
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.label import Label
+from fastinfer.outputs.writer import Result
 from fastinfer.records.spans import Span
 from fastinfer.runtimes.batch_size import Batching
+from tests.runs import transform
 
 LIMITS = Limits(large_object_bytes=64, span_bytes_least=32, span_bytes_most=32)
 
@@ -145,3 +147,14 @@ def test_more_rejects_than_are_allowed_stop_the_run(linear: Path, tmp_path: Path
     run.gatherer.add(ShardReport(1, rejected=1))
     with pytest.raises(InputError, match="4 rejects, at most 3 allowed"):
         run.gatherer.finish(1.0)
+
+
+def test_a_run_whose_account_does_not_balance_fails(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.csv").write_bytes(b"a,b\n1,2\n3,4\n")
+    add_rows = Result.add_rows
+    monkeypatch.setattr(Result, "add_rows", lambda self, text, count: add_rows(self, text, count - 1))
+    with pytest.raises(OutputError, match=r"2 records were read, but the outputs have 1") as caught:
+        transform(linear, tmp_path / "x.csv", tmp_path / "out", Options(skip_header=True))
+    assert caught.value.code == "account"
