@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastinfer.commands import COMMANDS
 from fastinfer.mnist.dataset import read_labels
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL
@@ -115,3 +117,55 @@ def test_the_shell_examples_of_the_sagemaker_page_run(place: Path, monkeypatch: 
     # In a checkout nothing of it lies where git would see it.
     assert {path.name for path in place.iterdir()} == {"in", "model.tar.gz", "examples", "local", "demo"}
     assert "/demo/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+COMMAND = re.compile(r"^(?:\$ )?((?:fastinfer|python -m fastinfer\.(?:transform|serve)) .*)$", re.MULTILINE)
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    """The lines with a command of fastinfer in blocks of code, by page; commands.md has usage lines, not commands."""
+    found = []
+    for page in [ROOT / "README.md", *PAGES]:
+        if page.name != "commands.md":
+            text = page.read_text()
+            code = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+            code += re.findall(r"^    (.*)$", text, re.MULTILINE)
+            found += [(page.name, line) for block in code for line in COMMAND.findall(block)]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), documented_commands())
+def test_every_documented_command_is_one_that_the_parser_takes(page: str, line: str) -> None:
+    del page
+    words = shlex.split(line.partition(" > ")[0], comments=True)
+    name, *arguments = words[1:] if words[0] == "fastinfer" else [words[2].partition(".")[2], *words[3:]]
+    assert name in COMMANDS
+    importlib.import_module(f"fastinfer.commands.{name}").make_parser().parse_args(arguments)
+
+
+def test_every_page_is_in_the_contents_and_its_python_compiles() -> None:
+    contents = re.findall(r"^(\w[\w-]*)$", (ROOT / "docs" / "index.md").read_text(), re.MULTILINE)
+    assert sorted([*contents, "index"]) == [page.stem for page in PAGES]
+    for page in PAGES:
+        for block in blocks(page.read_text(), "python"):
+            compile(block, str(page), "exec")
+
+
+def test_the_shell_examples_of_the_quick_start_run(place: Path) -> None:
+    (place / "examples").symlink_to(ROOT / "examples")
+    commands = [
+        line for block in blocks((ROOT / "docs" / "quickstart.md").read_text(), "sh") for line in block.splitlines()
+    ]
+    assert len(commands) == 5
+    for command in commands:
+        subprocess.run(in_this_environment(command), check=True, capture_output=True)
+    assert len(read_tree(place / "demo" / "out")) == 100
+    assert (place / "demo" / "page.html").exists()
+    assert len(read_tree(place / "out")) == 10
+
+
+def test_the_example_of_the_api_runs(place: Path) -> None:
+    (example,) = blocks((ROOT / "docs" / "api.md").read_text(), "python")
+    subprocess.run([sys.executable, "-c", example], check=True, capture_output=True)
+    assert len(read_tree(place / "out")) == 10
