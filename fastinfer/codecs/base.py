@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import Enum
+from functools import partial
 from typing import Any, Callable, NamedTuple, Protocol, Union
 
 from ..errors import InputError
@@ -130,11 +131,37 @@ class Encoder(NamedTuple):
         form: how rows stand together.
         encode_rows: (predictions, shape of one row) -> the rows with `form.between` between them.
         encode_bodies: (predictions, shape of one row, rows of each body) -> whole bodies, `form` included.
+        check: raises InputError for a shape of one row's prediction that it cannot print; None: it prints all.
     """
 
     form: Form
     encode_rows: Callable[[Any, tuple[int, ...]], bytes]
     encode_bodies: Callable[[Any, tuple[int, ...], list[int]], list[bytes]]
+    check: Callable[[tuple[int, ...]], None] | None = None
+
+    def with_line_end(self) -> Encoder:
+        """The same, with a newline behind each body."""
+        form = self.form._replace(tail=self.form.tail + b"\n")
+        return Encoder(form, self.encode_rows, partial(_encode_bodies, form, self.encode_rows), self.check)
+
+    @classmethod
+    def of_rows(cls, form: Form, encode_rows: Callable[[Any, tuple[int, ...]], bytes]) -> Encoder:
+        """An encoder that prints each body by its rows."""
+        return cls(form, encode_rows, partial(_encode_bodies, form, encode_rows))
+
+
+def _encode_bodies(
+    form: Form,
+    encode_rows: Callable[[Any, tuple[int, ...]], bytes],
+    predictions: Any,
+    row_shape: tuple[int, ...],
+    counts: list[int],
+) -> list[bytes]:
+    bodies, first = [], 0
+    for count in counts:
+        bodies.append(form.head + encode_rows(predictions[first : first + count], row_shape) + form.tail)
+        first += count
+    return bodies
 
 
 def empty_input(path: str | None) -> InputError:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._native.text import format_csv_rows
 from ..errors import InputError
+from .base import Encoder, Form
 from .csv import read_body
 from .csv_errors import partial_row
 
@@ -40,20 +41,46 @@ def decode_csv_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[Any]:
     return rows[: values // row_values].reshape(-1, *row_shape)
 
 
+def encode_csv(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
+    """Rows as lines.
+
+    Args:
+        predictions: C-contiguous float32 buffer of shape (rows, prod(row_shape)).
+        row_shape: shape of one row's prediction, of one dimension at most.
+    """
+    del row_shape
+    return format_csv_rows(predictions)
+
+
+def check_row_shape(row_shape: tuple[int, ...]) -> None:
+    """Raises InputError (``unsupported_accept``) where predictions of this shape are no lines of cells."""
+    check_dimensions((1, *row_shape))
+
+
+def check_dimensions(shape: tuple[int, ...]) -> None:
+    """Raises InputError (``unsupported_accept``) where predictions of this shape are no lines of cells."""
+    if len(shape) not in (1, 2):
+        raise InputError(
+            f"unsupported Accept 'text/csv' for predictions of shape {shape}: "
+            "use application/json or application/x-npy",
+            code="unsupported_accept",
+        )
+
+
 def encode_csv_body(array: NDArray[Any]) -> bytes:
     """A whole body: the digits of JSON for float32, what ``numpy.savetxt`` prints of ``array.tolist()`` for other types.
 
     Raises:
         InputError: ``unsupported_accept`` where the array has not one or two dimensions.
     """
-    if array.ndim not in (1, 2):
-        raise InputError(
-            f"unsupported Accept 'text/csv' for predictions of shape {array.shape}: "
-            "use application/json or application/x-npy",
-            code="unsupported_accept",
-        )
+    check_dimensions(array.shape)
     if array.dtype == np.float32:
         return format_csv_rows(np.ascontiguousarray(array).reshape(len(array), -1))
     text = io.StringIO()
     np.savetxt(text, array.tolist(), delimiter=",", fmt="%s")
     return text.getvalue().encode()
+
+
+# A line has its own end. A record that was rejected has no cells to show.
+FORM = Form(head=b"", between=b"", tail=b"", rejected=b"null\n")
+ENCODER = Encoder.of_rows(FORM, encode_csv)._replace(check=check_row_shape)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .base import empty_input
+from .base import Encoder, Form, empty_input
 from .json import decode_json_body
-from .json_rows import encode_json
+from .json_rows import as_lists, encode_json
 
 
 def decode_jsonlines_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -57,18 +57,18 @@ def check_record(shape: tuple[int, ...], row_shape: tuple[int, ...], line: int |
         )
 
 
-def encode_jsonlines(predictions: NDArray[np.float32], row_shape: tuple[int, ...]) -> bytes:
+def encode_jsonlines(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
     """Rows with newlines between them.
 
     Args:
-        predictions: C-contiguous float32 array of shape (rows, prod(row_shape)).
+        predictions: C-contiguous float32 buffer of shape (rows, prod(row_shape)).
         row_shape: shape of one row's prediction; a row of shape () is a bare number.
     """
     if len(row_shape) < 2:
         # No number has these signs.
         between = (b"], [", b"]\n[") if row_shape else (b", ", b"\n")
         return encode_json(predictions, row_shape).replace(*between)
-    return b"\n".join(json.dumps(row).encode() for row in predictions.reshape(-1, *row_shape).tolist())
+    return b"\n".join(json.dumps(row).encode() for row in as_lists(predictions, row_shape))
 
 
 def encode_jsonlines_body(array: NDArray[Any]) -> bytes:
@@ -78,3 +78,6 @@ def encode_jsonlines_body(array: NDArray[Any]) -> bytes:
         return encode_jsonlines(rows, array.shape[1:]) + b"\n"
     values = array.tolist() if array.ndim else [array.tolist()]
     return b"".join(json.dumps(row).encode() + b"\n" for row in values)
+
+
+ENCODER = Encoder.of_rows(Form(head=b"", between=b"\n", tail=b"\n", rejected=b"null"), encode_jsonlines)

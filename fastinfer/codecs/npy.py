@@ -16,6 +16,8 @@ from ..errors import InputError, quote
 
 # Of an array of NumPy.
 DIMENSIONS_LIMIT, BYTES_LIMIT = 32, 2**63 - 1
+# NumPy itself reads no header of more than 10,000 bytes; of version 1.0 none can be longer than this.
+HEADER_BYTES = 1 << 16
 
 
 def decode_npy_body(body: bytes) -> NDArray[Any]:
@@ -25,34 +27,66 @@ def decode_npy_body(body: bytes) -> NDArray[Any]:
         array of bool, integers or floats, of the shape and order that the header names.
 
     Raises:
-        InputError: ``bad_npy`` if it is not NPY of version 1.0 or 2.0, or its length does not match its header;
-            ``bad_values`` if it does not hold numbers.
+        InputError: as :func:`read_npy_header`; ``bad_npy`` if its length does not match its header.
     """
-    stream = io.BytesIO(body)
+    header = read_npy_header(body)
+    if header is None:
+        raise not_npy()
+    shape, fortran, kind, offset = header
+    count = math.prod(shape)
+    found = len(body) - offset
+    if found != count * kind.itemsize:
+        raise InputError(
+            f"expected {count * kind.itemsize:,} bytes for an array of shape {shape} and type {kind}, found {found:,}",
+            code="bad_npy",
+        )
+    array = np.frombuffer(body, dtype=kind, count=count, offset=offset)
+    return array.reshape(shape, order="F" if fortran else "C")
+
+
+def read_npy_header(start: bytes | bytearray) -> tuple[tuple[int, ...], bool, np.dtype[Any], int] | None:
+    """The header of an NPY body: its shape, whether it is in Fortran's order, the type of its values, the header's size.
+
+    Args:
+        start: the first bytes of the body.
+
+    Returns:
+        None where the header is not whole.
+
+    Raises:
+        InputError: ``bad_npy`` if it is not NPY of version 1.0 or 2.0; ``bad_values`` if it does not hold numbers.
+    """
     npy: Any = np.lib.format  # without types
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    magic = b"\x93NUMPY"
+    version = tuple(start[6:8])
+    if not magic.startswith(start[:6]) or (len(version) == 2 and version not in ((1, 0), (2, 0))):
+        raise not_npy()
+    if len(start) < 12:
+        return None
+    size = (
+        10 + int.from_bytes(start[8:10], "little") if version == (1, 0) else 12 + int.from_bytes(start[8:12], "little")
+    )
+    if size > HEADER_BYTES:
+        raise not_npy()
+    if len(start) < size:
+        return None
     try:
-        version = npy.read_magic(stream)
-        if version not in readers:
-            raise ValueError(f"version {version}")
-        shape, fortran, kind = readers[version](stream)
+        stream = io.BytesIO(bytes(start[8:size]))
+        shape, fortran, kind = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream)
     except Exception as error:  # NumPy evaluates the header as Python's text, which can fail in any way
-        raise InputError("expected an NPY array of version 1.0 or 2.0, found something else", code="bad_npy") from error
+        raise not_npy() from error
     if kind.kind not in "biuf":
         raise InputError(f"expected numbers, found an array of {quote(str(kind))[1:-1]}", code="bad_values")
     # A size of 0 hides others that NumPy cannot multiply.
     sizes_fit = len(shape) <= DIMENSIONS_LIMIT and all(type(size) is int and size >= 0 for size in shape)
     if not sizes_fit or math.prod(size or 1 for size in shape) * kind.itemsize > BYTES_LIMIT:
         raise InputError(f"the shape {quote(str(shape))[1:-1]} is not one of an array", code="bad_npy")
-    count = math.prod(shape)
-    found = len(body) - stream.tell()
-    if found != count * kind.itemsize:
-        raise InputError(
-            f"expected {count * kind.itemsize:,} bytes for an array of shape {shape} and type {kind}, found {found:,}",
-            code="bad_npy",
-        )
-    array = np.frombuffer(body, dtype=kind, count=count, offset=stream.tell())
-    return array.reshape(shape, order="F" if fortran else "C")
+    return shape, fortran, kind, size
+
+
+def not_npy() -> InputError:
+    """The error for a body that is not NPY."""
+    return InputError("expected an NPY array of version 1.0 or 2.0, found something else", code="bad_npy")
 
 
 def encode_npy_body(array: NDArray[Any]) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..codecs.base import Encoder, Form
 from ..codecs.json_rows import ENCODER, FORM, as_lists, encode_json
-from ..errors import InputError
+from .formats import accepted_of, choose_encoder, content_type_of
 from .request import CSV, JSON, LINE, NONE, SINGLE, TransformRequest
 
 # Lines one behind another, each with its end; a record that was rejected has no cells to show.
@@ -40,11 +40,13 @@ def choose_lane(request: TransformRequest, *, code: bool) -> Lane:
     payload_lane = Lane(False, ENCODER)
     # Of a compressed object, how long its payload is, is known when it was expanded.
     is_plain = request.compression_type == NONE or not request.payload_bytes
-    is_plain = request.prints_lines or (is_plain and _is_csv_to_json(request))
-    if code or not is_plain or request.split_type not in (NONE, LINE):
+    if code or not (is_plain or request.prints_lines) or request.split_type not in (NONE, LINE):
         return payload_lane
     if request.prints_lines:
         return Lane(True, ENCODER._replace(form=LINES))
+    if not _is_csv_to_json(request):
+        encoder = choose_encoder(request)
+        return payload_lane if encoder is None else Lane(True, encoder)
     if request.strategy == SINGLE:
         return Lane(True, Encoder(_SINGLE_LINES, _single_lines, _single_lines_bodies) if ends_lines else _SINGLE)
     if ends_lines:
@@ -53,14 +55,7 @@ def choose_lane(request: TransformRequest, *, code: bool) -> Lane:
 
 
 def _is_csv_to_json(request: TransformRequest) -> bool:
-    if request.content_type == CSV and request.accept in (None, JSON):
-        return True
-    from ..codecs.content_types import choose_accepted, find_content_type  # they need NumPy
-
-    try:
-        return find_content_type(request.content_type) == CSV and choose_accepted(request.accept) == JSON
-    except InputError:
-        return False  # each object will say what is wrong
+    return content_type_of(request) == CSV and accepted_of(request) == JSON
 
 
 _SINGLE_FORM = Form(b"[", b"][", b"]", b"null")

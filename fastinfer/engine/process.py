@@ -78,7 +78,9 @@ class WorkerProcess:
             Workspace(partial(bind_ladder, runtime, job.model, device, job.batching), job.limits.chunk_bytes)
             for device in devices
         ]
-        _ = workspaces[0].ladder  # an error of the model comes before anything is read
+        ladder = workspaces[0].ladder  # an error of the model comes before anything is read
+        if job.encoder.check is not None:
+            job.encoder.check(ladder.outputs[0].shape)
         self.workspaces = Pool(workspaces)
 
     def handler(self, threads: int = 1) -> Handler:

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from .. import machine
-from ..codecs.csv import CsvCodec, CsvOptions
 from ..errors import ConfigError
 from ..models.load import AnyModel
 from ..options import Limits, Options, parse_device
@@ -29,6 +28,7 @@ from ..storage.base import Object, Store
 from ..storage.local import LocalStore
 from .backends import BACKENDS_BY_NAME
 from .code_model import CodeModel
+from .formats import choose_codec
 from .gather import Gatherer
 from .job import Job
 from .lanes import choose_lane
@@ -36,7 +36,7 @@ from .plan import plan_shards
 from .process import prepare
 from .progress import Progress
 from .provenance import of_run
-from .request import SKIP, TransformRequest
+from .request import TransformRequest
 from .source import Listing, no_objects
 from .summary import Summary
 
@@ -106,6 +106,7 @@ def transform(
     code = model.path if isinstance(model, CodeModel) else None
     batching = NO_BATCHES if isinstance(model, CodeModel) else choose_batching(runtime, model, options)
     lane = choose_lane(request, code=code is not None)
+    codec = choose_codec(request, None if isinstance(model, CodeModel) else model, options)
     workers = (
         options.workers
         or request.max_concurrent_transforms
@@ -136,14 +137,7 @@ def transform(
             model=cast("AnyModel", model),  # of one with code only the place is used
             devices=tuple(devices),
             batching=batching,
-            codec=CsvCodec(
-                CsvOptions(
-                    options.comment,
-                    options.missing,
-                    skip_header=options.skip_header or request.header == SKIP,
-                    cut_lines=options.records == "total",
-                )
-            ),
+            codec=codec,
             layout=folder.layout,
             inputs=inputs,
             store=folder.store,

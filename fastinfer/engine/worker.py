@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import Any, TypeVar
 
-from ..codecs.base import DONE, BadRecord, Decoder, Outcome
+from ..codecs.base import DONE, BadRecord, Decoder, Framing, Outcome
 from ..errors import FastinferError, InputError
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
@@ -185,15 +185,24 @@ class _ShardRun:
             if self.filtered is not None:
                 self.filtered.keep(self.batch.filled // self.job.model.row_values)
             result.drop()
-            if self.job.request.is_single and isinstance(error, InputError):
-                self._transform_payloads(span.item)  # a line that is not one row may be several
+            if isinstance(error, InputError) and self._may_be_payloads(span, error):
+                self._transform_payloads(span.item)
                 return
+            if isinstance(error, InputError) and error.path is None:
+                error = error.at(path=span.item.uri)
             if not (self.job.quarantine and isinstance(error, InputError)):
-                raise
+                raise error
             self.recorder.refuse(span, error)
         else:
             self.batch.close(result, last=True)
         self.report.failed_at += 1
+
+    def _may_be_payloads(self, span: Span, error: InputError) -> bool:
+        """Whether an object that has an error as rows may have an answer as payloads."""
+        if self.job.request.is_single:
+            return True  # a line that is not one row may be several
+        # A graph may also take rows of other shapes than the model's own.
+        return error.code == "bad_shape" and self.job.codec.framing is not Framing.LINES and span.is_whole
 
     def _transform_payloads(self, item: Object) -> None:
         """Transforms an object that is not the rows of shared batches."""

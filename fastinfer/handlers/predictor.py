@@ -12,7 +12,6 @@ takes the model's shape; JSON and NPY bodies keep their own. Three things are re
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -73,7 +72,7 @@ class Predictor:
         self.batch_size, self._invariant = batching.batch_size, batching.invariant
         self._graphs = Graphs(self._runtime, self.model, self._devices, threads, batching)
         self.output_shape = self._graphs.output_shape
-        self._flattens = _flattens(self.model)
+        self._flattens = self.model.flattens
         self._others = OtherShapes(self._runtime, self.model, self._devices, row_wise=batching.row_wise)
 
     def answer(self, body: bytes | str, content_type: str = CSV, accept: str | None = JSON) -> tuple[bytes, str]:
@@ -189,19 +188,3 @@ class Predictor:
             return np.empty((0, *self.output_shape), np.float32)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return self.predict(rows.reshape(-1, *self.model.row_shape))
-
-
-def _flattens(model: AnyModel) -> bool:
-    """Whether the graph first flattens a record, so that the shape of a row does not matter."""
-    if isinstance(model, OnnxModel):
-        return model.flattens
-    nodes = json.loads(model.symbol)["nodes"]
-    inputs = {index for index, node in enumerate(nodes) if node["op"] == "null" and node["name"] == model.data_name}
-    first = [node for node in nodes if any(each[0] in inputs for each in node["inputs"])]
-    return bool(first) and all(node["op"] == "Flatten" or _flattens_itself(node) for node in first)
-
-
-def _flattens_itself(node: dict[str, Any]) -> bool:
-    # Older versions of MXNet wrote other names for the attributes.
-    attributes = node.get("attrs") or node.get("attr") or node.get("param") or {}
-    return node["op"] == "FullyConnected" and attributes.get("flatten", "True") in ("True", "1")

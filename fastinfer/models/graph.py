@@ -315,3 +315,17 @@ def _is_version(found: Any) -> bool:
         and type(found[1]) is int
         and 0 <= found[1] < VERSION_LIMIT
     )
+
+
+def flattens(symbol: str, data_name: str) -> bool:
+    """Whether a graph (its checked text) first flattens the rows of an input, so that their shape does not matter."""
+    nodes = json.loads(symbol)["nodes"]
+    inputs = {index for index, node in enumerate(nodes) if node["op"] == "null" and node["name"] == data_name}
+    first = [node for node in nodes if any(each[0] in inputs for each in node["inputs"])]
+    return bool(first) and all(node["op"] == "Flatten" or _flattens_itself(node) for node in first)
+
+
+def _flattens_itself(node: dict[str, Any]) -> bool:
+    # Older versions of MXNet wrote other names for the attributes.
+    attributes = node.get("attrs") or node.get("attr") or node.get("param") or {}
+    return node["op"] == "FullyConnected" and attributes.get("flatten", "True") in ("True", "1")

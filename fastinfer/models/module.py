@@ -20,7 +20,7 @@ from ..options import path_of
 from ..storage.archive import read_members
 from ..storage.regular import read_regular
 from .files import CODE, ModelFiles, choose_epoch, choose_files, part_of
-from .graph import Graph, choose_output, read_graph
+from .graph import Graph, choose_output, flattens, read_graph
 from .inputs import Input, find_inputs, read_shapes
 from .params import Array, Shape, read_params
 
@@ -140,6 +140,11 @@ class Model:
     def row_values(self) -> int:
         """Values in one record."""
         return sum(each.values for each in self.inputs)
+
+    @property
+    def flattens(self) -> bool:
+        """Whether the graph first flattens a row, so that its shape does not matter."""
+        return flattens(self.symbol, self.data_name)
 
     @property
     def digest(self) -> str:
