@@ -33,8 +33,17 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         "--exclude", action="append", default=[], metavar="PATTERN", help="no objects with such a name or path"
     )
     how = parser.add_argument_group("payloads, as in CreateTransformJob")
-    how.add_argument("--content-type", default=CSV, metavar="TYPE", help="of the objects (default text/csv)")
-    how.add_argument("--accept", metavar="TYPE", help="of the results (default application/json)")
+    how.add_argument(
+        "--content-type",
+        default=CSV,
+        metavar="TYPE",
+        help="of the objects: text/csv (default), application/json, application/jsonlines, application/x-npy",
+    )
+    how.add_argument(
+        "--accept",
+        metavar="TYPE",
+        help="of the results: application/json (default), text/csv, application/jsonlines, application/x-npy",
+    )
     how.add_argument(
         "--compression-type",
         type=str.lower,

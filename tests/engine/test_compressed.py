@@ -79,6 +79,12 @@ def test_a_kind_that_is_named_is_that_of_every_object(size: int, linear: Path, t
         assert caught.value.path == str(source)
 
 
+def test_a_run_may_be_continued_with_another_kind(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(lines(3))
+    transform(linear, tmp_path / "a.csv", tmp_path / "out")
+    assert transform(linear, tmp_path / "a.csv", tmp_path / "out", request=AUTO).skipped == 1
+
+
 def test_without_a_kind_compressed_objects_are_no_csv(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(gzip.compress(lines(3)))
     with pytest.raises(InputError, match="expected a number"):
