@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fastinfer.codecs.csv import CsvCodec
-from fastinfer.codecs.json import ENCODER
 from fastinfer.codecs.json_input import JsonCodec, JsonLinesCodec
+from fastinfer.codecs.json_rows import ENCODER
 from fastinfer.codecs.npy_input import NpyCodec
 from fastinfer.engine import run as engine
 from fastinfer.engine.formats import accepted_of, choose_codec, choose_encoder, content_type_of
