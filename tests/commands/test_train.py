@@ -174,7 +174,7 @@ def test_the_commands_of_the_docs_are_commands() -> None:
     assert len(commands) == 3
     for command in commands:
         arguments = shlex.split(command)[2:]
-        assert parse_config(arguments, {}).model_dir == "model"
+        assert parse_config(arguments, {}).model_dir == "demo/model"
     for path in ("examples/mnist/train", "examples/mnist/test"):
         assert path in commands[0]
         assert (ROOT / path).is_dir()
