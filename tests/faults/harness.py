@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from fastinfer.engine.request import TransformRequest
 from fastinfer.errors import OutputError
 from fastinfer.options import Limits, Options
 from fastinfer.outputs.layout import LABELS, REJECTS, RUN_RECORD
@@ -185,6 +186,7 @@ class Mode:
         changed: inputs that are written after a first run of the same options; None: there was no such run.
         replaces: whether a first run was of another model, which the run overwrites.
         refuses_labels: whether the file system has no extended attributes.
+        request: what is asked for.
     """
 
     name: str
@@ -193,10 +195,12 @@ class Mode:
     changed: Mapping[str, bytes] | None = None
     replaces: bool = False
     refuses_labels: bool = False
+    request: TransformRequest = dataclasses.field(default_factory=TransformRequest)
 
     def make(self, carrier: Server, model: Path, other: Path, folder: Path) -> Scene:
         source, output = write_tree(folder / "in", self.files), folder / "out"
         run = Run(model, source, output, self.options, LIMITS, SETTINGS, refuses_labels=self.refuses_labels)
+        run = dataclasses.replace(run, request=self.request)
         older = None
         before: Tree = {}
         if self.replaces or self.changed is not None:
@@ -215,6 +219,29 @@ class Mode:
 
 QUARANTINE = Options(workers=1, on_error="quarantine")
 OVERWRITE = Options(workers=1, on_error="quarantine", overwrite=True)
+CONTINUE = Options(workers=1, on_error="continue")
+JOINED = TransformRequest(input_filter="$[1:]", join_source="Input", output_filter="$[0,-1]")
+JSON_LINES = TransformRequest(content_type="application/jsonlines", accept="application/x-npy")
+JSON = TransformRequest(content_type="application/json", assemble_with="Line")
+SINGLE = TransformRequest(
+    content_type="application/json", split_type="Line", strategy="SingleRecord", accept="text/csv"
+)
+
+
+def with_ids(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The same lines with an id in front of each."""
+    return {name: b"".join(b"id," + line for line in text.splitlines(keepends=True)) for name, text in files.items()}
+
+
+def as_json(files: Mapping[str, bytes], *, lines: bool = False) -> dict[str, bytes]:
+    """The same rows as JSON: a list of each file, or of each line."""
+    made = {}
+    for name, text in files.items():
+        rows = [b"[" + line + b"]" for line in text.splitlines() if line.strip()]
+        made[name] = b"\n".join(rows) if lines else b"[" + b", ".join(rows) + b"]"
+    return made
+
+
 MODES = [
     Mode("quarantine", QUARANTINE, BAD),
     Mode("changed", QUARANTINE, BAD, changed=CHANGED_BAD),
@@ -222,8 +249,14 @@ MODES = [
     Mode("durable", Options(workers=1, durable=True), changed=CHANGED),
     Mode("unlabelled", QUARANTINE, BAD, changed=CHANGED_BAD, refuses_labels=True),
 ]
+MODES += [
+    Mode("joined", QUARANTINE, with_ids(BAD), changed=with_ids(CHANGED_BAD), request=JOINED),
+    Mode("json", CONTINUE, as_json(BAD), changed=as_json(CHANGED_BAD), request=JSON),
+]
 # What differs from those less.
 MORE_MODES = [
+    Mode("json-lines", CONTINUE, as_json(BAD, lines=True), changed=as_json(CHANGED, lines=True), request=JSON_LINES),
+    Mode("json-single", QUARANTINE, as_json(PLAIN, lines=True), changed=as_json(CHANGED, lines=True), request=SINGLE),
     Mode("fresh"),
     Mode("plain-changed", changed=CHANGED),
     Mode("plain-overwrite", dataclasses.replace(ONE_WORKER, overwrite=True), replaces=True),

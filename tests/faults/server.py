@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
+from fastinfer.engine.request import TransformRequest
 from fastinfer.engine.summary import Summary
 from fastinfer.errors import ConfigError
 from fastinfer.options import Limits, Options
@@ -47,6 +48,7 @@ class Run:
         call_back: for CALL_BACK; gets the number of the call.
         refuses_labels: whether the file system has no extended attributes.
         clock_s: how far the time of day is shifted.
+        request: as for the engine.
         ahead: what was changed before this moment (in nanoseconds) seems to have been changed so many seconds later.
     """
 
@@ -63,6 +65,7 @@ class Run:
     refuses_labels: bool = False
     clock_s: int = 0
     ahead: tuple[int, int] = (0, 0)
+    request: TransformRequest = field(default_factory=TransformRequest)
 
 
 class Outcome(NamedTuple):
@@ -188,7 +191,7 @@ def _transform(run: Run, struck: int) -> Outcome:
     trace = ""
     library.arm(run.below or run.output, run.at, run.action, run.call_back)
     try:
-        summary = transform(run.model, run.source, run.output, run.options, limits=run.limits)
+        summary = transform(run.model, run.source, run.output, run.options, limits=run.limits, request=run.request)
     except Exception as error:
         failure, trace = error, traceback.format_exc()
         failure.__cause__ = failure.__context__ = None
