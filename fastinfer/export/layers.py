@@ -102,7 +102,10 @@ def pooling_v1(call: Call) -> str:
         return _pool_globally(call, kind)
     window = _Window(call)
     if kind == "max":
-        return window.emit("MaxPool", 0, apart=True)
+        # Not by padding before it: onnxruntime 1.19 makes one operator of the two, which pads with -inf.
+        touches_padding = window.counts(include_pad=False) < window.area
+        least = np.where(touches_padding, 0, -math.inf)
+        return call.emit("Max", window.emit("MaxPool", -math.inf), call.constant(least[None, None]))
     mean = window.emit("AveragePool", 0, count_include_pad=1)
     return call.emit("Mul", mean, call.constant(window.area)) if kind == "sum" else mean
 
@@ -133,11 +136,10 @@ class _Window:
             for count, stride, kernel, size, pad in zip(self.output, self.stride, self.kernel, self._size, self.pad)
         ]
 
-    def emit(self, operator: str, padding: float, *, apart: bool = False, **attributes: int) -> str:
+    def emit(self, operator: str, padding: float, **attributes: int) -> str:
         """The operator; padding is apart where the operator cannot do it itself."""
         call, value, pads = self._call, self._call.input(), self.pad + self._end
-        apart = apart or any(pad >= kernel for pad, kernel in zip(pads, self.kernel * 2))
-        if apart and any(pads):
+        if any(pad >= kernel for pad, kernel in zip(pads, self.kernel * 2)):
             ends = call.indices([0, 0, *self.pad, 0, 0, *self._end])
             value, pads = call.emit("Pad", value, ends, call.constant(padding), mode="constant"), [0] * len(pads)
         # What lies behind the last window is cut off, which needs no word.

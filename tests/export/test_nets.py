@@ -19,8 +19,8 @@ pytest.importorskip("onnxruntime")
 ROWS = 40
 
 
-# onnxruntime adds up channels in another order at batch size 1.
-DEPENDS_ON_ITS_BATCH = {"l2 normalization"}
+# Some versions of onnxruntime add up in another order at other batch sizes; a run finds a size where it does not matter.
+DEPENDS_ON_ITS_BATCH = {"attention", "instance norm", "l2 normalization"}
 
 
 def is_certified(model: Model, rows: int = ROWS, *, depends: bool = False) -> None:
