@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import ModelError
 from ..models.code import DEFAULT_PROGRAM, PROGRAM_VARIABLE, read_code
 from ..models.files import CODE
-from ..models.load import AnyModel, load_any_model
+from ..models.load import AnyModel, is_onnx, load_any_model
 from ..models.module import Model
 from ..models.onnx import OnnxModel
 from ..options import Options, path_of
@@ -74,7 +74,8 @@ def choose_served(
     if isinstance(model, OnnxModel):
         return model
     path = Path(model.path) if isinstance(model, Model) else Path(path_of(model, "model"))
-    code = None if options.code == "ignore" or not path.exists() else read_code(path)
+    has_none = options.code == "ignore" or not path.exists() or is_onnx(path)
+    code = None if has_none else read_code(path)
     if code is None or not code.hooks:
         return model if isinstance(model, Model) else load_any_model(path, **choice)
     module, hooks = next(iter(code.hooks.items()))

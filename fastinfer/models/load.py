@@ -19,6 +19,11 @@ AnyModel = Union[Model, OnnxModel]
 ONNX_NAME = f"model{SUFFIX}"
 
 
+def is_onnx(path: Path) -> bool:
+    """Whether a path is that of a model in ONNX: such a file has no code of its own."""
+    return path.suffix == SUFFIX and not path.is_dir()
+
+
 def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -> AnyModel:
     """Reads a model: a file ``*.onnx``, a folder with a ``model.onnx`` and no model of MXNet, or what
     :func:`fastinfer.models.module.load_model` reads.
@@ -34,7 +39,7 @@ def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords
     place = Path(path)
     if place.is_dir() and (place / ONNX_NAME).is_file() and not any(place.glob("*-symbol.json")):
         place = place / ONNX_NAME
-    if place.suffix != SUFFIX or place.is_dir():
+    if not is_onnx(place):
         return load_model(path, **choice)
     chosen = Choice(**choice)
     if chosen.epoch is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastinfer.errors import ConfigError
-from fastinfer.models.load import load_any_model
+from fastinfer.models.load import is_onnx, load_any_model
 from fastinfer.models.module import Model
 from fastinfer.models.onnx import OnnxModel
 from tests.models.test_onnx import SIMPLE
@@ -22,6 +22,13 @@ def test_by_what_is_there(linear: Path, tmp_path: Path) -> None:
     for name in ("model-symbol.json", "model-0000.params", "model-shapes.json"):
         (tmp_path / name).write_bytes((linear / name).read_bytes())
     assert isinstance(load_any_model(tmp_path), Model)
+
+
+def test_a_file_in_onnx_by_its_name(tmp_path: Path) -> None:
+    assert is_onnx(tmp_path / "a.onnx")
+    assert not is_onnx(tmp_path / "model.tar.gz")
+    (tmp_path / "folder.onnx").mkdir()
+    assert not is_onnx(tmp_path / "folder.onnx")
 
 
 def test_what_is_said_of_it(tmp_path: Path) -> None:

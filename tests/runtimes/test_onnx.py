@@ -14,6 +14,7 @@ import pytest
 
 from fastinfer import Predictor, transform
 from fastinfer.errors import ConfigError, InputError, ModelError
+from fastinfer.handlers.hooks import load_handler
 from fastinfer.models.onnx import OnnxModel, read_onnx
 from fastinfer.runtimes import load_runtime
 from fastinfer.runtimes.invariance import is_invariant
@@ -226,6 +227,14 @@ def test_requests_are_answered(tmp_path: Path) -> None:
     assert predictor.predict(np.ones((2, 3, 1), np.float32)).shape == (2, 2)
     with pytest.raises(InputError, match="expected rows of shape"):
         predictor.predict(np.ones((2, 4), np.float32))
+
+
+def test_a_server_answers(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(dense().content)
+    handler = load_handler(path, threads=2)
+    assert not handler.has_hooks
+    assert handler.answer(b"1,2,3\n", "text/csv") == (b"[[16.0, 22.0]]", "application/json")
 
 
 def test_the_containers_bytes_are_refused() -> None:
