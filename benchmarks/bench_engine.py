@@ -30,6 +30,7 @@ from fastinfer.mnist.dataset import read_images
 from fastinfer.mnist.samples import format_rows, write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Limits
+from fastinfer.runtimes.batch_size import MANY_ROWS
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.libmxnet import load_libmxnet
 from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
@@ -38,7 +39,7 @@ from fastinfer.runtimes.views import predict_rows
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")
 TURNS = 3
-BATCH = 480  # what the probe finds for the shipped model
+BATCH = MANY_ROWS  # as the rule has it for the shipped model
 FILES = 100_000
 LARGE = 1_000_000  # images in one file
 

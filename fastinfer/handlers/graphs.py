@@ -21,7 +21,7 @@ from ..runtimes.views import rows_of
 GRAPH_BYTES_LIMIT = 512 << 20
 ALL_BYTES_LIMIT = 512 << 20
 GRAPHS_LIMIT = 8
-# Of a model with no more parameters, graphs for few rows are bound before the first request needs them.
+# Of a model with no more parameters, the graph for the fewest rows is bound before the first request needs it.
 BOUND_AHEAD_BYTES = 64 << 20
 
 
@@ -49,7 +49,7 @@ class Graphs:
             )
         if copied_bytes(model) <= BOUND_AHEAD_BYTES:
             for each in ladders:  # no request waits for it
-                each.bind_all()
+                each.bind_smallest()
         self.output_shape = ladders[0].outputs[0].shape
         self._ladders = Pool(ladders)
 

@@ -51,10 +51,9 @@ class Ladder:
         self._divided = divide(self._costs)
         self._lost_s = 0.0  # because a size is not bound
 
-    def bind_all(self) -> None:
-        """Binds all sizes now, so that no pass waits for it."""
-        for size in self._costs:
-            self._executor(size)
+    def bind_smallest(self) -> None:
+        """Binds the smallest size now: where rows mostly come alone, that is worth its time."""
+        self._executor(min(self._costs))
 
     def forward(self, count: int, *, blank: bool = False) -> tuple[memoryview, ...]:
         """Predicts the first rows in the memory of `inputs`.

@@ -42,7 +42,8 @@ def make(sizes: tuple[int, ...], seconds: tuple[float, ...] | None = None) -> tu
 @pytest.mark.parametrize("sizes", [(12,), (2, 5, 12), (1, 12)])
 def test_every_number_of_rows_comes_out_in_order(sizes: tuple[int, ...], count: int) -> None:
     ladder, _, passes = make(sizes)
-    ladder.bind_all()
+    for size in sizes:
+        ladder._executor(size)
     for turn in range(2):  # what an earlier batch left behind does not matter
         rows = np.random.RandomState(turn).rand(12, 2).astype(np.float32)
         rows_of(ladder)[:] = rows
@@ -80,8 +81,9 @@ def test_a_smaller_size_is_bound_when_that_is_worth_its_time() -> None:
     slow.forward(2)
     assert bound == [12, 1]
     assert passes == [12, 1, 1, 1]
-    slow.bind_all()
-    assert bound == [12, 1, 4]
+    other, bound, _ = make((1, 4, 12), (1.0, 4.0, 12.0))
+    other.bind_smallest()
+    assert bound == [12, 1]
 
     fast, bound, passes = make((1, 12), (1e-12, 12e-12))
     for _ in range(100):
