@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import io
 import json
+import threading
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 import pytest
@@ -22,7 +26,7 @@ from fastinfer.models.module import load_model
 from fastinfer.options import Limits, Options
 from tests import networks
 from tests.conftest import read_tree
-from tests.runs import transform
+from tests.runs import OnBatch, transform
 
 CSV, JSON, LINES, NPY = "text/csv", "application/json", "application/jsonlines", "application/x-npy"
 SIZES = (1, 7, 200, 5000)
@@ -168,3 +172,30 @@ def test_what_a_request_names_is_found_in_any_spelling(linear: Path) -> None:
     for fields in ({"split_type": "RecordIO"}, {"split_type": "Line", "strategy": "SingleRecord"}, {"accept": NPY}):
         assert choose_encoder(TransformRequest(**fields)) is None
     assert choose_encoder(TransformRequest(content_type=JSON, split_type="Line")) is None
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+@pytest.mark.parametrize("content_type", [CSV, JSON, LINES, NPY])
+def test_a_run_that_was_stopped_is_continued(
+    content_type: str, compress: Callable[[bytes], bytes], linear: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for size in (3, 300, 5, 4000, 7, 2000):
+        (tmp_path / "in" / f"{size}.in").write_bytes(compress(body(rows(size), content_type)))
+    request = TransformRequest(content_type=content_type, accept=LINES, compression_type="auto")
+    options, limits = Options(exact=True, workers=1), dataclasses.replace(SMALL, shard_bytes=4000)
+    transform(linear, tmp_path / "in", tmp_path / "whole", options, request=request, limits=limits)
+    stop, batches = threading.Event(), []
+
+    def count(_: int) -> None:
+        batches.append(1)
+        if len(batches) == 60:
+            stop.set()
+
+    out = tmp_path / "out"
+    run = {"request": request, "limits": limits}
+    transform(linear, tmp_path / "in", out, options, stop=stop, progress=OnBatch(count), **run)
+    assert len(read_tree(out)) < 6
+    transform(linear, tmp_path / "in", out, options, **run)
+    assert read_tree(out) == read_tree(tmp_path / "whole")
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
