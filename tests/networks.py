@@ -214,7 +214,7 @@ def _maps(folder: Path) -> Path:
     return write(folder, mx.sym.Convolution(layer, num_filter=2, kernel=(1, 1), name="maps"), {"data": (4,)})
 
 
-def _without_kinds(folder: Path) -> Path:
+def without_kinds(folder: Path) -> Path:
     """Parameters that are saved without arg: and aux:, which the container does not load."""
     write(folder, mx.sym.BatchNorm(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3)), {"data": (4,)})
     saved = mx.nd.load(str(folder / "model-0000.params"))

@@ -73,6 +73,10 @@ def encode_csv_body(array: NDArray[Any]) -> bytes:
     Raises:
         InputError: ``unsupported_accept`` where the array has not one or two dimensions.
     """
+    if array.dtype.names is not None:
+        raise InputError(
+            "unsupported Accept 'text/csv' for several outputs: use application/json", code="unsupported_accept"
+        )
     check_dimensions(array.shape)
     if array.dtype == np.float32:
         return format_csv_rows(np.ascontiguousarray(array).reshape(len(array), -1))

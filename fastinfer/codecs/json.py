@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .._native.text import JsonParser, format_json
 from ..errors import FOUND_LIMIT, InputError, quote
-from .json_rows import FORM, encode_json
+from .json_rows import FORM, as_lists, encode_json
 
 NUMBERS = (int, float, bool)
 
@@ -101,7 +101,10 @@ def decode_by_module(body: bytes, position: int = 0) -> NDArray[Any]:
 
 
 def encode_json_body(array: NDArray[Any]) -> bytes:
-    """A whole body: the bytes of ``json.dumps(array.tolist())``, at the kernels' speed for float32."""
+    """A whole body: the bytes of ``json.dumps(array.tolist())``, at the kernels' speed for float32; of a structured array,
+    a list of objects."""
+    if array.dtype.names is not None:
+        return json.dumps(as_lists(array, ())).encode()
     if array.dtype != np.float32 or array.ndim == 0:
         return json.dumps(array.tolist()).encode()
     rows = np.ascontiguousarray(array).reshape(len(array), -1)

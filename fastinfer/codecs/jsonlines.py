@@ -77,6 +77,8 @@ def encode_jsonlines_body(array: NDArray[Any]) -> bytes:
         rows = np.ascontiguousarray(array).reshape(len(array) if array.ndim else 1, -1)
         return encode_jsonlines(rows, array.shape[1:]) + b"\n"
     values = array.tolist() if array.ndim else [array.tolist()]
+    if array.dtype.names is not None:
+        values = as_lists(array, ())
     return b"".join(json.dumps(row).encode() + b"\n" for row in values)
 
 

@@ -90,8 +90,10 @@ def not_npy() -> InputError:
 
 
 def encode_npy_body(array: NDArray[Any]) -> bytes:
-    """A whole body: what ``numpy.save`` writes of ``array.tolist()``, where floats are doubles."""
+    """A whole body: what ``numpy.save`` writes of ``array.tolist()``, where floats are doubles; a structured array as it is."""
     stream = io.BytesIO()
-    values = array.astype("<f8", order="C") if array.dtype == np.float32 else array.tolist()
+    values = (
+        array.astype("<f8", order="C") if array.dtype == np.float32 else array if array.dtype.names else array.tolist()
+    )
     np.save(stream, values, allow_pickle=False)
     return stream.getvalue()

@@ -9,7 +9,7 @@ import json
 from typing import Any, NamedTuple
 
 from ..codecs.base import Encoder, Form
-from ..codecs.json_rows import ENCODER, FORM, as_lists, encode_json
+from ..codecs.json_rows import ENCODER, FORM, as_lists, encode_json, rows_of_record
 from .formats import accepted_of, choose_encoder, content_type_of
 from .request import CSV, JSON, LINE, NONE, SINGLE, TransformRequest
 
@@ -64,8 +64,11 @@ _SINGLE_LINES = Form(b"[", b"]\n[", b"]\n", b"null")
 
 def _encode_single(predictions: Any, row_shape: tuple[int, ...], between: bytes) -> bytes:
     """Rows as answers of their own, without the first bracket and the last."""
-    if len(row_shape) > 1:
-        return between.join(json.dumps(row).encode() for row in as_lists(predictions, row_shape))
+    several = rows_of_record(predictions, row_shape)
+    if len(row_shape) > 1 or several > 1 or getattr(predictions, "format", "f") != "f":
+        rows = as_lists(predictions, row_shape)
+        records = (rows[first : first + several] for first in range(0, len(rows), several))
+        return between.join(json.dumps(record)[1:-1].encode() for record in records)
     together = encode_json(predictions, row_shape)
     return together.replace(b"], [", b"]" + between + b"[") if row_shape else together.replace(b", ", between)
 

@@ -7,10 +7,9 @@ row's text is added to the result of its object. Results are finished in the ord
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..codecs.base import DONE, BadRecord, Decoder, Framing, Outcome
 from ..errors import FastinferError, InputError
@@ -19,6 +18,7 @@ from ..outputs.writer import OutputWriter, Result
 from ..records.compression import AUTO, NONE
 from ..records.reading import SMALL_OBJECT_BYTES, Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
 from ..records.spans import Span, whole
+from ..runtimes.predictions import by_record
 from ..storage.base import Object
 from .batch import Batch, Objects, Segment
 from .filtered import FilteredDecoder, columns_of
@@ -295,7 +295,7 @@ class _ShardRun:
         seconds, ladder, encoder = self.report.seconds, self.workspace.ladder, self.job.encoder
         started = perf_counter()
         row_shape = ladder.outputs[0].shape
-        predictions = _as_rows(ladder.forward(records)[0], math.prod(row_shape)) if records else memoryview(b"")
+        predictions = by_record(ladder.outputs, ladder.forward(records)) if records else memoryview(b"")
         forwarded = perf_counter()
         seconds["forward"] += forwarded - started
         written = seconds["write"]
@@ -326,8 +326,3 @@ class _ShardRun:
                 seconds["write"] += perf_counter() - started
         written = seconds["write"] - written
         seconds["format"] += perf_counter() - forwarded - written
-
-
-def _as_rows(values: Any, width: int) -> Any:
-    """A flat buffer of float32 as rows of so many values."""
-    return values.cast("B").cast("f", (len(values) // width, width))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from ..models.module import Model
 from ..runtimes.base import Runtime
 from ..runtimes.batch_size import Batching, bind_ladder, copied_bytes
 from ..runtimes.pool import Pool
+from ..runtimes.predictions import as_array, named_records
 from ..runtimes.views import rows_of
 
 # What the values within one bound graph of another shape may need, and what all such graphs keep together.
@@ -50,11 +51,13 @@ class Graphs:
         if copied_bytes(model) <= BOUND_AHEAD_BYTES:
             for each in ladders:  # no request waits for it
                 each.bind_smallest()
-        self.output_shape = ladders[0].outputs[0].shape
+        self.outputs = ladders[0].outputs
+        self.output_shape = self.outputs[0].shape
+        self.rows = self.outputs[0].rows if len(self.outputs) == 1 else 1  # for each record
         self._ladders = Pool(ladders)
 
-    def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[np.float32]:
-        """Predictions of rows, (rows, values) to (rows, *output_shape).
+    def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[Any]:
+        """Predictions of rows, (rows, values) to (rows * self.rows, *output_shape); of several outputs, a structured array.
 
         They are copied into the graph's memory, in about a tenth of the time that reading them from CSV took; so decoding
         needs no graph, and each request is decoded by itself.
@@ -63,17 +66,19 @@ class Graphs:
             rows: what to predict.
             blank: whether to clear what an earlier batch left behind the last row, which may influence the rows' bits.
         """
-        parts: list[NDArray[np.float32]] = []
+        parts: list[NDArray[Any]] = []
         with self._ladders.lend() as ladder:
             read = rows_of(ladder)
             for first in range(0, len(rows), ladder.batch_size):
                 part = rows[first : first + ladder.batch_size]
                 read[: len(part)] = part
-                (predictions,) = ladder.forward(len(part), blank=blank)
-                values = np.frombuffer(predictions, np.float32)
-                parts.append(values[: len(part) * math.prod(self.output_shape)])
-        found = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return found.reshape(len(rows), *self.output_shape)
+                values = ladder.forward(len(part), blank=blank)
+                parts.append(
+                    as_array(self.outputs[0], values[0])[: len(part) * self.rows]
+                    if len(self.outputs) == 1
+                    else named_records(self.outputs, values)[: len(part)]
+                )
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class OtherShapes:

@@ -47,7 +47,8 @@ class Predictor:
     Attributes:
         model: the loaded model.
         batch_size: rows of one forward pass.
-        output_shape: shape of one row's prediction, () for a scalar.
+        output_shape: shape of one row's prediction, () for a scalar; of the first of several outputs.
+        rows: how many rows the prediction of a record has; 1 for most models.
 
     Raises:
         ModelError: the model cannot be used.
@@ -71,7 +72,7 @@ class Predictor:
         batching = choose_batching(self._runtime, self.model, options)
         self.batch_size, self._invariant = batching.batch_size, batching.invariant
         self._graphs = Graphs(self._runtime, self.model, self._devices, threads, batching)
-        self.output_shape = self._graphs.output_shape
+        self.output_shape, self.rows = self._graphs.output_shape, self._graphs.rows
         self._flattens = self.model.flattens
         self._others = OtherShapes(self._runtime, self.model, self._devices, row_wise=batching.row_wise)
 
@@ -114,7 +115,8 @@ class Predictor:
             first = 0
             for index, accepted, rows in together:
                 try:
-                    results[index] = self._encode(predictions[first : first + len(rows)], accepted)
+                    found = predictions[first * self.rows : (first + len(rows)) * self.rows]
+                    results[index] = self._encode(found, accepted)
                 except Exception as error:
                     results[index] = error
                 first += len(rows)
@@ -141,14 +143,15 @@ class Predictor:
         """
         return decode_rows(body, content_type, self.model.row_shape)
 
-    def predict(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+    def predict(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The predictions of any number of rows.
 
         Args:
             rows: array of shape (rows, ...) whose rows have the model's shape, or another that its graph accepts.
 
         Returns:
-            float32 array of shape (rows, ...).
+            array of shape (rows, ...), of the type of the model's output, but float32 for float16; where the model gives
+            several rows for each record, so many times as many. Of several outputs, a structured array with a field for each.
 
         Raises:
             InputError: ``bad_shape`` where the graph does not accept the rows; ``empty_input`` where there are none.
@@ -158,7 +161,7 @@ class Predictor:
         graphs = self._graphs if self._has_own_shape(rows) else self._others.graphs(rows.shape[1:])
         return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
 
-    def encode(self, predictions: NDArray[np.float32], accept: str | None = JSON) -> tuple[bytes, str]:
+    def encode(self, predictions: NDArray[Any], accept: str | None = JSON) -> tuple[bytes, str]:
         """Predictions as the container's encoder prints them, and their content type.
 
         Args:
@@ -169,11 +172,11 @@ class Predictor:
         Raises:
             InputError: ``unsupported_accept``, also where CSV cannot hold the predictions.
         """
-        answer = self._encode(np.asarray(predictions, dtype=np.float32), choose_accepted(accept))
+        answer = self._encode(np.asarray(predictions), choose_accepted(accept))
         return answer.body, answer.content_type
 
-    def _encode(self, predictions: NDArray[np.float32], accepted: str) -> Answer:
-        return Answer(encode_predictions(predictions, accepted), accepted, len(predictions))
+    def _encode(self, predictions: NDArray[Any], accepted: str) -> Answer:
+        return Answer(encode_predictions(predictions, accepted), accepted, len(predictions) // self.rows)
 
     def _has_own_shape(self, rows: NDArray[np.float32]) -> bool:
         """Whether rows can run, and share batches, on the graph that is bound for the model's own shape."""
@@ -182,7 +185,7 @@ class Predictor:
             return True
         return self._flattens and len(row_shape) > 0 and math.prod(row_shape) == self.model.row_values
 
-    def _predict_together(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    def _predict_together(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[Any]:
         """The predictions of flat rows of the model's shape; none for no rows."""
         if not parts:
             return np.empty((0, *self.output_shape), np.float32)

@@ -21,6 +21,7 @@ from ..options import Options, parse_device
 from . import probe_cache
 from .base import Executor, Runtime
 from .ladder import Ladder
+from .predictions import with_one_input
 from .provenance import of_model
 
 # Sizes that may give the same bits as a larger one; sizes that are bound where the named one is not invariant.
@@ -103,15 +104,20 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     if options.exact:
         return by_row._replace(varies=varies)
 
-    def bind(batch_size: int) -> Executor:
-        return check_served(runtime.bind(model, device, batch_size), model)
+    def bind(batch_size: int) -> Executor | None:
+        """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
+        try:
+            return with_one_input(runtime.bind(model, device, batch_size))
+        except ModelError:
+            runtime.bind(model, device, 1)  # says what is wrong with a graph that cannot be bound at all
+            return None
 
     def find() -> probe_cache.Found | None:
         from .invariance import find_sizes  # and NumPy with it: most runs know the answer
 
         if asked is not None:
             executor = bind(asked)
-            if not executor.gives_a_row_each:
+            if executor is None or not executor.gives_a_row_each:
                 raise ModelError(
                     f"at batch size {asked} it does not give a row for each record",
                     code="mixed_batch",
@@ -170,26 +176,6 @@ def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batc
     """
 
     def bind(size: int) -> Executor:
-        return check_served(runtime.bind(model, device, size, row_wise=batching.row_wise), model)
+        return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise))
 
     return Ladder(bind, (*batching.smaller, batching.batch_size), batching.seconds or None)
-
-
-def check_served(executor: Executor, model: AnyModel) -> Executor:
-    """The executor, if it gives what runs and requests can use: one output, with one row of float32 for each record.
-
-    Raises:
-        ModelError: it has other outputs.
-    """
-    outputs = executor.outputs
-    if len(outputs) != 1:
-        names = ", ".join(output.name for output in outputs)
-        raise ModelError(f"the model has {len(outputs)} outputs ({names}); one is served", path=model.path)
-    (output,) = outputs
-    if output.dtype != "float32":
-        # The container prints other types with other digits.
-        raise ModelError(f"the output is {output.dtype}; float32 is served", path=model.path)
-    if output.rows != 1:
-        shape = (output.rows, *output.shape)
-        raise ModelError(f"a batch of 1 record gives an output of shape {shape}, not one row", path=model.path)
-    return executor

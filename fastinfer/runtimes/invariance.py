@@ -25,19 +25,19 @@ TIMED_PASSES, TIMED_S = 5, 1.0
 
 
 def find_sizes(
-    bind: Callable[[int], Executor], candidates: Sequence[int], smaller: Sequence[int], most: int | None = None
+    bind: Callable[[int], Executor | None], candidates: Sequence[int], smaller: Sequence[int], most: int | None = None
 ) -> Found | None:
     """The first invariant candidate, and the smaller sizes that give the same bits; None if none is invariant.
 
     Args:
-        bind: returns an executor of a batch size.
+        bind: returns an executor of a batch size; None where the graph has none of that size.
         candidates: sizes in the order in which they are tried.
         smaller: sizes that may be used below it, in ascending order.
         most: how many of them are looked for, the smallest first; None: all.
     """
     for candidate in candidates:
         executor = bind(candidate)
-        if not is_invariant(executor):
+        if executor is None or not is_invariant(executor):
             continue
         inputs = probe_inputs(executor)
         reference = run(executor, inputs)
@@ -47,7 +47,7 @@ def find_sizes(
             if size >= candidate or len(sizes) == most:
                 break
             small = bind(size)
-            if gives_the_bits(small, inputs, reference):
+            if small is not None and gives_the_bits(small, inputs, reference):
                 sizes.append(size)
                 seconds.append(time_pass(small))
         seconds.append(time_pass(executor))

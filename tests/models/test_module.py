@@ -20,7 +20,6 @@ from fastinfer.models.inputs import Input
 from fastinfer.models.module import find_model, load_model
 from fastinfer.models.params import Array
 from fastinfer.runtimes.base import Executor
-from fastinfer.runtimes.batch_size import check_served
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.storage import archive as archive_module
 from tests import networks
@@ -41,7 +40,7 @@ def pack(folder: Path, archive: Path, prefix: str = "", mode: str = "w:gz") -> P
 
 def bind(path: Path) -> Executor:
     model = load_model(path)
-    return check_served(MXNetExecutor(model, ("cpu", 0), 1), model)
+    return MXNetExecutor(model, ("cpu", 0), 1)
 
 
 @pytest.mark.parametrize("prefix", ["", "./"])

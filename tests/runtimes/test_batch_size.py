@@ -169,21 +169,22 @@ def test_a_ladder_has_its_largest_graph_bound(model: Model) -> None:
     assert runtime.bound == [(("cpu", 1), 4, True)]
 
 
-@pytest.mark.parametrize(
-    ("outputs", "words"),
-    [
-        ([("a", 1, (), "float32"), ("b", 1, (), "float32")], r"the model has 2 outputs \(a, b\); one is served"),
-        ([("a", 1, (), "int32")], "the output is int32; float32 is served"),
-        ([("a", 3, (2,), "float32")], r"a batch of 1 record gives an output of shape \(3, 2\), not one row"),
-    ],
-)
-def test_outputs_that_cannot_be_written_are_refused(model: Model, outputs: list[Any], words: str) -> None:
-    runtime = Sums()
-    runtime.outputs = tuple(BoundOutput(*each) for each in outputs)
-    with pytest.raises(ModelError, match=words):
-        choose_batching(runtime, model, Options())
-    with pytest.raises(ModelError, match=words):
-        bind_ladder(runtime, model, ("cpu", 0), Batching(4, row_wise=True, invariant=True))
+class BatchOfOne(Sums):
+    """A graph that holds the batch size 1."""
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "holds": 1}  # what the probe finds is kept
+
+    def bind(self, model: Any, device: Any, batch_size: int, *, row_wise: bool = False) -> Any:
+        if batch_size > 1 and not row_wise:
+            raise ModelError("shapes do not fit", path="x")
+        return super().bind(model, device, batch_size, row_wise=row_wise)
+
+
+def test_a_graph_that_holds_the_batch_size_1_is_computed_row_by_row(model: Model) -> None:
+    assert choose_batching(BatchOfOne(), model, Options()).row_wise
+    with pytest.raises(ModelError, match="at batch size 4 it does not give a row for each record"):
+        choose_batching(BatchOfOne(), model, Options(batch_size=4))
 
 
 def test_mxnet_is_a_runtime(model: Model) -> None:
