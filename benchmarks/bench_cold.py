@@ -26,7 +26,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable
 
-from . import inputs
+from benchmarks import inputs
+from benchmarks.conftest import Keep
 
 ROOT = Path(__file__).parent.parent
 # (what, compared with, the most it may take of that)
@@ -111,6 +112,46 @@ def commands(folder: Path, root: Path, suffix: str = "") -> dict[str, Callable[[
     }
 
 
+def sources(folder: Path) -> None:
+    """The inputs: a thousand files of one image, and one."""
+    for name, count in (("many", 1000), ("one", 1)):
+        (folder / name).mkdir()
+        for number, line in enumerate(inputs.text("fixed").splitlines(keepends=True)[:count]):
+            (folder / name / f"{number:04}.csv").write_bytes(line)
+
+
+def everything(folder: Path, baseline: Path | None = None) -> dict[str, Callable[[], list[float]]]:
+    """All that is timed, by name."""
+    return {
+        "python -c pass": lambda: python("-c", "pass"),
+        "import numpy": lambda: python("-c", "import numpy"),
+        "import mxnet": lambda: python("-c", "from fastinfer.runtimes.mxnet.library import load_mxnet; load_mxnet()"),
+        **commands(folder, ROOT),
+        **(commands(folder, baseline, ", baseline") if baseline else {}),
+    }
+
+
+def measure(timed: dict[str, Callable[[], list[float]]], rounds: int) -> dict[str, list[float]]:
+    """The least seconds of each, by the clock and of the processor."""
+    found: dict[str, list[list[float]]] = {name: [] for name in timed}
+    for number in range(rounds + 1):
+        for name, run in timed.items():
+            seconds = run()
+            if number:  # the first round fills caches: of files, of compiled modules, of the probe
+                found[name].append(seconds)
+    return {name: [min(each) for each in zip(*rounds)] for name, rounds in found.items()}
+
+
+def bench_cold_commands(tmp_path: Path, keep: Keep) -> None:
+    sources(tmp_path)
+    least = measure(everything(tmp_path), rounds=5)
+    for name in ("1,000 files", "1,000 files --exact", "1 file", "processes", "--dry-run", "--help"):
+        for other in ("import numpy", "import mxnet"):
+            ratio = least[name][0] / least[other][0]
+            keep(f"{name}/{other}", f"the whole command, {name} / {other}", ratio, "times", better="lower")
+    keep("serve", SERVE, least[SERVE][0], "s", better="lower")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -121,29 +162,11 @@ def main() -> None:
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
         folder = Path(place)
-        for name, count in (("many", 1000), ("one", 1)):
-            (folder / name).mkdir()
-            for number, line in enumerate(inputs.text("fixed").splitlines(keepends=True)[:count]):
-                (folder / name / f"{number:04}.csv").write_bytes(line)
-        timed = {
-            "python -c pass": lambda: python("-c", "pass"),
-            "import numpy": lambda: python("-c", "import numpy"),
-            "import mxnet": lambda: python(
-                "-c", "from fastinfer.runtimes.mxnet.library import load_mxnet; load_mxnet()"
-            ),
-            **commands(folder, ROOT),
-        }
-        if arguments.baseline:
-            timed.update(commands(folder, arguments.baseline, ", baseline"))
+        sources(folder)
+        timed = everything(folder, arguments.baseline)
         if arguments.only:
             timed = {name: run for name, run in timed.items() if name.startswith(("import", arguments.only))}
-        found: dict[str, list[list[float]]] = {name: [] for name in timed}
-        for number in range(arguments.rounds + 1):
-            for name, run in timed.items():
-                seconds = run()
-                if number:  # the first round fills caches: of files, of compiled modules, of the probe
-                    found[name].append(seconds)
-    least = {name: [min(each) for each in zip(*rounds)] for name, rounds in found.items()}
+        least = measure(timed, arguments.rounds)
     print(
         f"{'':<36} clock, s   CPU, s   x numpy   x mxnet   ({'CPU' if arguments.cpu else 'clock'}, least of {arguments.rounds})"
     )
