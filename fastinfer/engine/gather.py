@@ -48,7 +48,7 @@ class Gatherer:
     def unfinished(self, objects: Iterable[Object]) -> Iterator[Object | list[Span]]:
         """The objects without a finished result; a large object as its unfinished spans."""
         folder, job = self._folder, self._job
-        for item in objects:
+        for item in folder.expect(objects):
             problem = folder.name_problem(item)
             if problem is not None:
                 yield item._replace(problem=problem)

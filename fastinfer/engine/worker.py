@@ -122,6 +122,7 @@ class _ShardRun:
             self.report.seconds["write"] += perf_counter() - started
         except Exception as error:
             self.report.error = self.report.error or error
+        self.writer.close()
         return self.report
 
     def _on_clock(self, stage: str, items: Iterator[T]) -> Iterator[T]:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from ..codecs.base import Form, empty_input
 from ..errors import InputError, OutputError
 from ..records.spans import Span
-from ..storage.base import Store, Upload
-from ..storage.local import LocalStore
+from ..storage.base import RunStore, Store, Upload
 from .label import Label
 from .layout import OutputLayout
 from .writer import name_problem
@@ -28,7 +27,7 @@ class Assembly:
     """
 
     def __init__(
-        self, layout: OutputLayout, store: LocalStore, form: Form, spans: Sequence[Span], inputs: Store | None = None
+        self, layout: OutputLayout, store: RunStore, form: Form, spans: Sequence[Span], inputs: Store | None = None
     ) -> None:
         self._layout = layout
         self._store = store
@@ -82,19 +81,24 @@ class Assembly:
 
     def _join(self, span: Span) -> None:
         if self._upload is None:
-            self._upload = self._store.begin(self._layout.result(self._item), self._layout.word(self._item))
+            name, word = self._layout.result(self._item), self._layout.word(self._item)
+            self._upload = self._store.begin(name, word, self._label())
         separator = self._form.between if self._has_rows else self._form.head
         for piece in self._store.read_pieces(self._layout.span(span)):
             self._upload.write(separator + piece)
             separator = b""
             self._has_rows = True
 
+    def _label(self) -> bytes:
+        """The label of the result, with the rejects that are known so far."""
+        return Label(bytes.fromhex(self._layout.run), self._rejected, self._item.version).pack()
+
     def _finish(self) -> None:
         upload, self._upload = self._upload, None
         assert upload is not None
         try:
             upload.write(self._form.tail)
-            upload.commit(Label(bytes.fromhex(self._layout.run), self._rejected, self._item.version).pack())
+            upload.commit(self._label())
         except OutputError as error:
             problem = name_problem(self._item, self._layout.result(self._item), error.__cause__)
             if problem is not None:

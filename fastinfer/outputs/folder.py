@@ -7,15 +7,13 @@ which version of its object it is.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import os
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import ConfigError, InputError
 from ..records.spans import Span
-from ..storage.base import Object
-from ..storage.label_log import LabelLog
+from ..storage.base import Object, RunStore
 from ..storage.local import LocalStore
 from .label import Label
 from .layout import LABEL_JOURNAL, LABELS, OUTPUT_SUFFIX, RESERVED, OutputLayout
@@ -38,7 +36,7 @@ class OutputFolder:
         rejected: how many records earlier runs rejected that are not transformed again.
     """
 
-    def __init__(self, root: str, store: LocalStore | None = None) -> None:
+    def __init__(self, root: str, store: RunStore | None = None) -> None:
         self.layout = OutputLayout(root)
         self.store = store or LocalStore()
         self.rejected = 0
@@ -63,10 +61,13 @@ class OutputFolder:
             self._is_held, self._overwrites = True, overwrite
             self._record.compare(record["depends_on"], overwrite=overwrite)
             self._take_run()
+            if not overwrite:
+                self.store = self.store.for_new_results()
             self._record.write(record)
-            self._log.merge(durable=self.store.durable)
-            self._log.is_used = not self.store.keeps_labels(self.layout.record)
+            self.store.begin_labels(self.layout.record)
             self.rejected = self.rejects.begin(self._record.replaced)
+            if self._has_earlier_runs:
+                self._leftovers.remove_uploads()
             self._leftovers.sweep_once("", remove=True)
             yield self
 
@@ -83,7 +84,7 @@ class OutputFolder:
         self._overwrites = overwrite
         self._record.compare(depends_on, overwrite=overwrite, partial=True)
         self._take_run()
-        self._log.merge(read_only=True)
+        self.store.begin_labels(self.layout.record, read_only=True)
         self.rejects.begin(read_only=True)
 
     def write_record(self, record: dict[str, Any]) -> None:
@@ -98,6 +99,18 @@ class OutputFolder:
         message = f"its output would be in a folder with the name of the run's own {top}"
         return InputError(message, code="output_name", path=item.uri)
 
+    def expect(self, objects: Iterable[Object]) -> Iterator[Object]:
+        """The same objects, for which :meth:`is_finished` is asked next: a store far away gets their labels ahead."""
+        ahead = self.store.labels_ahead
+        if not ahead or not self._record.resumes:
+            yield from objects
+            return
+        stream = iter(objects)
+        while group := list(itertools.islice(stream, ahead)):
+            uris = (self.layout.result(item) for item in group)
+            self.store.expect_labels([uri for uri in uris if self._leftovers.may_exist(uri)])
+            yield from group
+
     def is_finished(self, item: Object) -> bool:
         """Whether the object's result exists, with all its rejects, and the object has not changed since.
 
@@ -106,12 +119,12 @@ class OutputFolder:
         """
         folder = item.key.rpartition("/")[0]
         holds_results = self._leftovers.sweep_once(folder, remove=self._is_held)
-        if not holds_results:
+        if not holds_results or not self._leftovers.may_exist(self.layout.result(item)):
             return False
         if not self._overwrites and folder in self._leftovers.other_runs:
             raise self._other_run(folder, "the outputs there are of another run")
         if not self._record.resumes:
-            if not self._overwrites and os.path.lexists(self.layout.result(item)):
+            if not self._overwrites and self.store.exists(self.layout.result(item)):
                 raise self._other_run(f"{item.key}{OUTPUT_SUFFIX}", "it is not of this run")
             return False
         label = self._label(self.layout.result(item), item)
@@ -120,7 +133,7 @@ class OutputFolder:
     def finished_span(self, span: Span) -> int | None:
         """How many records an earlier run rejected in a span; None if the span is not finished."""
         uri = self.layout.span(span)
-        self._leftovers.expect_spans(os.path.dirname(uri))
+        self._leftovers.expect_spans(uri.rpartition("/")[0])
         label = self._label(uri, span.item) if self._record.resumes else None
         return label.rejected if label is not None and self.rejects.has_all(span.item, label, span) else None
 
@@ -133,9 +146,8 @@ class OutputFolder:
         Raises:
             OutputError: a file cannot be read or written.
         """
-        if self._log.is_used:  # else the next run does it, without listing the folder once more
-            self._log.merge(durable=self.store.durable)
-        if has_rejects or os.path.lexists(self.layout.rejects):
+        self.store.settle_labels()
+        if has_rejects or self.store.exists(self.layout.rejects):
             return self.rejects.finish()
         return 0
 
@@ -145,19 +157,22 @@ class OutputFolder:
 
     def clear_leftovers(self) -> None:
         """Removes unfinished files after a complete run; if earlier runs left some, also in folders without an input."""
-        self._leftovers.clear(everywhere=self._record.resumes or bool(self._record.replaced))
+        self._leftovers.clear(everywhere=self._has_earlier_runs)
         self._record.replaced = []
 
+    @property
+    def _has_earlier_runs(self) -> bool:
+        return self._record.resumes or bool(self._record.replaced)
+
     def _other_run(self, name: str, message: str) -> ConfigError:
-        return ConfigError(message, code="other_run", path=os.path.join(self.layout.root, name), hint=HINT)
+        return ConfigError(message, code="other_run", path=self.layout.below(name), hint=HINT)
 
     def _take_run(self) -> None:
         """Takes the id of the run for all names."""
         run = self._record.run
         root = self.layout.root
         self.layout = OutputLayout(root, run)
-        self._log = LabelLog(root, LABELS, self.layout.hidden(LABEL_JOURNAL))
-        self.store = dataclasses.replace(self.store, prefix=self.layout.hidden(""), log=self._log)
+        self.store = self.store.for_run(root, self.layout.hidden(""), LABELS, self.layout.hidden(LABEL_JOURNAL))
         self.rejects = Rejects(self.layout, self.store)
         self._leftovers = Leftovers(self.layout, self.store, self._record.replaced)
 

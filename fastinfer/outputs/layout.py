@@ -19,9 +19,11 @@ REJECTS = "_rejects.jsonl"
 LABELS = "_labels.log"
 # Written by the holder of the folder's lock alone; a killed run may leave these.
 UNFINISHED = tuple(map(temporary_name, (RUN_RECORD, REJECTS, LABELS)))
+# Who writes to the folder, where the store has no locks that end with their process.
+LEASE = "_run.lock"
 
 # A folder of inputs with one of these names would put its outputs there.
-RESERVED = {RUN_RECORD, REJECTS, LABELS, *UNFINISHED}
+RESERVED = {RUN_RECORD, REJECTS, LABELS, LEASE, *UNFINISHED}
 
 # A hidden file of a run: what is being written, the result of a span, the journal of a writer. A run removes only files
 # with its own id, and of runs whose folder it has taken over.
@@ -56,6 +58,10 @@ class OutputLayout:
     def rejects(self) -> str:
         """The rejects, one line of JSON each."""
         return f"{self._prefix}{REJECTS}"
+
+    def below(self, name: str) -> str:
+        """The path of a name in the folder; of the folder itself, with a slash, where the name is empty."""
+        return f"{self._prefix}{name}"
 
     def result(self, item: Object) -> str:
         """The result of an object."""

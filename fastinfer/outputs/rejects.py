@@ -18,8 +18,9 @@ from typing import Any, Callable, NamedTuple
 from ..errors import InputError, OutputError
 from ..records.spans import Span
 from ..storage.atomic import unwritable
-from ..storage.base import Object
-from ..storage.local import LocalStore, writer_name
+from ..storage.base import Object, RunStore
+from ..storage.local import writer_name
+from ..storage.uri import absolute
 from .label import Label
 from .layout import OutputLayout, is_reject_journal
 from .sorting import sort_lines
@@ -79,7 +80,7 @@ class Reject(NamedTuple):
     @classmethod
     def _of(cls, run: str, item: Object, error: InputError) -> Reject:
         # An absolute path: a later run may be started in another folder.
-        path = os.path.abspath(item.uri)
+        path = absolute(item.uri)
         return cls(item.key, item.version.hex(), run, None, None, None, error.code, error.message, None, None, path)
 
     def encode(self) -> bytes:
@@ -139,7 +140,7 @@ class Rejects:
         store: where it is.
     """
 
-    def __init__(self, layout: OutputLayout, store: LocalStore) -> None:
+    def __init__(self, layout: OutputLayout, store: RunStore) -> None:
         self._layout = layout
         self._store = store
         self._complete: set[int] = set()
@@ -168,7 +169,8 @@ class Rejects:
         stands = self._stands()
         lines = self._lines([])
         if journals:
-            lines = self._join(journals, stands, _temporary_folder() if read_only else self._layout.root)
+            folder = _temporary_folder() if read_only else self._store.scratch_folder(self._layout.root)
+            lines = self._join(journals, stands, folder)
             if not read_only:
                 self._replace(lines, journals)
                 lines = self._lines([])
@@ -207,7 +209,7 @@ class Rejects:
 
         def count_all() -> Iterator[bytes]:
             nonlocal count
-            for line in self._join(journals, _is_reject, self._layout.root):
+            for line in self._join(journals, _is_reject, self._store.scratch_folder(self._layout.root)):
                 count += 1
                 yield line
 
@@ -221,7 +223,7 @@ class Rejects:
 
     def _journals(self, runs: Collection[str]) -> list[str]:
         names = self._store.hidden_names(self._layout.root)
-        return [os.path.join(self._layout.root, name) for name in names if is_reject_journal(name, runs)]
+        return [self._layout.below(name) for name in names if is_reject_journal(name, runs)]
 
     def _lines(self, journals: Iterable[str], *, old: bool = True) -> Iterator[bytes]:
         """The lines of the file, and of journals."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ConfigError, FastinferError, quote
 from ..storage.atomic import TEMPORARY_PREFIX
-from ..storage.local import LocalStore
+from ..storage.base import RunStore
 from .label import new_run
 from .layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout, run_of
 
@@ -46,7 +46,7 @@ class RunRecord:
         replaced: ids of earlier runs whose unfinished files may be in the folder.
     """
 
-    def __init__(self, layout: OutputLayout, store: LocalStore) -> None:
+    def __init__(self, layout: OutputLayout, store: RunStore) -> None:
         self._layout = layout
         self._store = store
         self.resumes = False
@@ -121,8 +121,8 @@ class RunRecord:
         return sorted(run for run in found if run is not None)
 
     def _foreign_result(self) -> str | None:
-        names = sorted(self._store.names(self._layout.root))
-        return next((name for name in names if name.endswith(OUTPUT_SUFFIX)), None)
+        names = self._store.names(self._layout.root)
+        return min((name for name in names if name.endswith(OUTPUT_SUFFIX)), default=None)
 
     def _holds_results(self) -> bool:
         return any(

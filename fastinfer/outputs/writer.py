@@ -6,18 +6,20 @@ leaves finished results and temporary files, never half a result.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from .._native.files import FILES_PER_CALL
 from ..codecs.base import Form
-from ..errors import InputError, OutputError
+from ..errors import FastinferError, InputError, OutputError
 from ..records.spans import Span
 from ..storage.atomic import unwritable
-from ..storage.base import Object, Store, Upload
+from ..storage.base import Object, Store, Upload, Writing
 from .label import Label
 from .layout import OutputLayout
 
@@ -37,15 +39,28 @@ class Result:
         rejected: how many of them are rejected.
     """
 
-    __slots__ = ("_form", "_held", "_problem", "_store", "_texts", "_upload", "rejected", "rows", "span", "uri")
+    __slots__ = (
+        "_form",
+        "_held",
+        "_label",
+        "_problem",
+        "_store",
+        "_texts",
+        "_upload",
+        "rejected",
+        "rows",
+        "span",
+        "uri",
+    )
 
-    def __init__(self, span: Span, uri: str, form: Form, store: Store) -> None:
+    def __init__(self, span: Span, uri: str, form: Form, store: Store, label: bytes | None = None) -> None:
         self.span = span
         self.uri = uri
         self.rows = 0
         self.rejected = 0
         self._form = form
         self._store = store
+        self._label = label  # if nothing is rejected
         self._texts: list[bytes] = []
         self._held = 0
         self._upload: Upload | None = None
@@ -114,7 +129,7 @@ class Result:
         self._held = 0
         try:
             if self._upload is None and self._problem is None:
-                self._upload = self._store.begin(self.uri)
+                self._upload = self._store.begin(self.uri, label=self._label)
         except OutputError as error:
             self._problem = name_problem(self.span.item, self.uri, error.__cause__)
             if self._problem is None:
@@ -173,11 +188,12 @@ class OutputWriter:
         self._texts: list[bytes] = []
         self._labels: list[bytes] = []
         self._held = 0
+        self._under_way: deque[tuple[list[Finished], list[str], Writing]] = deque()  # groups that are being written
 
     def open(self, span: Span) -> Result:
         """The empty result of an object or a span."""
         uri = self._layout.result(span.item) if span.is_whole else self._layout.span(span)
-        return Result(span, uri, self._form, self._store)
+        return Result(span, uri, self._form, self._store, self._without_rejects + span.item.version)
 
     def finish(self, result: Result) -> list[Finished]:
         """Adds a whole result; returns the results that have just got their names. Raises OutputError."""
@@ -208,24 +224,44 @@ class OutputWriter:
         return self._flush_when_full()
 
     def flush(self) -> list[Finished]:
-        """Writes all added results; returns them.
+        """Writes all added results; returns those that have just got their names.
 
         Raises:
             OutputError: for the first that could not be written; the others have their names.
         """
-        ready, uris, texts, labels = self._ready, self._uris, self._texts, self._labels
-        self._ready, self._uris, self._texts, self._labels, self._held = [], [], [], [], 0
-        if not ready:
-            return []
-        errors = self._store.write_many(uris, texts, labels)
-        for index, code in enumerate(errors):
-            if code:
-                cause = OSError(code, os.strerror(code))
-                problem = name_problem(ready[index].item, uris[index], cause)
-                if problem is None:
-                    raise unwritable(uris[index], cause)
-                ready[index] = ready[index]._replace(problem=problem)
-        return ready
+        self._write()
+        return self._wait(0)
+
+    def close(self) -> None:
+        """Waits for what is still being written after an error, so that nothing is written when the run has ended."""
+        while self._under_way:
+            with contextlib.suppress(FastinferError):
+                self._under_way.popleft()[2].wait()
 
     def _flush_when_full(self) -> list[Finished]:
-        return self.flush() if len(self._ready) >= FILES_PER_CALL or self._held >= GROUP_BYTES else []
+        if len(self._ready) < FILES_PER_CALL and self._held < GROUP_BYTES:
+            return []
+        self._write()
+        return self._wait(self._store.groups_under_way)
+
+    def _write(self) -> None:
+        """Hands what was added to the store."""
+        if self._ready:
+            writing = self._store.write_many(self._uris, self._texts, self._labels)
+            self._under_way.append((self._ready, self._uris, writing))
+            self._ready, self._uris, self._texts, self._labels, self._held = [], [], [], [], 0
+
+    def _wait(self, most: int) -> list[Finished]:
+        """Waits until no more than `most` groups are being written; returns the results of the others."""
+        named: list[Finished] = []
+        while len(self._under_way) > most:
+            ready, uris, writing = self._under_way.popleft()
+            for index, code in enumerate(writing.wait()):
+                if code:
+                    cause = OSError(code, os.strerror(code))
+                    problem = name_problem(ready[index].item, uris[index], cause)
+                    if problem is None:
+                        raise unwritable(uris[index], cause)
+                    ready[index] = ready[index]._replace(problem=problem)
+            named += ready
+        return named

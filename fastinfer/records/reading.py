@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from typing import Callable, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 
 from .._native.files import FILES_PER_CALL
 from .._native.text import count_lines
@@ -18,6 +18,9 @@ from ..storage.atomic import unreadable
 from ..storage.base import Object, Store
 from .compression import NONE, START_BYTES, Expanded, begins_compressed
 from .spans import Span, last_line_end, whole
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeGuard
 
 T = TypeVar("T")
 
@@ -85,26 +88,31 @@ def read_groups(
     """
     index, turns = 0, itertools.cycle(buffers)
     buffer = next(turns)
-    while index < len(items):
-        small: list[Object] = []
-        held = 0
-        for item in items[index : index + FILES_PER_CALL]:
-            if isinstance(item, Span) or item.size > SMALL_OBJECT_BYTES or item.problem:
-                break
-            held += item.size
-            if held >= len(buffer):
-                break
-            small.append(item)
-        bounds = store.read_many(small, buffer) if small else []
-        if bounds:
-            yield Group(buffer, small[: len(bounds)], bounds)
-            buffer = next(turns)
-            index += len(bounds)
-        else:
-            # Large, or larger than when it was listed.
-            item = items[index]
-            yield item if isinstance(item, Span) else whole(item)
-            index += 1
+    with store.read_ahead([item for item in items if _is_small(item)]) as reader:
+        while index < len(items):
+            small: list[Object] = []
+            held = 0
+            for item in items[index : index + FILES_PER_CALL]:
+                if not _is_small(item):
+                    break
+                held += item.size
+                if held >= len(buffer):
+                    break
+                small.append(item)
+            bounds = reader.read_many(small, buffer) if small else []
+            if bounds:
+                yield Group(buffer, small[: len(bounds)], bounds)
+                buffer = next(turns)
+                index += len(bounds)
+            else:
+                # Large, or larger than when it was listed.
+                item = items[index]
+                yield item if isinstance(item, Span) else whole(item)
+                index += 1
+
+
+def _is_small(item: Object | Span) -> TypeGuard[Object]:
+    return not isinstance(item, Span) and item.size <= SMALL_OBJECT_BYTES and item.problem is None
 
 
 def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
@@ -158,6 +166,8 @@ def read_chunks(
             it was listed; ``payload_too_large`` where all of it is one chunk; as :class:`.compression.Expanded`.
     """
     with store.open(span.item) as reader:
+        size = len(buffer)
+        reader.expect((offset, min(size, span.stop - offset)) for offset in range(span.start, span.stop, size))
         if compression != NONE and span.is_whole:
             expanded = Expanded(reader, compression, span.item)
             if expanded.is_compressed:

@@ -78,8 +78,9 @@ def cut(
                 return []
             count = max(1, round(item.size / span_bytes))
             bounds = [0]
-            for number in range(1, count):
-                offset = item.size * number // count
+            offsets = [item.size * number // count for number in range(1, count)]
+            reader.expect((offset - 1, min(BLOCK_BYTES, item.size - offset + 1)) for offset in offsets)
+            for offset in offsets:
                 if offset <= bounds[-1]:
                     continue  # in the line before that bound, which is read once, however many offsets lie in it
                 start = _next_line(reader, offset, line_bytes)

@@ -8,11 +8,14 @@ files are read and written in groups, because their cost is system calls, not by
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .._native.files import (
     FILES_PER_CALL,
@@ -22,12 +25,12 @@ from .._native.files import (
     wait_for_next_tick,
     write_files,
 )
-from ..errors import OutputError
+from ..errors import InputError, OutputError, quote
 from . import exclusive, journal
 from .atomic import TEMPORARY_PREFIX, create_folders, locking, sync_folder, unreadable, unreadable_result, unwritable
 from .base import Object, Select
 from .label_log import LabelLog
-from .listing import every_key, list_files
+from .listing import every_key, examine_file, list_files
 from .regular import open_regular, read_regular
 
 # The attribute with a result's size and label, csrc/files.h.
@@ -35,6 +38,9 @@ ATTRIBUTE = "user.fastinfer"
 SIZE_BYTES = 8
 
 PIECE_BYTES = 1 << 20
+
+# A part of a key that a path does not keep.
+_NO_NAME = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
 # Process ids are not unique: of another machine, or of an earlier process.
 _process = os.urandom(4).hex()
@@ -44,6 +50,17 @@ os.register_at_fork(after_in_child=lambda: globals().update(_process=os.urandom(
 def writer_name() -> str:
     """A name for this thread's files that no other writer has, on any machine."""
     return f"{os.getpid()}-{_process}-{threading.get_ident()}"
+
+
+def with_checked_name(item: Object) -> Object:
+    """The same object, with a problem if the name of its result in a folder of this machine would be no name of its own.
+
+    Keys of S3 may be ``a//b``, ``a/../b`` or ``/a``; as paths they would name the result of another object.
+    """
+    if item.problem is None and (_NO_NAME.search(item.key) or "\0" in item.key):
+        message = f"the key {quote(item.key)} cannot be the name of a file of its own"
+        return item._replace(problem=InputError(message, code="unsafe_key", path=item.uri))
+    return item
 
 
 class LocalReader:
@@ -69,6 +86,9 @@ class LocalReader:
             return os.preadv(self._file.fileno(), [view], offset)
         except OSError as error:
             raise unreadable(self._item.uri, error) from error
+
+    def expect(self, blocks: Iterable[tuple[int, int]]) -> None:
+        """The system reads files ahead by itself."""
 
     def check_unchanged(self) -> None:
         code = check_file(self._file.fileno(), self._item.version)
@@ -145,6 +165,13 @@ class LocalUpload:
             os.unlink(self._temporary)
 
 
+class Written(list[int] if TYPE_CHECKING else list):  # type: ignore[misc]
+    """Small files that are written: errno or 0 of each."""
+
+    def wait(self) -> list[int]:
+        return self
+
+
 @dataclass(frozen=True)
 class LocalStore:
     """The files of this machine.
@@ -159,20 +186,73 @@ class LocalStore:
     prefix: str = f"{TEMPORARY_PREFIX}{'0' * 16}-"
     log: LabelLog | None = None
 
+    lists_trees = False  # folders are listed one by one, when an input needs them
+    labels_ahead = 0
+    groups_under_way = 0
+
+    def for_run(self, root: str, prefix: str, labels: str, label_journal: str) -> LocalStore:
+        """The same store with the names of one run; see :class:`~fastinfer.storage.base.RunStore`."""
+        return dataclasses.replace(self, prefix=prefix, log=LabelLog(root, labels, label_journal))
+
+    def for_new_results(self) -> LocalStore:
+        """Itself: what stands in the place of a result is looked at before the run."""
+        return self
+
+    def begin_labels(self, record: str, *, read_only: bool = False) -> None:
+        """Reads earlier runs' labels that are not attributes, and finds out whether this run's can be. Raises OutputError.
+
+        Args:
+            record: a file of the run.
+            read_only: whether nothing is written; then `record` need not exist.
+        """
+        if self.log is None:
+            return
+        self.log.merge(read_only=read_only, durable=self.durable)
+        if not read_only:
+            self.log.is_used = not self.keeps_labels(record)
+
+    def settle_labels(self) -> None:
+        """Merges the writers' labels that are not attributes, when none is running. Raises OutputError."""
+        if self.log is not None and self.log.is_used:  # else the next run does it, without listing the folder once more
+            self.log.merge(durable=self.durable)
+
+    def expect_labels(self, uris: Sequence[str]) -> None:
+        """Labels are read when they are asked for."""
+
+    def exists(self, uri: str) -> bool:
+        """Whether there is anything of this name."""
+        return os.path.lexists(uri)
+
+    def remove_uploads(self, root: str, is_ours: Select) -> None:
+        """What is unfinished has a hidden name here."""
+
+    def scratch_folder(self, root: str) -> str:
+        """The folder itself, whose disk has room for the results."""
+        return root
+
     def list_objects(self, source: str, select: Select = every_key, enter: Select = every_key) -> Iterator[Object]:
         """See :func:`fastinfer.storage.listing.list_files`."""
         return list_files(source, select, enter)
+
+    def examine(self, uris: Sequence[str], keys: Sequence[str]) -> Iterator[Object]:
+        """The files of these paths."""
+        return map(examine_file, uris, keys)
 
     def open(self, item: Object) -> LocalReader:
         """Opens a file to read it. Raises InputError (``input_missing``, ``cannot_read``)."""
         return LocalReader(item)
 
+    @contextlib.contextmanager
+    def read_ahead(self, items: Sequence[Object]) -> Iterator[LocalStore]:  # noqa: ARG002
+        """Itself: reading a group ahead is enough for files."""
+        yield self
+
     def read_many(self, items: Sequence[Object], buffer: bytearray) -> list[tuple[int, int]]:
         """Reads at most FILES_PER_CALL small files one after another, as many as fit: (end, errno or 0) of each."""
         return read_files([os.fsencode(item.uri) for item in items], [item.version for item in items], buffer)
 
-    def write_many(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[int]:
-        """Writes small files, each whole or not at all: errno or 0 of each. Missing folders are created.
+    def write_many(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> Written:
+        """Writes small files, each whole or not at all. Missing folders are created.
 
         Raises:
             OutputError: a folder cannot be written to the disk, or the log of labels cannot be written.
@@ -197,14 +277,15 @@ class LocalStore:
         if self.durable:
             for folder in {os.path.dirname(uri) for uri, code in zip(uris, errors) if not code}:
                 sync_folder(folder)
-        return errors
+        return Written(errors)
 
-    def begin(self, uri: str, word: str | None = None) -> LocalUpload:
+    def begin(self, uri: str, word: str | None = None, label: bytes | None = None) -> LocalUpload:  # noqa: ARG002
         """Begins a large result. Raises OutputError.
 
         Args:
             uri: its name when it is whole.
             word: distinguishes it from others that are written at the same time; None: the writer, which writes one at a time.
+            label: not needed before the end.
         """
         return LocalUpload(self, uri, word or writer_name())
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Callable
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigError, quote
@@ -12,6 +17,19 @@ FILE = "file://"
 
 # The bucket of local sessions. S3 forbids underscores in names, so no bucket on AWS can have this one.
 LOCAL_BUCKET = "sagemaker_local"
+
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is a URL, and not a path of this machine; ``file://`` URLs are paths."""
+    return _SCHEME.match(place) is not None and not place.lower().startswith(FILE)
+
+
+def absolute(place: str) -> str:
+    """A place's name that does not depend on the working folder: a path made absolute, a URL as it is."""
+    return place if is_url(place) else os.path.abspath(place)
 
 
 def is_s3(uri: str) -> bool:
@@ -31,6 +49,12 @@ def split_s3(uri: str) -> tuple[str, str]:
     if not bucket:
         raise ConfigError(f"expected s3://bucket/key, found {quote(uri)}, which names no bucket", code="bad_place")
     return bucket, key.lstrip("/")
+
+
+def split_exactly(uri: str) -> tuple[str, str]:
+    """Bucket and key of an S3 URI whose key may begin with a slash: everything behind the bucket's slash is the key."""
+    bucket, _, key = uri[len(S3) :].partition("/")
+    return bucket, key
 
 
 def local_path(uri: str) -> Path:
@@ -68,3 +92,41 @@ def relative_key(prefix: str, key: str) -> str:
     if rest and (not prefix or prefix.endswith("/") or rest.startswith("/")):
         return rest.lstrip("/")
     return key[prefix.rfind("/") + 1 :]
+
+
+def key_below(prefix: str, key: str) -> str:
+    """A key relative to an S3 prefix, as :func:`relative_key`, but exactly: different keys stay different.
+
+    >>> key_below("in/", "in//1.csv"), key_below("in", "in/1.csv"), key_below("in/1", "in/10.csv"), key_below("x", "x")
+    ('/1.csv', '1.csv', '10.csv', 'x')
+    """
+    rest = key[len(prefix) :]
+    if rest and (not prefix or prefix.endswith("/")):
+        return rest
+    return rest[1:] if rest.startswith("/") else key[prefix.rfind("/") + 1 :]
+
+
+def matches_glob(pattern: str) -> Callable[[str], bool]:
+    """A function that says whether a key matches a glob: ``*``, ``?`` and ``[...]`` match within a name, ``**/`` any folders.
+
+    >>> [key for key in ("a/x.csv", "a/b/x.csv", "a/x.txt") if matches_glob("a/*.csv")(key)]
+    ['a/x.csv']
+    >>> [key for key in ("a/x.csv", "a/b/x.csv", "a/x.txt") if matches_glob("a/**/*.csv")(key)]
+    ['a/x.csv', 'a/b/x.csv']
+    """
+    parts = []
+    for name in pattern.split("/"):
+        parts.append(None if name == "**" else re.compile(fnmatch.translate(name)))
+
+    def matches(key: str) -> bool:
+        return _matches(parts, key.split("/"))
+
+    return matches
+
+
+def _matches(parts: Sequence[re.Pattern[str] | None], names: Sequence[str]) -> bool:
+    if not parts:
+        return not names
+    if parts[0] is None:
+        return any(_matches(parts[1:], names[start:]) for start in range(len(names) + 1))
+    return bool(names) and parts[0].match(names[0]) is not None and _matches(parts[1:], names[1:])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastinfer.errors import ConfigError
-from fastinfer.storage.uri import is_s3, join, local_path, relative_key, split_s3
+from fastinfer.storage.uri import absolute, is_s3, is_url, join, local_path, relative_key, split_s3
 
 
 def test_an_s3_uri_has_a_bucket_and_a_key() -> None:
@@ -55,3 +55,12 @@ def test_keys_are_relative_to_their_prefix() -> None:
     assert relative_key("in", "input/x.csv") == "input/x.csv"
     assert relative_key("a/in/1", "a/in/10.csv") == "10.csv"
     assert relative_key("a/1.csv", "a/1.csv") == "1.csv"
+
+
+URLS = ["s3://b/k", "gs://b/k", "http://h/x", "a://b"]
+
+
+@pytest.mark.parametrize("place", [*URLS, "a/b", "/a:b/c", "://x", "1a://x", "x:y", "file:///x"])
+def test_a_url_is_told_from_a_path(place: str) -> None:
+    assert is_url(place) is (place in URLS)
+    assert (absolute(place) == place) is (place in [*URLS, "/a:b/c"])
