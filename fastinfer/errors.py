@@ -158,6 +158,12 @@ class ServiceError(FastinferError):
         """Whether the same call may succeed a little later."""
         return self.code in ("aws_throttled", "aws_unreachable")
 
+    def after(self, attempts: int) -> ServiceError:
+        """A copy whose message says how often the call was tried."""
+        copy = self.at()
+        copy.message = f"{self.message} (attempt {attempts} of {attempts})"
+        return copy
+
 
 def quote(found: bytes | str) -> str:
     """The found text as a message shows it: cut to 60 characters, unprintable bytes escaped."""
@@ -304,6 +310,8 @@ register(
     ("bad_place", "a URI is malformed or of a kind that is not supported", "such as `s3://bucket/key`, or a path"),
     ("bad_vpc", "a VPC lacks its subnets or its security groups", "give both"),
     ("boto3_missing", "AWS access requires the package boto3", f"`{install_command('sagemaker')}`"),
+    ("obstore_missing", "objects on S3 require the package obstore", f"`{install_command('s3')}`"),
+    ("used_before_fork", "a process used S3 and was forked", "start processes by `spawn` or `forkserver`"),
     ("busy", "the transformer is still running a transform", "`wait()` first, or use a second `Transformer`"),
     ("checkpoints_exist", "the folder has checkpoints of another training", "resume it, or name another folder"),
     ("foreign_bucket", "the default bucket belongs to another account", "`Session(default_bucket=...)`"),
@@ -384,6 +392,7 @@ register(
     OutputError,
     ("account", "the outputs have more or fewer rows than records were read", "report it: a defect of fastinfer"),
     ("cannot_write", "a file or folder cannot be written", "check space and permissions"),
+    ("lease_lost", "another run may write to the folder on S3, whose lease was not renewed in time", "run again"),
     ("foreign_files", "the folder holds files that would mix with the new ones", "remove them, or name another folder"),
 )
 register(

@@ -25,7 +25,9 @@ from ..records.spans import Span
 from ..runtimes import LABELS, load_runtime, runtime_of
 from ..runtimes.batch_size import Batching, choose_batching
 from ..storage.base import Object, Store
-from ..storage.local import LocalStore
+from ..storage.local import LocalStore, with_checked_name
+from ..storage.places import folder_place, store_of
+from ..storage.uri import absolute
 from .backends import BACKENDS_BY_NAME
 from .code_model import CodeModel
 from .formats import choose_codec
@@ -76,7 +78,7 @@ def transform(
         progress: is told what the run does; None: nobody is.
         stop: set it from another thread to end the run early; finished results are kept.
         limits: how much is read and held at a time; None: the defaults.
-        store: where the objects are; None: files of this machine. Results are files of this machine.
+        store: where the objects are; None: where their URIs say. Where results are, `output` says.
         request: what is asked for; None: the defaults.
 
     Raises:
@@ -112,11 +114,13 @@ def transform(
         or request.max_concurrent_transforms
         or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     )
-    inputs = store or LocalStore()
-    folder = OutputFolder(output, LocalStore(options.durable))
+    inputs = store or store_of(first.uri)
+    output = folder_place(output)
+    results = store_of(output, durable=options.durable)
+    folder = OutputFolder(output, results)
     record: dict[str, Any] = {
         "depends_on": of_run(model, options, source, runtime, batching, request),
-        "model_path": os.path.abspath(model.path),
+        "model_path": absolute(model.path),
         "row_shape": None if isinstance(model, CodeModel) else list(model.row_shape),
         "invariant": batching.invariant,
         # With these `fastinfer verify` makes the outputs again.
@@ -165,8 +169,10 @@ def transform(
         gatherer = stack.enter_context(contextlib.closing(Gatherer(job, options, folder, summary, stop)))
         ready = time.perf_counter()
         summary.startup_seconds = ready - started
-        unfinished = _told(gatherer.unfinished(itertools.chain([first], listing)), progress)
-        shards = plan_shards(unfinished, workers, limits)
+        left = itertools.chain([first], listing)
+        if isinstance(results, LocalStore) and not isinstance(inputs, LocalStore):
+            left = itertools.chain(map(with_checked_name, left))
+        shards = plan_shards(_told(gatherer.unfinished(left), progress), workers, limits)
         with contextlib.closing(run_shards(shards)) as reports:
             for report in reports:
                 gatherer.add(report)

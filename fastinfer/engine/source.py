@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from urllib.parse import urlsplit
 
 from ..errors import InputError
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD
 from ..storage import manifest
-from ..storage.atomic import unreadable
 from ..storage.base import Object, Store
-from ..storage.listing import GLOB_SIGNS, examine_file
-from ..storage.local import LocalStore
-from ..storage.regular import read_regular
+from ..storage.listing import GLOB_SIGNS
+from ..storage.places import plain_place, read_small, store_of
 from ..storage.selection import HIDDEN, OnPassedOver, Selection
+from ..storage.uri import absolute, is_url
 from .request import MANIFEST, TransformRequest
 
 
@@ -24,10 +24,10 @@ class Listing:
     ``.`` or ``_``. A file that is named itself is taken whatever its name. What the run writes is no object of it.
 
     Args:
-        source: a folder, a file or a glob; with ``data_type`` ``ManifestFile`` a list of objects.
+        source: a folder, a file or a glob, or a prefix of keys on S3; with ``data_type`` ``ManifestFile`` a list of objects.
         request: what is asked for.
         output: the folder of the results; None: it is elsewhere.
-        store: where the objects are; None: on this machine.
+        store: where the objects are; None: where the source's URL says, or on this machine.
         on_passed_over: called with the key of each object, or folder, that is passed over, and why.
         only: the keys of the objects that are meant; None: all. The others are not counted as passed over.
 
@@ -47,11 +47,13 @@ class Listing:
     ) -> None:
         request = request or TransformRequest()
         self._source = source
-        self._store = store or LocalStore()
+        self._store = store or store_of(source)
         self._only = only
         self._is_manifest = request.data_type == MANIFEST
         apart, suffix = _results_below(source, output)
-        self._selection = Selection(request.include, request.exclude, apart, suffix, self._is_results, on_passed_over)
+        # On S3 a look at each folder would cost as much as reading an object: see _without_results().
+        is_results = None if is_url(source) else self._is_results
+        self._selection = Selection(request.include, request.exclude, apart, suffix, is_results, on_passed_over)
 
     @property
     def passed_over(self) -> int:
@@ -59,7 +61,7 @@ class Listing:
         return self._selection.passed_over
 
     def _is_results(self, key: str) -> bool:
-        return os.path.lexists(os.path.join(self._source, key, RUN_RECORD))
+        return self._store.exists(os.path.join(self._source, key, RUN_RECORD))
 
     @property
     def means_nothing(self) -> bool:
@@ -75,25 +77,48 @@ class Listing:
         if self._is_manifest:
             return filter(lambda item: selection.select_listed(item.key), read_manifest(source))
         objects = self._store.list_objects(source, selection.select, selection.enter)
+        if is_url(source):
+            return self._without_results(objects)
         if os.path.lexists(source) or not any(sign in source for sign in GLOB_SIGNS):
             return objects
         # A pattern that begins like a hidden name asks for those.
         asks = any(part.startswith(HIDDEN) for part in source.split("/") if part not in (".", ".."))
         return filter(lambda item: (selection.select_listed if asks else selection.select_matched)(item.key), objects)
 
+    def _without_results(self, objects: Iterator[Object]) -> Iterator[Object]:
+        """The objects that are not results of a run; a folder is looked at if one of its objects is named like a result."""
+        known: dict[str, bool] = {}
+        for item in objects:
+            if item.key.endswith(OUTPUT_SUFFIX) and self._is_below_results(item.key, known):
+                self._selection.pass_over(item.key, "a result")
+            else:
+                yield item
 
-def read_manifest(path: str) -> Iterator[Object]:
-    """The objects that a manifest on this machine names, in the order of their keys.
+    def _is_below_results(self, key: str, known: dict[str, bool]) -> bool:
+        while "/" in key:
+            key = key.rpartition("/")[0]
+            if key not in known:
+                known[key] = self._is_results(key)
+            if known[key]:
+                return True
+        return False
+
+
+def read_manifest(place: str) -> Iterator[Object]:
+    """The objects that a manifest names, in the order of their keys.
+
+    Args:
+        place: a path or a URL. What it names may be elsewhere, but all in one store.
 
     Raises:
         InputError: ``bad_manifest``, ``input_missing``, ``cannot_read``. A problem with an object is kept with it.
+        ServiceError: S3 refused, or was not reached.
     """
-    try:
-        content = read_regular(path, manifest.MOST_BYTES)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    for entry in manifest.parse_manifest(content, os.path.abspath(path)):
-        yield examine_file(entry.uri, entry.key)
+    entries = manifest.parse_manifest(read_small(place, manifest.MOST_BYTES), absolute(plain_place(place)))
+    stores = {urlsplit(entry.uri).scheme if is_url(entry.uri) else "" for entry in entries}
+    if len(stores) > 1:
+        raise InputError("it names files and URLs of several kinds", code="bad_manifest", path=place)
+    return store_of(entries[0].uri).examine([entry.uri for entry in entries], [entry.key for entry in entries])
 
 
 def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
@@ -103,7 +128,7 @@ def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
 
 def name_source(source: str) -> str:
     """The name of a source in the record of a run: it does not depend on the working folder."""
-    return os.path.abspath(source)
+    return absolute(source)
 
 
 def no_objects(source: str, passed_over: int) -> InputError:
@@ -114,9 +139,16 @@ def no_objects(source: str, passed_over: int) -> InputError:
 
 def _results_below(source: str, output: str | None) -> tuple[str | None, str]:
     """The key of the folder of results if it is below the source; the ending of results if they are beside the objects."""
-    if output is None or not os.path.isdir(source):
+    if output is None or is_url(source) is not is_url(output):
         return None, ""
-    above, below = os.path.realpath(source), os.path.realpath(output)
+    if is_url(source):
+        above, below = source, output.rstrip("/")
+        above = above if above.endswith("/") else above[: above.rfind("/")]  # a prefix may end within a name
+        above = above.rstrip("/")
+    elif os.path.isdir(source):
+        above, below = os.path.realpath(source), os.path.realpath(output)
+    else:
+        return None, ""
     if above == below:
         return None, OUTPUT_SUFFIX
     inside = below.startswith(os.path.join(above, ""))

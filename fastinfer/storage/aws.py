@@ -20,7 +20,15 @@ from ..extras import install_command
 ATTEMPTS = 8
 
 THROTTLED = {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
-MISSING = {"NoSuchKey", "NoSuchBucket", "404", "ResourceNotFound", "ResourceNotFoundException", "NoSuchEntity"}
+MISSING = {
+    "NoSuchKey",
+    "NoSuchBucket",
+    "NoSuchUpload",
+    "404",
+    "ResourceNotFound",
+    "ResourceNotFoundException",
+    "NoSuchEntity",
+}
 # SageMaker reports this in the message only: "Requested resource not found.", "Could not find model ...".
 MISSING_WORDS = re.compile(r"could not (?:be found|find)|not found", re.I)
 DENIED = {

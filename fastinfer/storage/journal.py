@@ -63,7 +63,17 @@ def append(path: str, entries: Iterable[bytes], *, durable: bool = False) -> Non
 
 def read(path: str, most_bytes: int) -> Iterator[bytes]:
     """The whole entries of a journal, without those that are longer; none if it does not exist. Raises OutputError."""
-    for line in read_lines(path, HEAD_BYTES + most_bytes + 1):
+    yield from entries_of(read_lines(path, most_line_bytes(most_bytes)))
+
+
+def most_line_bytes(most_bytes: int) -> int:
+    """The length of the line of an entry of so many bytes."""
+    return HEAD_BYTES + most_bytes + 1
+
+
+def entries_of(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The whole entries among the lines of a journal."""
+    for line in lines:
         head, entry = line[:HEAD_BYTES], line[HEAD_BYTES:-1]
         if head == HEAD.format(len(entry)).encode():
             yield entry
@@ -76,14 +86,20 @@ def read_lines(path: str, most_bytes: int) -> Iterator[bytes]:
         OutputError: it cannot be read.
     """
     try:
-        with open_regular(path) as raw, io.BufferedReader(raw, PIECE_BYTES) as file:
-            is_rest = False  # of a line that is too long
-            while line := file.readline(most_bytes):
-                is_whole = line.endswith(b"\n")
-                if is_whole and not is_rest:
-                    yield line
-                is_rest = not is_whole
+        with open_regular(path) as raw:
+            yield from lines_of(raw, most_bytes)
     except FileNotFoundError:
         return
     except OSError as error:
         raise unreadable_result(path, error) from error
+
+
+def lines_of(raw: io.RawIOBase, most_bytes: int) -> Iterator[bytes]:
+    """The lines of an open file, with their ends, without those that are longer. Raises what the file raises."""
+    with io.BufferedReader(raw, PIECE_BYTES) as file:
+        is_rest = False  # of a line that is too long
+        while line := file.readline(most_bytes):
+            is_whole = line.endswith(b"\n")
+            if is_whole and not is_rest:
+                yield line
+            is_rest = not is_whole

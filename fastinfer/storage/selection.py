@@ -49,32 +49,33 @@ class Selection:
     def select(self, key: str) -> bool:
         """Whether an object of a folder is meant, by the last part of its key and the patterns."""
         if key.startswith(HIDDEN, key.rfind("/") + 1):
-            return self._pass_over(key, "hidden")
+            return self.pass_over(key, "hidden")
         if self.suffix and key.endswith(self.suffix):
-            return self._pass_over(key, "a result")
+            return self.pass_over(key, "a result")
         return not (self.include or self.exclude) or self.select_listed(key)
 
     def select_matched(self, key: str) -> bool:
         """Whether an object that a glob matches is meant: no part of its key may be hidden."""
         if any(map(is_hidden, key.split("/"))):
-            return self._pass_over(key, "hidden")
+            return self.pass_over(key, "hidden")
         return self.select_listed(key)
 
     def select_listed(self, key: str) -> bool:
         """Whether an object that was named itself is meant, by the patterns."""
         if self.include and not matches(key, self.include):
-            return self._pass_over(key, "not included")
-        return not matches(key, self.exclude) or self._pass_over(key, "excluded")
+            return self.pass_over(key, "not included")
+        return not matches(key, self.exclude) or self.pass_over(key, "excluded")
 
     def enter(self, key: str) -> bool:
         """Whether a folder may hold objects that are meant."""
         if key == self.apart:
             return False  # the run's own results are no input, and nobody misses them
         if self.is_results is not None and self.is_results(key):
-            return self._pass_over(f"{key}/", "results of a run")
-        return not is_hidden(key) or self._pass_over(f"{key}/", "hidden")
+            return self.pass_over(f"{key}/", "results of a run")
+        return not is_hidden(key) or self.pass_over(f"{key}/", "hidden")
 
-    def _pass_over(self, key: str, reason: str) -> bool:
+    def pass_over(self, key: str, reason: str) -> bool:
+        """Counts an object, or a folder, that is not meant; False."""
         self.passed_over += 1
         if self.on_passed_over is not None:
             self.on_passed_over(key, reason)

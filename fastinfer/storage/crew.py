@@ -1,0 +1,160 @@
+"""Threads for requests: as many at a time as keep the machine busy while each request waits for its answer.
+
+Requests under way = rate x latency. The latency is the least that was seen lately, since a machine that is busy makes it look
+longer; the rate is what the cores can do. A request's bytes move without the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, Callable
+
+from ..machine import cores
+
+# Small requests that a core can carry out in a second, with the work that they are for.
+RATE_A_CORE = 5000
+LEAST_THREADS, MOST_THREADS = 16, 256
+# The least latency is that of so many requests.
+WINDOW = 64
+
+Task = Callable[[], None]
+
+
+class Crew:
+    """Threads that carry out tasks in the order in which they were added. A task raises nothing."""
+
+    def __init__(self) -> None:
+        self._tasks: deque[Task] = deque()
+        self._lock = threading.Lock()
+        self._working = 0
+        self._threads = ThreadPoolExecutor(MOST_THREADS, "fastinfer-io")
+        self._least = self._latency = float("inf")
+        self._seen = 0
+
+    @property
+    def width(self) -> int:
+        """How many requests should be under way."""
+        if self._latency == float("inf"):
+            return 4 * LEAST_THREADS
+        return max(LEAST_THREADS, min(MOST_THREADS, round(self._latency * RATE_A_CORE * cores()) + LEAST_THREADS // 2))
+
+    def add(self, tasks: Iterable[Task]) -> None:
+        """Adds tasks; threads that are not at work begin them."""
+        added = list(tasks)
+        with self._lock:
+            self._tasks.extend(added)
+            starting = max(0, min(self.width - self._working, len(added)))
+            self._working += starting
+        for _ in range(starting):
+            self._threads.submit(self._work)
+
+    def note(self, seconds: float) -> None:
+        """Notes how long a small request took."""
+        # Without a lock: an estimate.
+        self._seen += 1
+        self._least = min(self._least, seconds)
+        if self._seen % WINDOW == 0 or self._latency == float("inf"):
+            self._latency, self._least = self._least, float("inf")
+
+    def _work(self) -> None:
+        while True:
+            try:
+                task = self._tasks.popleft()
+            except IndexError:
+                with self._lock:
+                    if self._tasks:
+                        continue
+                    self._working -= 1
+                    return
+            task()
+
+
+class Gathering:
+    """Answers to requests that a crew carries out, taken in any order.
+
+    Args:
+        crew: carries them out.
+        request: a function of a number whose answer is kept.
+    """
+
+    def __init__(self, crew: Crew, request: Callable[[Any], Any]) -> None:
+        self._crew = crew
+        self._request = request
+        self._done = threading.Condition()
+        self._answers: dict[Any, Any] = {}
+        self._wanted: set[Any] = set()
+        self._under_way = 0
+        self._is_closed = False
+
+    def begin(self, keys: Iterable[Any]) -> None:
+        """Begins the requests of these keys."""
+        added = list(keys)
+        with self._done:
+            self._wanted.update(added)
+            self._under_way += len(added)
+        self._crew.add([lambda key=key: self._run(key) for key in added])  # type: ignore[misc]
+
+    def has(self, key: Any) -> bool:
+        """Whether a request of this key was begun, and its answer was not taken."""
+        return key in self._wanted
+
+    def take(self, key: Any) -> Any:
+        """Waits for an answer, which is then forgotten. Raises what the request raised."""
+        with self._done:
+            while key not in self._answers:
+                self._done.wait()
+            answer = self._answers.pop(key)
+            self._wanted.discard(key)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Waits for requests that are under way, and drops those that have not begun."""
+        self._is_closed = True
+        with self._done:
+            while self._under_way:
+                self._done.wait()
+            self._answers.clear()
+
+    def _run(self, key: Any) -> None:
+        answer: Any = None
+        if not self._is_closed:
+            started = perf_counter()
+            try:
+                answer = self._request(key)
+                self._crew.note(perf_counter() - started)
+            except BaseException as error:
+                answer = error
+        with self._done:
+            self._answers[key] = answer
+            self._under_way -= 1
+            self._done.notify_all()
+
+
+_crew: Crew | None = None
+_lock = threading.Lock()
+
+
+def the_crew() -> Crew:
+    """The crew of this process, started by the first call."""
+    global _crew
+    with _lock:
+        if _crew is None:
+            _crew = Crew()
+        return _crew
+
+
+@contextlib.contextmanager
+def gathering(request: Callable[[Any], Any]) -> Any:
+    """A :class:`Gathering` of the process's crew, closed in the end."""
+    gathered = Gathering(the_crew(), request)
+    try:
+        yield gathered
+    finally:
+        gathered.close()

@@ -1,0 +1,183 @@
+"""Who writes to a folder of S3: a lease, since S3 has no locks that end with a process.
+
+The lease is an object that its holder writes again every few seconds, if it is still the holder's. A lease that was not
+written again for LEASE_S seconds, by the server's clock, has ended with its holder, and is taken over; one whose holder was a
+process of this machine that has ended is taken over at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, FastinferError, OutputError
+from .s3_client import Bucket, Lease
+
+LEASE_S = 60.0
+# So often it is written again.
+RENEWAL_S = 15.0
+# A warning says that a run waits if it is longer.
+SHORT_WAIT_S = 2.0
+
+
+class Holder:
+    """Holds the lease of a folder, and writes it again.
+
+    Args:
+        bucket: of the folder.
+        key: of the lease.
+        lease_s: how long it lasts.
+        renewal_s: how often it is written again.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, lease_s: float = LEASE_S, renewal_s: float = RENEWAL_S) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._lease_s = lease_s
+        self._renewal_s = renewal_s
+        self._count = 0
+        self._version: str | None = None
+        self._ended = threading.Event()
+        self._renewed = time.monotonic()
+        self._is_lost = False
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self._bucket.name}/{self._key}"
+
+    def check(self) -> None:
+        """Raises OutputError (``lease_lost``) if another run may be writing to the folder by now."""
+        if self._is_lost or time.monotonic() - self._renewed > self._lease_s:
+            raise OutputError(
+                "the lease of the folder could not be kept: another run may write there",
+                code="lease_lost",
+                path=self.uri,
+                hint="run again; finished outputs are kept",
+            )
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Takes the lease, keeps it, and gives it back.
+
+        Raises:
+            ConfigError: ``output_in_use``.
+            ServiceError: S3 refused.
+        """
+        self._take()
+        thread = threading.Thread(target=self._renew, name="fastinfer-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+            if not self._is_lost:
+                with contextlib.suppress(OSError, FastinferError):  # it ends by itself
+                    self._bucket.delete(self._key)
+
+    def _take(self) -> None:
+        has_said = False
+        seen: str | None = None
+        while True:
+            lease = self._bucket.read_lease(self._key)
+            if lease is None or self._has_ended(lease):
+                self._renewed = time.monotonic()
+                self._version = self._bucket.write_lease(self._key, self._text(), lease.version if lease else None)
+                if self._version is not None:
+                    return
+                seen = None  # somebody else was faster, or gave it back
+                continue
+            if seen not in (None, lease.version):
+                raise self._in_use(lease)
+            if self._is_alive(lease):
+                raise self._in_use(lease)
+            seen = lease.version
+            wait = self._lease_s - lease.age_s
+            if wait > SHORT_WAIT_S and not has_said:
+                has_said = True
+                warnings.warn(
+                    f"waiting until the lease of another run ends, {wait:.0f} s at most: {self.uri}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            time.sleep(max(0.05, min(wait + 0.05, self._renewal_s / 4)))
+
+    def _renew(self) -> None:
+        while not self._ended.wait(self._renewal_s):
+            started = time.monotonic()
+            try:
+                version = self._bucket.write_lease(self._key, self._text(), self._version)
+            except (OSError, FastinferError):
+                continue  # check() says when it is too late
+            if version is None:
+                self._is_lost = True
+                return
+            self._version, self._renewed = version, started
+
+    def _text(self) -> bytes:
+        self._count += 1
+        return json.dumps({**_process(), "renewal": self._count, "lease_s": self._lease_s}).encode()
+
+    def _has_ended(self, lease: Lease) -> bool:
+        try:
+            facts = dict(json.loads(lease.text))
+            length = float(facts["lease_s"])
+        except (ValueError, KeyError, TypeError):
+            facts, length = {}, self._lease_s
+        return lease.age_s > length or _is_here(facts) is False
+
+    def _is_alive(self, lease: Lease) -> bool:
+        try:
+            return _is_here(dict(json.loads(lease.text))) is True
+        except (ValueError, TypeError):
+            return False
+
+    def _in_use(self, lease: Lease) -> ConfigError:
+        try:
+            facts = json.loads(lease.text)
+            who = f" ({facts['machine']}, process {facts['process']})"
+        except (ValueError, KeyError, TypeError):
+            who = ""
+        return ConfigError(
+            f"another program is writing to this folder{who}",
+            code="output_in_use",
+            path=self.uri,
+            hint="wait until it ends, or name another folder",
+        )
+
+
+def _process() -> dict[str, Any]:
+    """What tells this process from all others."""
+    return {"machine": platform.node(), "process": os.getpid(), "started": _start_time(os.getpid()), "world": _world()}
+
+
+def _world() -> str:
+    """This machine since its start, and the namespace of its processes; empty if they are not known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + " " + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _is_here(facts: dict[str, Any]) -> bool | None:
+    """Whether a lease's process of this machine runs; None if it is of another machine, or that is not known."""
+    if not facts.get("world") or facts["world"] != _world() or not isinstance(facts.get("process"), int):
+        return None
+    return _start_time(facts["process"]) == facts.get("started")
+
+
+def _start_time(process: int) -> str:
+    """When a process was started, in clock ticks; empty for one that has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]

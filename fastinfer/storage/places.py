@@ -1,0 +1,126 @@
+"""The store of a place: files of this machine, objects on S3, and other URLs by fsspec."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import ConfigError, InputError, quote
+from .atomic import unreadable
+from .base import RunStore
+from .local import LocalStore
+from .regular import read_regular
+from .uri import FILE, is_s3, is_url, local_path
+
+# A folder that is fetched has no more objects.
+MOST_FETCHED = 1000
+
+
+def plain_place(place: str) -> str:
+    """A place as the stores name it: a ``file://`` URL as a path, a URL without slashes at its end, a path as it is."""
+    if is_s3(place):
+        return "s3://" + place[len("s3://") :]
+    return str(local_path(place)) if place.lower().startswith(FILE) else place
+
+
+def folder_place(place: str) -> str:
+    """The place of a folder, as :func:`plain_place` but without slashes at its end if it is a URL."""
+    place = plain_place(place)
+    return place.rstrip("/") if is_url(place) else place
+
+
+def store_of(place: str, *, durable: bool = False) -> RunStore:
+    """The store of a place.
+
+    Args:
+        place: a path, or a URL; see :func:`plain_place`.
+        durable: whether files of this machine are written to the disk before they get their names.
+
+    Raises:
+        ConfigError: ``bad_place``; a package is missing.
+    """
+    if not is_url(place):
+        return LocalStore(durable)
+    if is_s3(place):
+        from .remote import RemoteStore
+
+        return RemoteStore()
+    raise ConfigError(f"expected s3://, file:// or a path, found {quote(place)}", code="bad_place")
+
+
+def read_small(place: str, most_bytes: int) -> bytes:
+    """The bytes of a small file or object, such as a manifest or the description of a job.
+
+    Args:
+        place: a path, or a URL of any kind.
+        most_bytes: a larger one is an error.
+
+    Raises:
+        InputError: ``input_missing``, ``cannot_read``.
+        ServiceError: S3 refused, or was not reached.
+    """
+    place = plain_place(place)
+    try:
+        if not is_url(place):
+            return read_regular(place, most_bytes)
+        content = store_of(place).read_small(place, most_bytes)
+    except OSError as error:
+        if isinstance(error.__cause__, OSError):
+            error = error.__cause__
+        raise unreadable(place, error) from error
+    if content is None:
+        raise unreadable(place, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
+    return content
+
+
+@contextlib.contextmanager
+def fetched(place: str) -> Iterator[Path]:
+    """A file or folder of this machine with what is at a place, for as long as the context lasts; a path is given as it is.
+
+    Args:
+        place: a path; or the URL of an object, of a folder, or of what the names of a few objects begin with.
+
+    Raises:
+        InputError: ``input_missing``, ``cannot_read``; ``bad_input`` for a folder of very many objects.
+        ServiceError: S3 refused, or was not reached.
+    """
+    place = plain_place(place)
+    if not is_url(place):
+        yield Path(place)
+        return
+    store = store_of(place)
+    above, _, name = place.rstrip("/").rpartition("/")
+    with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:
+        target = Path(folder, name)
+        if not place.endswith("/") and store.exists(place):
+            _copy(store, place, target)
+        else:
+            root = f"{above}/{name}"
+            names = [f"{at}/{each}"[len(root) + 1 :] for at, files in store.walk(root) for each in files if each]
+            if not names and not place.endswith("/"):  # they may begin so: checkpoints/mnist
+                root, target = above, Path(folder)
+                names = [each for each in store.names(above) if each.startswith(name)]
+            if not names:
+                raise InputError("no object has this key, or one that begins so", code="input_missing", path=place)
+            if len(names) > MOST_FETCHED:
+                raise InputError(f"the folder has {len(names):,} objects; is it a model?", path=place)
+            for each in names:
+                if any(part in ("", ".", "..") for part in each.split("/")):
+                    raise InputError(f"the key {quote(each)} is not the name of a file", code="unsafe_key", path=place)
+                (target / each).parent.mkdir(parents=True, exist_ok=True)
+                _copy(store, f"{root}/{each}", target / each)
+        yield Path(folder, name)
+
+
+def _copy(store: RunStore, uri: str, target: Path) -> None:
+    try:
+        with open(target, "wb") as file:
+            file.writelines(store.read_pieces(uri))
+    except OSError as error:
+        if isinstance(error.__cause__, OSError):
+            error = error.__cause__
+        raise unreadable(uri, error) from error

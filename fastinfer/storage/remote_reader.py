@@ -1,0 +1,197 @@
+"""Reads objects of S3: many small ones under way at a time, large ones by ranges, of which some are read ahead."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from ..errors import InputError
+from .atomic import unreadable
+from .base import Object
+from .crew import Crew, Gathering, the_crew
+from .s3_client import Bucket, Listed
+
+# Of one large object, so many bytes and ranges are under way.
+AHEAD_BYTES = 8 << 20
+AHEAD_RANGES = 16
+# Of small objects, so many bytes are held for each worker.
+GROUP_AHEAD_BYTES = 8 << 20
+
+_Block = tuple[int, int]  # the first byte, and how many
+
+
+class RemoteReader:
+    """An object that is being read by ranges, of the version that was listed; a context manager."""
+
+    def __init__(self, bucket: Bucket, key: str, item: Object) -> None:
+        self._bucket = bucket
+        self._key = key
+        self._item = item
+        self._gathered = Gathering(the_crew(), self._get)
+        self._expected: Iterator[_Block] = iter(())
+        self._ahead: deque[_Block] = deque()
+        self._held: tuple[int, Any] = (0, b"")
+
+    def __enter__(self) -> RemoteReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._gathered.close()
+
+    def expect(self, blocks: Iterable[_Block]) -> None:
+        """Reads these blocks ahead, some at a time."""
+        self._expected = iter(blocks)
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Reads bytes from `offset` into `view`. Raises InputError."""
+        wanted = min(len(view), self._item.size - offset)
+        if wanted <= 0:
+            return 0
+        start, content = self._held
+        if not start <= offset < start + len(content):
+            try:
+                start, content = self._held = self._next(offset, wanted)
+            except OSError as error:
+                raise unreadable(self._item.uri, error) from error
+        with memoryview(content) as held:
+            part = held[offset - start : offset - start + len(view)]
+            view[: len(part)] = part
+            return len(part)
+
+    def check_unchanged(self) -> None:
+        """Every range was of the version that was listed, or there was an error."""
+
+    def _next(self, offset: int, wanted: int) -> tuple[int, Any]:
+        """The block with a byte: one that was read ahead, else the bytes that are wanted."""
+        self._read_ahead()
+        while self._ahead and sum(self._ahead[0]) <= offset:
+            self._gathered.take(self._ahead.popleft())
+            self._read_ahead()
+        if not self._ahead or self._ahead[0][0] > offset:
+            return offset, self._get((offset, wanted))
+        block = self._ahead.popleft()
+        content = self._gathered.take(block)
+        self._read_ahead()
+        return block[0], content
+
+    def _read_ahead(self) -> None:
+        started = []
+        held = sum(size for _, size in self._ahead)
+        while held < AHEAD_BYTES and len(self._ahead) < AHEAD_RANGES:
+            block = next(self._expected, None)
+            if block is None:
+                break
+            self._ahead.append(block)
+            started.append(block)
+            held += block[1]
+        if started:
+            self._gathered.begin(started)
+
+    def _get(self, block: _Block) -> Any:
+        start, size = block
+        return self._bucket.get(self._key, self._item.version, start, start + size, size)
+
+
+class GroupReader:
+    """Reads small objects in the order in which they were announced.
+
+    Args:
+        items: what will be read.
+        gathered: reads the object of an index.
+        crew: says how many should be under way.
+    """
+
+    def __init__(self, items: Sequence[Object], gathered: Gathering, crew: Crew) -> None:
+        self._items = items
+        self._gathered = gathered
+        self._crew = crew
+        self._next = 0  # the first item that was not read
+        self._begun = 0  # the first item that was not begun
+        self._ahead_bytes = 0
+        self._kept: Any = None  # what did not fit into the last buffer
+
+    def read_many(self, items: Sequence[Object], buffer: bytearray) -> list[tuple[int, int]]:
+        """Reads objects one after another into `buffer`, as many as fit: (end, errno or 0) of each. Raises ServiceError."""
+        while self._items[self._next] is not items[0]:
+            self._drop()  # it was too large for a buffer
+        bounds: list[tuple[int, int]] = []
+        stop = 0
+        for _ in items:
+            self._read_ahead()
+            try:
+                content = self._kept if self._kept is not None else self._gathered.take(self._next)
+            except InputError:
+                raise
+            except OSError as error:
+                self._pass()
+                bounds.append((stop, error.errno or 5))
+                continue
+            size = len(content)
+            if stop + size > len(buffer):
+                self._kept = content
+                break
+            buffer[stop : stop + size] = content
+            stop += size
+            self._pass()
+            bounds.append((stop, 0))
+        return bounds
+
+    def _read_ahead(self) -> None:
+        first, most = self._begun, 2 * self._crew.width
+        while (
+            self._begun < len(self._items)
+            and self._begun - self._next < most
+            and (self._ahead_bytes < GROUP_AHEAD_BYTES or self._begun == self._next)
+        ):
+            self._ahead_bytes += self._items[self._begun].size
+            self._begun += 1
+        if self._begun > first:
+            self._gathered.begin(range(first, self._begun))
+
+    def _pass(self) -> None:
+        self._kept = None
+        self._ahead_bytes -= self._items[self._next].size
+        self._next += 1
+
+    def _drop(self) -> None:
+        if self._kept is None and self._next < self._begun:
+            with contextlib.suppress(OSError):
+                self._gathered.take(self._next)
+        if self._next == self._begun:
+            self._ahead_bytes += self._items[self._next].size
+            self._begun += 1
+        self._pass()
+
+
+class RangeFile(io.RawIOBase):
+    """One of our own objects as a file that is read from the beginning. Raises OSError, ServiceError."""
+
+    PIECE_BYTES = 1 << 20
+
+    def __init__(self, bucket: Bucket, entry: Listed) -> None:
+        item = Object(f"s3://{bucket.name}/{entry.key}", entry.key, entry.size, entry.version)
+        self._reader = RemoteReader(bucket, entry.key, item)
+        self._position = 0
+        size = self.PIECE_BYTES
+        starts = range(0, entry.size, size)
+        self._reader.expect(
+            zip(starts, itertools.chain(itertools.repeat(size, len(starts) - 1), [entry.size % size or size]))
+        )
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer).cast("B") as view:
+            count = self._reader.read_into(view, self._position)
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._reader.__exit__()
+        super().close()

@@ -1,0 +1,161 @@
+"""The connection to a bucket: credentials, region and endpoint by botocore's chain, for boto3, obstore and signed URLs."""
+
+from __future__ import annotations
+
+import functools
+import os
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import ConfigError, ServiceError
+from ..extras import install_command
+from .aws import client_config, load_boto3, translating_errors
+from .retry import Patience
+
+# So long a credential is used before botocore is asked again, which renews its own in time.
+CREDENTIALS = timedelta(minutes=5)
+
+
+class Connection:
+    """Clients for one bucket.
+
+    Args:
+        bucket: its name.
+        session: a ``boto3.Session``; None: a new one.
+        patience: how long to wait.
+
+    Attributes:
+        client: boto3's client.
+        http: sends requests that are signed already.
+        patience: how long to wait.
+
+    Raises:
+        ConfigError: ``boto3_missing``.
+        ServiceError: ``aws_refused`` for an unknown profile, and others.
+    """
+
+    def __init__(self, bucket: str, session: Any, patience: Patience) -> None:
+        self.patience = patience
+        self._bucket = bucket
+        boto3 = load_boto3()
+        with translating_errors(f"s3://{bucket}"):
+            self._session = session or boto3.Session()
+            self.client = self._make_client(None)
+            if (urlsplit(self.client.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
+                self.client = self._make_client(self._region())
+        self.http = _http_session(patience)
+
+    @functools.cached_property
+    def stores(self) -> dict[bool, Any]:
+        """obstore's clients by whether a request is large, which differ in their time limits."""
+        try:
+            from obstore.store import S3Store
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                "objects on S3 require obstore, which is not installed",
+                code="obstore_missing",
+                hint=install_command("s3"),
+            ) from error
+        meta = self.client.meta
+        endpoint = urlsplit(meta.endpoint_url)
+        place: dict[str, Any] = {"region": meta.region_name or "us-east-1"}
+        if (
+            endpoint.hostname in (f"s3.{meta.region_name}.amazonaws.com", "s3.amazonaws.com")
+            and "." not in self._bucket
+        ):
+            place["virtual_hosted_style_request"] = True
+        else:
+            place.update(endpoint=meta.endpoint_url, virtual_hosted_style_request=False)
+        patience = self.patience
+        certificates = _certificates()
+        extra = {"root_certificate": Path(certificates).read_bytes()} if isinstance(certificates, str) else {}
+        return {
+            is_large: S3Store(
+                self._bucket,
+                **place,
+                credential_provider=self._credentials(),
+                client_options={  # type: ignore[arg-type]
+                    "allow_http": endpoint.scheme == "http",
+                    "connect_timeout": timedelta(seconds=patience.connect_s),
+                    "timeout": timedelta(seconds=patience.large_request_s if is_large else patience.request_s),
+                    **extra,
+                },
+                # Ours sees every failure, also those that obstore does not repeat.
+                retry_config={
+                    "max_retries": 0,
+                    "backoff": {
+                        "init_backoff": timedelta(milliseconds=100),
+                        "max_backoff": timedelta(seconds=1),
+                        "base": 2,
+                    },
+                    "retry_timeout": timedelta(minutes=3),
+                },
+            )
+            for is_large in (False, True)
+        }
+
+    def _credentials(self) -> Any:
+        """What gives obstore botocore's credentials, renewed as botocore renews them."""
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise ServiceError(
+                f"s3://{self._bucket}: no AWS credentials were found",
+                code="no_credentials",
+                hint="run aws configure, or set $AWS_PROFILE",
+            )
+
+        def provide() -> dict[str, Any]:
+            frozen = credentials.get_frozen_credentials()
+            return {
+                "access_key_id": frozen.access_key,
+                "secret_access_key": frozen.secret_key,
+                "token": frozen.token,
+                "expires_at": datetime.now(timezone.utc) + CREDENTIALS,
+            }
+
+        return provide
+
+    def _make_client(self, region: str | None) -> Any:
+        from botocore.config import Config
+
+        config = client_config().merge(
+            Config(
+                signature_version="s3v4",
+                connect_timeout=self.patience.connect_s,
+                read_timeout=self.patience.large_request_s,
+                # The first attempt is repeated by ours.
+                retries={"mode": "standard", "total_max_attempts": 1},
+                max_pool_connections=64,
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+        )
+        region = region or self._session.region_name or "us-east-1"
+        return self._session.client("s3", region_name=region, config=config)
+
+    def _region(self) -> str | None:
+        """The region of a bucket on AWS, which any answer about the bucket names."""
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = self.client.head_bucket(Bucket=self._bucket)
+        except ClientError as error:
+            answer = error.response
+        found = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-bucket-region")
+        return None if found is None else str(found)
+
+
+def _certificates() -> str | bool:
+    return os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
+
+
+def _http_session(patience: Patience) -> Any:
+    from botocore.httpsession import URLLib3Session
+    from botocore.utils import get_environ_proxies
+
+    timeout = (patience.connect_s, patience.request_s)
+    return URLLib3Session(
+        verify=_certificates(), proxies=get_environ_proxies("https://s3.amazonaws.com"), timeout=timeout
+    )

@@ -1,0 +1,59 @@
+"""Requests are tried again where a failure may pass, and only there."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastinfer.errors import ServiceError
+from fastinfer.storage.retry import Patience, call
+
+QUICK = Patience(attempts=3, backoff_s=0.001)
+
+
+def failing(*errors: Exception | None) -> tuple[list[int], object]:
+    """A request that raises these errors one after another; and how often it was called."""
+    calls: list[int] = []
+
+    def request() -> str:
+        calls.append(1)
+        error = errors[len(calls) - 1]
+        if error is not None:
+            raise error
+        return "answer"
+
+    return calls, request
+
+
+def busy() -> ServiceError:
+    return ServiceError("busy", code="aws_throttled")
+
+
+def same(error: Exception) -> Exception:
+    return error
+
+
+def test_what_passes_is_tried_again_until_it_has_passed() -> None:
+    calls, request = failing(busy(), busy(), None)
+    assert call(request, same, QUICK) == "answer"  # type: ignore[arg-type]
+    assert len(calls) == 3
+
+
+def test_the_last_attempt_says_how_many_there_were() -> None:
+    calls, request = failing(busy(), busy(), busy())
+    with pytest.raises(ServiceError, match=r"busy \(attempt 3 of 3\)"):
+        call(request, same, QUICK)  # type: ignore[arg-type]
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("error", [ServiceError("no", code="aws_denied"), OSError(2, "none"), ValueError("x")])
+def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
+    calls, request = failing(error)
+    with pytest.raises(type(error)):
+        call(request, same, QUICK)  # type: ignore[arg-type]
+    assert len(calls) == 1
+
+
+def test_what_the_client_raises_is_translated() -> None:
+    calls, request = failing(KeyError("x"), None)
+    assert call(request, lambda _: busy(), QUICK) == "answer"  # type: ignore[arg-type]
+    assert len(calls) == 2
