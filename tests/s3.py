@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import http.client
 import json
 import os
@@ -9,10 +11,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Optional
@@ -70,8 +73,23 @@ def answers(endpoint: str) -> bool:
         connection.close()
 
 
+@functools.cache
+def shared(server: Callable[[], AbstractContextManager[str]]) -> str:
+    """The endpoint of a server that all tests of this process share."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(server())
+
+
 @contextmanager
-def seaweedfs(folder: Path) -> Iterator[str]:
+def seaweedfs() -> Iterator[str]:
+    """SeaweedFS in a folder of its own; gives its endpoint."""
+    with tempfile.TemporaryDirectory(prefix="weed-") as folder, seaweedfs_in(Path(folder)) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def seaweedfs_in(folder: Path) -> Iterator[str]:
     """SeaweedFS in a folder; gives its endpoint."""
     weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
     if weed is None:

@@ -25,8 +25,9 @@ from ..records.spans import Span
 from ..runtimes import LABELS, load_runtime, runtime_of
 from ..runtimes.batch_size import Batching, choose_batching
 from ..storage.base import Object, Store
-from ..storage.local import LocalStore, with_checked_name
+from ..storage.local import LocalStore
 from ..storage.places import folder_place, store_of
+from ..storage.selection import with_checked_name
 from ..storage.uri import absolute
 from .backends import BACKENDS_BY_NAME
 from .code_model import CodeModel

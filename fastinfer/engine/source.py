@@ -46,6 +46,7 @@ class Listing:
         only: Collection[str] | None = None,
     ) -> None:
         request = request or TransformRequest()
+        source = plain_place(source)
         self._source = source
         self._store = store or store_of(source)
         self._only = only
@@ -128,7 +129,7 @@ def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
 
 def name_source(source: str) -> str:
     """The name of a source in the record of a run: it does not depend on the working folder."""
-    return absolute(source)
+    return absolute(plain_place(source))
 
 
 def no_objects(source: str, passed_over: int) -> InputError:

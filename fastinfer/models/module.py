@@ -15,10 +15,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..errors import ConfigError, ModelError
+from ..errors import ConfigError, InputError, ModelError
 from ..options import path_of
 from ..storage.archive import read_members
+from ..storage.places import fetched, plain_place
 from ..storage.regular import read_regular
+from ..storage.uri import is_url
 from .files import CODE, ModelFiles, choose_epoch, choose_files, part_of
 from .graph import Graph, choose_output, flattens, read_graph
 from .inputs import Input, find_inputs, read_shapes
@@ -166,7 +168,7 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
 
     Args:
         path: a folder; a tar archive (plain, gzip, bzip2 or xz); either with the prefix of its files behind it
-            (``checkpoints/mnist``); or a file of the model.
+            (``checkpoints/mnist``); or a file of the model. Or a URL of such.
         choice: what its files leave open: the attributes of :class:`Choice`.
 
     Raises:
@@ -177,7 +179,11 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
         ConfigError: what is said does not fit the model.
     """
     chosen = Choice(**choice)
-    files, contents, has_code = _read(Path(path_of(path, "model")), chosen.epoch)
+    place = path_of(path, "model")
+    if is_url(plain_place(place)):
+        files, contents, has_code = _read_url(place, chosen.epoch)
+    else:
+        files, contents, has_code = _read(Path(plain_place(place)), chosen.epoch)
     symbol = _decode(contents[files.symbol], f"{path}/{files.symbol}")
     graph = read_graph(symbol, f"{path}/{files.symbol}")
     arrays = read_params(contents[files.params], f"{path}/{files.params}")
@@ -209,19 +215,40 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
     )
 
 
-def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
+def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path | str, str]:
     """The model to use, and what named it: the argument, $FASTINFER_MODEL, $SM_MODEL_DIR, else the shipped one.
+
+    A URL stays a text; a path is a Path.
 
     Raises:
         ConfigError: the argument is not a path.
     """
     if model is not None:
-        return Path(path_of(model, "model")), "as named"
+        return _place(path_of(model, "model")), "as named"
     for variable in ("FASTINFER_MODEL", "SM_MODEL_DIR"):
         value = os.environ.get(variable)
         if value:
-            return Path(value), f"${variable}"
+            return _place(value), f"${variable}"
     return SHIPPED_MODEL, "the MNIST model that fastinfer ships"
+
+
+def _place(place: str) -> Path | str:
+    place = plain_place(place)
+    return place if is_url(place) else Path(place)
+
+
+def _read_url(url: str, epoch: int | None) -> tuple[ModelFiles, dict[str, bytes], bool]:
+    """The same as :func:`_read`, for a URL; errors name it."""
+    local = ""
+    try:
+        with fetched(url) as path:
+            local = str(path)
+            return _read(path, epoch)
+    except InputError as error:
+        code = "model_missing" if error.code == "input_missing" else "bad_model"
+        raise ModelError(error.message, code=code, path=error.path, hint=error.hint) from error
+    except ModelError as error:
+        raise error.at(path=error.path and error.path.replace(local, url.rstrip("/"))) from error
 
 
 def _read(path: Path, epoch: int | None) -> tuple[ModelFiles, dict[str, bytes], bool]:

@@ -8,6 +8,7 @@ from typing import Any, Callable, NamedTuple
 
 from ..errors import ConfigError
 from ..models.module import SHIPPED_MODEL, ChoiceKeywords, find_model
+from ..storage.places import fetch_for_good
 
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
 BASE_VARIABLE = "SAGEMAKER_BASE_DIR"
@@ -73,9 +74,12 @@ class Settings(NamedTuple):
 def find_served_model(model: str | None) -> tuple[Path, str]:
     """The model to serve, and what named it.
 
-    As for every command, but SageMaker's own folder comes before the model that fastinfer ships.
+    A URL's is copied to this machine until the process ends. As for every command, but SageMaker's own folder comes before the
+    model that fastinfer ships.
     """
     path, origin = find_model(model)
+    if isinstance(path, str):
+        return fetch_for_good(path), origin
     if path is SHIPPED_MODEL:
         base, variable = os.environ.get(BASE_VARIABLE), f"${BASE_VARIABLE}"
         folder = Path(base or DEFAULT_BASE, "model")

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from .._native.files import (
     wait_for_next_tick,
     write_files,
 )
-from ..errors import InputError, OutputError, quote
+from ..errors import OutputError
 from . import exclusive, journal
 from .atomic import TEMPORARY_PREFIX, create_folders, locking, sync_folder, unreadable, unreadable_result, unwritable
 from .base import Object, Select
@@ -39,9 +38,6 @@ SIZE_BYTES = 8
 
 PIECE_BYTES = 1 << 20
 
-# A part of a key that a path does not keep.
-_NO_NAME = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
-
 # Process ids are not unique: of another machine, or of an earlier process.
 _process = os.urandom(4).hex()
 os.register_at_fork(after_in_child=lambda: globals().update(_process=os.urandom(4).hex()))
@@ -50,17 +46,6 @@ os.register_at_fork(after_in_child=lambda: globals().update(_process=os.urandom(
 def writer_name() -> str:
     """A name for this thread's files that no other writer has, on any machine."""
     return f"{os.getpid()}-{_process}-{threading.get_ident()}"
-
-
-def with_checked_name(item: Object) -> Object:
-    """The same object, with a problem if the name of its result in a folder of this machine would be no name of its own.
-
-    Keys of S3 may be ``a//b``, ``a/../b`` or ``/a``; as paths they would name the result of another object.
-    """
-    if item.problem is None and (_NO_NAME.search(item.key) or "\0" in item.key):
-        message = f"the key {quote(item.key)} cannot be the name of a file of its own"
-        return item._replace(problem=InputError(message, code="unsafe_key", path=item.uri))
-    return item
 
 
 class LocalReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
@@ -114,6 +115,14 @@ def fetched(place: str) -> Iterator[Path]:
                 (target / each).parent.mkdir(parents=True, exist_ok=True)
                 _copy(store, f"{root}/{each}", target / each)
         yield Path(folder, name)
+
+
+def fetch_for_good(place: str) -> Path:
+    """The same as :func:`fetched`, until this process ends."""
+    stack = contextlib.ExitStack()
+    path = stack.enter_context(fetched(place))
+    atexit.register(stack.close)
+    return path
 
 
 def _copy(store: RunStore, uri: str, target: Path) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Callable, Optional
 
+from ..errors import InputError, quote
+from .base import Object
+
 # Names that begin so are of tools, not data: `.ipynb_checkpoints`, `._a.csv`, `_SUCCESS`, `_run.json`.
 HIDDEN = (".", "_")
+
+# A part of a key that a path does not keep.
+_NO_NAME = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|\0")
 
 # Called with the key of each object that is passed over, and why.
 OnPassedOver = Optional[Callable[[str, str], None]]
@@ -80,3 +87,14 @@ class Selection:
         if self.on_passed_over is not None:
             self.on_passed_over(key, reason)
         return False
+
+
+def with_checked_name(item: Object) -> Object:
+    """The same object, with a problem if the name of its result in a folder of this machine would be no name of its own.
+
+    Keys of S3 may be ``a//b``, ``a/../b`` or ``/a``; as paths they would name the result of another object.
+    """
+    if item.problem is None and _NO_NAME.search(item.key):
+        message = f"the key {quote(item.key)} cannot be the name of a file of its own"
+        return item._replace(problem=InputError(message, code="unsafe_key", path=item.uri))
+    return item

@@ -18,17 +18,15 @@ QUICK = Patience(
 
 
 @pytest.fixture(scope="session")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def weed() -> str:
     """The endpoint of SeaweedFS."""
-    with s3.seaweedfs(tmp_path_factory.mktemp("weed")) as endpoint:
-        yield endpoint
+    return s3.shared(s3.seaweedfs)
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
+def moto() -> str:
     """The endpoint of moto's server."""
-    with s3.moto() as endpoint:
-        yield endpoint
+    return s3.shared(s3.moto)
 
 
 def enter(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from fastinfer.storage.selection import Selection, is_hidden, matches
+import pytest
+
+from fastinfer.storage.base import Object
+from fastinfer.storage.selection import Selection, is_hidden, matches, with_checked_name
 
 
 def test_the_last_part_of_a_key_says_whether_it_is_hidden() -> None:
@@ -35,3 +38,15 @@ def test_what_is_passed_over_is_counted_and_named() -> None:
         ("x/.y/a.csv", "hidden"),
     ]
     assert selection.passed_over == len(named)
+
+
+@pytest.mark.parametrize("key", ["a//b", "/a", "a/../b", "./a", "a/..", "a/", "a\0b", ""])
+def test_a_key_that_no_file_of_its_own_can_have_is_a_problem(key: str) -> None:
+    item = with_checked_name(Object("s3://b/x", key, 1, b"v"))
+    assert item.problem is not None
+    assert (item.problem.code, item.problem.path) == ("unsafe_key", "s3://b/x")
+
+
+@pytest.mark.parametrize("key", ["a", "a/b", "..a/b..", "a b", "ü", "a/.b"])
+def test_other_keys_are_names(key: str) -> None:
+    assert with_checked_name(Object("s3://b/x", key, 1, b"v")).problem is None
