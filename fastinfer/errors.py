@@ -158,12 +158,6 @@ class ServiceError(FastinferError):
         """Whether the same call may succeed a little later."""
         return self.code in ("aws_throttled", "aws_unreachable")
 
-    def after(self, attempts: int) -> ServiceError:
-        """A copy whose message says how often the call was tried."""
-        copy = self.at()
-        copy.message = f"{self.message} (attempt {attempts} of {attempts})"
-        return copy
-
 
 def quote(found: bytes | str) -> str:
     """The found text as a message shows it: cut to 60 characters, unprintable bytes escaped."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,10 +12,12 @@ from ..errors import ModelError
 from ..models.code import DEFAULT_PROGRAM, PROGRAM_VARIABLE, read_code
 from ..models.files import CODE
 from ..models.load import AnyModel, is_onnx, load_any_model
-from ..models.module import Model
+from ..models.module import Model, load_url
 from ..models.onnx import OnnxModel
 from ..options import Options, path_of
+from ..storage.places import plain_place
 from ..storage.regular import open_regular
+from ..storage.uri import is_url
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -73,7 +76,13 @@ def choose_served(
     """
     if isinstance(model, OnnxModel):
         return model
-    path = Path(model.path) if isinstance(model, Model) else Path(path_of(model, "model"))
+    place = plain_place(model.path if isinstance(model, Model) else path_of(model, "model"))
+    if is_url(place):
+        if isinstance(model, Model) and (options.code == "ignore" or not model.has_code):
+            return model
+        served: AnyModel | CodeModel = load_url(place, lambda local: choose_served(local, options, **choice), keep=True)
+        return replace(served, path=place) if isinstance(served, OnnxModel) else served
+    path = Path(place)
     has_none = options.code == "ignore" or not path.exists() or is_onnx(path)
     code = None if has_none else read_code(path)
     if code is None or not code.hooks:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
 from ..errors import ConfigError
-from .module import Choice, ChoiceKeywords, Model, load_model
+from ..options import path_of
+from ..storage.places import plain_place
+from ..storage.uri import is_url
+from .module import Choice, ChoiceKeywords, Model, load_model, load_url
 from .onnx import SUFFIX, OnnxModel, load_onnx
 
 if TYPE_CHECKING:
@@ -29,18 +33,22 @@ def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords
     :func:`fastinfer.models.module.load_model` reads.
 
     Args:
-        path: of the model.
+        path: of the model, or its URL.
         choice: what its files leave open: the attributes of :class:`fastinfer.models.module.Choice`.
 
     Raises:
         ModelError: it is not there, is not whole, or cannot be served; see there, and :func:`fastinfer.models.onnx.load_onnx`.
         ConfigError: what is said does not fit the model.
     """
-    place = Path(path)
+    text = plain_place(path_of(path, "model"))
+    if is_url(text):
+        loaded = load_url(text, lambda local: load_any_model(local, **choice))
+        return loaded if isinstance(loaded, Model) else replace(loaded, path=text)
+    place = Path(text)
     if place.is_dir() and (place / ONNX_NAME).is_file() and not any(place.glob("*-symbol.json")):
         place = place / ONNX_NAME
     if not is_onnx(place):
-        return load_model(path, **choice)
+        return load_model(place, **choice)
     chosen = Choice(**choice)
     if chosen.epoch is not None:
         raise ConfigError(f"the epoch is {chosen.epoch}, but a model in ONNX has none")

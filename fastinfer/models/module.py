@@ -7,18 +7,19 @@ Loading needs no mxnet: runtimes/ bind the graph.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, TypedDict, TypeVar
 
 from ..errors import ConfigError, InputError, ModelError
 from ..options import path_of
 from ..storage.archive import read_members
-from ..storage.places import fetched, plain_place
+from ..storage.places import fetch_for_good, fetched, plain_place
 from ..storage.regular import read_regular
 from ..storage.uri import is_url
 from .files import CODE, ModelFiles, choose_epoch, choose_files, part_of
@@ -163,6 +164,9 @@ class Model:
         return replace(self, inputs=(Input(self.data_name, row_shape),))
 
 
+AnyModel = TypeVar("AnyModel", bound=Any)
+
+
 def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -> Model:
     """Reads a model.
 
@@ -179,11 +183,10 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
         ConfigError: what is said does not fit the model.
     """
     chosen = Choice(**choice)
-    place = path_of(path, "model")
-    if is_url(plain_place(place)):
-        files, contents, has_code = _read_url(place, chosen.epoch)
-    else:
-        files, contents, has_code = _read(Path(plain_place(place)), chosen.epoch)
+    place = plain_place(path_of(path, "model"))
+    if is_url(place):
+        return load_url(place, lambda local: load_model(local, **choice))
+    files, contents, has_code = _read(Path(place), chosen.epoch)
     symbol = _decode(contents[files.symbol], f"{path}/{files.symbol}")
     graph = read_graph(symbol, f"{path}/{files.symbol}")
     arrays = read_params(contents[files.params], f"{path}/{files.params}")
@@ -237,13 +240,20 @@ def _place(place: str) -> Path | str:
     return place if is_url(place) else Path(place)
 
 
-def _read_url(url: str, epoch: int | None) -> tuple[ModelFiles, dict[str, bytes], bool]:
-    """The same as :func:`_read`, for a URL; errors name it."""
+def load_url(url: str, load: Callable[[Path], AnyModel], *, keep: bool = False) -> AnyModel:
+    """Reads a model from a URL by a function that reads it on this machine; the model, and errors, name the URL.
+
+    Args:
+        url: of the model.
+        load: reads its copy.
+        keep: whether the copy stays until this process ends.
+    """
     local = ""
     try:
-        with fetched(url) as path:
+        with contextlib.nullcontext(fetch_for_good(url)) if keep else fetched(url) as path:
             local = str(path)
-            return _read(path, epoch)
+            model = load(path)
+            return replace(model, path=url) if isinstance(model, Model) else model
     except InputError as error:
         code = "model_missing" if error.code == "input_missing" else "bad_model"
         raise ModelError(error.message, code=code, path=error.path, hint=error.hint) from error

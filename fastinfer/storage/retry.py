@@ -55,7 +55,8 @@ def call(request: Callable[[], T], translate: Callable[[Exception], Exception], 
             if not isinstance(problem, ServiceError) or not problem.transient:
                 raise problem from error
             if attempt == patience.attempts:
-                raise problem.after(attempt) from error
+                problem.message += f" (attempt {attempt} of {attempt})"
+                raise problem from error
         longest = min(patience.longest_backoff_s, patience.backoff_s * 2 ** (attempt - 1))
         time.sleep(longest * random.uniform(0.5, 1.0))
     raise AssertionError("at least one attempt is made")
