@@ -122,7 +122,7 @@ def find_place(line: bytes) -> Place | None:
     return Place(key, version, run, part, int(number or 0))
 
 
-def rejected_keys(layout: OutputLayout, store: LocalStore) -> set[str]:
+def rejected_keys(layout: OutputLayout, store: RunStore) -> set[str]:
     """The keys of the inputs of which records, or the whole, were rejected. Raises OutputError."""
     keys: set[str] = set()
     for line in store.read_lines(layout.rejects, MOST_LINE_BYTES):
