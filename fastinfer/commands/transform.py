@@ -182,7 +182,7 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
 
 def _transform(prog: str, argv: Sequence[str] | None) -> int:
     parser = make_parser(prog)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)  # OUT may follow options, although both are optional beside --job
     if arguments.job is None and arguments.output is None:
         parser.error("IN and OUT are required, or --job FILE")
     request, unused = (request_of(arguments), []) if arguments.job is None else read_job(arguments)
