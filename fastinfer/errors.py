@@ -326,6 +326,7 @@ register(
     ("no_such_device", "the device does not exist on this machine", "`fastinfer doctor` lists what there is"),
     ("no_such_job", "no job has this name", "check the name and the region"),
     ("not_exact", "onnxruntime never gives the container's bytes", "leave exact out, or use the model of MXNet"),
+    ("not_here", "a name of SageMaker's SDK that fastinfer does not have", "use what the hint names"),
     ("not_local", "a local job does not support this option", "leave it out, or run the job on AWS"),
     ("not_started", "there is nothing to wait for yet", "call `fit()` or `transform()` first"),
     ("file_exists", "a file that would be written is there", "name another one, or overwrite it"),

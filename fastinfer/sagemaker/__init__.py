@@ -12,8 +12,18 @@ from __future__ import annotations
 from .inputs import TrainingInput
 from .jobs import JobFailed
 from .local.session import LocalSession
+from .model import MXNetModel
 from .mxnet import MXNet
 from .session import Session, get_execution_role
 from .transformer import Transformer
 
-__all__ = ["JobFailed", "LocalSession", "MXNet", "Session", "TrainingInput", "Transformer", "get_execution_role"]
+__all__ = [
+    "JobFailed",
+    "LocalSession",
+    "MXNet",
+    "MXNetModel",
+    "Session",
+    "TrainingInput",
+    "Transformer",
+    "get_execution_role",
+]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from ..errors import ConfigError
 from ..models.code import PROGRAM_VARIABLE
@@ -19,16 +20,35 @@ from .image_uris import LOCAL_INFERENCE, LOCAL_TRAINING
 from .inputs import Channels, Tags
 from .local.session import choose_session, run_locally
 from .logs import TRAINING
-from .requests import SERVED_CODE, model_request, parse_version, training_options, training_request, vpc_config
+from .missing import Missing
+from .model import MXNetModel
+from .requests import (
+    SERVED_CODE,
+    encode_hyperparameters,
+    model_request,
+    parse_version,
+    training_options,
+    training_request,
+    vpc_config,
+)
 from .session import LOCAL_ROLE, Session
 from .transformer import Transformer
 from .uploads import code_uri, upload_code, upload_model
+
+__all__ = ["MXNet", "MXNetModel"]
 
 # The first version whose inference image expects the serving code in the model's archive.
 FIRST_REPACKED = (1, 4)
 
 
-class MXNet(EstimatorOptions):
+class Hyperparameters(dict[str, Any]):
+    """Hyperparameters; called, as in the SDK, they give the JSON that the training's request has."""
+
+    def __call__(self) -> dict[str, str]:
+        return encode_hyperparameters(self)
+
+
+class MXNet(EstimatorOptions, Missing):
     """A training job of a script with MXNet.
 
     Its arguments, which are also its attributes, are those of :class:`~fastinfer.sagemaker.estimator.EstimatorOptions`.
@@ -43,6 +63,7 @@ class MXNet(EstimatorOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.hyperparameters = Hyperparameters(self.hyperparameters or {})
         self._session = self.sagemaker_session = choose_session(self.sagemaker_session, self.instance_type)
         self.latest_training_job: jobs.JobName | None = None
         self.model_data: str | None = None

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -329,6 +329,25 @@ class Session:
         store, location = self._find_store(uri)
         store.put(source, location, kms_key=kms_key, encrypt=encrypt)
         return uri
+
+    def upload_data(
+        self,
+        path: str,
+        bucket: str | None = None,
+        key_prefix: str = "data",
+        extra_args: Mapping[str, str] | None = None,
+    ) -> str:
+        """Uploads a file or folder to ``s3://BUCKET/KEY_PREFIX/``, as the SDK does; returns the URI of what was uploaded.
+        Of `extra_args` only ``SSEKMSKeyId`` is supported. Raises InputError (``no_such_place``), ConfigError."""
+        others = sorted(set(extra_args or {}) - {"SSEKMSKeyId", "ServerSideEncryption"})
+        if others:
+            raise ConfigError(f"extra_args supports only SSEKMSKeyId, found {', '.join(others)}")
+        uri = join("s3://", bucket or self.default_bucket(), key_prefix)
+        kms_key = (extra_args or {}).get("SSEKMSKeyId")
+        source = local_path(path)
+        for item in self.list_objects(str(source)):
+            self.put(Path(item.uri), join(uri, item.key), kms_key=kms_key)
+        return uri if source.is_dir() else join(uri, source.name)
 
     def _find_store(self, uri: str) -> tuple[FileStore | S3Store, str]:
         """The store of a URI, and the URI's name there."""

@@ -9,21 +9,25 @@ from ..errors import ConfigError, quote
 from ..storage.aws import translating_errors
 from ..storage.uri import is_s3
 from . import jobs
-from .image_uris import base_name
+from .image_uris import LOCAL_INFERENCE, base_name
 from .inputs import Tags
 from .local.session import choose_session, run_locally
 from .logs import TRANSFORM
-from .requests import transform_request
-from .session import Session
+from .missing import Missing
+from .requests import model_request, transform_request
+from .session import LOCAL_ROLE, Session
+
+# How the names of archives end.
+ARCHIVES = (".tar.gz", ".tgz")
 
 
-class Transformer:
+class Transformer(Missing):
     """Transform jobs with one model.
 
     So many attributes: they are the arguments, with the SDK's names, and notebooks read them.
 
     Args:
-        model_name: the name of a model that CreateModel made.
+        model_name: the name of a model that CreateModel made; for local jobs also the archive of a model.
         instance_count, instance_type: the jobs' instances; ``local`` runs the jobs on this machine.
         strategy: ``MultiRecord`` or ``SingleRecord``.
         assemble_with: None, or ``Line``.
@@ -56,7 +60,8 @@ class Transformer:
         sagemaker_session: Session | None = None,
         volume_kms_key: str | None = None,
     ) -> None:
-        self.model_name = model_name
+        self.sagemaker_session = choose_session(sagemaker_session, instance_type)
+        self.model_name = self._take_archive(model_name) if model_name.endswith(ARCHIVES) else model_name
         self.instance_count = instance_count
         self.instance_type = instance_type
         self.strategy = strategy
@@ -70,9 +75,20 @@ class Transformer:
         self.env = dict(env or {})
         self.base_transform_job_name = base_transform_job_name
         self.volume_kms_key = volume_kms_key
-        self.sagemaker_session = choose_session(sagemaker_session, instance_type)
         self.latest_transform_job: jobs.JobName | None = None
         self._made_output_path = output_path is None
+
+    def _take_archive(self, archive: str) -> str:
+        """Creates a local model of an archive; returns its name."""
+        session = self.sagemaker_session
+        if not session.local_mode:
+            raise ConfigError(
+                f"expected the name of a model, found the archive {quote(archive)}",
+                hint="MXNetModel(model_data=..., role=..., framework_version=...).transformer(...) creates one",
+            )
+        name = jobs.make_name(base_name(LOCAL_INFERENCE))
+        session.sagemaker_client.create_model(**model_request(name, LOCAL_ROLE, LOCAL_INFERENCE, archive, {}))
+        return name
 
     def transform(
         self,

@@ -87,7 +87,11 @@ class LocalClient:
         try:
             folder.create(request)
         except FileExistsError:
-            raise ServiceError(f"there is already a local {kind.word} {name}", code="aws_refused") from None
+            raise ServiceError(
+                f"there is already a local {kind.word} {name}",
+                code="aws_refused",
+                hint=f"`fastinfer sagemaker status {name} --local` shows it; remove {folder.path} to use the name again",
+            ) from None
         folder.start(kind, self._session.environment())
 
     def _describe(self, kind: JobKind, name: str) -> dict[str, Any]:

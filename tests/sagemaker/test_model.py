@@ -1,0 +1,79 @@
+"""A saved model, without a training: by MXNetModel, or by its archive alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastinfer.errors import ConfigError, ServiceError
+from fastinfer.models.module import SHIPPED_MODEL
+from fastinfer.options import Options
+from fastinfer.sagemaker import LocalSession, MXNet, Transformer
+from fastinfer.sagemaker.code_archive import pack_folder
+from fastinfer.sagemaker.mxnet import Hyperparameters, MXNetModel
+from tests.conftest import csv, read_tree
+from tests.runs import transform
+from tests.sagemaker.conftest import ENTRY_POINT
+
+pytestmark = pytest.mark.usefixtures("local_root")
+
+
+@pytest.fixture
+def archive(tmp_path: Path, digits: np.ndarray) -> str:
+    shutil.copytree(SHIPPED_MODEL, tmp_path / "model")
+    pack_folder(tmp_path / "model", tmp_path / "model.tar.gz")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.csv").write_bytes(csv(digits[:2]))
+    return str(tmp_path / "model.tar.gz")
+
+
+def test_a_saved_model_is_transformed_without_a_training(archive: str, tmp_path: Path) -> None:
+    transform(SHIPPED_MODEL, tmp_path / "in", tmp_path / "expected", Options(exact=True))
+    made = MXNetModel(model_data=archive).transformer(1, "local", output_path=str(tmp_path / "model-out"))
+    bare = Transformer(archive, 1, "local", output_path=str(tmp_path / "bare-out"))
+    for transformer, name in ((made, "model-out"), (bare, "bare-out")):
+        transformer.transform(str(tmp_path / "in"), content_type="text/csv")
+        assert read_tree(tmp_path / name) == read_tree(tmp_path / "expected")
+
+
+def test_a_script_serves_a_saved_model(archive: str, tmp_path: Path) -> None:
+    script = tmp_path / "mine.py"
+    script.write_text("def output_fn(prediction, accept): return 'mine'\n")
+    transformer = MXNetModel(archive, entry_point=str(script)).transformer(
+        1, "local", output_path=str(tmp_path / "out")
+    )
+    transformer.transform(str(tmp_path / "in"), content_type="text/csv")
+    assert read_tree(tmp_path / "out") == {"x.csv.out": b"mine"}
+    with pytest.raises(ConfigError, match="no such script"):
+        MXNetModel(archive, entry_point="none.py").transformer(1, "local")
+
+
+def test_a_name_that_is_taken_says_what_to_do(archive: str, tmp_path: Path) -> None:
+    transformer = Transformer(archive, 1, "local", output_path=str(tmp_path / "out"))
+    transformer.transform(str(tmp_path / "in"), content_type="text/csv", job_name="again")
+    with pytest.raises(
+        ServiceError, match=r"fastinfer sagemaker status again --local` shows it; remove .* to use the name"
+    ):
+        transformer.transform(str(tmp_path / "in"), content_type="text/csv", job_name="again")
+
+
+def test_files_are_uploaded_as_the_sdk_does(tmp_path: Path) -> None:
+    session = LocalSession()
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    (tmp_path / "data" / "sub" / "a.csv").write_bytes(b"1")
+    uri = session.upload_data(str(tmp_path / "data"), key_prefix="in")
+    assert uri == "s3://sagemaker_local/in"
+    assert session.read(f"{uri}/sub/a.csv") == b"1"
+    assert session.upload_data(str(tmp_path / "data" / "sub" / "a.csv")) == "s3://sagemaker_local/data/a.csv"
+    with pytest.raises(ConfigError, match="extra_args supports only SSEKMSKeyId, found ACL"):
+        session.upload_data(str(tmp_path), extra_args={"ACL": "public-read"})
+
+
+def test_hyperparameters_are_read_and_called() -> None:
+    estimator = MXNet(str(ENTRY_POINT), instance_type="local", hyperparameters={"epochs": 3, "optimizer": "sgd"})
+    assert estimator.hyperparameters == {"epochs": 3, "optimizer": "sgd"}
+    assert isinstance(estimator.hyperparameters, Hyperparameters)
+    assert estimator.hyperparameters() == {"epochs": "3", "optimizer": '"sgd"'}
