@@ -6,7 +6,6 @@ each in memory of its own, so all executors of a process share one.
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import threading
 import weakref
@@ -19,7 +18,6 @@ from ..models.load import AnyModel
 from ..models.onnx import OnnxModel
 from .base import BoundInput, BoundOutput
 
-PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 # One thread a session: the workers are the parallelism.
 SESSION_SETTINGS = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
@@ -233,16 +231,6 @@ def load_onnxruntime() -> Any:
     except (ImportError, OSError) as error:
         raise ConfigError(f"onnxruntime cannot be imported: {error}", code="onnxruntime_broken") from error
     return onnxruntime
-
-
-def installed_version() -> str | None:
-    """The version of onnxruntime that is installed, without importing it; None if none is."""
-    for package in PACKAGES:
-        try:
-            return importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -16,9 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from backports import zstd
 
 from fastinfer.errors import InputError
+from fastinfer.export.certificate import PROBE, Rows
+from fastinfer.export.convert import export_model
+from fastinfer.models.module import load_model
 from fastinfer.outputs.label import Label
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Reject
@@ -30,6 +34,28 @@ from tests import networks
 from tests.fuzz.targets import CORPUS, RUN
 from tests.networks import mx
 from tests.outputs.results import item
+
+
+def row_values(model: Path) -> int:
+    return load_model(model).row_values
+
+
+def onnx_branches() -> bytes:
+    """A graph within a graph, a function, and an input that is a parameter."""
+    helper = onnx.helper
+    value = helper.make_tensor("v", 1, [2], [1.0, 2.0])
+    inner = helper.make_graph(
+        [helper.make_node("Constant", [], ["w"], value=value)],
+        "inner",
+        [],
+        [helper.make_tensor_value_info("w", 1, [2])],
+    )
+    nodes = [helper.make_node("If", ["c"], ["w"], then_branch=inner, else_branch=inner)]
+    inputs = [helper.make_tensor_value_info("x", 1, ["n", 2]), helper.make_tensor_value_info("v", 1, [2])]
+    graph = helper.make_graph(nodes, "g", inputs, [helper.make_tensor_value_info("w", 1, [2])], [value])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    function = helper.make_function("own", "f", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], opsets[:1])
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=[function]).SerializeToString())
 
 
 def keep(target: str, name: str, content: bytes) -> None:
@@ -124,10 +150,17 @@ def main() -> None:
             ]
             keep("model", network.__name__, b"".join(struct.pack("<I", len(each)) + each for each in files))
             keep("params", network.__name__, files[1])
+            exported = export_model(
+                load_model(model), "model.onnx", Rows(PROBE, np.ones((2, row_values(model)), np.float32))
+            )
+            assert exported.certificate is not None
+            keep("onnx", network.__name__, exported.onnx.content)
+            keep("certificate", network.__name__, exported.certificate.as_text().encode())
         types = {f"arg:{dtype}": mx.nd.ones((2, 3), dtype=dtype) for dtype in ("float64", "float16", "int8", "int64")}
         mx.nd.save(str(Path(folder, "types")), types)
         keep("params", "types", Path(folder, "types").read_bytes())
     old = struct.pack("<QQQIIIiii", 0x112, 0, 1, 2, 2, 3, 1, 0, 0) + bytes(24)
+    keep("onnx", "branches", onnx_branches())
     keep("params", "oldest", old + struct.pack("<QQ", 1, 5) + b"arg:a")
     for name, text in {
         "rows": "[[1, 2], [3.5, -4e-3]]",

@@ -29,8 +29,10 @@ from fastinfer.codecs.npy_input import NpyCodec
 from fastinfer.errors import FastinferError, InputError, ModelError
 from fastinfer.mnist.checkpoint import begun_settings, newest_checkpoint
 from fastinfer.mnist.dataset import read_idx
+from fastinfer.models.certificate import Certificate
 from fastinfer.models.graph import read_graph
 from fastinfer.models.module import load_model
+from fastinfer.models.onnx import read_onnx
 from fastinfer.models.params import read_params
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.layout import OutputLayout
@@ -104,6 +106,15 @@ def read_graph_text(content: bytes) -> None:
 
 def read_params_file(content: bytes) -> None:
     read_params(content, "x")
+
+
+def read_onnx_file(content: bytes) -> None:
+    read_onnx(content, "x")
+
+
+def read_certificate(content: bytes) -> None:
+    with _file(content, "model.onnx.json") as path:
+        Certificate.read(str(path))
 
 
 def read_body(content_type: str) -> Callable[[bytes], None]:
@@ -251,6 +262,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "model": read_model_files,
     "graph": read_graph_text,
     "params": read_params_file,
+    "onnx": read_onnx_file,
+    "certificate": read_certificate,
     "json": read_json,
     "jsonlines": read_body(JSONLINES),
     "csv": read_body(CSV),
