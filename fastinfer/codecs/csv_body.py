@@ -13,6 +13,7 @@ from ..errors import InputError
 from .base import Encoder, Form
 from .csv import read_body
 from .csv_errors import partial_row
+from .json_rows import as_lists, as_rows, is_structured
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,11 +46,18 @@ def encode_csv(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
     """Rows as lines.
 
     Args:
-        predictions: C-contiguous float32 buffer of shape (rows, prod(row_shape)).
+        predictions: see :func:`.json_rows.encode_json`.
         row_shape: shape of one row's prediction, of one dimension at most.
+
+    Raises:
+        InputError: ``unsupported_accept`` for records of several outputs.
     """
-    del row_shape
-    return format_csv_rows(predictions)
+    if not is_structured(predictions):
+        with memoryview(predictions) as rows:
+            if rows.format == "f":
+                return format_csv_rows(as_rows(rows, row_shape)) if rows.nbytes else b""
+        return encode_csv_body(np.array(as_lists(predictions, row_shape)))
+    return encode_csv_body(predictions)
 
 
 def check_row_shape(row_shape: tuple[int, ...]) -> None:

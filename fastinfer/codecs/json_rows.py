@@ -20,7 +20,7 @@ def encode_json(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
             structured array of NumPy, whose records are printed as objects.
         row_shape: shape of one row's prediction; a row of shape () is a bare number.
     """
-    if len(row_shape) < 2 and not _is_structured(predictions):
+    if len(row_shape) < 2 and not is_structured(predictions):
         with memoryview(predictions) as rows:
             if rows.format == "f":
                 return _encode_floats(rows, row_shape) if len(rows) else b""
@@ -30,7 +30,7 @@ def encode_json(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
 
 def as_lists(predictions: Any, row_shape: tuple[int, ...]) -> list[Any]:
     """Rows as nested lists, as :func:`encode_json` is given them; records of several outputs as dictionaries."""
-    if _is_structured(predictions):
+    if is_structured(predictions):
         names = predictions.dtype.names
         return [dict(zip(names, values)) for values in zip(*(predictions[name].tolist() for name in names))]
     rows: Any
@@ -42,7 +42,7 @@ def as_lists(predictions: Any, row_shape: tuple[int, ...]) -> list[Any]:
 
 def rows_of_record(predictions: Any, row_shape: tuple[int, ...]) -> int:
     """How many rows each record has."""
-    if _is_structured(predictions):
+    if is_structured(predictions):
         return 1
     rows: Any
     with memoryview(predictions) as rows:
@@ -57,13 +57,13 @@ def encode_json_bodies(predictions: Any, row_shape: tuple[int, ...], counts: lis
         row_shape: shape of one row's prediction.
         counts: how many of the records each body has, in order.
     """
-    if len(row_shape) == 1 and not _is_structured(predictions):
+    if len(row_shape) == 1 and not is_structured(predictions):
         with memoryview(predictions) as rows:
             if rows.format == "f":
                 several = rows_of_record(rows, row_shape)
                 if several == 1:
                     return format_json_bodies(rows, counts)
-                return format_json_bodies(_as_rows(rows, row_shape), [count * several for count in counts])
+                return format_json_bodies(as_rows(rows, row_shape), [count * several for count in counts])
     bodies, first = [], 0
     for count in counts:
         bodies.append(FORM.head + encode_json(predictions[first : first + count], row_shape) + FORM.tail)
@@ -71,11 +71,12 @@ def encode_json_bodies(predictions: Any, row_shape: tuple[int, ...], counts: lis
     return bodies
 
 
-def _is_structured(predictions: Any) -> bool:
+def is_structured(predictions: Any) -> bool:
+    """Whether they are records of several outputs."""
     return getattr(getattr(predictions, "dtype", None), "names", None) is not None
 
 
-def _as_rows(values: Any, row_shape: tuple[int, ...]) -> Any:
+def as_rows(values: Any, row_shape: tuple[int, ...]) -> Any:
     """Values of records as rows."""
     width = math.prod(row_shape)
     flat: Any = values.cast("B")
@@ -84,8 +85,8 @@ def _as_rows(values: Any, row_shape: tuple[int, ...]) -> Any:
 
 def _encode_floats(rows: Any, row_shape: tuple[int, ...]) -> bytes:
     if row_shape:
-        return format_json_rows(rows if rows.shape[1:] == row_shape else _as_rows(rows, row_shape))
-    return format_json_rows(_as_rows(rows, (rows.nbytes // rows.itemsize,)))[1:-1]
+        return format_json_rows(rows if rows.shape[1:] == row_shape else as_rows(rows, row_shape))
+    return format_json_rows(as_rows(rows, (rows.nbytes // rows.itemsize,)))[1:-1]
 
 
 ENCODER = Encoder(FORM, encode_json, encode_json_bodies)

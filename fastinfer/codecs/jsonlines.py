@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .base import Encoder, Form, empty_input
 from .json import decode_json_body
-from .json_rows import as_lists, encode_json
+from .json_rows import as_lists, encode_json, is_structured
 
 
 def decode_jsonlines_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -61,10 +61,10 @@ def encode_jsonlines(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
     """Rows with newlines between them.
 
     Args:
-        predictions: C-contiguous float32 buffer of shape (rows, prod(row_shape)).
+        predictions: see :func:`.json_rows.encode_json`.
         row_shape: shape of one row's prediction; a row of shape () is a bare number.
     """
-    if len(row_shape) < 2:
+    if len(row_shape) < 2 and not is_structured(predictions):
         # No number has these signs.
         between = (b"], [", b"]\n[") if row_shape else (b", ", b"\n")
         return encode_json(predictions, row_shape).replace(*between)

@@ -29,17 +29,20 @@ class Lane(NamedTuple):
     encoder: Encoder
 
 
-def choose_lane(request: TransformRequest, *, code: bool) -> Lane:
+def choose_lane(request: TransformRequest, *, code: bool, has_plain_rows: bool = True) -> Lane:
     """The road of a run.
 
     Args:
         request: what is asked for.
         code: whether a model's own code answers.
+        has_plain_rows: whether the model gives one row of float32 for each record, which alone are joined as rows.
     """
     ends_lines = request.assemble_with == LINE
     payload_lane = Lane(False, ENCODER)
     # Of a compressed object, how long its payload is, is known when it was expanded.
     is_plain = request.compression_type == NONE or not request.payload_bytes
+    if not has_plain_rows and request.processes:
+        return payload_lane
     if code or not (is_plain or request.prints_lines) or request.split_type not in (NONE, LINE):
         return payload_lane
     if request.prints_lines:

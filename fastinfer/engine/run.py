@@ -108,7 +108,11 @@ def transform(
     progress.starting("choosing a batch size")
     code = model.path if isinstance(model, CodeModel) else None
     batching = NO_BATCHES if isinstance(model, CodeModel) else choose_batching(runtime, model, options)
-    lane = choose_lane(request, code=code is not None)
+    has_plain_rows = True
+    if request.processes and not isinstance(model, CodeModel):
+        outputs = runtime.bind(model, devices[0], 1).outputs
+        has_plain_rows = [(each.rows, each.dtype) for each in outputs] == [(1, "float32")]
+    lane = choose_lane(request, code=code is not None, has_plain_rows=has_plain_rows)
     codec = choose_codec(request, None if isinstance(model, CodeModel) else model, options)
     workers = (
         options.workers

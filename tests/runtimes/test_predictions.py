@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastinfer.codecs.csv_body import encode_csv
 from fastinfer.codecs.json_rows import encode_json, encode_json_bodies
+from fastinfer.codecs.jsonlines import encode_jsonlines
+from fastinfer.errors import InputError
 from fastinfer.runtimes.base import BoundInput, BoundOutput
 from fastinfer.runtimes.predictions import JoinedInputs, as_array, by_record, with_one_input
 
@@ -70,3 +73,18 @@ def test_columns_of_a_record_go_to_the_inputs() -> None:
     np.frombuffer(joined.inputs[0].memory, np.float32)[:] = [1, 10, 100, 2, 20, 200]
     assert list(joined.forward()[0]) == [111, 222]
     assert with_one_input(joined) is joined
+
+
+def test_lines_are_those_of_whole_bodies() -> None:
+    labels = np.arange(3, dtype=np.int32)
+    found = by_record((BoundOutput("x", 1, (), "int32"),), (values(labels),))
+    assert (encode_csv(found, ()), encode_jsonlines(found, ())) == (b"0\n1\n2\n", b"0\n1\n2")
+    steps = np.arange(8, dtype=np.float32).reshape(4, 2)
+    found = by_record((BoundOutput("x", 2, (2,), "float32"),), (values(steps),))
+    assert encode_csv(found[1:], (2,)) == b"4.0,5.0\n6.0,7.0\n"
+    assert encode_jsonlines(found[1:], (2,)) == b"[4.0, 5.0]\n[6.0, 7.0]"
+    outputs = (BoundOutput("a", 1, (2,), "float32"), BoundOutput("b", 1, (), "int32"))
+    several = by_record(outputs, (values(steps[:3]), values(labels)))
+    assert encode_jsonlines(several[:2], (2,)) == b'{"a": [0.0, 1.0], "b": 0}\n{"a": [2.0, 3.0], "b": 1}'
+    with pytest.raises(InputError, match="unsupported Accept 'text/csv'"):
+        encode_csv(several, (2,))
