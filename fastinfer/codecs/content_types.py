@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, quote
 from .csv_body import decode_csv_body, encode_csv_body
+from .image import decode_image_body
 from .json import decode_json_body, encode_json_body
 from .jsonlines import decode_jsonlines_body, encode_jsonlines_body
 from .npy import decode_npy_body, encode_npy_body
 
 CSV, JSON, NPY, JSONLINES = "text/csv", "application/json", "application/x-npy", "application/jsonlines"
+IMAGE = "application/x-image"
+# Other names of content types.
+ALIASES = {"image/jpeg": IMAGE, "image/png": IMAGE}
 # In the parameter `charset`.
 CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
 
@@ -26,31 +30,34 @@ class Codec(NamedTuple):
     """What reads and prints one content type.
 
     Attributes:
-        decode: a body and the shape of a row of the model, to an array of numbers. CSV and JSON Lines take that shape; the
-            others have one of their own.
+        decode: a body, the shape of a row of the model, and the content type's parameters, to an array of numbers. CSV and
+            JSON Lines take that shape; the others have one of their own.
         encode: an array of any type, to a body.
     """
 
-    decode: Callable[[bytes, tuple[int, ...]], NDArray[Any]]
+    decode: Callable[[bytes, tuple[int, ...], dict[str, str]], NDArray[Any]]
     encode: Callable[[NDArray[Any]], bytes]
 
 
 CODECS = {
-    JSON: Codec(lambda body, _: decode_json_body(body), encode_json_body),
-    CSV: Codec(decode_csv_body, encode_csv_body),
-    NPY: Codec(lambda body, _: decode_npy_body(body), encode_npy_body),
-    JSONLINES: Codec(decode_jsonlines_body, encode_jsonlines_body),
+    JSON: Codec(lambda body, *_: decode_json_body(body), encode_json_body),
+    CSV: Codec(lambda body, row_shape, _: decode_csv_body(body, row_shape), encode_csv_body),
+    NPY: Codec(lambda body, *_: decode_npy_body(body), encode_npy_body),
+    JSONLINES: Codec(lambda body, row_shape, _: decode_jsonlines_body(body, row_shape), encode_jsonlines_body),
 }
 CONTENT_TYPES = tuple(CODECS)
+# Pictures are read, not printed.
+INPUT_TYPES = (*CONTENT_TYPES, IMAGE)
 
 
-def find_content_type(name: str | None, content_types: Sequence[str] = CONTENT_TYPES) -> str:
+def find_content_type(name: str | None, content_types: Sequence[str] = INPUT_TYPES) -> str:
     """The content type that a header names, as it is in the table.
 
     Raises:
         InputError: ``unsupported_content_type``.
     """
     found, parameters = parse_header(name or "")
+    found = ALIASES.get(found, found)
     charset = parameters.get("charset", CHARSETS[0])
     if found not in content_types or charset not in CHARSETS:
         raise InputError(
@@ -71,7 +78,7 @@ def decode_rows(
     body: bytes | str,
     content_type: str | None,
     row_shape: tuple[int, ...],
-    content_types: Sequence[str] = CONTENT_TYPES,
+    content_types: Sequence[str] = INPUT_TYPES,
 ) -> NDArray[np.float32]:
     """The rows of a request's body.
 
@@ -88,9 +95,10 @@ def decode_rows(
         InputError: ``unsupported_content_type``; ``bad_shape`` for a single value; ``empty_input``; and what
             the codecs raise.
     """
-    codec = CODECS[find_content_type(content_type, content_types)]
+    found = find_content_type(content_type, content_types)
+    decode = decode_image_body if found == IMAGE else CODECS[found].decode
     content = body.encode() if isinstance(body, str) else body
-    array = codec.decode(content, row_shape)
+    array = decode(content, row_shape, parse_header(content_type or "")[1])
     check_rows(array)
     if array.dtype == np.float32:
         return np.ascontiguousarray(array)

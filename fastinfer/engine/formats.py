@@ -65,8 +65,10 @@ def choose_codec(request: TransformRequest, model: AnyModel | None, options: Opt
 def choose_encoder(request: TransformRequest) -> Encoder | None:
     """What prints the rows of an object that is one payload; None where its answer is not made of printed rows."""
     content_type, accepted = content_type_of(request), accepted_of(request)
+    if content_type not in (CSV, JSON, JSON_LINES, NPY):
+        return None
     splits = (NONE, LINE) if content_type in (CSV, JSON_LINES) else (NONE,)
-    if content_type is None or request.split_type not in splits or request.strategy != MULTI or request.processes:
+    if request.split_type not in splits or request.strategy != MULTI or request.processes:
         return None
     encoder = ENCODER
     if accepted == CSV:

@@ -54,7 +54,8 @@ def test_text_is_its_utf8() -> None:
 
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", "text/csv; charset=utf-16", "csv"])
 def test_an_unsupported_content_type_is_named_beside_the_supported_ones(content_type: str | None) -> None:
-    message = f"unsupported content type {content_type or ''!r}: expected one of {JSON}, {CSV}, {NPY}, {JSONLINES}"
+    supported = ", ".join([JSON, CSV, NPY, JSONLINES, "application/x-image"])
+    message = f"unsupported content type {content_type or ''!r}: expected one of {supported}"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$") as caught:
         decode_rows(b"1", content_type, (1,))
     assert caught.value.code == "unsupported_content_type"
