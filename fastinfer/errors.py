@@ -368,6 +368,11 @@ register(
         "at the batch size that was asked for the model does not give a row for each record",
         "leave the batch size out: records are computed one by one then",
     ),
+    (
+        "mixed_rows",
+        "records of this run influence each other in the model, although those of the probe did not",
+        "compute each record by itself: exact",
+    ),
     ("model_incomplete", "a file of the model is missing", "see what was found and what is expected in the message"),
     ("model_missing", "there is no model of that name", "name a folder or a `model.tar.gz`"),
     ("no_such_output", "the output to give is not there, or must be chosen", "name one that the message lists, or all"),

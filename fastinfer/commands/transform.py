@@ -51,6 +51,7 @@ HINTS = {
     **MODEL_HINTS,
     "has_code": "--code run calls it, --code ignore uses the model without it",
     "empty_cell": "--missing VALUE reads it",
+    "mixed_rows": "--exact computes each record by itself",
     "mixed_batch": "leave --batch-size out: records are computed one by one then",
     "model_missing": "name a folder or a model.tar.gz with --model",
     "other_machine": "use the same versions and environment on all machines, and --cpu-isa for different CPUs",

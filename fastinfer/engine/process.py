@@ -58,6 +58,7 @@ class WorkerProcess:
         workspaces: each is lent to one worker at a time.
         stop: set when the run must end early.
         progress: is told of each batch.
+        is_checked: whether a batch of real records was compared with itself.
     """
 
     def __init__(self, job: Job, workers: int) -> None:
@@ -66,6 +67,7 @@ class WorkerProcess:
             check_machine(job.depends_on, runtime)
         self.stop = threading.Event()
         self.progress = Progress()
+        self.is_checked = not job.batching.invariant or job.batching.row_wise
         self._job = job
         self._handler: Handler | None = None
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from ..codecs.base import DONE, BadRecord, Decoder, Framing, Outcome
-from ..errors import FastinferError, InputError
+from ..errors import FastinferError, InputError, ModelError
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
 from ..records.compression import AUTO, NONE
@@ -291,12 +291,27 @@ class _ShardRun:
         self.process.progress.advance(records, self.decoded)
         self.decoded = 0
 
+    def _check(self, records: int, predicted: tuple[memoryview, ...]) -> None:
+        """Compares the first batch of the process with itself, before anything of it is written. Raises ModelError."""
+        self.process.is_checked = records > 2
+        if not self.workspace.ladder.gives_again(records, predicted):
+            self.process.is_checked = False
+            raise ModelError(
+                "its records influence each other: in the first batch some get other bits at another place",
+                code="mixed_rows",
+                path=self.job.model.path,
+                hint="compute each record by itself (exact)",
+            )
+
     def _finish_batch(self, segments: list[Segment | Objects], records: int) -> None:
         """Runs the model, and adds the rows of the batch to their results."""
         seconds, ladder, encoder = self.report.seconds, self.workspace.ladder, self.job.encoder
         started = perf_counter()
         row_shape = ladder.outputs[0].shape
-        predictions = by_record(ladder.outputs, ladder.forward(records)) if records else memoryview(b"")
+        predicted = ladder.forward(records) if records else ()
+        predictions = by_record(ladder.outputs, predicted) if records else memoryview(b"")
+        if not self.process.is_checked:
+            self._check(records, predicted)
         forwarded = perf_counter()
         seconds["forward"] += forwarded - started
         written = seconds["write"]

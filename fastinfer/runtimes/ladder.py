@@ -88,6 +88,30 @@ class Ladder:
             first += rows
         return parts[0] if len(parts) == 1 else tuple(map(_join, zip(*parts)))
 
+    def gives_again(self, count: int, predictions: tuple[memoryview, ...]) -> bool:
+        """Whether the first record and the last one get the same bits once more, in the other order and without the others.
+
+        The probe has asked that of rows of its own; this asks it of real ones. Of fewer than three it is not asked. The memory
+        of `inputs` does not hold the rows any more afterwards.
+
+        Args:
+            count: how many rows there are in the memory of `inputs`.
+            predictions: of them, as :meth:`forward` gave them.
+        """
+        if count < 3:
+            return True
+        for each in self.inputs:
+            size, memory = 4 * math.prod(each.shape), each.memory.cast("B")
+            memory[size : 2 * size] = memory[:size]
+            memory[:size] = memory[(count - 1) * size : count * size]
+        again = self.forward(2, blank=True)
+        for output, now, before in zip(self.outputs, again, predictions):
+            size = now.itemsize * output.rows * math.prod(output.shape)
+            now, before = now.cast("B"), before.cast("B")
+            if now[: 2 * size] != bytes(before[(count - 1) * size : count * size]) + bytes(before[:size]):
+                return False
+        return True
+
     def _choose(self, count: int) -> int:
         """The size of the pass for the first of so many rows."""
         cost, size = self._divided[count]

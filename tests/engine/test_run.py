@@ -24,7 +24,7 @@ from fastinfer.engine.process import release
 from fastinfer.engine.request import TransformRequest
 from fastinfer.engine.source import find_objects
 from fastinfer.engine.worker import run_shard
-from fastinfer.errors import ConfigError, InputError, OutputError
+from fastinfer.errors import ConfigError, InputError, ModelError, OutputError
 from fastinfer.models.module import load_model
 from fastinfer.options import Limits, Options
 from fastinfer.outputs.folder import OutputFolder
@@ -36,6 +36,7 @@ from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.storage import local
 from fastinfer.storage.atomic import TEMPORARY_PREFIX
 from fastinfer.storage.local import LocalStore
+from tests import networks
 from tests.conftest import csv, read_tree, skip
 from tests.runs import OnBatch, transform
 
@@ -646,3 +647,22 @@ def test_the_stages_of_a_large_file_are_timed(linear: Path, tmp_path: Path) -> N
     summary = transform(linear, tmp_path, tmp_path / "out", Options(workers=1))
     assert all(seconds > 0 for seconds in summary.stage_seconds.values())
     assert sum(summary.stage_seconds.values()) == pytest.approx(summary.seconds, rel=0.01)
+
+
+def test_records_that_mix_although_the_probes_did_not_are_an_error(tmp_path: Path) -> None:
+    def mixing() -> tuple[networks.Any, tuple[int, ...]]:
+        data = networks.mx.sym.var("data")
+        huge = networks.mx.sym.relu(networks.mx.sym.abs(data) - 1e12)
+        layer = networks.mx.sym.FullyConnected(data, num_hidden=2)
+        return networks.mx.sym.broadcast_add(layer, networks.mx.sym.sum(huge)), (3,)
+
+    model, source = networks.save(mixing, tmp_path / "model"), tmp_path / "in"
+    source.mkdir()
+    (source / "a.csv").write_bytes(b"1,2,3\n" * 50)
+    assert transform(model, source, tmp_path / "fine", Options(workers=1)).records == 50
+    (source / "a.csv").write_bytes(b"1,2,3\n" * 49 + b"1e20,2,3\n" + b"1,2,3\n" * 50)
+    with pytest.raises(ModelError, match="its records influence each other") as caught:
+        transform(model, source, tmp_path / "out", Options(workers=1))
+    assert caught.value.code == "mixed_rows"
+    assert read_tree(tmp_path / "out") == {}
+    assert transform(model, source, tmp_path / "exact", Options(workers=1, exact=True)).records == 99 + 1

@@ -113,3 +113,19 @@ def test_rows_are_divided_so_that_they_cost_least() -> None:
             assert spent == pytest.approx(divided[count][0])
             assert spent <= min(cost for size, cost in costs.items() if size >= count) + 1e-12
     assert [size for _, size in divide({1: 2.0, 8: 9.0})[4:6]] == [1, 8]  # a call costs about a row
+
+
+def test_real_rows_are_compared_with_themselves() -> None:
+    class Mixed(Doubles):
+        """Twice each value, and more where one of them is huge."""
+
+        def forward(self) -> tuple[memoryview, ...]:
+            sums = super().forward()[1]
+            rows = rows_of(self)
+            return memoryview(2 * rows.reshape(-1) + 1e6 * (np.abs(rows) > 1e6).sum(dtype=np.float32)), sums
+
+    ladder = Ladder(lambda size: Mixed(size, []), (2, 8), (1.0, 4.0))
+    for values, expected in ((np.arange(12), True), (1e7 * np.arange(12), False)):
+        rows_of(ladder)[:6] = values.reshape(6, 2)
+        assert ladder.gives_again(6, ladder.forward(6)) is expected
+    assert ladder.gives_again(2, ladder.forward(2))  # not asked
