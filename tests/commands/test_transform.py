@@ -51,6 +51,10 @@ def test_each_csv_gets_its_out_beside_nothing_else(samples: Path, mlp: Path, tmp
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
 
 
+def test_options_may_stand_between_the_two_folders(samples: Path, linear: Path, tmp_path: Path) -> None:
+    assert main([str(samples), "--model", str(linear), "--dry-run", "--quiet", str(tmp_path / "out")]) == 0
+
+
 def test_without_a_model_the_shipped_one_is_used_and_named(samples: Path, tmp_path: Path) -> None:
     done = command(samples, tmp_path / "out")
     assert done.returncode == 0
