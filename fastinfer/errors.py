@@ -341,6 +341,7 @@ register(
     ("output_in_use", "another program is writing to the folder", "wait, or name another folder"),
     ("shtab_missing", "completion requires the package shtab", f"`{install_command('completion')}`"),
     ("pillow_missing", "images require the package Pillow", f"`{install_command('report')}`"),
+    ("pyarrow_missing", "a table in Parquet requires the package pyarrow", "`pip install 'fastinfer[table]'`"),
     ("port_taken", "another process uses the port", "name another port"),
     ("secrets", "a file that may hold credentials would be uploaded", "put the code into a folder of its own"),
     ("too_large", "the source code is too large to upload", "send data through a channel, or raise `max_code_bytes`"),

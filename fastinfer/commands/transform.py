@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING
 from ..engine.code_model import CodeModel, choose_served
 from ..engine.progress import Progress
 from ..engine.provenance import of_plan
-from ..engine.request import TransformRequest
+from ..engine.request import JSON, KEEP, TransformRequest
 from ..engine.source import Listing, name_source
-from ..errors import FastinferError, counted
+from ..errors import ConfigError, FastinferError, counted
 from ..models.load import AnyModel
 from ..models.module import find_model
 from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
 from ..outputs.rejects import rejected_keys
+from ..outputs.table import check_table, write_table
 from ..storage.local import LocalStore
 from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
 from ._request import add_request_options, read_job, request_of
@@ -173,6 +174,12 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
         metavar="NAME",
         help="highest instruction set that oneDNN may use (AVX2, AVX512_CORE, ...): the same bytes on different CPUs",
     )
+    parser.add_argument(
+        "--table",
+        type=path,
+        metavar="FILE",
+        help="beside the outputs, all their rows as one table, .parquet or .csv: source, record, id, prediction, probabilities",
+    )
     parser.add_argument("--profile", action="store_true", help="print the time that workers spent in each stage")
     parser.add_argument("--dry-run", action="store_true", help="report what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
@@ -224,6 +231,8 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         certificate = None if isinstance(model, CodeModel) else describe_certificate(model)
         if certificate is not None:
             say(certificate)
+    if arguments.table is not None:
+        _check_table(arguments, request)
     if arguments.dry_run:
         return _dry_run(arguments, model, options, request)
 
@@ -245,6 +254,8 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
             progress=bar,
             request=request,
         )
+    if arguments.table is not None:
+        _write_table(arguments, request)
     if not arguments.quiet:
         if not summary.invariant:
             say(f"warning: at batch size {summary.batch_size} a row's last bits depend on its place in the batch")
@@ -256,6 +267,24 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
     if arguments.json:
         print(json.dumps(summary.as_dict()))
     return 1 if summary.rejected else 0
+
+
+def _check_table(arguments: argparse.Namespace, request: TransformRequest) -> None:
+    """Refuses a table before the run, if it cannot be made of the results."""
+    check_table(arguments.table)
+    lines_with_ids = request.id_column is not None and request.header != KEEP
+    if not lines_with_ids and (request.prints_lines or request.accept not in (None, JSON)):
+        raise ConfigError("--table requires results in JSON, or lines of --id-column without --header keep")
+
+
+def _write_table(arguments: argparse.Namespace, request: TransformRequest) -> None:
+    """Makes the table of all results that the run's objects have, also those of earlier runs."""
+    layout = OutputLayout(arguments.output)
+    found = ((item.key, layout.result(item)) for item in Listing(arguments.input, request, output=arguments.output))
+    fronts = None
+    if request.id_column is not None:
+        fronts = 1 + (request.label_column is not None)
+    write_table(arguments.table, (each for each in found if os.path.lexists(each[1])), fronts=fronts)
 
 
 def _list(arguments: argparse.Namespace, request: TransformRequest) -> Listing:

@@ -1,0 +1,92 @@
+"""The rows of all results as one table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from fastinfer.commands import transform as command
+from fastinfer.errors import ConfigError, OutputError
+from fastinfer.outputs import table
+from fastinfer.outputs.table import check_table, write_table
+
+
+def read(path: Path) -> list[list[str]]:
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20])
+def test_rows_of_json_are_read_in_pieces(piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastinfer.storage.local.PIECE_BYTES", piece)
+    texts = {
+        "a": "[[0.25, 0.5], null, [1e-05, NaN]]",
+        "b": "[[1.0]]\n[[2.0]]\n",
+        "c": "[1.5, 2.25]",
+        "d": "[[[1, 2], [3, 4]]]",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    assert write_table(str(tmp_path / "t.csv"), [(name, str(tmp_path / name)) for name in texts], fronts=None) == 8
+    assert read(tmp_path / "t.csv") == [
+        ["source", "record", "id", "prediction", "probabilities"],
+        ["a", "1", "", "1.0", "0.25 0.5"],
+        ["a", "2", "", "", ""],
+        ["a", "3", "", "0.0", "1e-05 nan"],
+        ["b", "1", "", "1.0", "1.0"],
+        ["b", "2", "", "2.0", "2.0"],
+        ["c", "1", "", "1.5", "1.5"],
+        ["c", "2", "", "2.25", "2.25"],
+        ["d", "1", "", "3.0", "1.0 2.0 3.0 4.0"],
+    ]
+
+
+def test_what_is_no_list_is_an_error_and_leaves_no_table(tmp_path: Path) -> None:
+    for text in ("[[1.0]", "x", "[[1.0], oops]"):
+        (tmp_path / "a").write_text(text)
+        with pytest.raises(OutputError, match="is not a list of rows"):
+            write_table(str(tmp_path / "t.csv"), [("a", str(tmp_path / "a"))], fronts=None)
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_the_command_makes_the_same_table_again(linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(table, "GROUP_ROWS", 2)
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.csv").write_text(f"{name}1,1,2\n{name}2,no,4\n{name}3,5,6\n")
+    arguments = [str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(linear), "--id-column", "0"]
+    arguments += ["--on-error", "quarantine", "--quiet", "--table", str(tmp_path / "t.parquet")]
+    assert command.main(arguments) == 1
+    first = parquet.read_table(tmp_path / "t.parquet").to_pylist()
+    assert parquet.ParquetFile(tmp_path / "t.parquet").num_row_groups == 3
+    assert [(row["source"], row["record"], row["id"]) for row in first] == [
+        ("a.csv", 1, "a1"), ("a.csv", 2, None), ("a.csv", 3, "a3"), ("b.csv", 1, "b1"), ("b.csv", 2, None), ("b.csv", 3, "b3"),
+    ]  # fmt: skip
+    assert first[0]["probabilities"] == [
+        float((tmp_path / "out" / "a.csv.out").read_text().split("\n")[0].split(",")[1])
+    ]
+    (tmp_path / "out" / "b.csv.out").unlink()  # as if the run had been killed before it
+    assert command.main(arguments) == 1
+    assert parquet.read_table(tmp_path / "t.parquet").to_pylist() == first
+
+
+def test_a_name_or_a_form_that_makes_no_table_is_refused(linear: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ends with \.parquet or \.csv"):
+        check_table("t.xlsx")
+    (tmp_path / "x.csv").write_text("1,2\n")
+    arguments = [
+        str(tmp_path / "x.csv"),
+        str(tmp_path / "out"),
+        "--model",
+        str(linear),
+        "--table",
+        str(tmp_path / "t.csv"),
+    ]
+    assert command.main([*arguments, "--accept", "text/csv"]) == 2
+    assert command.main([*arguments, "--quiet"]) == 0
+    (row,) = read(tmp_path / "t.csv")[1:]
+    assert float(row[3]) == json.loads((tmp_path / "out" / "x.csv.out").read_text())[0][0]
