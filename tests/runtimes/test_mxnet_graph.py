@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fastinfer.kernels import parse_csv
 from fastinfer.models.module import load_model
 from fastinfer.runtimes.invariance import (
     probe_rows,
 )
-from fastinfer.runtimes.mxnet.graph import MXNetExecutor
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor, without_onednn
 from fastinfer.runtimes.views import predict_rows, rows_of
 
 
@@ -50,3 +51,15 @@ def test_contexts_give_the_same_bits(mlp: Path) -> None:
     rows = probe_rows(96, model.row_values)
     results = {run(MXNetExecutor(model, ("cpu", index), 48), rows).tobytes() for index in (0, 1)}
     assert len(results) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "helps"),
+    [
+        ("could not create a primitive descriptor for a reorder primitive", True),
+        ("MKLDNN does not support this", True),
+        ("Check failed: shapes differ", False),
+    ],
+)
+def test_an_error_of_onednn_says_how_to_do_without_it(message: str, helps: bool) -> None:
+    assert ("MXNET_MKLDNN_ENABLED=0" in (without_onednn(message) or "")) == helps

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from ctypes import POINTER, byref, c_uint32, c_void_p
@@ -129,8 +130,18 @@ class MXNetExecutor:
                 results.append(as_view(memory))
         except (MXNetError, MemoryError) as error:
             self._bound = None
-            raise ModelError(f"MXNet cannot run it: {first_line(error)}", path=self._model.path) from error
+            said = first_line(error)
+            raise ModelError(
+                f"MXNet cannot run it: {said}", path=self._model.path, hint=without_onednn(said)
+            ) from error
         return tuple(results)
+
+
+def without_onednn(message: str) -> str | None:
+    """What may help where an error of MXNet's comes from its library oneDNN; None where it does not."""
+    if re.search("mkldnn|dnnl|onednn|primitive", message, re.IGNORECASE) is None:
+        return None
+    return "MXNET_MKLDNN_ENABLED=0 in the environment computes it without oneDNN, slower and with other last digits"
 
 
 class _Bound:
