@@ -47,7 +47,7 @@ FEW_SIZES_PARAMS_BYTES = 4 << 20
 # cost of a call, which a large graph does not notice; and each has its own copy of the parameters.
 ROWS_PER_EXACT_GRAPH = 8
 COPIED_NODES = 64
-COPIED_PARAMS_BYTES = 4 << 20
+COPIED_PARAMS_BYTES = 1 << 19
 # Many more make a graph that takes minutes and gigabytes to bind.
 MOST_ROWS_PER_EXACT_GRAPH = 1024
 
