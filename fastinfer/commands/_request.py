@@ -37,7 +37,8 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         "--content-type",
         default=CSV,
         metavar="TYPE",
-        help="of the objects: text/csv (default), application/json, application/jsonlines, application/x-npy",
+        help="of the objects: text/csv (default), application/json, application/jsonlines, application/x-npy, "
+        "application/x-image (JPEG or PNG; 'application/x-image; mean=123.68,116.779,103.939; fit=crop')",
     )
     how.add_argument(
         "--accept",

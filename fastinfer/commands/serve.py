@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 GET /ping returns 200 when the model is loaded and all workers work, else 503. POST /invocations accepts text/csv,
-application/json and application/x-npy, and answers in the first of them that the Accept header names (default: JSON). GET
+application/json, application/jsonlines, application/x-npy and application/x-image, and answers in the first of them, but
+images, that the Accept header names (default: JSON). GET
 /execution-parameters returns settings for a transform job. If the model has code/, and $SAGEMAKER_PROGRAM or --program
 names a module in it, that module's hooks answer.
 
