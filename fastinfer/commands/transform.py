@@ -20,16 +20,17 @@ from ..engine.code_model import CodeModel, choose_served
 from ..engine.progress import Progress
 from ..engine.provenance import of_plan
 from ..engine.request import JSON, KEEP, TransformRequest
+from ..engine.requests import Requests, parse_prices
 from ..engine.source import Listing, name_source
 from ..errors import ConfigError, FastinferError, counted
 from ..models.load import AnyModel
 from ..models.module import find_model
-from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Options
+from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Limits, Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OutputLayout
 from ..outputs.rejects import rejected_keys
 from ..outputs.table import check_table, write_table
-from ..storage.local import LocalStore
+from ..storage.places import folder_place, plain_place, store_of
 from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
 from ._request import add_request_options, read_job, request_of
 from ._run import add_computing_options, as_option, path, run_command, runtime_of_argument, say, whole_number
@@ -181,6 +182,11 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
         help="beside the outputs, all their rows as one table, .parquet or .csv: source, record, id, prediction, probabilities",
     )
     parser.add_argument("--profile", action="store_true", help="print the time that workers spent in each stage")
+    parser.add_argument(
+        "--request-price",
+        metavar="READS,WRITES",
+        help="with --dry-run: what a thousand requests to S3 cost, GET and HEAD, PUT and LIST",
+    )
     parser.add_argument("--dry-run", action="store_true", help="report what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="print only errors")
@@ -231,6 +237,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         certificate = None if isinstance(model, CodeModel) else describe_certificate(model)
         if certificate is not None:
             say(certificate)
+    arguments.input, arguments.output = plain_place(arguments.input), folder_place(arguments.output)
     if arguments.table is not None:
         _check_table(arguments, request)
     if arguments.dry_run:
@@ -294,7 +301,7 @@ def _list(arguments: argparse.Namespace, request: TransformRequest) -> Listing:
         say(f"passed over: {key} ({reason})")
 
     named = name if arguments.verbose else None
-    only = rejected_keys(OutputLayout(arguments.output), LocalStore()) if arguments.only_rejects else None
+    only = rejected_keys(OutputLayout(arguments.output), store_of(arguments.output)) if arguments.only_rejects else None
     return Listing(arguments.input, request, output=arguments.output, on_passed_over=named, only=only)
 
 
@@ -326,7 +333,9 @@ def _dry_run(
     """Lists and counts; MXNet is not imported, nothing is written."""
     folder = OutputFolder(arguments.output)
     folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)
+    prices = None if arguments.request_price is None else parse_prices(arguments.request_price)
     todo = skipped = size = 0
+    requests, limits = Requests(), Limits()
     objects = _list(arguments, request)
     for item in objects:
         if folder.is_finished(item):
@@ -334,14 +343,23 @@ def _dry_run(
         else:
             todo += 1
             size += item.size
+            requests.add(item, arguments.output, limits)
+    rest = Requests.of_folders(arguments.input, todo + skipped + objects.passed_over, arguments.output, skipped)
+    requests = Requests(requests.reads + rest.reads, requests.writes + rest.writes)
     if arguments.json:
         facts = {"inputs": todo, "skipped": skipped, "passed_over": objects.passed_over, "bytes": size}
-        print(json.dumps({**facts, "model": model.path}))
+        if requests != Requests():
+            facts.update(reads=requests.reads, writes=requests.writes)
+        cost = {} if prices is None else {"cost": requests.cost(prices)}
+        print(json.dumps({**facts, **cost, "model": model.path}))
     elif not arguments.quiet:
         counts = f"{skipped:,} finished before"
         if objects.passed_over:
             counts += f", {objects.passed_over:,} passed over"
         say(f"would transform {counted(todo, 'input')} ({counted(size, 'byte')}) into {arguments.output}; {counts}")
+        if requests != Requests():
+            price = "" if prices is None else f", which cost {requests.cost(prices):,.4f}"
+            say(f"about {requests.reads:,} GET and {requests.writes:,} PUT and LIST requests to S3{price}")
     return 0
 
 

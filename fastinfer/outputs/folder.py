@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ConfigError, InputError
 from ..records.spans import Span
 from ..storage.base import Object, RunStore
-from ..storage.local import LocalStore
+from ..storage.places import store_of
 from .label import Label
 from .layout import LABEL_JOURNAL, LABELS, OUTPUT_SUFFIX, RESERVED, OutputLayout
 from .leftovers import Leftovers
@@ -38,7 +38,7 @@ class OutputFolder:
 
     def __init__(self, root: str, store: RunStore | None = None) -> None:
         self.layout = OutputLayout(root)
-        self.store = store or LocalStore()
+        self.store = store or store_of(root)
         self.rejected = 0
         self._record = RunRecord(self.layout, self.store)
         self._is_held = False

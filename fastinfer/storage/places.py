@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +92,8 @@ def fetched(place: str) -> Iterator[Path]:
     if not is_url(place):
         yield Path(place)
         return
+    import tempfile  # late: a run on files does without
+
     store = store_of(place)
     above, _, name = place.rstrip("/").rpartition("/")
     with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:

@@ -258,6 +258,15 @@ def test_the_command_takes_urls_for_everything(
     assert json.loads(capsys.readouterr().out)["inputs"] == 50
     assert command.main([f"file://{inputs}/0", f"file://{tmp_path}/out", "--model", f"file://{linear}", "--quiet"]) == 0
     assert read_tree(tmp_path / "out") == results(weed_bucket, "out/")
+    places = [f"{base}/in/", f"{base}/out/", "--model", f"{base}/model/"]
+    weed_bucket.delete("out/_run.json")
+    for key in [entry.key for entry in weed_bucket.entries("out/")]:
+        weed_bucket.delete(key)
+    assert command.main([*places, "--dry-run", "--json", "--request-price", "1,10"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["inputs"], facts["reads"], facts["writes"]) == (151, 153, 161)
+    assert facts["cost"] == pytest.approx(1.763)
+    assert list(weed_bucket.entries("out/")) == []
     assert command.main([f"{base}/in/0/", f"{base}/out", "--model", f"{base}/nothing"]) == 3
     assert f"{base}/nothing" in capsys.readouterr().err
     assert command.main([f"{base}/nothing/", f"{base}/out", "--model", f"{base}/model/", "--quiet"]) == 1

@@ -1,0 +1,63 @@
+"""How many requests to S3 a run takes, for a dry run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ConfigError, quote
+from ..options import Limits
+from ..storage.base import Object
+from ..storage.uri import is_s3
+
+# S3 names so many objects in an answer.
+PAGE_OBJECTS = 1000
+
+
+@dataclass
+class Requests:
+    """Requests of a run, without those that are tried again.
+
+    Attributes:
+        reads: GET and HEAD.
+        writes: PUT, and LIST, which is priced alike.
+    """
+
+    reads: int = 0
+    writes: int = 0
+
+    @classmethod
+    def of_folders(cls, source: str, objects: int, output: str, skipped: int) -> Requests:
+        """The requests apart from those for each object: listings, labels of finished results, the lease and the record."""
+        pages = -(-objects // PAGE_OBJECTS)
+        counted = cls()
+        if is_s3(source):
+            counted.writes += max(1, pages)
+        if is_s3(output):
+            counted.reads += skipped + 2
+            counted.writes += max(1, -(-skipped // PAGE_OBJECTS)) + 8
+        return counted
+
+    def add(self, item: Object, output: str, limits: Limits) -> None:
+        """Adds those for an object that is to be transformed."""
+        if is_s3(item.uri):
+            self.reads += max(1, -(-item.size // limits.chunk_bytes))
+            if item.size >= limits.large_object_bytes:
+                self.reads += item.size // limits.span_bytes(item.size)  # where it is cut
+        if is_s3(output):
+            self.writes += 1
+
+    def cost(self, prices: tuple[float, float]) -> float:
+        """What they cost, for prices of a thousand reads and a thousand writes."""
+        return (self.reads * prices[0] + self.writes * prices[1]) / 1000
+
+
+def parse_prices(text: str) -> tuple[float, float]:
+    """``READS,WRITES``, or one price for both, each for a thousand requests. Raises ConfigError."""
+    try:
+        reads, _, writes = text.partition(",")
+        prices = float(reads), float(writes or reads)
+    except ValueError:
+        prices = (-1.0, -1.0)
+    if not all(0 <= price < 1e9 for price in prices):
+        raise ConfigError(f"expected READS,WRITES, the prices of a thousand requests, found {quote(text)}")
+    return prices
