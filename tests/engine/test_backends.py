@@ -124,7 +124,7 @@ def test_a_backend_that_is_not_installed_is_an_error(
     backend: str, module: str, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=rf"pip install 'fastinfer\[{backend}\]'"):
+    with pytest.raises(ConfigError, match=f"pip install '{module}>="):
         transform(SHIPPED_MODEL, samples, tmp_path / "out", Options(backend=backend))
 
 

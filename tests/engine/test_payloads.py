@@ -46,7 +46,7 @@ def rows(tmp_path: Path) -> Path:
 def by_payloads(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """All objects go by payloads, also where rows would do."""
     chosen = lanes.choose_lane
-    monkeypatch.setattr(run, "choose_lane", lambda request, code: Lane(False, chosen(request, code=code).encoder))
+    monkeypatch.setattr(run, "choose_lane", lambda request, **facts: Lane(False, chosen(request, **facts).encoder))
     return monkeypatch
 
 
@@ -88,7 +88,7 @@ def test_single_records_of_any_shape_are_answers_of_their_own(
     model = networks.save(getattr(networks, network), tmp_path / "model")
     values = {"scalar": 4, "segmentation": 30}[network]
     (tmp_path / "in").mkdir()
-    lines = [",".join(str(value + line) for value in range(values)) for line in range(3)]
+    lines = [",".join(str(value + line) for value in range(values)) for line in range(1, 4)]
     (tmp_path / "in" / "x.csv").write_text("\n".join(lines))
     request = TransformRequest(split_type="Line", strategy="SingleRecord", assemble_with=assemble)
     transform(model, tmp_path / "in", tmp_path / "payloads", request=request)

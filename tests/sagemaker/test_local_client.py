@@ -35,16 +35,6 @@ def test_what_local_jobs_do_not_support_is_refused_by_name(source: Path, tmp_pat
     ):
         with pytest.raises(ConfigError, match=word):
             MXNet(str(ENTRY_POINT), instance_type="local", **options).fit({"train": str(source)})
-    for options, word in (
-        ({"compression_type": "Gzip"}, "CompressionType"),
-        ({"split_type": "RecordIO"}, "SplitType"),
-        ({"data_type": "ManifestFile"}, "S3DataType"),
-        ({"input_filter": "$[1:]"}, "DataProcessing"),
-        ({"output_filter": "$[0]"}, "DataProcessing"),
-        ({"model_client_config": {"InvocationsMaxRetries": 1}}, "ModelClientConfig"),
-    ):
-        with pytest.raises(ConfigError, match=f"does not support {word}"):
-            Transformer(model, 1, "local").transform(str(source), content_type="text/csv", **options)
     with pytest.raises(ConfigError, match="instance_count must be 1"):
         Transformer(model, 2, "local").transform(str(source))
     with pytest.raises(ConfigError, match="only instance_type='local' accepts local paths"):
