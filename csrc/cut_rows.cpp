@@ -28,7 +28,7 @@ struct Search {
 
 #if defined(__x86_64__)
 __attribute__((target("avx2,bmi,popcnt"))) void search_avx2(Search& search, const char* last, std::uint32_t* commas,
-                                                             std::size_t room) noexcept {
+                                                            std::size_t room) noexcept {
   const __m256i comma = _mm256_set1_epi8(','), lf = _mm256_set1_epi8('\n'), cr = _mm256_set1_epi8('\r');
   const char* p = search.p;
   std::size_t found = search.found;
@@ -126,8 +126,8 @@ std::size_t size_of_cells(const char* line, const char* end, const std::uint32_t
   return size;
 }
 
-char* copy_cells(const char* line, const char* end, const std::uint32_t* commas, std::size_t cells, const CellRange* ranges,
-                 std::size_t count, char* out) noexcept {
+char* copy_cells(const char* line, const char* end, const std::uint32_t* commas, std::size_t cells,
+                 const CellRange* ranges, std::size_t count, char* out) noexcept {
   for (std::size_t index = 0; index < count; ++index) {
     const CellRange range = ranges[index];
     const char* from = range.start == 0 ? line : line + commas[range.start - 1] + 1;

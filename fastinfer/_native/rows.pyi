@@ -1,6 +1,6 @@
 from typing_extensions import Buffer
 
-Ranges = list[tuple[int, int]]
+_Ranges = list[tuple[int, int]]
 
 def count_cells(body: Buffer, start: int = 0, stop: int = -1) -> int: ...
 def cut_rows(
@@ -8,8 +8,8 @@ def cut_rows(
     start: int,
     stop: int,
     columns: int,
-    kept: Ranges,
-    pieces: list[Ranges],
+    kept: _Ranges,
+    pieces: list[_Ranges],
     out: bytearray,
     at_byte: int = 0,
 ) -> tuple[int, list[bytes], list[int], dict[int, int]]: ...

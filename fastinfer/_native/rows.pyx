@@ -52,7 +52,9 @@ def count_cells(body, Py_ssize_t start=0, Py_ssize_t stop=-1):
     return cells
 
 
-def cut_rows(body, Py_ssize_t start, Py_ssize_t stop, size_t columns, list kept, list pieces, bytearray out, Py_ssize_t at_byte=0):
+def cut_rows(
+    body, Py_ssize_t start, Py_ssize_t stop, size_t columns, list kept, list pieces, bytearray out, Py_ssize_t at_byte=0
+):
     """Cuts the lines of body[start:stop], each a row of `columns` cells.
 
     Args:

@@ -110,5 +110,6 @@ def _open(body: bytes, row_shape: tuple[int, ...], *, crops: bool) -> Any:
         raise InputError(f"expected a JPEG or PNG image: {error}", code="bad_image") from error
     if upright.size == (width, height):
         return upright
-    bilinear: Any = getattr(Image, "Resampling", Image).BILINEAR  # its place in Pillow before 9.1
+    resampling: Any = getattr(Image, "Resampling", Image)  # its place in Pillow before 9.1
+    bilinear = resampling.BILINEAR
     return ImageOps.fit(upright, (width, height), bilinear) if crops else upright.resize((width, height), bilinear)

@@ -253,7 +253,7 @@ def load_url(url: str, load: Callable[[Path], AnyModel], *, keep: bool = False) 
         with contextlib.nullcontext(fetch_for_good(url)) if keep else fetched(url) as path:
             local = str(path)
             model = load(path)
-            return replace(model, path=url) if isinstance(model, Model) else model
+            return replace(model, path=url) if isinstance(model, Model) else model  # pyright: ignore[reportReturnType]
     except InputError as error:
         code = "model_missing" if error.code == "input_missing" else "bad_model"
         raise ModelError(error.message, code=code, path=error.path, hint=error.hint) from error

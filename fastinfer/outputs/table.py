@@ -150,7 +150,7 @@ def _json_rows(pieces: Iterator[bytes], uri: str) -> Iterator[Any]:
         try:
             value, stop = decoder.raw_decode(held) if held and is_open else (None, 0)
         except ValueError:
-            stop = 0
+            value, stop = None, 0
         # A number at the end of a piece may go on.
         if stop and held[stop:].lstrip()[:1] in tuple(",]"):
             yield value

@@ -39,7 +39,7 @@ def _xz_decoder() -> Any:
 def _zstd_decoder() -> Any:
     """Python 3.14's own, else that of the package backports.zstd."""
     try:
-        import compression.zstd as zstd
+        import compression.zstd as zstd  # pyright: ignore[reportMissingImports]
     except ImportError:
         try:
             import backports.zstd as zstd

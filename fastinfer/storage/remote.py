@@ -346,7 +346,11 @@ class Puts:
         self, store: RemoteStore, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]
     ) -> None:
         self._count = len(uris)
-        self._gathered = Gathering(the_crew(), lambda index: store.put(uris[index], texts[index], labels[index]))
+
+        def put(index: int) -> int:
+            return store.put(uris[index], texts[index], labels[index])
+
+        self._gathered = Gathering(the_crew(), put)
         self._gathered.begin(range(self._count))
 
     def wait(self) -> list[int]:

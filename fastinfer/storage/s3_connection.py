@@ -147,7 +147,7 @@ class Connection:
         return None if found is None else str(found)
 
 
-def _certificates() -> str | bool:
+def _certificates() -> Any:
     return os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
 
 

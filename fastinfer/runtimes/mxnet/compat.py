@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:  # importlib.abc takes longer to import than all of this
-    from importlib.abc import Loader
+    from importlib.abc import Loader  # pyright: ignore[reportAttributeAccessIssue]
     from importlib.machinery import ModuleSpec
 
 # From this Python on there are no wheels of the NumPy that mxnet asks for: it is installed without its requirements.
@@ -101,13 +101,14 @@ def _names_of_its_time() -> Iterator[None]:
     missing = {name: value for name, value in _removed_names(numpy).items() if name not in vars(numpy)}
     modules = {} if _has_distutils() else _distutils()
     modules = {name: module for name, module in modules.items() if name not in sys.modules}
-    vars(numpy).update(missing)
+    names: dict[str, Any] = numpy.__dict__
+    names.update(missing)
     sys.modules.update(modules)
     try:
         yield
     finally:
         for name in missing:
-            vars(numpy).pop(name, None)
+            names.pop(name, None)
         for name in modules:
             sys.modules.pop(name, None)
     if missing:
