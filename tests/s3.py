@@ -99,7 +99,7 @@ def seaweedfs_in(folder: Path) -> Iterator[str]:
     # Its gRPC ports are these and 10,000.
     ports = {name: _port_pair() for name in ("s3", "master", "volume", "filer")}
     command = [weed, "server", f"-dir={folder / 'data'}", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    command += ["-master.telemetry=false", "-volume.max=200", f"-s3.config={folder / 'identity.json'}"]
+    command += ["-master.telemetry=false", "-volume.max=5000", f"-s3.config={folder / 'identity.json'}"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += [f"-{name}.port={port}" for name, port in ports.items()]
     with open(folder / "log", "wb") as log:

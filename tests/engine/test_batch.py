@@ -40,7 +40,7 @@ def batch() -> Batch:
 @pytest.fixture
 def results(tmp_path: Path) -> list[Result]:
     writer = OutputWriter(OutputLayout(str(tmp_path)), LocalStore(), FORM)
-    return [writer.open(whole(Object(f"/in/{name}", name, 4, 1))) for name in "ab"]
+    return [writer.open(whole(Object(f"/in/{name}", name, 4, b"1"))) for name in "ab"]
 
 
 def test_rows_are_the_memory_that_the_graph_reads() -> None:

@@ -56,7 +56,7 @@ def test_rows_and_payloads_are_filtered_and_joined_alike(
     request = TransformRequest(**fields)
     one = transform(linear, rows, tmp_path / "rows", Options(workers=1), request=request)
     chosen = lanes.choose_lane
-    monkeypatch.setattr(run, "choose_lane", lambda request, code: Lane(False, chosen(request, code=code).encoder))
+    monkeypatch.setattr(run, "choose_lane", lambda request, **facts: Lane(False, chosen(request, **facts).encoder))
     other = transform(linear, rows, tmp_path / "payloads", Options(workers=1), request=request)
     found = read_tree(tmp_path / "rows")
     assert found == read_tree(tmp_path / "payloads")
