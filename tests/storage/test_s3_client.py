@@ -211,7 +211,8 @@ FAULTS = {
     "500": ("500",),
     "cut": ("cut", "cut"),
     "lost": ("lost",),
-    "all": ("503", "cut", "lost"),
+    # One attempt is left for a connection that the fault before closed.
+    "two kinds": ("503", "lost"),
 }
 
 
