@@ -239,6 +239,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
             say(certificate)
     arguments.input, arguments.output = plain_place(arguments.input), folder_place(arguments.output)
     if arguments.table is not None:
+        arguments.table = plain_place(arguments.table)
         _check_table(arguments, request)
     if arguments.dry_run:
         return _dry_run(arguments, model, options, request)
@@ -287,11 +288,11 @@ def _check_table(arguments: argparse.Namespace, request: TransformRequest) -> No
 def _write_table(arguments: argparse.Namespace, request: TransformRequest) -> None:
     """Makes the table of all results that the run's objects have, also those of earlier runs."""
     layout = OutputLayout(arguments.output)
-    found = ((item.key, layout.result(item)) for item in Listing(arguments.input, request, output=arguments.output))
+    results = ((item.key, layout.result(item)) for item in Listing(arguments.input, request, output=arguments.output))
     fronts = None
     if request.id_column is not None:
         fronts = 1 + (request.label_column is not None)
-    write_table(arguments.table, (each for each in found if os.path.lexists(each[1])), fronts=fronts)
+    write_table(arguments.table, results, store_of(arguments.output), fronts=fronts)
 
 
 def _list(arguments: argparse.Namespace, request: TransformRequest) -> Listing:

@@ -5,20 +5,29 @@ It is made of finished results, after the run: a run that was killed and continu
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
+import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError, OutputError
+from ..extras import install_command
 from ..storage.atomic import replacing, unwritable
-from ..storage.local import LocalStore
+from ..storage.base import RunStore
+from ..storage.places import store_of
+from ..storage.uri import is_url
 
 # So many rows are held, and are a row group.
 GROUP_ROWS = 64 << 10
 KINDS = (".parquet", ".csv")
 COLUMNS = ("source", "record", "id", "prediction", "probabilities")
+# So much of a finished table is read at a time where it goes to another store.
+PIECE_BYTES = 1 << 20
+_BLANKS = re.compile(r"[\n ]*")
 
 
 class Row(NamedTuple):
@@ -40,7 +49,8 @@ class Row(NamedTuple):
 
 
 def check_table(path: str) -> None:
-    """Raises ConfigError where a table of that name cannot be written: its ending, or a package that is missing."""
+    """Raises ConfigError where a table of that name cannot be written: its ending or place, or a package that is missing."""
+    store_of(path)
     if not path.endswith(KINDS):
         raise ConfigError(f"a table's name ends with {' or '.join(KINDS)}, found {path!r}")
     if path.endswith(KINDS[0]):
@@ -50,26 +60,38 @@ def check_table(path: str) -> None:
             raise ConfigError(
                 f"Parquet requires the package pyarrow: {error}",
                 code="pyarrow_missing",
-                hint="pip install 'fastinfer[table]'",
+                hint=install_command("table"),
             ) from error
 
 
-def write_table(path: str, results: Iterable[tuple[str, str]], *, fronts: int | None) -> int:
+def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, *, fronts: int | None) -> int:
     """Writes the table, whole or not at all; returns how many rows it has.
 
     Args:
-        path: its name, which ends with ``.parquet`` or ``.csv``.
-        results: the key of each object, and where its result is.
+        path: a path or a URL, which ends with ``.parquet`` or ``.csv``.
+        results: the key of each object, and where its result would be; one that does not exist has no rows.
+        store: where the results are.
         fronts: how many cells stand in front of a prediction in results that are lines of CSV, the first of which is the id;
             None: the results are JSON.
 
     Raises:
         OutputError: it cannot be written, or a result not read.
+        ServiceError: S3 refused, or was not reached.
     """
-    rows = (row for key, uri in results for row in _rows(key, uri, fronts))
+    rows = (row for key, uri in results for row in _rows(key, uri, store, fronts))
+    write = _write_parquet if path.endswith(KINDS[0]) else _write_csv
     try:
-        with replacing(Path(path)) as temporary:
-            return (_write_parquet if path.endswith(KINDS[0]) else _write_csv)(temporary, rows)
+        if not is_url(path):
+            with replacing(Path(path)) as temporary:
+                return write(temporary, rows)
+        with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:
+            finished = Path(folder, "table")
+            count = write(finished, rows)
+            with open(finished, "rb") as file:
+                store_of(path).replace(path, iter(lambda: file.read(PIECE_BYTES), b""))
+            return count
+    except OutputError:
+        raise
     except OSError as error:
         raise unwritable(path, error) from error
 
@@ -109,62 +131,71 @@ def _write_group(writer: Any, pa: Any, schema: Any, group: list[Row]) -> int:
     return len(group)
 
 
-def _rows(key: str, uri: str, fronts: int | None) -> Iterator[Row]:
-    pieces = LocalStore().read_pieces(uri)
+def _rows(key: str, uri: str, store: RunStore, fronts: int | None) -> Iterator[Row]:
+    texts = codecs.iterdecode(_pieces(uri, store), "utf-8", "replace")
     if fronts is None:
-        for number, value in enumerate(_json_rows(pieces, uri), 1):
+        for number, value in enumerate(_json_rows(texts, uri), 1):
             values = None if value is None else _flatten(value)
             yield Row(key, number, None, _prediction(values), values)
         return
-    for number, line in enumerate(_lines(pieces), 1):
-        cells = line.split(",")
+    for number, line in enumerate(_lines(texts), 1):
         if line == "null":
             yield Row(key, number, None, None, None)
             continue
+        cells = line.split(",")  # ids are cells as they were in the input, and have no comma
         values = [float(cell) for cell in cells[fronts:]]
         yield Row(key, number, cells[0], _prediction(values), values)
 
 
-def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
-    held = b""
-    for piece in pieces:
-        *lines, held = (held + piece).split(b"\n")
-        yield from (line.decode("utf-8", "replace") for line in lines)
+def _pieces(uri: str, store: RunStore) -> Iterator[bytes]:
+    try:
+        yield from store.read_pieces(uri)
+    except OutputError as error:
+        # Of an object that was rejected there is no result.
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+
+
+def _lines(texts: Iterator[str]) -> Iterator[str]:
+    held = ""
+    for text in texts:
+        *lines, held = (held + text).split("\n")
+        yield from lines
     if held:
-        yield held.decode("utf-8", "replace")
+        yield held
 
 
-def _json_rows(pieces: Iterator[bytes], uri: str) -> Iterator[Any]:
+def _json_rows(texts: Iterator[str], uri: str) -> Iterator[Any]:
     """The elements of the lists that a result holds, one list behind another, without holding all of it."""
-    decoder = json.JSONDecoder()
-    held, is_open, ended = "", False, False
-    while True:
-        held = held.lstrip("\n ")
-        if not is_open and held.startswith("["):
-            held, is_open = held[1:], True
-            continue
-        if is_open and held[:1] in (",", "]") and held:
-            is_open = held[0] == ","
-            held = held[1:]
-            continue
-        try:
-            value, stop = decoder.raw_decode(held) if held and is_open else (None, 0)
-        except ValueError:
-            value, stop = None, 0
-        # A number at the end of a piece may go on.
-        if stop and held[stop:].lstrip()[:1] in tuple(",]"):
-            yield value
-            held = held[stop:]
-            continue
-        piece = next(pieces, None)
-        if piece is None:
-            if ended:
+    decode = json.JSONDecoder().raw_decode
+    held, at, is_open = "", 0, False
+    for text in texts:
+        held, at = held[at:] + text, 0
+        while True:
+            at = _skip_blanks(held, at)
+            sign = held[at : at + 1]
+            if sign and sign in (",]" if is_open else "["):
+                is_open = sign != "]"
+                at += 1
+                continue
+            try:
+                value, stop = decode(held, at) if is_open else (None, 0)
+            except ValueError:
                 break
-            ended = True
-            continue
-        held += piece.decode("utf-8", "replace")
-    if held or is_open:
+            after = _skip_blanks(held, stop)
+            # A number at the end of a piece may go on.
+            if not stop or held[after : after + 1] not in (",", "]"):
+                break
+            yield value
+            at = after
+    if held[at:] or is_open:
         raise OutputError("is not a list of rows in JSON", code="cannot_write", path=uri)
+
+
+def _skip_blanks(text: str, start: int) -> int:
+    match = _BLANKS.match(text, start)
+    assert match is not None
+    return match.end()
 
 
 def _flatten(value: Any) -> list[float]:

@@ -258,6 +258,11 @@ def test_the_command_takes_urls_for_everything(
     assert json.loads(capsys.readouterr().out)["inputs"] == 50
     assert command.main([f"file://{inputs}/0", f"file://{tmp_path}/out", "--model", f"file://{linear}", "--quiet"]) == 0
     assert read_tree(tmp_path / "out") == results(weed_bucket, "out/")
+    places = [f"{base}/in/0/", f"{base}/out/", "--model", f"{base}/model/", "--quiet", "--table"]
+    assert command.main([*places, f"{base}/tables/t.csv"]) == command.main([*places, str(tmp_path / "t.csv")]) == 0
+    table = bytes(weed_bucket.get("tables/t.csv"))
+    assert table == (tmp_path / "t.csv").read_bytes()
+    assert table.count(b"\n") > 50
     places = [f"{base}/in/", f"{base}/out/", "--model", f"{base}/model/"]
     weed_bucket.delete("out/_run.json")
     for key in [entry.key for entry in weed_bucket.entries("out/")]:

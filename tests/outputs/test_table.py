@@ -12,6 +12,7 @@ from fastinfer.commands import transform as command
 from fastinfer.errors import ConfigError, OutputError
 from fastinfer.outputs import table
 from fastinfer.outputs.table import check_table, write_table
+from fastinfer.storage.local import LocalStore
 
 
 def read(path: Path) -> list[list[str]]:
@@ -30,7 +31,12 @@ def test_rows_of_json_are_read_in_pieces(piece: int, tmp_path: Path, monkeypatch
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
-    assert write_table(str(tmp_path / "t.csv"), [(name, str(tmp_path / name)) for name in texts], fronts=None) == 8
+    assert (
+        write_table(
+            str(tmp_path / "t.csv"), [(name, str(tmp_path / name)) for name in texts], LocalStore(), fronts=None
+        )
+        == 8
+    )
     assert read(tmp_path / "t.csv") == [
         ["source", "record", "id", "prediction", "probabilities"],
         ["a", "1", "", "1.0", "0.25 0.5"],
@@ -48,7 +54,7 @@ def test_what_is_no_list_is_an_error_and_leaves_no_table(tmp_path: Path) -> None
     for text in ("[[1.0]", "x", "[[1.0], oops]"):
         (tmp_path / "a").write_text(text)
         with pytest.raises(OutputError, match="is not a list of rows"):
-            write_table(str(tmp_path / "t.csv"), [("a", str(tmp_path / "a"))], fronts=None)
+            write_table(str(tmp_path / "t.csv"), [("a", str(tmp_path / "a"))], LocalStore(), fronts=None)
     assert not (tmp_path / "t.csv").exists()
 
 
@@ -90,3 +96,20 @@ def test_a_name_or_a_form_that_makes_no_table_is_refused(linear: Path, tmp_path:
     assert command.main([*arguments, "--quiet"]) == 0
     (row,) = read(tmp_path / "t.csv")[1:]
     assert float(row[3]) == json.loads((tmp_path / "out" / "x.csv.out").read_text())[0][0]
+
+
+def test_an_id_is_the_cell_as_it_is(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('"a",1,2\n"b,3,4\nc"d,5,6\n')
+    arguments = [str(tmp_path / "x.csv"), str(tmp_path / "out"), "--model", str(linear), "--id-column", "0", "--quiet"]
+    assert command.main([*arguments, "--table", f"file://{tmp_path}/t.csv"]) == 0
+    assert [row[:3] for row in read(tmp_path / "t.csv")[1:]] == [
+        ["x.csv", "1", '"a"'], ["x.csv", "2", '"b'], ["x.csv", "3", 'c"d'],
+    ]  # fmt: skip
+
+
+def test_an_object_without_a_result_has_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("[[1.0]]")
+    results = [(name, str(tmp_path / name)) for name in ("none", "a")]
+    assert write_table(str(tmp_path / "t.csv"), results, LocalStore(), fronts=None) == 1
+    with pytest.raises(ConfigError, match="expected s3://, file:// or a path"):
+        check_table("ftp://host/t.csv")
