@@ -130,11 +130,6 @@ class Model:
         return self.inputs[0].name
 
     @property
-    def label_names(self) -> tuple[str, ...]:
-        """Arguments of the graph that are zero where they have no values: labels and initial states."""
-        return tuple(sorted(self.graph.zeros))
-
-    @property
     def row_shape(self) -> Shape:
         """Shape of one record, without the batch dimension; with several inputs a record is flat."""
         return self.inputs[0].shape if len(self.inputs) == 1 else (self.row_values,)

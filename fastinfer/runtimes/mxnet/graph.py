@@ -254,7 +254,7 @@ def _check(model: Model, symbol: Symbol, parameters: Arrays) -> tuple[tuple[Boun
     for name in data:
         if name not in arguments:
             raise ModelError(f"the output does not depend on the input {quote(name)}", path=model.path)
-    known = {*data, *model.label_names, *parameters}
+    known = {*data, *model.graph.zeros, *parameters}
     absent = [name for name in [*arguments, *auxiliary] if name not in known]
     if absent and not model.allow_missing:
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
