@@ -12,7 +12,7 @@ from ..errors import ModelError
 from ..models.code import DEFAULT_PROGRAM, PROGRAM_VARIABLE, read_code
 from ..models.files import CODE
 from ..models.load import AnyModel, is_onnx, load_any_model
-from ..models.module import Model, load_url
+from ..models.module import Choice, Model, load_url, refuse_choice
 from ..models.onnx import OnnxModel
 from ..options import Options, path_of
 from ..storage.places import plain_place
@@ -73,9 +73,12 @@ def choose_served(
     Raises:
         ModelError: ``has_code`` where hooks are there and the options do not say what is done with them; ``no_program`` where
             nothing says which module serves; and what :func:`fastinfer.load_model` raises.
+        ConfigError: something is said that its files leave open, but its own code answers.
     """
     if isinstance(model, OnnxModel):
         return model
+    if isinstance(model, Model):
+        choice = model.choice.keywords
     place = plain_place(model.path if isinstance(model, Model) else path_of(model, "model"))
     if is_url(place):
         if isinstance(model, Model) and (options.code == "ignore" or not model.has_code):
@@ -110,4 +113,5 @@ def choose_served(
             path=str(path),
             hint="pack it again",
         )
+    refuse_choice(Choice(**choice), where)
     return find_code_model(path / code.folder)

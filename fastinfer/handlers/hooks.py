@@ -30,7 +30,7 @@ from ..errors import ModelError
 from ..models.code import STAGES
 from ..models.files import CODE
 from ..models.load import AnyModel, load_any_model
-from ..models.module import ChoiceKeywords, Model, find_model, load_model
+from ..models.module import Choice, ChoiceKeywords, Model, find_model, load_model, refuse_choice
 from ..runtimes.mxnet.library import load_mxnet
 from ..storage.archive import read_members, unpack
 from .defaults import (
@@ -203,7 +203,7 @@ def make_handler(
     Raises:
         ModelError: ``bad_program`` if the module has both kinds of hooks, or its ``model_fn`` fails or returns what the
             container does not accept; and what :class:`fastinfer.Predictor` raises.
-        ConfigError: an option is wrong.
+        ConfigError: an option is wrong, or `choice` says something about a model that ``model_fn`` loads.
     """
 
     def load() -> Model:
@@ -215,6 +215,8 @@ def make_handler(
 
     if module is None or not module.hooks:
         return Handler(module, predictor=make_predictor())
+    if "model_fn" in module.hooks:
+        refuse_choice(Choice(**(choice or {})), str(module.file))
     with on_path(module.code):
         return Handler(module, transform=_transform_of(module, model_dir, load, make_predictor))
 

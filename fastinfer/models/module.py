@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypedDict, TypeVar
 
@@ -79,6 +79,16 @@ class Choice:
             raise ConfigError(f"output must be a name, found {self.output!r}")
 
     @property
+    def given(self) -> list[str]:
+        """The names of what is said."""
+        return [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+
+    @property
+    def keywords(self) -> ChoiceKeywords:
+        """What is said, as :func:`load_model` takes it."""
+        return {name: getattr(self, name) for name in self.given}  # type: ignore[return-value]
+
+    @property
     def shapes(self) -> dict[str, Shape]:
         """The shapes by the names of inputs; the name "" stands for the only input."""
         if isinstance(self.input_shape, Mapping):
@@ -111,6 +121,7 @@ class Model:
         all_outputs: whether each output is given, by its name; else there is one.
         allow_missing: whether parameters that are not saved are zero.
         has_code: whether serving code of its own, ``code/``, is saved with it.
+        choice: what was said when it was loaded.
     """
 
     path: str
@@ -123,6 +134,7 @@ class Model:
     all_outputs: bool = False
     allow_missing: bool = False
     has_code: bool = False
+    choice: Choice = Choice()
 
     @property
     def data_name(self) -> str:
@@ -210,7 +222,22 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
         all_outputs=chosen.output == ALL_OUTPUTS,
         allow_missing=chosen.allow_missing,
         has_code=has_code,
+        choice=chosen,
     )
+
+
+def refuse_choice(choice: Choice, where: str) -> None:
+    """Raises ConfigError where something is said about a model that its own code loads.
+
+    Args:
+        choice: what is said.
+        where: the code, for the message.
+    """
+    if choice.given:
+        raise ConfigError(
+            f"{', '.join(choice.given)}: cannot be chosen where the model's own code answers ({where})",
+            hint="leave that out, or ignore the code",
+        )
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path | str, str]:

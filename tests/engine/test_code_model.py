@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from fastinfer.engine.code_model import CodeModel, choose_served, find_code_model
-from fastinfer.errors import ModelError
+from fastinfer.errors import ConfigError, ModelError
 from fastinfer.models.module import Model, load_model
 from fastinfer.options import Options
+from fastinfer.storage.s3_client import Bucket
+from tests.storage.conftest import *  # noqa: F403  (its fixtures)
 
 
 def test_the_digest_changes_with_any_file_and_any_name(tmp_path: Path) -> None:
@@ -83,3 +85,26 @@ def test_where_nothing_says_which_module_serves_none_is_run(with_hooks: Path) ->
 def test_code_one_folder_down_answers_there(with_hooks: Path) -> None:
     answering = choose_served(with_hooks.parent, Options(code="run"))
     assert answering == find_code_model(with_hooks)
+
+
+def test_nothing_can_be_said_about_a_model_that_its_own_code_loads(with_hooks: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"output: cannot be chosen where the model's own code answers \(code/inference"
+    ):
+        choose_served(with_hooks, Options(code="run"), output="all")
+    with pytest.raises(ConfigError, match="allow_missing: cannot be chosen"):
+        choose_served(load_model(with_hooks, allow_missing=True), Options(code="run"))
+    chosen = choose_served(with_hooks, Options(code="ignore"), allow_missing=True)
+    assert isinstance(chosen, Model)
+    assert chosen.allow_missing
+
+
+def test_a_loaded_model_on_s3_keeps_what_was_said_about_it(with_hooks: Path, bucket: Bucket) -> None:
+    (with_hooks / "code" / "inference.py").write_text("def train(): pass\n")
+    for file in (each for each in with_hooks.rglob("*") if each.is_file()):
+        bucket.put(f"model/{file.relative_to(with_hooks)}", file.read_bytes())
+    loaded = load_model(f"s3://{bucket.name}/model", allow_missing=True)
+    assert loaded.has_code
+    served = choose_served(loaded, Options())
+    assert isinstance(served, Model)
+    assert served.allow_missing

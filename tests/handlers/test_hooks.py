@@ -18,7 +18,7 @@ from typing import Any, Callable, NamedTuple
 import numpy as np
 import pytest
 
-from fastinfer.errors import InputError, ModelError
+from fastinfer.errors import ConfigError, InputError, ModelError
 from fastinfer.handlers.hooks import load_handler
 from fastinfer.handlers.request import Request
 from tests.conftest import csv
@@ -289,6 +289,12 @@ def test_a_model_of_another_kind_needs_a_transform_fn(model: Callable[..., Path]
         container(folder, b"1")
     with pytest.raises(ModelError, match="expected a Module or a Gluon block from model_fn, found int"):
         load_handler(folder)
+
+
+def test_nothing_can_be_said_about_a_model_that_model_fn_loads(model: Callable[..., Path]) -> None:
+    folder = model("def model_fn(model_dir):\n    return 1\n", TRANSFORM_FN)
+    with pytest.raises(ConfigError, match=r"epoch, output: cannot be chosen where the model's own code answers"):
+        load_handler(folder, program=PROGRAM, choice={"epoch": 0, "output": "all"})
 
 
 @pytest.mark.parametrize(
