@@ -1,4 +1,4 @@
-"""Build of the three extension modules: the Cython doors, and the C++17 behind them.
+"""Build of the extension modules: the Cython doors, and the C++17 behind them.
 
 Everything else about the package is in pyproject.toml. Three switches of the environment, each "1" to turn on:
 
@@ -53,9 +53,14 @@ def extension(name: str, sources: "list[str]") -> Extension:
     )
 
 
-FILES, ROWS = "csrc/files.cpp", "csrc/cut_rows.cpp"
-kernels = sorted({str(path) for path in Path("csrc").glob("*.cpp")} - {FILES, ROWS})
-extensions = [extension("text", kernels), extension("files", [FILES]), extension("rows", [ROWS])]
+FILES, ROWS, JSON = "csrc/files.cpp", "csrc/cut_rows.cpp", "csrc/parse_json.cpp"
+kernels = sorted({str(path) for path in Path("csrc").glob("*.cpp")} - {FILES, ROWS, JSON})
+extensions = [
+    extension("text", kernels),
+    extension("files", [FILES]),
+    extension("json", [JSON]),
+    extension("rows", [ROWS]),
+]
 # Its vectors report that memory is out by an exception, which Cython turns into Python's.
 extensions[-1].extra_compile_args = [each for each in compile_args if each != "-fno-exceptions"]
 

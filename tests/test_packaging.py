@@ -37,7 +37,8 @@ def test_the_wheel_holds_the_package_alone(built: Path) -> None:
         "fastinfer/models/shipped/mnist/model-0000.params",
     ):
         assert name in names
-    assert [name for name in names if name.startswith("fastinfer/_native/text.") and name.endswith(".so")]
+    for module in ("files", "json", "rows", "text"):
+        assert [name for name in names if name.startswith(f"fastinfer/_native/{module}.") and name.endswith(".so")]
 
 
 def test_the_wheel_runs_alone_from_another_folder(built: Path, tmp_path: Path) -> None:

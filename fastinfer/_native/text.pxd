@@ -1,17 +1,6 @@
 # The kernels' contracts as Cython sees them; csrc/*.h documents them.
 
-cdef extern from "status.h" namespace "fastinfer" nogil:
-    cdef enum class Code(int):
-        ok
-        output_full
-        expected_number
-        empty_cell
-        unequal_line
-        not_plain
-
-    cdef struct Status:
-        Code code
-        size_t position
+from .status cimport Status
 
 cdef extern from "parse_csv.h" namespace "fastinfer" nogil:
     cdef cppclass CsvOptions:
@@ -23,22 +12,6 @@ cdef extern from "parse_csv.h" namespace "fastinfer" nogil:
         size_t position
         size_t cells
         size_t columns
-
-cdef extern from "parse_json.h" namespace "fastinfer" nogil:
-    const size_t kMostDepth
-
-    cdef cppclass JsonState:
-        JsonState() noexcept
-        size_t position
-        size_t depth
-        size_t leaf
-        size_t sizes[33]
-        size_t items[33]
-
-    Status parse_json(const char* first, const char* last, JsonState& state, float* out, size_t capacity,
-                      size_t& written) noexcept
-    Status parse_json_lines(const char* first, const char* last, size_t row_values, size_t position, float* out,
-                            size_t capacity, size_t& written, size_t& lines) noexcept
 
 cdef extern from "format_rows.h" namespace "fastinfer" nogil:
     const size_t kValueBound
@@ -77,17 +50,3 @@ cdef class CsvParser:
     cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start,
                             Py_ssize_t row_values, Py_ssize_t columns=*)
     cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=*, Py_ssize_t stop=*) except -1
-
-
-cdef class JsonParser:
-    # Owns one view of `body`, from reset() to release(); `state` and `code` are what the last parse() left.
-    cdef JsonState state
-    cdef Py_buffer body
-    cdef bint has_body
-    cdef size_t start
-    cdef size_t stop
-    cdef readonly int code
-
-    cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=*, Py_ssize_t stop=*) except -1
-    cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start, tuple row_shape,
-                            bint any_shape)

@@ -1,13 +1,14 @@
-# Calls the text kernels of csrc/: take buffers, release the GIL, call, return. codecs/csv_errors.py turns a status into an
-# error.
+# Calls the kernels of csrc/ for CSV, for printing and for lines: take buffers, release the GIL, call, return.
+# codecs/csv_errors.py turns a status into an error.
 
 import os
 
-from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
-)
-from libc.stdlib cimport free, malloc
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport Py_XDECREF
+from libc.stdlib cimport free, malloc
+
+from .buffers cimport MOST_BODIES, Bodies, check_range, release_bodies, take_bodies, take_floats, take_room
+from .status cimport Code, Status
 
 from ..errors import ConfigError, quote
 
@@ -55,32 +56,9 @@ cdef const Kernels* _chosen(isa) except NULL:
     return _active if isa is None and _active != NULL else _find(_wanted if isa is None else isa)
 
 
-cdef int _take_floats(object owner, Py_buffer* view, int flags) except -1:
-    """A C-contiguous float32 view of `owner`, or BufferError/ValueError."""
-    PyObject_GetBuffer(owner, view, flags | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-    cdef const char* format = view.format
-    if format != NULL and (format[0] == c"<" or format[0] == c"=" or format[0] == c"@"):
-        format += 1
-    if format == NULL or format[0] != c"f" or format[1] != 0:
-        PyBuffer_Release(view)
-        raise ValueError("expected a buffer of float32")
-    return 0
-
-
-cdef int _check_range(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t size) except -1:
-    if not 0 <= start <= stop <= size:
-        raise ValueError(f"range {start}:{stop} is not within 0:{size}")
-    return 0
-
-
 # A smaller body is parsed in a few microseconds: releasing the interpreter's lock would cost more.
 cdef enum:
     SMALL_BODY = 64 << 10
-
-# The most bodies that one call parses: their arrays are on the stack.
-cdef enum:
-    MOST_BODIES = 256
-
 
 cdef class CsvParser:
     """Reads one CSV body into float32 buffers, in as many calls as it takes; for one thread at a time."""
@@ -112,7 +90,7 @@ cdef class CsvParser:
         self.has_body = True
         if stop < 0:
             stop = self.body.len
-        _check_range(start, stop, self.body.len)
+        check_range(start, stop, self.body.len)
         self.start = start
         self.stop = stop
         self.state.position = 0
@@ -162,16 +140,13 @@ cdef class CsvParser:
         cdef Status status
         if not self.has_body:
             raise ValueError("the parser has no body")
-        _take_floats(out, &view, PyBUF_WRITABLE)
+        cdef Py_ssize_t room = take_room(out, &view, start, stop)
         try:
-            if stop < 0:
-                stop = view.len // <Py_ssize_t>sizeof(float)
-            _check_range(start, stop, view.len // <Py_ssize_t>sizeof(float))
             if self.stop - self.start < SMALL_BODY:
-                status = self._run(<float*>view.buf + start, stop - start, &written)
+                status = self._run(<float*>view.buf + start, room, &written)
             else:
                 with nogil:
-                    status = self._run(<float*>view.buf + start, stop - start, &written)
+                    status = self._run(<float*>view.buf + start, room, &written)
         finally:
             PyBuffer_Release(&view)
         self.code = <int>status.code
@@ -185,212 +160,35 @@ cdef class CsvParser:
         of rows of `row_values` of each, up to the first that was not read: it has an error, it is not a whole number of
         rows, rows do not end where lines end, or there is no room. The content of `out` after the last row is then undefined.
         """
-        cdef size_t ends[MOST_BODIES]
+        cdef Bodies bodies
         cdef size_t rows[MOST_BODIES]
-        cdef Py_ssize_t index, count = 0
-        cdef size_t written, begin = 0 if first == 0 else <size_t>bounds[first - 1][0]
+        cdef Py_ssize_t index, count
+        cdef size_t written
         cdef Status status
-        cdef Py_buffer source, view
-        cdef const char* text
-        cdef float* values
-        cdef float* stop
         self.release()
-        for index in range(first, min(len(bounds), first + <Py_ssize_t>MOST_BODIES)):
-            if bounds[index][1] != 0:
-                break
-            ends[count] = bounds[index][0]
-            count += 1
-        PyObject_GetBuffer(body, &source, PyBUF_SIMPLE)
-        try:
-            _take_floats(out, &view, PyBUF_WRITABLE)
-            try:
-                _check_range(start, start, view.len // <Py_ssize_t>sizeof(float))
-                if count:
-                    _check_range(begin, ends[count - 1], source.len)
-                text = <const char*>source.buf
-                values = <float*>view.buf + start
-                stop = <float*>view.buf + view.len // <Py_ssize_t>sizeof(float)
-                with nogil:
-                    for index in range(count):
-                        self.state.position = 0
-                        self.state.cells = 0
-                        self.state.columns = columns
-                        written = 0
-                        status = self.kernels.parse_csv(
-                            text + begin, text + ends[index], self.options, self.state, values, stop - values, written
-                        )
-                        if status.code != Code.ok or written == 0 or written % <size_t>row_values or (
-                            self.state.columns and self.state.columns % <size_t>row_values
-                            and <size_t>row_values % self.state.columns
-                        ):
-                            count = index
-                            break
-                        rows[index] = written // <size_t>row_values
-                        values += written
-                        begin = ends[index]
-            finally:
-                PyBuffer_Release(&view)
-        finally:
-            PyBuffer_Release(&source)
-        return [rows[index] for index in range(count)]
-
-
-cdef class JsonParser:
-    """Reads one JSON body, a rectangle of numbers, into float32 buffers, in as many calls as it takes; for one thread at a
-    time."""
-
-    def __dealloc__(self):
-        self.release()
-
-    def reset(self, body, Py_ssize_t start=0, Py_ssize_t stop=-1):
-        """Takes another body: the bytes of `body` from `start` to `stop` (-1: the end). Nothing outside of them is read."""
-        self.release()
-        PyObject_GetBuffer(body, &self.body, PyBUF_SIMPLE)
-        self.has_body = True
-        if stop < 0:
-            stop = self.body.len
-        _check_range(start, stop, self.body.len)
-        self.start = start
-        self.stop = stop
-        self.state = JsonState()
-        self.code = <int>Code.output_full
-
-    def release(self):
-        """Releases the body (a bytearray can be resized)."""
-        if self.has_body:
-            self.has_body = False
-            PyBuffer_Release(&self.body)
-
-    @property
-    def position(self):
-        """Byte offset in the body of the next unread byte; where it was seen that the body is not plain."""
-        return self.start + self.state.position
-
-    @property
-    def done(self):
-        """Whether all of the body has been read."""
-        return self.code == <int>Code.ok
-
-    @property
-    def shape(self):
-        """The lengths of the lists, from the outermost in; 0 where no list of a depth has ended yet. Empty before the first
-        number."""
-        return tuple(self.state.sizes[depth] for depth in range(1, self.state.leaf + 1))
-
-    cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=0, Py_ssize_t stop=-1) except -1:
-        """Writes values into the float32 buffer `out` from value `start` up to `stop` (-1: its end); returns how many.
-
-        Afterwards `code` shows why it stopped: csrc/status.h.
-        """
-        cdef Py_buffer view
-        cdef size_t written = 0
-        cdef Status status
-        if not self.has_body:
-            raise ValueError("the parser has no body")
-        _take_floats(out, &view, PyBUF_WRITABLE)
-        try:
-            if stop < 0:
-                stop = view.len // <Py_ssize_t>sizeof(float)
-            _check_range(start, stop, view.len // <Py_ssize_t>sizeof(float))
-            with nogil:
-                status = parse_json(
-                    <const char*>self.body.buf + self.start, <const char*>self.body.buf + self.stop, self.state,
-                    <float*>view.buf + start, stop - start, written,
+        take_bodies(&bodies, body, bounds, first, out, start)
+        count = bodies.count
+        with nogil:
+            for index in range(bodies.count):
+                self.state.position = 0
+                self.state.cells = 0
+                self.state.columns = columns
+                written = 0
+                status = self.kernels.parse_csv(
+                    bodies.text + bodies.begin, bodies.text + bodies.ends[index], self.options, self.state,
+                    bodies.values, bodies.stop - bodies.values, written,
                 )
-        finally:
-            PyBuffer_Release(&view)
-        self.code = <int>status.code
-        return <Py_ssize_t>written
-
-    cpdef list parse_bodies(self, object body, list bounds, Py_ssize_t first, object out, Py_ssize_t start, tuple row_shape,
-                            bint any_shape):
-        """Reads whole small bodies that follow each other in `body`, as CsvParser.parse_bodies() does.
-
-        Each must be a list of rows of `row_shape`, or of any shape with as many values. Returns the number of rows of each, up
-        to the first that was not read: it is not plain, has rows of another shape, or does not fit.
-        """
-        cdef size_t ends[MOST_BODIES]
-        cdef size_t rows[MOST_BODIES]
-        cdef size_t sizes[33]
-        cdef Py_ssize_t index, count = 0
-        cdef size_t depth, row_values = 1, dimensions = len(row_shape)
-        cdef size_t written, begin = 0 if first == 0 else <size_t>bounds[first - 1][0]
-        cdef Status status
-        cdef Py_buffer source, view
-        cdef const char* text
-        cdef float* values
-        cdef float* stop
-        cdef bint fits
-        self.release()
-        if dimensions >= kMostDepth:
-            return []
-        for depth in range(dimensions):
-            sizes[depth] = row_shape[depth]
-            row_values *= sizes[depth]
-        for index in range(first, min(len(bounds), first + <Py_ssize_t>MOST_BODIES)):
-            if bounds[index][1] != 0:
-                break
-            ends[count] = bounds[index][0]
-            count += 1
-        PyObject_GetBuffer(body, &source, PyBUF_SIMPLE)
-        try:
-            _take_floats(out, &view, PyBUF_WRITABLE)
-            try:
-                _check_range(start, start, view.len // <Py_ssize_t>sizeof(float))
-                if count:
-                    _check_range(begin, ends[count - 1], source.len)
-                text = <const char*>source.buf
-                values = <float*>view.buf + start
-                stop = <float*>view.buf + view.len // <Py_ssize_t>sizeof(float)
-                with nogil:
-                    for index in range(count):
-                        self.state = JsonState()
-                        written = 0
-                        status = parse_json(text + begin, text + ends[index], self.state, values, stop - values, written)
-                        fits = status.code == Code.ok and self.state.leaf > 1
-                        fits = fits and written == self.state.sizes[1] * row_values
-                        if fits and not any_shape:
-                            fits = self.state.leaf == dimensions + 1
-                            for depth in range(dimensions):
-                                fits = fits and self.state.sizes[depth + 2] == sizes[depth]
-                        if not fits:
-                            count = index
-                            break
-                        rows[index] = self.state.sizes[1]
-                        values += written
-                        begin = ends[index]
-            finally:
-                PyBuffer_Release(&view)
-        finally:
-            PyBuffer_Release(&source)
+                if status.code != Code.ok or written == 0 or written % <size_t>row_values or (
+                    self.state.columns and self.state.columns % <size_t>row_values
+                    and <size_t>row_values % self.state.columns
+                ):
+                    count = index
+                    break
+                rows[index] = written // <size_t>row_values
+                bodies.values += written
+                bodies.begin = bodies.ends[index]
+        release_bodies(&bodies)
         return [rows[index] for index in range(count)]
-
-
-def read_json_lines(body, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t row_values, out, Py_ssize_t filled):
-    """Reads lines of body[start:stop], each a list of `row_values` numbers, into the float32 buffer `out` from value `filled`.
-
-    Returns (code, where the first line begins that was not read, values written, lines read); the code is one of
-    csrc/status.h: ok, output_full, or not_plain for a line that is not such a list.
-    """
-    cdef Py_buffer source, view
-    cdef size_t written = 0, lines = 0
-    cdef Status status
-    PyObject_GetBuffer(body, &source, PyBUF_SIMPLE)
-    try:
-        _check_range(start, stop, source.len)
-        _take_floats(out, &view, PyBUF_WRITABLE)
-        try:
-            _check_range(0, filled, view.len // <Py_ssize_t>sizeof(float))
-            with nogil:
-                status = parse_json_lines(
-                    <const char*>source.buf, <const char*>source.buf + stop, row_values, start, <float*>view.buf + filled,
-                    view.len // <Py_ssize_t>sizeof(float) - filled, written, lines,
-                )
-        finally:
-            PyBuffer_Release(&view)
-    finally:
-        PyBuffer_Release(&source)
-    return <int>status.code, <Py_ssize_t>status.position, <Py_ssize_t>written, <Py_ssize_t>lines
 
 
 cdef Py_ssize_t _text_bound(Py_ssize_t rows, Py_ssize_t per_row) noexcept nogil:
@@ -405,7 +203,7 @@ cdef object _format(FormatRows format_rows, object rows, Py_ssize_t brackets):
     cdef char* out
     cdef char* end
     cdef PyObject* text = NULL
-    _take_floats(rows, &view, 0)
+    take_floats(rows, &view, 0)
     try:
         if view.ndim != 2:
             raise ValueError(f"expected rows of values, not an array of {view.ndim} dimensions")
@@ -450,7 +248,7 @@ def format_json_bodies(rows, list counts):
     cdef char* texts = NULL
     cdef char* end
     cdef const float* values
-    _take_floats(rows, &view, 0)
+    take_floats(rows, &view, 0)
     try:
         if view.ndim != 2:
             raise ValueError(f"expected rows of values, not an array of {view.ndim} dimensions")
@@ -495,7 +293,7 @@ def count_lines(body, Py_ssize_t start=0, Py_ssize_t stop=-1, *, isa=None):
     try:
         if stop < 0:
             stop = view.len
-        _check_range(start, stop, view.len)
+        check_range(start, stop, view.len)
         with nogil:
             lines = kernels.count_lines(<const char*>view.buf + start, <const char*>view.buf + stop)
     finally:
@@ -510,7 +308,7 @@ def find_line_start(body, Py_ssize_t position, *, isa=None):
     cdef const char* found
     PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
     try:
-        _check_range(0, position, view.len)
+        check_range(0, position, view.len)
         with nogil:
             found = kernels.find_line_start(
                 <const char*>view.buf, <const char*>view.buf + view.len, <const char*>view.buf + position

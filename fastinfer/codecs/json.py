@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._native.text import JsonParser, format_json
+from .._native.json import JsonParser
+from .._native.text import format_json
 from ..errors import FOUND_LIMIT, InputError, quote
 from .json_rows import FORM, as_lists, encode_json
 

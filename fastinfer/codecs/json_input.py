@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._native.text import JsonParser, read_json_lines
+from .._native.json import JsonParser, read_json_lines
 from ..errors import InputError
 from .base import DONE, FULL, BadRecord, Decoder, Framing, Outcome, empty_input
 from .csv_errors import OK, OUTPUT_FULL, line_of

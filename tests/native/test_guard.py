@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from fastinfer._native import text as _kernels
+from fastinfer._native.json import JsonParser, read_json_lines
 
 PAGE = mmap.PAGESIZE
 PROTECTED = 0  # PROT_NONE
@@ -103,13 +104,13 @@ def test_no_byte_outside_of_json_is_read_and_no_float_outside_of_the_output_is_w
                     continue
                 for placed in (text.at_end(content), text.at_start(content)):
                     for room in (0, 1, count // 2, count):
-                        parser = _kernels.JsonParser()
+                        parser = JsonParser()
                         parser.reset(placed)
                         assert parser.parse(output.floats_at_end(room)) <= room
                     assert parser.done == (cut == 0)
                     parser.release()
                     whole = cut == 0 and count <= 3
-                    found = _kernels.read_json_lines(placed, 0, len(content), 3, output.floats_at_end(3), 0)
+                    found = read_json_lines(placed, 0, len(content), 3, output.floats_at_end(3), 0)
                     assert (found[2] == 3) == (whole and count == 3)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fastinfer._native.text import JsonParser, read_json_lines
+from fastinfer._native.json import JsonParser, read_json_lines
 from fastinfer.codecs.csv_errors import CODES
 from fastinfer.codecs.json import decode_by_module, decode_json_body
 from fastinfer.errors import InputError
