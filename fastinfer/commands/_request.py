@@ -10,7 +10,7 @@ import re
 from ..engine.request import AUTO, CSV, KEEP, MANIFEST, MULTI, NONE, PREFIX, WORDS, TransformRequest
 from ..errors import ConfigError, quote
 from ..records.compression import COMPRESSION_TYPES
-from ..storage.uri import is_s3, local_path
+from ..storage.uri import is_s3
 from ._run import as_option, whole_number
 
 
@@ -116,7 +116,7 @@ def read_job(arguments: argparse.Namespace) -> tuple[TransformRequest, list[str]
     Raises:
         ConfigError: the file is no job, an option says the same as the job, or the model is not here.
     """
-    from ..sagemaker.job_file import read_job_file
+    from ..sagemaker.job_file import KMS_KEY, read_job_file
 
     parser = argparse.ArgumentParser()
     add_request_options(parser)
@@ -124,8 +124,13 @@ def read_job(arguments: argparse.Namespace) -> tuple[TransformRequest, list[str]
     if typed:
         raise ConfigError(f"{spell(typed[0])} cannot be given with --job, which says it", hint="edit the job file")
     job, model, unused = read_job_file(arguments.job)
-    arguments.input = arguments.input or _place(job.source, "S3Uri", "IN")
-    arguments.output = arguments.output or _place(job.output, "S3OutputPath", "OUT")
+    arguments.input = arguments.input or job.source
+    arguments.output = arguments.output or job.output
+    if KMS_KEY in unused and is_s3(arguments.output):
+        raise ConfigError(
+            f"the job's {KMS_KEY} is not supported for results on S3",
+            hint="have the bucket encrypt what is written, and remove the field; or give OUT, a path of this machine",
+        )
     if arguments.model is None and not any(map(os.environ.get, MODEL_VARIABLES)):
         if not os.path.exists(model):
             raise ConfigError(
@@ -136,12 +141,6 @@ def read_job(arguments: argparse.Namespace) -> tuple[TransformRequest, list[str]
     if arguments.header == KEEP:  # which the API has not
         request = dataclasses.replace(request, header=KEEP, spell=spell)
     return request, unused
-
-
-def _place(uri: str, field: str, argument: str) -> str:
-    if is_s3(uri):
-        raise ConfigError(f"the job's {field} is {quote(uri)}", hint=f"give {argument}, a path of this machine")
-    return str(local_path(uri))
 
 
 def request_of(arguments: argparse.Namespace) -> TransformRequest:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..engine.request import CSV, INPUT, LINE, TransformRequest
-from ..errors import ConfigError, quote
-from ..storage.regular import read_regular
+from ..errors import ConfigError, InputError, quote
+from ..storage.places import read_small
 
 # Batch Transform's default for MaxPayloadInMB.
 PAYLOAD_MB = 6
@@ -72,6 +72,8 @@ OF_AN_ANSWER = (
 )
 # Fields that say where and how a job runs on AWS, or what is kept of it there.
 WITHOUT_MEANING = ("DataCaptureConfig", "ExperimentConfig", "ModelClientConfig", "Tags", "TransformResources")
+# Names the key that results are encrypted with; also without meaning.
+KMS_KEY = "KmsKeyId"
 # A job file has one kilobyte or two.
 MOST_BYTES = 1 << 20
 REFUSED = {
@@ -138,7 +140,7 @@ def read_job_file(path: str) -> tuple[TransformJob, str, list[str]]:
     """A job in a file: CreateTransformJob's request, DescribeTransformJob's answer, or a filled skeleton of the AWS CLI.
 
     Args:
-        path: of the file, JSON.
+        path: of the file, JSON; a path or a URL.
 
     Returns:
         the job; the name of its model; the fields that have a value but no meaning on this machine.
@@ -146,11 +148,12 @@ def read_job_file(path: str) -> tuple[TransformJob, str, list[str]]:
     Raises:
         ConfigError: ``bad_job_file`` where it is no such file, or has a field that the API does not know; and what
             :func:`read_request` raises.
+        ServiceError: S3 refused, or was not reached.
     """
     try:
-        create = json.loads(read_regular(path, MOST_BYTES))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}", code="bad_job_file") from error
+        create = json.loads(read_small(path, MOST_BYTES))
+    except InputError as error:
+        raise ConfigError(f"{path}: {error.message}", code="bad_job_file") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not JSON: {error}", code="bad_job_file") from error
     if not isinstance(create, dict):
@@ -161,8 +164,8 @@ def read_job_file(path: str) -> tuple[TransformJob, str, list[str]]:
     create = _without_blanks(create)
     create = {name: value for name, value in create.items() if name not in OF_AN_ANSWER}
     unused = [name for name in WITHOUT_MEANING if create.get(name)]
-    if _find(create, ("TransformOutput", "KmsKeyId")):
-        unused.append("KmsKeyId")
+    if _find(create, ("TransformOutput", KMS_KEY)):
+        unused.append(KMS_KEY)
     return read_request(create), str(create.get("ModelName") or ""), unused
 
 

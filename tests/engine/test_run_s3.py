@@ -263,6 +263,13 @@ def test_the_command_takes_urls_for_everything(
     table = bytes(weed_bucket.get("tables/t.csv"))
     assert table == (tmp_path / "t.csv").read_bytes()
     assert table.count(b"\n") > 50
+    job = {
+        "TransformInput": {"ContentType": "text/csv", "DataSource": {"S3DataSource": {"S3Uri": f"{base}/in/0/"}}},
+        "TransformOutput": {"S3OutputPath": f"{base}/job"},
+    }
+    weed_bucket.put("job.json", json.dumps(job).encode())
+    assert command.main(["--job", f"{base}/job.json", "--model", f"{base}/model/", "--quiet"]) == 0
+    assert results(weed_bucket, "job/") == results(weed_bucket, "out/")
     places = [f"{base}/in/", f"{base}/out/", "--model", f"{base}/model/"]
     weed_bucket.delete("out/_run.json")
     for key in [entry.key for entry in weed_bucket.entries("out/")]:

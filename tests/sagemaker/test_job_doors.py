@@ -102,7 +102,7 @@ def test_options_that_a_job_says_itself_are_refused(
         "the job's model 'my-model' is not on this machine. Hint: name its files with --model"
         in capsys.readouterr().err
     )
-    job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"] = "s3://bucket/in"
+    job["TransformOutput"].update(S3OutputPath="s3://bucket/out", KmsKeyId="mine")
     (tmp_path / "job.json").write_text(json.dumps(job))
     assert command.main(["--job", str(tmp_path / "job.json")]) == 2
-    assert "the job's S3Uri is 's3://bucket/in'" in capsys.readouterr().err
+    assert "the job's KmsKeyId is not supported for results on S3" in capsys.readouterr().err
