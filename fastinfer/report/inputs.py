@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 from collections.abc import Collection, Iterator
@@ -12,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, quote
+from ..records.compression import AUTO, expand
+from ..records.split import split
 from ..storage.atomic import unreadable
+from ..storage.listing import list_files
+from ..storage.regular import open_regular
 from .results import Result
 
-GZIP = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -33,9 +35,9 @@ class Inputs:
         settings = settings if isinstance(settings, dict) else {}
         comment = settings.get("comment")
         self._comment = comment.encode() if isinstance(comment, str) else None
-        self._skip_header = bool(settings.get("skip_header"))
-        missing = settings.get("missing")
-        self._missing = float(missing) if isinstance(missing, (int, float)) else math.nan
+        self._skip_header = bool(settings.get("skip_header")) or settings.get("header") in ("skip", "keep")
+        missing = settings.get("missing")  # as text, which JSON has for any float
+        self._missing = math.nan if missing is None else float(missing)
 
     def path_of(self, result: Result) -> str:
         """The input that a result belongs to. Raises InputError (``input_missing``)."""
@@ -64,12 +66,12 @@ class Inputs:
         chosen = set(wanted)
         if count and lines % count == 0:  # a record is one line, or some
             each = lines // count
-            for number, line in enumerate(self._lines(path)):
+            for number, (_, line) in enumerate(self._lines(path)):
                 if number // each in chosen:
                     found.setdefault(number // each, []).extend(self._cells(line))
         elif lines and count % lines == 0:  # a line has some records
             each = count // lines
-            for number, line in enumerate(self._lines(path)):
+            for number, (_, line) in enumerate(self._lines(path)):
                 wanted_here = [record for record in range(number * each, (number + 1) * each) if record in chosen]
                 cells = self._cells(line) if wanted_here else []
                 size = len(cells) // each
@@ -89,7 +91,7 @@ class Inputs:
         """
         path = self.path_of(result)
         labels = []
-        for number, line in enumerate(self._lines(path), 1 + self._skip_header):
+        for number, line in self._lines(path):
             cells = line.split(b",")
             try:
                 labels.append(float(cells[column]))
@@ -104,25 +106,24 @@ class Inputs:
             raise InputError(message, code="count_mismatch", path=path)
         return np.array(labels, np.float64)
 
-    def _lines(self, path: str) -> Iterator[bytes]:
-        """The lines that have values, without their ends."""
+    def _lines(self, path: str) -> Iterator[tuple[int, bytes]]:
+        """The lines that have values, without their ends, and their numbers in the file."""
+        (item,) = list_files(path)
         try:
-            with open(path, "rb") as raw:
-                compressed = raw.read(2) == GZIP
-                raw.seek(0)
-                with gzip.open(raw) if compressed else raw as file:
-                    for number, line in enumerate(file):
-                        text = line if number else line.removeprefix(BYTE_ORDER_MARK)
-                        if number == 0 and self._skip_header:
+            with open_regular(path) as file:
+                for record in split(expand(file.read, AUTO, item), "line", path=path):
+                    text, number = record.content, record.place.number
+                    if number == 1:
+                        text = text.removeprefix(BYTE_ORDER_MARK)
+                        if self._skip_header:
                             continue
-                        if self._comment is not None:
-                            text = text.partition(self._comment)[0]
-                        text = text.strip()
-                        if text:
-                            yield text
-        except (OSError, EOFError) as error:
-            problem = error if isinstance(error, OSError) else OSError(0, str(error))
-            raise unreadable(path, problem) from error
+                    if self._comment is not None:
+                        text = text.partition(self._comment)[0]
+                    text = text.strip()
+                    if text:
+                        yield number, text
+        except OSError as error:
+            raise unreadable(path, error) from error
 
     def _cells(self, line: bytes) -> list[float]:
         try:

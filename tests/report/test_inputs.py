@@ -29,7 +29,9 @@ def inputs(folder: Path, content: bytes, **settings: Any) -> Inputs:
         (b"1,2,3,4\n", 2, {}, {0: [1, 2], 1: [3, 4]}),
         (b"a,b\n1,2\n", 1, {"skip_header": True}, {0: [1, 2]}),
         (b"# x\n1,2 # y\n", 1, {"comment": "#"}, {0: [1, 2]}),
-        (b"1,\n", 1, {"missing": -1.0}, {0: [1, -1]}),
+        (b"a,b\n1,2\n", 1, {"header": "keep"}, {0: [1, 2]}),
+        (b"1,2\r3,4\r", 2, {}, {0: [1, 2], 1: [3, 4]}),
+        (b"1,\n", 1, {"missing": "-1.0"}, {0: [1, -1]}),
         (b"1,2\nx,y\n", 2, {}, {0: [1, 2]}),
         (gzip.compress(b"1,2\n", mtime=0), 1, {}, {0: [1, 2]}),
     ],
@@ -53,10 +55,10 @@ def test_labels_come_from_a_column(tmp_path: Path) -> None:
     found = inputs(tmp_path, b"7,1,2\n\n8,3,4\n")
     assert found.column(A, 2, 0).tolist() == [7, 8]
     assert found.column(A, 2, -1).tolist() == [2, 4]
-    for column, content, words in ((3, b"1,2\n", "no column 3"), (0, b"x,2\n", "expected a label, found 'x'")):
+    for column, content, words in ((3, b"\n1,2\n", "no column 3"), (0, b"\nx,2\n", "expected a label, found 'x'")):
         with pytest.raises(InputError, match=words) as caught:
             inputs(tmp_path, content).column(A, 1, column)
-        assert caught.value.line == 1
+        assert caught.value.line == 2
     with pytest.raises(InputError, match="1 lines for 2 predictions"):
         inputs(tmp_path, b"1,2\n").column(A, 2, 0)
 
