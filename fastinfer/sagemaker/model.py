@@ -65,13 +65,16 @@ class MXNetModel(Missing):
         strategy: str | None = None,
         assemble_with: str | None = None,
         output_path: str | None = None,
+        output_kms_key: str | None = None,
         accept: str | None = None,
         env: Mapping[str, str] | None = None,
         max_concurrent_transforms: int | None = None,
         max_payload: int | None = None,
         tags: Tags = None,
+        volume_kms_key: str | None = None,
     ) -> Transformer:
-        """Creates the model, and returns a Transformer for it; the arguments are those of :class:`Transformer`.
+        """Creates the model, and returns a Transformer for it; the arguments are those of :class:`Transformer`, in the SDK's
+        order.
 
         Raises:
             ConfigError: an argument is wrong or lacks.
@@ -86,12 +89,14 @@ class MXNetModel(Missing):
             strategy=strategy,
             assemble_with=assemble_with,
             output_path=output_path,
+            output_kms_key=output_kms_key,
             accept=accept,
             max_concurrent_transforms=max_concurrent_transforms,
             max_payload=max_payload,
             tags=tags,
             env=env,
             sagemaker_session=session,
+            volume_kms_key=volume_kms_key,
         )
 
     def _create(self, session: Session, instance_type: str, tags: Tags) -> str:
@@ -114,7 +119,7 @@ class MXNetModel(Missing):
             model, program = self._add_code(session, name, self.entry_point)
         elif not session.local_mode:
             model, program = upload_servable(session, model, name)
-        environment = {**self.env}
+        environment = dict(self.env)
         if program:
             environment.update({PROGRAM_VARIABLE: program, "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE})
         request = model_request(name, role, image, model, environment, tags=tags)

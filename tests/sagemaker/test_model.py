@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def test_a_saved_model_is_transformed_without_a_training(archive: str, tmp_path:
     for transformer, name in ((made, "model-out"), (bare, "bare-out")):
         transformer.transform(str(tmp_path / "in"), content_type="text/csv")
         assert read_tree(tmp_path / name) == read_tree(tmp_path / "expected")
+
+
+def test_a_transformer_is_made_by_the_same_arguments_as_of_a_training(archive: str) -> None:
+    names = list(inspect.signature(MXNetModel.transformer).parameters)
+    assert names == [*list(inspect.signature(MXNet.transformer).parameters)[: len(names) - 1], "volume_kms_key"]
+    # The first seven by their places.
+    made = MXNetModel(archive).transformer(1, "local", "SingleRecord", "Line", "/out", "key", "text/csv")
+    assert (made.output_path, made.output_kms_key, made.accept) == ("/out", "key", "text/csv")
 
 
 def test_a_script_serves_a_saved_model(archive: str, tmp_path: Path) -> None:
