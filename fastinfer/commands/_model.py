@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..models.certificate import find_certificate
-from ..models.load import AnyModel
-from ..models.onnx import OnnxModel
 from ._run import path, whole_number
 
 if TYPE_CHECKING:
+    from ..models.load import AnyModel
     from ..models.module import ChoiceKeywords
 
 # Hints in terms of these options, by code.
@@ -71,6 +69,10 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None) -
 
 def describe_certificate(model: AnyModel) -> str | None:
     """What is known of a model in ONNX, in a line; None for others."""
+    # Imported late: --help does without.
+    from ..models.certificate import find_certificate
+    from ..models.onnx import OnnxModel
+
     if not isinstance(model, OnnxModel):
         return None
     certificate = find_certificate(model)

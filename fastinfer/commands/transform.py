@@ -16,27 +16,19 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..engine.code_model import CodeModel, choose_served
 from ..engine.progress import Progress
-from ..engine.provenance import of_plan
 from ..engine.request import JSON, KEEP, TransformRequest
-from ..engine.requests import Requests, parse_prices
-from ..engine.source import Listing, name_source
 from ..errors import ConfigError, FastinferError, counted
-from ..models.load import AnyModel
-from ..models.module import find_model
 from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Limits, Options
-from ..outputs.folder import OutputFolder
-from ..outputs.layout import OutputLayout
-from ..outputs.rejects import rejected_keys
-from ..outputs.table import check_table, write_table
-from ..storage.places import folder_place, plain_place, store_of
 from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
 from ._request import add_request_options, read_job, request_of
 from ._run import add_computing_options, as_option, path, run_command, runtime_of_argument, say, whole_number
 
 if TYPE_CHECKING:
+    from ..engine.code_model import CodeModel
+    from ..engine.source import Listing
     from ..engine.summary import Summary
+    from ..models.load import AnyModel
 
 EPILOG = """\
 IN may be a folder (every file below it, but none whose name, or whose folder's, begins with . or _), a file, or a quoted
@@ -199,6 +191,14 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
     arguments = parser.parse_intermixed_args(argv)  # OUT may follow options, although both are optional beside --job
     if arguments.job is None and arguments.output is None:
         parser.error("IN and OUT are required, or --job FILE")
+
+    # Imported late, here and below: --help needs none of it, and --dry-run not all.
+    from ..engine.code_model import CodeModel, choose_served
+    from ..engine.source import name_source
+    from ..models.module import find_model
+    from ..outputs.layout import OutputLayout
+    from ..storage.places import folder_place, plain_place
+
     request, unused = (request_of(arguments), []) if arguments.job is None else read_job(arguments)
     os.environ.update(request.env)  # before a model, or its code, is loaded
     options = Options(
@@ -244,7 +244,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
     if arguments.dry_run:
         return _dry_run(arguments, model, options, request)
 
-    # Imported late: --help and --dry-run do not need NumPy.
+    # NumPy comes with it.
     from ..engine.run import transform
 
     source = arguments.input
@@ -279,6 +279,8 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
 
 def _check_table(arguments: argparse.Namespace, request: TransformRequest) -> None:
     """Refuses a table before the run, if it cannot be made of the results."""
+    from ..outputs.table import check_table
+
     check_table(arguments.table)
     lines_with_ids = request.id_column is not None and request.header != KEEP
     if not lines_with_ids and (request.prints_lines or request.accept not in (None, JSON)):
@@ -287,6 +289,11 @@ def _check_table(arguments: argparse.Namespace, request: TransformRequest) -> No
 
 def _write_table(arguments: argparse.Namespace, request: TransformRequest) -> None:
     """Makes the table of all results that the run's objects have, also those of earlier runs."""
+    from ..engine.source import Listing
+    from ..outputs.layout import OutputLayout
+    from ..outputs.table import write_table
+    from ..storage.places import store_of
+
     layout = OutputLayout(arguments.output)
     results = ((item.key, layout.result(item)) for item in Listing(arguments.input, request, output=arguments.output))
     fronts = None
@@ -297,6 +304,10 @@ def _write_table(arguments: argparse.Namespace, request: TransformRequest) -> No
 
 def _list(arguments: argparse.Namespace, request: TransformRequest) -> Listing:
     """The objects of the run; ``--verbose`` names what is passed over."""
+    from ..engine.source import Listing
+    from ..outputs.layout import OutputLayout
+    from ..outputs.rejects import rejected_keys
+    from ..storage.places import store_of
 
     def name(key: str, reason: str) -> None:
         say(f"passed over: {key} ({reason})")
@@ -332,6 +343,11 @@ def _dry_run(
     arguments: argparse.Namespace, model: AnyModel | CodeModel, options: Options, request: TransformRequest
 ) -> int:
     """Lists and counts; MXNet is not imported, nothing is written."""
+    from ..engine.provenance import of_plan
+    from ..engine.requests import Requests, parse_prices
+    from ..engine.source import name_source
+    from ..outputs.folder import OutputFolder
+
     folder = OutputFolder(arguments.output)
     folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)
     prices = None if arguments.request_price is None else parse_prices(arguments.request_price)
