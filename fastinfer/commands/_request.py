@@ -7,9 +7,9 @@ import dataclasses
 import os
 import re
 
-from ..engine.request import AUTO, CSV, KEEP, MANIFEST, MULTI, NONE, PREFIX, WORDS, TransformRequest
+from ..engine.request import CSV, KEEP, MANIFEST, MULTI, NONE, PREFIX, WORDS, TransformRequest
 from ..errors import ConfigError, quote
-from ..records.compression import COMPRESSION_TYPES
+from ..records.compression import AUTO
 from ..storage.uri import is_s3
 from ._run import as_option, whole_number
 
@@ -45,37 +45,25 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="of the results: application/json (default), text/csv, application/jsonlines, application/x-npy",
     )
-    how.add_argument(
-        "--compression-type",
-        type=str.lower,
-        choices=COMPRESSION_TYPES,
-        default=AUTO,
-        help="how objects are compressed (default auto: gzip or zstd where the first bytes of an object say so)",
+    _add_word(
+        how,
+        "compression_type",
+        AUTO,
+        "how objects are compressed (default auto: gzip or zstd where the first bytes of an object say so)",
     )
-    how.add_argument(
-        "--split-type",
-        type=str.lower,
-        choices=WORDS["split_type"],
-        default=NONE,
-        help="what a record is: the whole object (none, default), a line, or a record of RecordIO",
+    _add_word(
+        how, "split_type", NONE, "what a record is: the whole object (none, default), a line, or a record of RecordIO"
     )
-    how.add_argument(
-        "--strategy",
-        type=str.lower,
-        choices=WORDS["strategy"],
-        default=MULTI,
-        help="records of a payload: as many as --max-payload allows (multirecord, default), or one (singlerecord)",
+    _add_word(
+        how,
+        "strategy",
+        MULTI,
+        "records of a payload: as many as --max-payload allows (multirecord, default), or one (singlerecord)",
     )
     how.add_argument(
         "--max-payload", type=whole_number, metavar="MB", help="largest payload in MiB; 0 (default): no limit"
     )
-    how.add_argument(
-        "--assemble-with",
-        type=str.lower,
-        choices=WORDS["assemble_with"],
-        default=NONE,
-        help="what follows each answer: nothing (none, default), or a line end",
-    )
+    _add_word(how, "assemble_with", NONE, "what follows each answer: nothing (none, default), or a line end")
     rows = parser.add_argument_group("filters and joins")
     rows.add_argument(
         "--input-filter", default="$", metavar="PATH", help="part of a record that the model is given: '$[1:]'"
@@ -83,13 +71,7 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     rows.add_argument(
         "--output-filter", default="$", metavar="PATH", help="part of the joined answer to keep: '$[0,-1]'"
     )
-    rows.add_argument(
-        "--join-source",
-        type=str.lower,
-        choices=WORDS["join_source"],
-        default=NONE,
-        help="input: put each record in front of its answer",
-    )
+    _add_word(rows, "join_source", NONE, "input: put each record in front of its answer")
     rows.add_argument(
         "--inclusive-slices", action="store_true", help="[a:b] includes b, as AWS's page says; default: it does not"
     )
@@ -101,6 +83,11 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
             help=f"column of {what}, which is not for the model and is put in front of its answer: its number from 0 "
             "(-1: the last), or its name with --header keep",
         )
+
+
+def _add_word(group: argparse._ArgumentGroup, field: str, default: str, what: str) -> None:
+    """Adds the option of a field that has one of a few words, in any case."""
+    group.add_argument(as_option(field), type=str.lower, choices=WORDS[field], default=default, help=what)
 
 
 def _column(text: str) -> int | str:

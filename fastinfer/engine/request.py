@@ -12,18 +12,18 @@ from typing import Any, Optional, Union
 
 from ..errors import ConfigError, quote
 from ..options import Spelling, as_keyword
+from ..records.compression import COMPRESSION_TYPES
 from ..records.jsonpath import Path
 
 PREFIX, MANIFEST = "s3prefix", "manifestfile"
 NONE, LINE, RECORDIO = "none", "line", "recordio"
 MULTI, SINGLE = "multirecord", "singlerecord"
 INPUT, KEEP, SKIP = "input", "keep", "skip"
-AUTO = "auto"
 
 # The words of each field. They are those of the API, in any case.
 WORDS: dict[str, tuple[str, ...]] = {
     "data_type": (PREFIX, MANIFEST),
-    "compression_type": (NONE, "gzip", "zstd", AUTO),
+    "compression_type": COMPRESSION_TYPES,
     "split_type": (NONE, LINE, RECORDIO),
     "strategy": (MULTI, SINGLE),
     "assemble_with": (NONE, LINE),
