@@ -29,8 +29,6 @@ COUNTED_VALUES = 1024
 # What a line begins with that may be names of columns, which are numbers where nobody has named them; of so many or more.
 COUNTED_HEADER = b"0,1,2"
 HEADER_LEAST = 3
-# Which files of a folder are CSV.
-SUFFIX = ".csv"
 
 
 class CsvOptions(NamedTuple):
@@ -61,11 +59,6 @@ class CsvCodec(NamedTuple):
 
     def count_columns(self, blocks: Iterable[bytes]) -> int:
         return count_columns(blocks, self.options)
-
-
-def is_csv(name: str) -> bool:
-    """Whether a file's name ends in .csv."""
-    return name.endswith(SUFFIX) or name.lower().endswith(SUFFIX)
 
 
 class CsvDecoder:

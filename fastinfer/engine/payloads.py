@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 MOST_PAYLOADS = 512
 MOST_PAYLOAD_BYTES = 4 << 20
 
-STRATEGIES = {SINGLE: "single_record"}
-
 
 class _Open:
     """An object whose payloads are being answered.
@@ -158,9 +156,8 @@ class PayloadRun:
         request, limit = self._job.request, self._limit
         lines = request.processes and request.content_type in (CSV, JSON_LINES)
         split_type = LINE if lines else request.split_type
-        strategy = STRATEGIES.get(request.strategy, "multi_record")
-        if request.processes and request.content_type != CSV:
-            strategy = "single_record"  # a document has one answer
+        is_document = request.processes and request.content_type != CSV  # which has one answer
+        single = is_document or request.strategy == SINGLE
         longest = limit or self._job.limits.line_bytes
         with self._job.inputs.open(item) as reader:
             # Without a limit a payload may be the whole object, which is held.
@@ -168,7 +165,7 @@ class PayloadRun:
             chunks = expand(reader, request.compression_type, item, most_bytes=most)
             records: Iterator[Record] = split(chunks, split_type, most_bytes=longest, path=item.uri)
             count = 0
-            for payload in payloads(records, strategy, limit, path=item.uri):
+            for payload in payloads(records, limit, single=single, path=item.uri):
                 count += 1
                 yield payload
         if not count and split_type != NONE:

@@ -1,5 +1,4 @@
-"""Objects to records, records to payloads, answers to results: as CreateTransformJob's SplitType, BatchStrategy,
-MaxPayloadInMB and AssembleWith have it.
+"""Objects to records, records to payloads: as CreateTransformJob's SplitType, BatchStrategy and MaxPayloadInMB have it.
 
 A record keeps its bytes: lines keep their line ends, so that the payloads of an object, joined, are the object without its
 blank lines. RecordIO is read by its framing (dmlc's recordio.h): each part is a magic word, a word with three bits for which
@@ -18,8 +17,6 @@ from ..errors import InputError
 from .spans import last_line_end
 
 SPLIT_TYPES = ("none", "line", "recordio")
-STRATEGIES = ("multi_record", "single_record")
-ASSEMBLIES = ("none", "line")
 
 MAGIC = b"\x0a\x23\xd7\xce"
 HEADER = struct.Struct("<II")
@@ -79,14 +76,14 @@ def split(
 
 
 def payloads(
-    records: Iterable[Record], strategy: str, most_bytes: int | None = None, *, path: str | None = None
+    records: Iterable[Record], most_bytes: int | None = None, *, single: bool = False, path: str | None = None
 ) -> Iterator[Payload]:
     """The payloads of an object's requests.
 
     Args:
         records: of one object; payloads never hold records of two.
-        strategy: ``multi_record``: as many records as fit; ``single_record``: one each.
         most_bytes: how long a payload may be; None: any length, so that all records of an object are one payload.
+        single: whether each record is a payload by itself; else as many as fit are one.
         path: the name of the object in errors.
 
     Raises:
@@ -97,7 +94,7 @@ def payloads(
     size = 0
     for content, place in records:
         _check(len(content), most_bytes, place, path)
-        if contents and (strategy == "single_record" or (most_bytes is not None and size + len(content) > most_bytes)):
+        if contents and (single or (most_bytes is not None and size + len(content) > most_bytes)):
             yield Payload(b"".join(contents), places)
             contents, places, size = [], [], 0
         contents.append(content)
@@ -105,14 +102,6 @@ def payloads(
         size += len(content)
     if contents:
         yield Payload(b"".join(contents), places)
-
-
-def assemble(answers: Iterable[bytes], kind: str) -> Iterator[bytes]:
-    """The pieces of an object's result: its answers one behind another, each followed by a newline if `kind` is ``line``."""
-    for answer in answers:
-        yield answer
-        if kind == "line":
-            yield b"\n"
 
 
 def _check(length: int, most_bytes: int | None, place: Place, path: str | None) -> None:

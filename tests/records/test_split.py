@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastinfer.errors import InputError
-from fastinfer.records.split import MAGIC, Payload, Place, Record, assemble, payloads, split
+from fastinfer.records.split import MAGIC, Payload, Place, Record, payloads, split
 from tests.networks import mx
 
 
@@ -138,39 +138,34 @@ def test_a_record_over_the_limit_is_an_error_and_is_not_held(kind: str) -> None:
     assert len(read) < 10
 
 
-def contents(records: list[bytes], strategy: str, most_bytes: int | None) -> list[bytes]:
+def contents(records: list[bytes], most_bytes: int | None, *, single: bool = False) -> list[bytes]:
     made = (Record(content, Place(0, number)) for number, content in enumerate(records, 1))
-    return [payload.content for payload in payloads(made, strategy, most_bytes)]
+    return [payload.content for payload in payloads(made, most_bytes, single=single)]
 
 
 def test_as_many_records_as_fit_are_a_payload() -> None:
     records = [b"12\n", b"3\n", b"4567\n", b"8\n"]
-    assert contents(records, "multi_record", 5) == [b"12\n3\n", b"4567\n", b"8\n"]
-    assert contents(records, "multi_record", 6) == [b"12\n3\n", b"4567\n", b"8\n"]
-    assert contents(records, "multi_record", 7) == [b"12\n3\n", b"4567\n8\n"]
-    assert contents(records, "multi_record", None) == [b"".join(records)]
-    assert contents(records, "single_record", 7) == records
+    assert contents(records, 5) == [b"12\n3\n", b"4567\n", b"8\n"]
+    assert contents(records, 6) == [b"12\n3\n", b"4567\n", b"8\n"]
+    assert contents(records, 7) == [b"12\n3\n", b"4567\n8\n"]
+    assert contents(records, None) == [b"".join(records)]
+    assert contents(records, 7, single=True) == records
     with pytest.raises(InputError, match=r"^record 3, which begins at byte 0, has more than 4 bytes$"):
-        contents(records, "multi_record", 4)
+        contents(records, 4)
 
 
 @given(st.lists(st.binary(max_size=20), max_size=30), st.integers(20, 60))
 def test_payloads_hold_all_records_and_are_as_long_as_they_may_be(records: list[bytes], most: int) -> None:
-    found = contents(records, "multi_record", most)
+    found = contents(records, most)
     assert b"".join(found) == b"".join(records)
     assert all(len(content) <= most for content in found)
-    made = payloads((Record(content, Place(0, 1)) for content in records), "multi_record", most)
+    made = payloads((Record(content, Place(0, 1)) for content in records), most)
     assert sum(len(payload.places) for payload in made) == len(records)
 
 
 def test_an_error_in_a_payload_is_at_its_line_of_the_object() -> None:
-    (payload,) = payloads(split([b"1\n\n\n2\nx\n"], "line"), "multi_record")
+    (payload,) = payloads(split([b"1\n\n\n2\nx\n"], "line"))
     assert payload.content == b"1\n2\nx\n"
     assert payload.locate(InputError("x", line=3, column=1)).line == 5
     assert payload.locate(InputError("x")).line is None
     assert Payload(b"", []).locate(InputError("x", line=3)).line == 3
-
-
-def test_answers_are_joined_with_a_newline_after_each_or_without() -> None:
-    assert b"".join(assemble([b"[1]", b"[2]"], "none")) == b"[1][2]"
-    assert b"".join(assemble([b"[1]", b"[2]"], "line")) == b"[1]\n[2]\n"
