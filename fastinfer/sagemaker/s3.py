@@ -84,11 +84,7 @@ class S3Uploader:
             OutputError: ``cannot_write``.
         """
         del callback
-        session = sagemaker_session or default_session()
-        for item in session.list_objects(local_path):
-            if item.problem is not None:
-                raise item.problem
-            session.put(Path(item.uri), join(desired_s3_uri, item.key), kms_key=kms_key)
+        (sagemaker_session or default_session()).upload(local_path, desired_s3_uri, kms_key=kms_key)
         return join(desired_s3_uri, Path(local_path).name) if Path(local_path).is_file() else desired_s3_uri
 
     @staticmethod

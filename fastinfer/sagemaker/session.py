@@ -295,21 +295,12 @@ class Session:
         return store.list_objects(location)
 
     def read(self, uri: str) -> bytes:
-        """The bytes of one object.
-
-        Raises:
-            InputError: ``no_such_place``, ``cannot_read``.
-        """
+        """The bytes of one object. Raises InputError (``no_such_place``, ``cannot_read``)."""
         store, location = self._find_store(uri)
         return store.read(location)
 
     def fetch(self, uri: str, target: Path) -> None:
-        """Copies one object to the file `target`, whole or not at all.
-
-        Raises:
-            InputError: ``no_such_place``, ``cannot_read``.
-            OutputError: ``cannot_write``.
-        """
+        """Copies one object to the file `target`, whole or not at all. Raises as :meth:`read`, and OutputError."""
         store, location = self._find_store(uri)
         store.fetch(location, target)
 
@@ -330,6 +321,13 @@ class Session:
         store.put(source, location, kms_key=kms_key, encrypt=encrypt)
         return uri
 
+    def upload(self, path: str, uri: str, *, kms_key: str | None = None, encrypt: bool = False) -> None:
+        """Writes a file, or all files of a folder, below a URI, as :meth:`put`. Raises also InputError (``no_such_place``)."""
+        for item in self.list_objects(path):
+            if item.problem is not None:
+                raise item.problem
+            self.put(Path(item.uri), join(uri, item.key), kms_key=kms_key, encrypt=encrypt)
+
     def upload_data(
         self,
         path: str,
@@ -337,16 +335,19 @@ class Session:
         key_prefix: str = "data",
         extra_args: Mapping[str, str] | None = None,
     ) -> str:
-        """Uploads a file or folder to ``s3://BUCKET/KEY_PREFIX/``, as the SDK does; returns the URI of what was uploaded.
-        Of `extra_args` only ``SSEKMSKeyId`` is supported. Raises InputError (``no_such_place``), ConfigError."""
-        others = sorted(set(extra_args or {}) - {"SSEKMSKeyId", "ServerSideEncryption"})
-        if others:
-            raise ConfigError(f"extra_args supports only SSEKMSKeyId, found {', '.join(others)}")
-        uri = join("s3://", bucket or self.default_bucket(), key_prefix)
-        kms_key = (extra_args or {}).get("SSEKMSKeyId")
+        """Uploads a file or folder to ``s3://BUCKET/KEY_PREFIX/``, as the SDK does; returns the URI of what was uploaded. Of
+        `extra_args` only ``SSEKMSKeyId`` and ``ServerSideEncryption`` (``aws:kms``) are supported. Raises as :meth:`upload`."""
+        extra = dict(extra_args or {})
+        kms_key, encryption = extra.pop("SSEKMSKeyId", None), extra.pop("ServerSideEncryption", None)
+        if extra:
+            raise ConfigError(
+                f"extra_args supports SSEKMSKeyId, ServerSideEncryption; found {', '.join(sorted(extra))}"
+            )
+        if encryption not in (None, "aws:kms"):
+            raise ConfigError(f"ServerSideEncryption supports only aws:kms, found {quote(encryption)}")
         source = local_path(path)
-        for item in self.list_objects(str(source)):
-            self.put(Path(item.uri), join(uri, item.key), kms_key=kms_key)
+        uri = join("s3://", bucket or self.default_bucket(), key_prefix)
+        self.upload(str(source), uri, kms_key=kms_key, encrypt=encryption is not None)
         return uri if source.is_dir() else join(uri, source.name)
 
     def _find_store(self, uri: str) -> tuple[FileStore | S3Store, str]:

@@ -77,8 +77,10 @@ def test_files_are_uploaded_as_the_sdk_does(tmp_path: Path) -> None:
     assert uri == "s3://sagemaker_local/in"
     assert session.read(f"{uri}/sub/a.csv") == b"1"
     assert session.upload_data(str(tmp_path / "data" / "sub" / "a.csv")) == "s3://sagemaker_local/data/a.csv"
-    with pytest.raises(ConfigError, match="extra_args supports only SSEKMSKeyId, found ACL"):
+    with pytest.raises(ConfigError, match="extra_args supports SSEKMSKeyId, ServerSideEncryption; found ACL"):
         session.upload_data(str(tmp_path), extra_args={"ACL": "public-read"})
+    with pytest.raises(ConfigError, match="ServerSideEncryption supports only aws:kms, found 'AES256'"):
+        session.upload_data(str(tmp_path), extra_args={"ServerSideEncryption": "AES256"})
 
 
 def test_hyperparameters_are_read_and_called() -> None:

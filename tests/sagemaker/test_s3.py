@@ -113,3 +113,11 @@ def test_uris_are_joined_and_taken_apart() -> None:
     assert parse_s3_url("s3://b/a/c") == ("b", "a/c")
     assert is_s3("s3://b")
     assert not is_s3("/b")
+
+
+def test_data_are_encrypted_as_asked(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    account = Account()
+    for extra in (None, {"ServerSideEncryption": "aws:kms"}, {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key"}):
+        account.upload_data(f"file://{tmp_path}/a.txt", extra_args=extra)
+    assert account.puts == [("s3://bucket/data/a.txt", *how) for how in ((None, False), (None, True), ("key", True))]
