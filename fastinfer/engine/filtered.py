@@ -183,12 +183,8 @@ class FilteredDecoder:
         """Where the cell of an error begins in its line; the kept cells have other places than the object's."""
         if bad.error.column is None or self._columns is None:
             return None
-        cell = self._text[bad.start : bad.start + bad.error.column - 1].count(b",")
-        order = [column for first, last in self._columns.kept for column in range(first, last)]
-        if cell >= len(order):
-            return None
-        cells = bytes(self._buffer[start:stop]).split(b",")
-        return sum(len(each) + 1 for each in cells[: order[cell]]) + 1
+        line, kept = bytes(self._buffer[start:stop]), bytes(self._text[bad.start : bad.stop])
+        return self._columns.find_column(line, kept, bad.error.column)
 
 
 class FilteredRows:

@@ -25,7 +25,7 @@ from .plan import Shard
 from .process import WorkerProcess, end_if_orphaned
 from .processed import Prepared, Processing, make_processing
 from .recorder import Recorder
-from .request import CSV, JSON_LINES, LINE, NONE, SINGLE
+from .request import CSV, JSON_LINES, LINE, NONE, RECORDIO, SINGLE
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
@@ -196,7 +196,7 @@ class PayloadRun:
             except OutputError:
                 raise
             except Exception as error:
-                self._take_error(opened, each.payload, error)
+                self._take_error(each, error)
             if opened.error is None and opened.is_read and not opened.waiting:
                 self._complete(opened)
         self._report.seconds["write"] += perf_counter() - answered
@@ -225,10 +225,13 @@ class PayloadRun:
         opened.records += waiting.prepared.rows if waiting.prepared and self._job.request.prints_lines else rows
         opened.result.add_rows(body + line_end, rows)
 
-    def _take_error(self, opened: _Open, payload: Payload, error: Exception) -> None:
+    def _take_error(self, waiting: _Waiting, error: Exception) -> None:
+        opened, payload = waiting.object, waiting.payload
         item = opened.result.span.item
         if isinstance(error, InputError):
-            problem = payload.locate(error) if self._job.request.split_type == LINE else error
+            if opened.processing is not None and waiting.prepared is not None:
+                error = opened.processing.locate(waiting.prepared, error)
+            problem = error if self._job.request.split_type == RECORDIO else payload.locate(error)
             problem = problem.at(path=item.uri)
         elif isinstance(error, FastinferError):
             raise error  # of the model: no object would fare better

@@ -20,11 +20,13 @@ class Prepared(NamedTuple):
         body: what the model is given.
         record: what is joined to the answer.
         rows: how many records there are.
+        skipped: lines of the payload before them, which the model is not given.
     """
 
     body: bytes
     record: Any
     rows: int
+    skipped: int = 0
 
 
 class Processing(Protocol):
@@ -36,6 +38,10 @@ class Processing(Protocol):
 
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         """What the result has of an answer. Raises InputError."""
+        ...
+
+    def locate(self, prepared: Prepared, error: InputError) -> InputError:
+        """An error in what the model was given, at its place in the payload."""
         ...
 
 
@@ -58,21 +64,22 @@ class CsvPayloads:
         self._out = bytearray()
 
     def prepare(self, content: bytes) -> Prepared | None:
-        start = 0
+        start = skipped = 0
         if self._columns is None:
             if self._skips:
-                start = len(content.splitlines(keepends=True)[0])
+                start, skipped = len(content.splitlines(keepends=True)[0]), 1
                 self._skips = False
             if not content[start:].strip():
                 return None
             self._columns, start = self._processing.columns(content, start, len(content), None)
+            skipped += self._processing.header
         cut = self._columns.cut(content, start, len(content), self._out)
         if cut.unequal:
             index, found = min(cut.unequal.items())
             message = f"expected {self._columns.cells:,} cells as in the first line, found {found:,}"
-            raise InputError(message, code="unequal_line", line=index + 1)
+            raise InputError(message, code="unequal_line", line=index + 1 + skipped)
         body = bytes(self._out[: cut.end])
-        return Prepared(body, content[start:], len(cut.starts)) if body.strip() else None
+        return Prepared(body, content[start:], len(cut.starts), skipped) if body.strip() else None
 
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         if not self._prints:
@@ -89,6 +96,15 @@ class CsvPayloads:
             self._head = self._processing.head(columns, count)
             return self._head + text
         return text
+
+    def locate(self, prepared: Prepared, error: InputError) -> InputError:
+        lines, kept = prepared.record.splitlines(), prepared.body.splitlines()
+        if error.line is None or not 0 < error.line <= min(len(lines), len(kept)):
+            return error
+        index, column = error.line - 1, None
+        if error.column is not None and self._columns is not None:
+            column = self._columns.find_column(lines[index], kept[index], error.column)
+        return error.at(line=error.line + prepared.skipped, column=column)
 
 
 def _as_lines(answer: bytes, content_type: str) -> bytes:
@@ -145,6 +161,10 @@ class JsonPayloads:
         if self._joins:
             answer = join_json(prepared.record, answer)
         return answer if self._output.is_all else json.dumps(self._output.select(_loads(answer))).encode()
+
+    def locate(self, prepared: Prepared, error: InputError) -> InputError:
+        del prepared
+        return error
 
 
 def join_json(record: bytes, answer: bytes) -> bytes:

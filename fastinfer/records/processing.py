@@ -55,6 +55,14 @@ class Columns(NamedTuple):
         """Cuts lines; the kept cells are written to `out`, from byte `at` on."""
         return Cut(*cut_rows(buffer, start, stop, self.cells, self.kept, self.pieces, out, at))
 
+    def find_column(self, line: bytes, kept: bytes, column: int) -> int | None:
+        """Where a cell begins in a line, whose kept cells are `kept` and have it at `column`; both from 1."""
+        cell = kept[: column - 1].count(b",")
+        order = [index for start, stop in self.kept for index in range(start, stop)]
+        if cell >= len(order):
+            return None
+        return sum(len(each) + 1 for each in line.split(b",")[: order[cell]]) + 1
+
 
 class CsvProcessing:
     """What is done with the rows of CSV objects.

@@ -108,6 +108,22 @@ def test_bad_rows_are_rejected_with_their_own_places(linear: Path, tmp_path: Pat
     assert (summary.records, summary.rejected) == (6, 4)
 
 
+@pytest.mark.parametrize("header", ["none", "skip", "keep"])
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_an_error_of_a_filtered_row_is_at_its_line_of_the_object(
+    header: str, by_rows: bool, linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = "" if header == "none" else "id,x,y\n"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.csv").write_text(f"{names}a,1,2\n\nb,3,4\nc,5,no\n")
+    chosen = lanes.choose_lane
+    monkeypatch.setattr(run, "choose_lane", lambda request, **facts: chosen(request, **facts)._replace(by_rows=by_rows))
+    request = TransformRequest(input_filter="$[1:]", header=header)
+    with pytest.raises(InputError) as caught:
+        transform(linear, tmp_path / "in", tmp_path / "out", request=request)
+    assert (caught.value.line, caught.value.column) == (4 + bool(names), 5)
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
