@@ -11,7 +11,8 @@ import os
 from typing import NamedTuple
 
 from ..errors import InputError, quote
-from .uri import is_s3
+from .places import plain_place
+from .uri import is_url
 
 # A larger one would hold more names than a run can list.
 MOST_BYTES = 256 << 20
@@ -44,8 +45,8 @@ def parse_manifest(content: bytes, path: str) -> list[Entry]:
     folder = os.path.dirname(path)
     entries: dict[str, Entry] = {}
     for number, name in names:
-        uri = prefix + name
-        if not is_s3(uri) and not os.path.isabs(uri):
+        uri = plain_place(prefix + name)
+        if not is_url(uri) and not os.path.isabs(uri):
             uri = os.path.join(folder, uri)
         key = _key(name, prefix)
         if not key or any(part in ("", ".", "..") for part in key.split("/")):
@@ -59,7 +60,8 @@ def parse_manifest(content: bytes, path: str) -> list[Entry]:
 def _key(name: str, prefix: str) -> str:
     """The name below the prefix; of a name by itself, without what makes it absolute."""
     if not prefix:
-        if is_s3(name):
+        name = plain_place(name)
+        if is_url(name):
             name = name.partition("://")[2].partition("/")[2]
         name = os.path.normpath(name).lstrip("/") if name else name
     elif not prefix.endswith("/"):

@@ -35,6 +35,13 @@ def test_without_a_prefix_names_are_relative_to_the_manifest() -> None:
     ]
 
 
+def test_a_name_may_be_a_url() -> None:
+    assert parse(["file:///data/a%20b.csv"]) == [Entry("/data/a b.csv", "data/a b.csv")]
+    assert parse([{"prefix": "file:///data/"}, "a.csv"]) == [Entry("/data/a.csv", "a.csv")]
+    # No store takes it, which is an error of its own; it is no path.
+    assert parse(["http://host/in/a.csv"]) == [Entry("http://host/in/a.csv", "in/a.csv")]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
