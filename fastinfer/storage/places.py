@@ -1,10 +1,11 @@
-"""The store of a place: files of this machine, objects on S3, and other URLs by fsspec."""
+"""The store of a place: files of this machine, or objects on S3."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ MOST_FETCHED = 1000
 
 
 def plain_place(place: str) -> str:
-    """A place as the stores name it: a ``file://`` URL as a path, a URL without slashes at its end, a path as it is."""
+    """A place as the stores name it: a ``file://`` URL as a path, the scheme of S3 in small letters, a path as it is."""
     if is_s3(place):
         return "s3://" + place[len("s3://") :]
     return str(local_path(place)) if place.lower().startswith(FILE) else place
@@ -102,14 +103,18 @@ def fetched(place: str) -> Iterator[Path]:
             _copy(store, place, target)
         else:
             root = f"{above}/{name}"
-            names = [f"{at}/{each}"[len(root) + 1 :] for at, files in store.walk(root) for each in files if each]
+            found = (f"{at}/{each}"[len(root) + 1 :] for at, files in store.walk(root) for each in files if each)
+            names = list(itertools.islice(found, MOST_FETCHED + 1))
             if not names and not place.endswith("/"):  # they may begin so: checkpoints/mnist
                 root, target = above, Path(folder)
-                names = [each for each in store.names(above) if each.startswith(name)]
+                found = (each for each in store.names(above) if each.startswith(name))
+                names = list(itertools.islice(found, MOST_FETCHED + 1))
             if not names:
                 raise InputError("no object has this key, or one that begins so", code="input_missing", path=place)
             if len(names) > MOST_FETCHED:
-                raise InputError(f"the folder has {len(names):,} objects; is it a model?", path=place)
+                raise InputError(
+                    f"more than {MOST_FETCHED:,} objects have a key that begins so; is it a model?", path=place
+                )
             for each in names:
                 if any(part in ("", ".", "..") for part in each.split("/")):
                     raise InputError(f"the key {quote(each)} is not the name of a file", code="unsafe_key", path=place)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastinfer.errors import ConfigError, InputError
+from fastinfer.storage import places
 from fastinfer.storage.local import LocalStore
 from fastinfer.storage.places import fetched, folder_place, plain_place, read_small, store_of
 from fastinfer.storage.remote import RemoteStore
@@ -39,6 +40,15 @@ def test_small_things_are_read_from_anywhere(bucket: Bucket, tmp_path: Path) -> 
         with pytest.raises(InputError, match="more than 1 bytes") as caught:
             read_small(place, 1)
         assert caught.value.code == "cannot_read"
+
+
+def test_a_folder_that_is_no_model_is_not_fetched(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "MOST_FETCHED", 1)
+    bucket.put("m/a-1", b"")
+    bucket.put("m/a-2", b"")
+    for place in ("m", "m/a"):
+        with pytest.raises(InputError, match="more than 1 objects"), fetched(f"s3://{bucket.name}/{place}"):
+            pass
 
 
 def test_an_object_or_a_folder_is_fetched_for_a_while(bucket: Bucket, tmp_path: Path) -> None:
