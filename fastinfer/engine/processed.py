@@ -9,6 +9,7 @@ from ..errors import InputError
 from ..records.jsonpath import Path
 from ..records.processing import Columns, CsvProcessing, join
 from .filtered import processing_of, skips_header
+from .formats import content_type_of
 from .job import Job
 from .request import CSV
 
@@ -47,9 +48,10 @@ class Processing(Protocol):
 
 def make_processing(job: Job) -> Processing | None:
     """What a job does with the payloads of an object; None: they are as they are."""
-    if not job.request.processes and (job.request.content_type != CSV or not skips_header(job)):
+    is_csv = content_type_of(job.request) == CSV
+    if not job.request.processes and not (is_csv and skips_header(job)):
         return None
-    return CsvPayloads(job) if job.request.content_type == CSV else JsonPayloads(job)
+    return CsvPayloads(job) if is_csv else JsonPayloads(job)
 
 
 class CsvPayloads:

@@ -78,6 +78,17 @@ def test_rows_and_payloads_give_the_same_bytes(
     assert (one.records, one.inputs) == (other.records, other.inputs) == (8, 3)
 
 
+@pytest.mark.parametrize("content_type", ["text/csv", "Text/CSV; charset=UTF-8"])
+def test_a_header_is_left_out_however_csv_is_written(
+    content_type: str, linear: Path, tmp_path: Path, by_payloads: pytest.MonkeyPatch
+) -> None:
+    assert by_payloads
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_bytes(b"8,9\n1,2\n3,4\n")
+    options, request = Options(skip_header=True), TransformRequest(content_type=content_type)
+    assert transform(linear, tmp_path / "in", tmp_path / "out", options, request=request).records == 2
+
+
 @pytest.mark.parametrize("network", ["scalar", "segmentation"])
 @pytest.mark.parametrize("assemble", ["None", "Line"])
 def test_single_records_of_any_shape_are_answers_of_their_own(
