@@ -142,7 +142,7 @@ class Encoder(NamedTuple):
     def with_line_end(self) -> Encoder:
         """The same, with a newline behind each body."""
         form = self.form._replace(tail=self.form.tail + b"\n")
-        return Encoder(form, self.encode_rows, partial(_encode_bodies, form, self.encode_rows), self.check)
+        return self._replace(form=form, encode_bodies=partial(_end_bodies, self.encode_bodies))
 
     @classmethod
     def of_rows(cls, form: Form, encode_rows: Callable[[Any, tuple[int, ...]], bytes]) -> Encoder:
@@ -162,6 +162,15 @@ def _encode_bodies(
         bodies.append(form.head + encode_rows(predictions[first : first + count], row_shape) + form.tail)
         first += count
     return bodies
+
+
+def _end_bodies(
+    encode_bodies: Callable[[Any, tuple[int, ...], list[int]], list[bytes]],
+    predictions: Any,
+    row_shape: tuple[int, ...],
+    counts: list[int],
+) -> list[bytes]:
+    return [body + b"\n" for body in encode_bodies(predictions, row_shape, counts)]
 
 
 def empty_input(path: str | None) -> InputError:

@@ -6,10 +6,11 @@ Where both are possible they give the same bytes; rows are faster. The choice is
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..codecs.base import Encoder, Form
-from ..codecs.json_rows import ENCODER, FORM, as_lists, encode_json, rows_of_record
+from ..codecs.json_rows import ENCODER, as_lists, encode_json, rows_of_record
 from .formats import accepted_of, choose_encoder, content_type_of
 from .request import CSV, JSON, LINE, NONE, SINGLE, TransformRequest
 
@@ -51,18 +52,12 @@ def choose_lane(request: TransformRequest, *, code: bool, has_plain_rows: bool =
         encoder = choose_encoder(request)
         return payload_lane if encoder is None else Lane(True, encoder)
     if request.strategy == SINGLE:
-        return Lane(True, Encoder(_SINGLE_LINES, _single_lines, _single_lines_bodies) if ends_lines else _SINGLE)
-    if ends_lines:
-        return Lane(True, Encoder(FORM._replace(tail=b"]\n"), ENCODER.encode_rows, _lines_bodies))
-    return Lane(True, ENCODER)
+        return Lane(True, _SINGLE_LINES if ends_lines else _SINGLE)
+    return Lane(True, ENCODER.with_line_end() if ends_lines else ENCODER)
 
 
 def _is_csv_to_json(request: TransformRequest) -> bool:
     return content_type_of(request) == CSV and accepted_of(request) == JSON
-
-
-_SINGLE_FORM = Form(b"[", b"][", b"]", b"null")
-_SINGLE_LINES = Form(b"[", b"]\n[", b"]\n", b"null")
 
 
 def _encode_single(predictions: Any, row_shape: tuple[int, ...], between: bytes) -> bytes:
@@ -76,32 +71,5 @@ def _encode_single(predictions: Any, row_shape: tuple[int, ...], between: bytes)
     return together.replace(b"], [", b"]" + between + b"[") if row_shape else together.replace(b", ", between)
 
 
-def _single(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
-    return _encode_single(predictions, row_shape, b"][")
-
-
-def _single_lines(predictions: Any, row_shape: tuple[int, ...]) -> bytes:
-    return _encode_single(predictions, row_shape, b"]\n[")
-
-
-def _bodies(texts: Any, form: Form, predictions: Any, row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
-    bodies, first = [], 0
-    for count in counts:
-        bodies.append(form.head + texts(predictions[first : first + count], row_shape) + form.tail)
-        first += count
-    return bodies
-
-
-def _single_bodies(predictions: Any, row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
-    return _bodies(_single, _SINGLE_FORM, predictions, row_shape, counts)
-
-
-def _single_lines_bodies(predictions: Any, row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
-    return _bodies(_single_lines, _SINGLE_LINES, predictions, row_shape, counts)
-
-
-def _lines_bodies(predictions: Any, row_shape: tuple[int, ...], counts: list[int]) -> list[bytes]:
-    return [body + b"\n" for body in ENCODER.encode_bodies(predictions, row_shape, counts)]
-
-
-_SINGLE = Encoder(_SINGLE_FORM, _single, _single_bodies)
+_SINGLE = Encoder.of_rows(Form(b"[", b"][", b"]", b"null"), partial(_encode_single, between=b"]["))
+_SINGLE_LINES = Encoder.of_rows(Form(b"[", b"]\n[", b"]\n", b"null"), partial(_encode_single, between=b"]\n["))
