@@ -136,7 +136,7 @@ def long_object(bucket: Any, digits: Any) -> None:
         with open(folder / "long.csv", "wb") as file:
             for first in range(0, 10_000, 1000):
                 file.write(csv(digits[first : first + 1000], "integers"))
-        bucket.put_file("long/long.csv", folder / "long.csv", {})
+        bucket.put("long/long.csv", (folder / "long.csv").read_bytes())
         disk, ranges = [], []
         for number in range(REPEATS):
             disk.append(run(str(folder / "long.csv"), str(folder / f"disk-{number}")))

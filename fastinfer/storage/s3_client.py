@@ -2,7 +2,7 @@
 
 obstore moves bytes: it takes about a twelfth of boto3's time for a small object. boto3 gives meaning: the connection, URLs that
 are signed for listings, and what obstore cannot say or do: keys that are no paths (``a//b``, ``a/../b``, a trailing slash, a
-control character), parts of uploads, conditions on a lease, KMS keys. obstore is used by its synchronous calls alone, since its
+control character), parts of uploads, conditions on a lease. obstore is used by its synchronous calls alone, since its
 asyncio aborts the process when it ends, and never after a fork, where it hangs.
 """
 
@@ -15,7 +15,6 @@ import re
 import xml.etree.ElementTree as xml
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Callable, NamedTuple, TypeVar
 from urllib.parse import unquote_plus
 
@@ -301,23 +300,6 @@ class Bucket:
             self.client.copy(source, self.name, key, ExtraArgs=extra)
 
         self._call("labelling", key, request)
-
-    # Files, for SageMaker's sessions
-
-    def put_file(self, key: str, source: Path | bytes, extra: Mapping[str, str]) -> None:
-        """Writes a file's bytes, or the given ones, as one object, with further arguments of the API."""
-
-        def request() -> None:
-            if isinstance(source, bytes):
-                self.client.put_object(Bucket=self.name, Key=key, Body=source, **extra)
-            else:
-                self.client.upload_file(str(source), self.name, key, ExtraArgs=dict(extra) or None)
-
-        self._call("writing", key, request)
-
-    def get_file(self, key: str, target: Path) -> None:
-        """Copies an object to a file."""
-        self._call("reading", key, lambda: self.client.download_file(self.name, key, str(target)))
 
     # Leases
 

@@ -153,15 +153,6 @@ def test_a_lease_is_written_by_who_has_seen_the_last(bucket: Bucket) -> None:
     assert -2 <= lease.age_s < 60
 
 
-def test_files_are_written_and_read(bucket: Bucket, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(b"content")
-    bucket.put_file("x", tmp_path / "source", {})
-    bucket.put_file("y", b"bytes", {})
-    bucket.get_file("x", tmp_path / "x")
-    bucket.get_file("y", tmp_path / "y")
-    assert ((tmp_path / "x").read_bytes(), (tmp_path / "y").read_bytes()) == (b"content", b"bytes")
-
-
 def test_a_bucket_that_does_not_exist_is_a_fault_of_the_service_in_one_line(
     moto: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
