@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -83,8 +82,7 @@ def choose_served(
     if is_url(place):
         if isinstance(model, Model) and (options.code == "ignore" or not model.has_code):
             return model
-        served: AnyModel | CodeModel = load_url(place, lambda local: choose_served(local, options, **choice), keep=True)
-        return replace(served, path=place) if isinstance(served, OnnxModel) else served
+        return load_url(place, lambda local: choose_served(local, options, **choice), keep=True)
     path = Path(place)
     has_none = options.code == "ignore" or not path.exists() or is_onnx(path)
     code = None if has_none else read_code(path)

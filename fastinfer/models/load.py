@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -42,8 +41,7 @@ def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords
     """
     text = plain_place(path_of(path, "model"))
     if is_url(text):
-        loaded = load_url(text, lambda local: load_any_model(local, **choice))
-        return loaded if isinstance(loaded, Model) else replace(loaded, path=text)
+        return load_url(text, lambda local: load_any_model(local, **choice))
     place = Path(text)
     if place.is_dir() and (place / ONNX_NAME).is_file() and not any(place.glob("*-symbol.json")):
         place = place / ONNX_NAME

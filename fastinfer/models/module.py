@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypedDict, TypeVar
 
@@ -171,7 +171,7 @@ class Model:
         return replace(self, inputs=(Input(self.data_name, row_shape),))
 
 
-AnyModel = TypeVar("AnyModel", bound=Any)
+Loaded = TypeVar("Loaded", bound=Any)
 
 
 def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -> Model:
@@ -262,7 +262,7 @@ def _place(place: str) -> Path | str:
     return place if is_url(place) else Path(place)
 
 
-def load_url(url: str, load: Callable[[Path], AnyModel], *, keep: bool = False) -> AnyModel:
+def load_url(url: str, load: Callable[[Path], Loaded], *, keep: bool = False) -> Loaded:
     """Reads a model from a URL by a function that reads it on this machine; the model, and errors, name the URL.
 
     Args:
@@ -275,7 +275,8 @@ def load_url(url: str, load: Callable[[Path], AnyModel], *, keep: bool = False) 
         with contextlib.nullcontext(fetch_for_good(url)) if keep else fetched(url) as path:
             local = str(path)
             model = load(path)
-            return replace(model, path=url) if isinstance(model, Model) else model  # pyright: ignore[reportReturnType]
+            # A model with code stays where its copy is: the code is run there.
+            return replace(model, path=url) if is_dataclass(model) else model  # type: ignore[type-var]
     except InputError as error:
         code = "model_missing" if error.code == "input_missing" else "bad_model"
         raise ModelError(error.message, code=code, path=error.path, hint=error.hint) from error

@@ -18,11 +18,11 @@ from typing import NamedTuple
 from ..errors import ConfigError, FastinferError, ModelError, quote
 from ..storage.regular import read_regular
 from .inputs import Input
+from .module import ALL_OUTPUTS
 from .params import VALUES_LIMIT, Shape
 from .protobuf import BYTES, VARINT, Field, fields, text
 
 SUFFIX = ".onnx"
-ALL_OUTPUTS = "all"
 FILE_LIMIT = 2 << 30  # of a protocol buffer
 # Graphs within graphs.
 DEPTH_LIMIT = 32

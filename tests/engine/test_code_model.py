@@ -10,9 +10,12 @@ import pytest
 
 from fastinfer.engine.code_model import CodeModel, choose_served, find_code_model
 from fastinfer.errors import ConfigError, ModelError
+from fastinfer.models.load import load_any_model
 from fastinfer.models.module import Model, load_model
+from fastinfer.models.onnx import OnnxModel
 from fastinfer.options import Options
 from fastinfer.storage.s3_client import Bucket
+from tests.models.test_onnx import SIMPLE
 from tests.storage.conftest import *  # noqa: F403  (its fixtures)
 
 
@@ -108,3 +111,11 @@ def test_a_loaded_model_on_s3_keeps_what_was_said_about_it(with_hooks: Path, buc
     served = choose_served(loaded, Options())
     assert isinstance(served, Model)
     assert served.allow_missing
+
+
+def test_a_model_in_onnx_on_s3_is_named_by_its_url(bucket: Bucket) -> None:
+    bucket.put("m/model.onnx", SIMPLE)
+    url = f"s3://{bucket.name}/m/model.onnx"
+    for loaded in (load_any_model(url), choose_served(url, Options())):
+        assert isinstance(loaded, OnnxModel)
+        assert loaded.path == url
