@@ -78,11 +78,10 @@ class NpyDecoder:
             return
         count = len(self._held) // self._kind.itemsize
         used = count * self._kind.itemsize
-        with memoryview(self._held) as view:
-            values = np.frombuffer(bytes(view[:used]), self._kind)
+        values = np.frombuffer(self._held, self._kind, count)
         self._values = values.reshape(self._shape, order="F").reshape(-1) if self._is_fortran else values
         self._left -= used
-        del self._held[:used]
+        self._held = self._held[used:]  # another one: the values are in this one
 
     def fill(self, rows: Any, filled: int) -> Outcome:
         self.written = pour(self._values, rows, filled) if len(self._values) else 0
