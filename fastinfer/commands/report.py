@@ -22,6 +22,8 @@ from ..report.page import Report, write_page
 from ..report.pictures import HALF_BLOCKS, draw_images, save_contact_sheet
 from ..report.predictions import CLASSES, KINDS, Predictions, read_predictions
 from ..report.results import Result, find_results, read_record, read_rejects
+from ..storage.places import plain_place
+from ..storage.uri import is_url
 from ._run import path, positive_number, run_command, say
 
 
@@ -73,7 +75,9 @@ def make_parser(prog: str = "fastinfer report") -> argparse.ArgumentParser:
 
 def _report(argv: Sequence[str] | None) -> None:
     arguments = make_parser().parse_args(argv)
-    folder = arguments.outputs
+    folder = _local(arguments.outputs, "OUT")
+    if arguments.inputs is not None:
+        arguments.inputs = _local(arguments.inputs, "IN")
     record = read_record(folder)
     results = find_results(folder)
     inputs = Inputs(arguments.inputs, record) if arguments.inputs is not None else None
@@ -99,6 +103,17 @@ def _report(argv: Sequence[str] | None) -> None:
     if arguments.output is not None:
         write_page(report, Path(arguments.output))
         say(f"page: {arguments.output}")
+
+
+def _local(place: str, argument: str) -> str:
+    place = plain_place(place)
+    if is_url(place):
+        raise ConfigError(
+            f"{argument} must be a path of this machine, found {quote(place)}",
+            code="bad_place",
+            hint=f"fetch it first: aws s3 sync {place} DIR",
+        )
+    return place
 
 
 def _read(
