@@ -205,6 +205,7 @@ class Transformer:
 
     def _run(self, data: str, output: str) -> None:
         try:
+            os.environ.update(self.request.env)  # before the model's framework, or its code, is loaded
             self._summary = run.transform(
                 self.model,
                 Listing(data, self.request, output=output),

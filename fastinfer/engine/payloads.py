@@ -154,9 +154,9 @@ class PayloadRun:
     def _payloads(self, item: Object) -> Iterator[Payload]:
         """The payloads of an object, in order; at least one."""
         request, limit = self._job.request, self._limit
-        lines = request.processes and request.content_type in (CSV, JSON_LINES)
+        lines = request.processes and request.essence in (CSV, JSON_LINES)
         split_type = LINE if lines else request.split_type
-        is_document = request.processes and request.content_type != CSV  # which has one answer
+        is_document = request.processes and request.essence != CSV  # which has one answer
         single = is_document or request.strategy == SINGLE
         longest = limit or self._job.limits.line_bytes
         with self._job.inputs.open(item) as reader:
@@ -216,7 +216,7 @@ class PayloadRun:
         opened, body, line_end = waiting.object, answer.body, self._line_end
         if opened.processing is not None and waiting.prepared is not None:
             body = opened.processing.finish(waiting.prepared, body, answer.content_type)
-            if self._job.request.processes and self._job.request.content_type == JSON_LINES:
+            if self._job.request.processes and self._job.request.essence == JSON_LINES:
                 body, line_end = body.rstrip(b"\n"), b"\n"
             if self._job.request.prints_lines:
                 line_end = b""  # each row has its own

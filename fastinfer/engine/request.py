@@ -11,7 +11,7 @@ from dataclasses import InitVar, dataclass, field, fields
 from typing import Any, Optional, Union
 
 from ..errors import ConfigError, quote
-from ..options import Spelling, as_keyword
+from ..options import MOST_WORKERS, Spelling, as_keyword
 from ..records.compression import COMPRESSION_TYPES
 from ..records.jsonpath import Path
 
@@ -118,8 +118,12 @@ class TransformRequest:
                 f"{spell('max_payload')} must be a whole number from 0 to {PAYLOAD_MB}, found {payload!r}"
             )
         most = self.max_concurrent_transforms
-        if most is not None and not (_is_whole(most) and most >= 0):
-            raise ConfigError(f"{spell('max_concurrent_transforms')} must be a whole number from 0, found {most!r}")
+        if most is not None and not (_is_whole(most) and 0 <= most <= MOST_WORKERS):
+            # Each has a worker here.
+            raise ConfigError(
+                f"{spell('max_concurrent_transforms')} must be a whole number from 0 to {MOST_WORKERS:,}, found {most!r}"
+            )
+        self._check_environment(spell)
         for name in ("input_filter", "output_filter"):
             Path(getattr(self, name), spelled=spell(name))
         self._check_together(spell)
@@ -132,6 +136,15 @@ class TransformRequest:
         if not isinstance(value, str) or not value or len(value) > most:
             raise ConfigError(f"{spell(name)} must be text of 1 to {most} characters, found {quote(str(value))}")
 
+    def _check_environment(self, spell: Spelling) -> None:
+        found = self.env if isinstance(self.env, Mapping) else {"": self.env}
+        for name, value in found.items():
+            texts = isinstance(name, str) and isinstance(value, str)
+            if not texts or not name or "=" in name or "\0" in name + value or not _is_utf8(name + value):
+                raise ConfigError(
+                    f"{spell('env')} must have names and values that are text, found {quote(f'{name}={value}')}"
+                )
+
     def _check_together(self, spell: Spelling) -> None:
         if self.strategy == SINGLE and self.split_type == NONE:
             raise ConfigError(f"{spell('strategy', SINGLE)} requires {spell('split_type', LINE, RECORDIO)}")
@@ -140,14 +153,19 @@ class TransformRequest:
                 raise ConfigError(
                     f"{spell('id_column')} and {spell('label_column')} are filters themselves, and cannot be given with others"
                 )
-            if self.content_type != CSV:
+            if self.essence != CSV:
                 raise ConfigError(
                     f"{spell('id_column')} and {spell('label_column')} require {spell('content_type', CSV)}"
                 )
-        if self.header != NONE and self.content_type != CSV:
+        if self.header != NONE and self.essence != CSV:
             raise ConfigError(f"{spell('header', self.header)} requires {spell('content_type', CSV)}")
-        if self.processes and self.content_type not in PROCESSED_TYPES:
+        if self.processes and self.essence not in PROCESSED_TYPES:
             raise ConfigError(f"filters and joins require {spell('content_type', *PROCESSED_TYPES)}")
+
+    @property
+    def essence(self) -> str:
+        """The content type without its parameters, in lower case."""
+        return self.content_type.partition(";")[0].strip().lower()
 
     @property
     def payload_bytes(self) -> int:
@@ -167,7 +185,7 @@ class TransformRequest:
     @property
     def prints_lines(self) -> bool:
         """Whether results are lines of CSV, one for each row, that filters and joins make."""
-        return self.content_type == CSV and (self.joins or self.output_filter != "$")
+        return self.essence == CSV and (self.joins or self.output_filter != "$")
 
     @property
     def is_single(self) -> bool:
@@ -188,6 +206,14 @@ class TransformRequest:
         if self.env:
             found["env"] = dict(self.env)
         return found
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_whole(value: object) -> bool:

@@ -116,7 +116,7 @@ def read_request(create: Mapping[str, Any], environment: Mapping[str, str] | Non
         found[name] = value
     found.setdefault("max_payload", PAYLOAD_MB)
     found.setdefault("content_type", CONTENT_TYPE)
-    found["env"] = {**(environment or {}), **found.get("env", {})}
+    found["env"] = {**(environment or {}), **dict(found.get("env", {}))}
     source = _find(create, ("TransformInput", "DataSource", "S3DataSource", "S3Uri"))
     output = _find(create, ("TransformOutput", "S3OutputPath"))
     for value, name in ((source, "S3Uri"), (output, "S3OutputPath")):
@@ -125,7 +125,7 @@ def read_request(create: Mapping[str, Any], environment: Mapping[str, str] | Non
     request = TransformRequest(**found, spell=spell)
     if (
         request.join_source == INPUT
-        and request.content_type == CSV
+        and request.essence == CSV
         and (request.split_type, request.assemble_with)
         != (
             LINE,
@@ -161,6 +161,9 @@ def read_job_file(path: str) -> tuple[TransformJob, str, list[str]]:
     unknown = list(_unknown(create, {**SHAPE, **dict.fromkeys(OF_AN_ANSWER)}, ""))
     if unknown:
         raise ConfigError(f"{path}: CreateTransformJob has no field {', '.join(unknown[:4])}", code="bad_job_file")
+    wrong = next(_no_objects(create, SHAPE, ""), None)
+    if wrong is not None:
+        raise ConfigError(f"{path}: expected an object for {wrong}", code="bad_job_file")
     create = _without_blanks(create)
     create = {name: value for name, value in create.items() if name not in OF_AN_ANSWER}
     unused = [name for name in WITHOUT_MEANING if create.get(name)]
@@ -177,6 +180,18 @@ def _unknown(value: Any, shape: dict[str, Any], above: str) -> Iterator[str]:
             yield f"{above}{name}"
         elif shape[name] is not None:
             yield from _unknown(part, shape[name], f"{above}{name}.")
+
+
+def _no_objects(value: Any, shape: dict[str, Any], above: str) -> Iterator[str]:
+    """The fields that are objects by the API, and something else here."""
+    for name, part in value.items():
+        fields = shape.get(name)
+        if fields is None or part in (None, ""):
+            continue
+        if not isinstance(part, Mapping):
+            yield f"{above}{name}"
+        elif "*" not in fields:
+            yield from _no_objects(part, fields, f"{above}{name}.")
 
 
 def _without_blanks(value: Any) -> Any:

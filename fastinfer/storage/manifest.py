@@ -45,6 +45,8 @@ def parse_manifest(content: bytes, path: str) -> list[Entry]:
     folder = os.path.dirname(path)
     entries: dict[str, Entry] = {}
     for number, name in names:
+        if "\0" in prefix + name or not _is_utf8(prefix + name):
+            raise _bad(path, f"entry {number}: it has a character that no object's name has: {quote(name)}")
         uri = plain_place(prefix + name)
         if not is_url(uri) and not os.path.isabs(uri):
             uri = os.path.join(folder, uri)
@@ -68,6 +70,14 @@ def _key(name: str, prefix: str) -> str:
         # The prefix ends within a name, which is the object's.
         name = prefix.rpartition("/")[2] + name
     return name.lstrip("/")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

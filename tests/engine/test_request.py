@@ -39,6 +39,13 @@ def test_what_has_its_default_is_not_recorded() -> None:
         ({"max_payload": 101}, "max_payload must be a whole number from 0 to 100"),
         ({"max_payload": True}, "max_payload must be"),
         ({"max_concurrent_transforms": -1}, "max_concurrent_transforms must be"),
+        ({"max_concurrent_transforms": 100_000}, "max_concurrent_transforms must be a whole number from 0 to 1,024"),
+        ({"env": {"A": 1}}, "env must have names and values that are text, found 'A=1'"),
+        ({"env": {"": "x"}}, "env must have"),
+        ({"env": {"A=B": "x"}}, "env must have"),
+        ({"env": {"A": "a\0b"}}, "env must have"),
+        ({"env": {"A": "\ud800"}}, "env must have"),
+        ({"env": "x"}, "env must have"),
         ({"input_filter": ""}, "input_filter must be text of 1 to 63 characters"),
         ({"input_filter": "$" * 64}, "input_filter must be text"),
         ({"content_type": 5}, "content_type must be text"),
@@ -53,6 +60,14 @@ def test_wrong_values_are_refused_by_name(fields: dict[str, Any], message: str) 
     with pytest.raises(ConfigError, match=message) as caught:
         TransformRequest(**fields)
     assert caught.value.code == "bad_option"
+
+
+def test_parameters_and_case_of_a_content_type_change_nothing_for_filters() -> None:
+    for content_type in ("text/csv; charset=utf-8", "TEXT/CSV"):
+        request = TransformRequest(content_type=content_type, id_column=0)
+        assert request.prints_lines
+        # The model's own code is told what was said.
+        assert request.content_type == content_type
 
 
 def test_a_filter_that_is_no_path_is_refused_at_once() -> None:

@@ -155,6 +155,12 @@ def test_the_answer_about_a_job_is_a_job(tmp_path: Path) -> None:
         ("{", "is not JSON"),
         ("[]", "expected an object"),
         ({**SKELETON, "Instance": 1}, "has no field Instance"),
+        ({**SKELETON, "DataProcessing": ["$[0]"]}, "expected an object for DataProcessing"),
+        ({**SKELETON, "Environment": "x"}, "expected an object for Environment"),
+        (
+            {"TransformInput": {"DataSource": {"S3DataSource": "s3://in/"}}},
+            r"expected an object for TransformInput\.DataSource\.S3DataSource",
+        ),
         (
             {"TransformInput": {"SplitTyp": "Line", "DataSource": {"X": 1}}},
             r"TransformInput\.SplitTyp, TransformInput\.DataSource\.X",

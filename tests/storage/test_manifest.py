@@ -57,6 +57,9 @@ def test_a_name_may_be_a_url() -> None:
         ([{"prefix": "/in/"}, "a", "../b"], "entry 3: its result would be outside"),
         (["../b"], "entry 1: its result would be outside"),
         (b"\xff\xfe", "expected UTF-8"),
+        (["a.csv\0x"], "entry 1: it has a character that no object's name has"),
+        ([{"prefix": "/in\0"}, "a"], "entry 2: it has a character"),
+        (["\ud800"], "entry 1: it has a character"),
     ],
 )
 def test_what_is_wrong_with_a_manifest_is_said_with_its_place(content: Any, message: str) -> None:
