@@ -175,13 +175,19 @@ def join_json(record: bytes, answer: bytes) -> bytes:
     Both keep their text. Raises InputError where one of them is not JSON.
     """
     value = _loads(record)
-    record, answer = record.strip(), answer.strip()
     _loads(answer)
+    record, answer = (_as_utf8(text).strip() for text in (record, answer))
     if not isinstance(value, dict):
         return b'{"SageMakerInput": ' + record + b', "SageMakerOutput": ' + answer + b"}"
     if "SageMakerOutput" in value:
         raise InputError("the record has a key SageMakerOutput already", code="bad_answer")
     return record[:-1].rstrip() + (b", " if value else b"") + b'"SageMakerOutput": ' + answer + b"}"
+
+
+def _as_utf8(text: bytes) -> bytes:
+    """JSON, which may be UTF-16 or UTF-32, as UTF-8 without a byte order mark."""
+    encoding = json.detect_encoding(text)
+    return text if encoding == "utf-8" else text.decode(encoding).encode()
 
 
 def _loads(content: bytes) -> Any:

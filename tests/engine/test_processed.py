@@ -196,6 +196,12 @@ def test_a_document_keeps_its_text(record: bytes, expected: bytes) -> None:
     json.loads(expected)
 
 
+def test_documents_of_any_encoding_are_joined_as_utf8() -> None:
+    for encoding in ("utf-16", "utf-32-le", "utf-8-sig"):
+        joined = join_json('{"a": "ü"}'.encode(encoding), b"[2]")
+        assert joined.decode() == '{"a": "ü", "SageMakerOutput": [2]}'
+
+
 def test_what_is_not_json_is_an_error() -> None:
     for record, body in ((b"{", b"1"), (b"{}", b"x"), (b'{"SageMakerOutput": 1}', b"1")):
         with pytest.raises(InputError):
