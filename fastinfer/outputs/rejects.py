@@ -146,8 +146,15 @@ class Rejects:
         self._complete: set[int] = set()
 
     def append(self, rejects: Iterable[Reject]) -> None:
-        """Adds rejects to this writer's journal. Raises OutputError."""
+        """Adds rejects to this writer's journal; a whole input that is rejected has no result any more. Raises OutputError."""
+        rejects = list(rejects)
         self._store.append(self._layout.reject_journal(writer_name()), (reject.encode() for reject in rejects))
+        for reject in rejects:
+            # That of an earlier run, or of another version of the input. (Another input's has the name it cannot have.)
+            if reject.line is None and reject.code != "output_name":
+                result = self._layout.result_of(reject.key)
+                if self._store.label(result) is not None:
+                    self._store.remove(result, may_stay=False)
 
     def begin(self, replaced: Collection[str] = (), *, read_only: bool = False) -> int:
         """Joins the journals of earlier runs, and keeps the rejects of the results that stand.

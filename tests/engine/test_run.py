@@ -237,6 +237,22 @@ def four(tmp_path: Path) -> Path:
     return networks.save(networks.scalar, tmp_path / "four")
 
 
+@pytest.mark.parametrize("options", [{"on_error": "continue"}, {"on_error": "quarantine", "overwrite": True}])
+def test_a_whole_object_that_is_rejected_has_no_result_of_an_earlier_run(
+    options: dict[str, Any], linear: Path, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a.csv", "b.csv"):
+        (source / name).write_text("1,2,3,4\n")
+    assert sorted(run(linear, source, output, on_error=options["on_error"])) >= ["a.csv.out", "b.csv.out"]
+    (source / "a.csv").write_bytes(b"" if options["on_error"] == "quarantine" else b"x\n")
+    tree = run(linear, source, output, **options)
+    assert "a.csv.out" not in tree
+    assert "b.csv.out" in tree
+    assert b'"key": "a.csv"' in (output / "_rejects.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("batch_size", [2, 48])
 def test_bad_records_are_quarantined_with_their_place(
