@@ -39,7 +39,7 @@ from .plan import plan_shards
 from .process import prepare
 from .progress import Progress
 from .provenance import of_run
-from .request import TransformRequest
+from .request import CSV, TransformRequest
 from .source import Listing, no_objects
 from .summary import Summary
 
@@ -112,6 +112,8 @@ def transform(
     if request.processes and not isinstance(model, CodeModel):
         outputs = runtime.bind(model, devices[0], 1).outputs
         has_plain_rows = [(each.rows, each.dtype) for each in outputs] == [(1, "float32")]
+    if request.essence != CSV and (options.comment is not None or options.missing is not None):
+        raise ConfigError(f"only text/csv has comments and empty cells, found {request.content_type}")
     lane = choose_lane(request, code=code is not None, has_plain_rows=has_plain_rows)
     codec = choose_codec(request, None if isinstance(model, CodeModel) else model, options)
     workers = (

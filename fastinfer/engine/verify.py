@@ -83,7 +83,9 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
         raise ConfigError("the folder has no output whose input is still there", code="other_run", path=output)
     with tempfile.TemporaryDirectory(prefix="fastinfer-verify-") as folder:
         transform(_load(record, model), objects, folder, options, source=source, request=request)
-        changes = differences(record["depends_on"], _read_record(folder)["depends_on"])
+        now = _read_record(folder)["depends_on"]
+        # How errors are dealt with was chosen above.
+        changes = differences({**record["depends_on"], "on_error": now["on_error"]}, now)
         found = list(_compare(objects, layout, OutputLayout(folder), changes))
     return Verdict(len(objects), found, changes)
 

@@ -237,6 +237,15 @@ def four(tmp_path: Path) -> Path:
     return networks.save(networks.scalar, tmp_path / "four")
 
 
+def test_comments_and_empty_cells_are_not_said_of_other_types_than_csv(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text("[[1, 2, 3, 4]]")
+    request = TransformRequest(content_type="application/json")
+    for options in (Options(comment="#"), Options(missing=0.0)):
+        with pytest.raises(ConfigError, match="only text/csv has comments and empty cells"):
+            transform(linear, tmp_path / "in", tmp_path / "out", options, request=request)
+
+
 @pytest.mark.parametrize("options", [{"on_error": "continue"}, {"on_error": "quarantine", "overwrite": True}])
 def test_a_whole_object_that_is_rejected_has_no_result_of_an_earlier_run(
     options: dict[str, Any], linear: Path, tmp_path: Path
