@@ -15,6 +15,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
+from benchmarks.conftest import Keep
 from fastinfer.engine.run import transform
 from fastinfer.engine.source import find_objects
 from fastinfer.engine.summary import Summary
@@ -60,7 +61,9 @@ def container() -> Callable[[bytes], bytes]:
 
 @pytest.mark.parametrize("mode", ["default", "exact"])
 @pytest.mark.parametrize("shape", ["one-image-files", "one-file"])
-def bench_fastinfer(mode: str, shape: str, folder: Path, benchmark: Any, container: Callable[[bytes], bytes]) -> None:
+def bench_fastinfer(
+    mode: str, shape: str, folder: Path, benchmark: Any, container: Callable[[bytes], bytes], keep: Keep
+) -> None:
     count = 10_000
     rows = 1 if shape == "one-image-files" else count
     write_samples(images(count), folder / "in", rows_per_file=rows)
@@ -78,10 +81,11 @@ def bench_fastinfer(mode: str, shape: str, folder: Path, benchmark: Any, contain
 
     summary = benchmark.pedantic(run, rounds=5)
     assert summary.records == count
-    benchmark.extra_info["images_per_second"] = count / benchmark.stats.stats.median
+    rates = [count / seconds for seconds in benchmark.stats.stats.data]
+    keep(f"{shape}/{mode}", f"{count:,} images, {shape.replace('-', ' ')}, {mode}", rates, "images/s")
 
 
-def bench_container_handler(folder: Path, benchmark: Any, container: Callable[[bytes], bytes]) -> None:
+def bench_container_handler(folder: Path, benchmark: Any, container: Callable[[bytes], bytes], keep: Keep) -> None:
     count = 100
     write_samples(images(count), folder / "in")
     bodies = [path.read_bytes() for path in sorted((folder / "in").iterdir())]
@@ -92,4 +96,5 @@ def bench_container_handler(folder: Path, benchmark: Any, container: Callable[[b
             (folder / "out" / f"{number}.out").write_bytes(container(body))
 
     benchmark.pedantic(run, rounds=3, warmup_rounds=1)
-    benchmark.extra_info["images_per_second"] = count / benchmark.stats.stats.median
+    rates = [count / seconds for seconds in benchmark.stats.stats.data]
+    keep("container", "the container's handler in process, one image a file", rates, "images/s")

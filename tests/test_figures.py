@@ -68,6 +68,12 @@ def test_a_figure_that_the_run_has_not_is_named(kept: Path, tmp_path: Path, caps
     assert "bench_y.py::other" in capsys.readouterr().err
 
 
+def test_the_documents_quote_the_run_that_is_kept() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    assert any("<!--figure" in page.read_text() for page in pages)
+    assert quote(["--check", str(ROOT / "benchmarks" / "figures.json"), *map(str, pages)]) == 0
+
+
 def test_a_run_of_the_benchmarks_keeps_what_it_measured(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         bench_y="""
