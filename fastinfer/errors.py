@@ -364,6 +364,7 @@ register(
     ("bad_program", "the model's own serving code fails or lacks a function", "correct the code"),
     ("diverged", "a parameter became infinite or NaN in training", "use a smaller learning rate"),
     ("has_code", "the model has hooks of its own, and nothing says whether they are called", "run or ignore its code"),
+    ("held_batch", "the graph holds a batch size whose records influence each other", "save it for any batch size"),
     (
         "mixed_batch",
         "at the batch size that was asked for the model does not give a row for each record",
@@ -378,11 +379,7 @@ register(
     ("model_missing", "there is no model of that name", "name a folder or a `model.tar.gz`"),
     ("no_such_output", "the output to give is not there, or must be chosen", "name one that the message lists, or all"),
     ("not_certified", "the model has no certificate", "export it with `fastinfer export`, which writes one"),
-    (
-        "no_translation",
-        "an operator of the model cannot be written as ONNX",
-        "replace it by others that docs/onnx.md lists",
-    ),
+    ("no_translation", "an operator cannot be written as ONNX", "replace it by others that docs/onnx.md lists"),
     ("no_program", "the model does not say which of its files is the serving code", "name it"),
     ("params_missing", "the parameters file lacks arrays of the graph", "save the model again"),
     ("several_models", "the folder or archive holds several models", "name one by the prefix of its files"),

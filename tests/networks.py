@@ -208,6 +208,41 @@ def _batch_of_one(folder: Path) -> Path:
     return write(folder, _dense(mx.sym.reshape(mx.sym.var("data"), shape=(1, -1))), {"data": (4,)})
 
 
+def _held_reshape(folder: Path) -> Path:
+    return write(folder, _dense(mx.sym.reshape(mx.sym.var("data"), shape=(8, 4))), {"data": (4,)}, _saved_dense())
+
+
+def _held_states(folder: Path) -> Path:
+    """Recurrent, with initial states for a batch of 8."""
+    states = [mx.sym.zeros((8, 5)), mx.sym.zeros((8, 5))]
+    steps, _ = mx.rnn.LSTMCell(5, prefix="lstm_").unroll(
+        2, mx.sym.var("data"), begin_state=states, layout="NTC", merge_outputs=True
+    )
+    symbol = _dense(steps)
+    sizes, _, _ = symbol.infer_shape(data=(8, 2, 2))
+    random = np.random.RandomState(7)
+    named = zip(symbol.list_arguments(), sizes)
+    saved = {f"arg:{name}": mx.nd.array(random.uniform(-1, 1, size)) for name, size in named if name != "data"}
+    return write(folder, symbol, {"data": (2, 2)}, saved)
+
+
+def _held_rows(folder: Path) -> Path:
+    """Two rows for each of 8 records."""
+    layer = _dense(mx.sym.reshape(mx.sym.var("data"), shape=(16, 2)))
+    return write(folder, layer, {"data": (4,)}, _saved_dense(2))
+
+
+def held_mixing(folder: Path) -> Path:
+    """For a batch of 8 whose records influence each other."""
+    layer = _dense(mx.sym.reshape(mx.sym.var("data"), shape=(8, 4)))
+    symbol = mx.sym.broadcast_sub(layer, mx.sym.mean(layer, axis=0, keepdims=True))
+    return write(folder, symbol, {"data": (4,)}, _saved_dense())
+
+
+def _saved_dense(width: int = 4) -> dict[str, Any]:
+    return parameters(_dense(mx.sym.var("data")), {"data": (width,)})
+
+
 def _maps(folder: Path) -> Path:
     """Values of four dimensions."""
     layer = mx.sym.reshape(mx.sym.var("data"), shape=(-1, 1, 2, 2))
@@ -245,3 +280,6 @@ SERVED: dict[str, Callable[[Path], Path]] = {
     "maps": _maps,
     "norm": _norm,
 }
+
+# Networks that take batches of 8 alone, which the container does not serve rightly; each reads records of four values.
+HELD: dict[str, Callable[[Path], Path]] = {"reshape": _held_reshape, "states": _held_states, "rows": _held_rows}

@@ -24,7 +24,8 @@ LISTED = 12
 HINTS = {**MODEL_HINTS, "model_missing": "name a folder or a model.tar.gz"}
 
 IN_BATCHES = "in batches; with --exact one by one, which gives the container's bytes"
-ONE_BY_ONE = "one by one: it mixes the records of a batch, or holds its size"
+ONE_BY_ONE = "one by one: it mixes the records of a batch, or holds the batch size 1"
+HELD = "{0} at a time: the graph holds batch size {0}; the container fails there, or answers with wrong values"
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "fastinfer model") -> int:
@@ -79,7 +80,8 @@ def bind(model: Model) -> dict[str, Any]:
     from ..runtimes import load_runtime
 
     runtime = load_runtime()
-    one = runtime.bind(model, ("cpu", 0), 1)
+    held = runtime.held_batch(model)
+    one = runtime.bind(model, ("cpu", 0), held)
     try:
         in_batches = runtime.bind(model, ("cpu", 0), 2).gives_a_row_each
     except ModelError:
@@ -87,7 +89,8 @@ def bind(model: Model) -> dict[str, Any]:
     outputs = [
         {"name": each.name, "rows": each.rows, "shape": list(each.shape), "type": each.dtype} for each in one.outputs
     ]
-    return {"outputs": outputs, "records": IN_BATCHES if in_batches else ONE_BY_ONE}
+    records = HELD.format(held) if held > 1 else IN_BATCHES if in_batches else ONE_BY_ONE
+    return {"outputs": outputs, "records": records}
 
 
 def as_text(found: dict[str, Any]) -> str:

@@ -110,7 +110,7 @@ def transform(
     batching = NO_BATCHES if isinstance(model, CodeModel) else choose_batching(runtime, model, options)
     has_plain_rows = True
     if request.processes and not isinstance(model, CodeModel):
-        outputs = runtime.bind(model, devices[0], 1).outputs
+        outputs = runtime.bind(model, devices[0], batching.smallest, row_wise=batching.row_wise).outputs
         has_plain_rows = [(each.rows, each.dtype) for each in outputs] == [(1, "float32")]
     if request.essence != CSV and (options.comment is not None or options.missing is not None):
         raise ConfigError(f"only text/csv has comments and empty cells, found {request.content_type}")

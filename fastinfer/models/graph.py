@@ -47,6 +47,10 @@ ZERO_NAMES = re.compile(r".*label|.*begin_state_[0-9]+|.*(^|_)init_[ch]|.*(^|_)(
 # The operators that run a graph of their own, several times or not at all.
 CONTROL_OPERATORS = {"_foreach", "_while_loop", "_cond"}
 
+# Where a graph may hold a batch size; and the largest that is looked for.
+SHAPE_ATTRIBUTES = {"shape", "__shape__", "target_shape", "end", "num_outputs", "size"}
+MOST_HELD = 1024
+
 GRAPH_KEYS = ("nodes", "arg_nodes", "heads", "node_row_ptr", "attrs")
 # MXNet has written a node's attributes in these ways, and reads them all; the first yields to the others.
 ATTRIBUTES = ("param", "attr", "attrs")
@@ -130,6 +134,21 @@ def _make_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes:
         tuple(_output_names(nodes, heads)),
         version[1] if version else None,
     )
+
+
+def held_sizes(graph: Graph) -> list[int]:
+    """The batch sizes that a graph may hold, in ascending order: the divisors of the numbers that are written in its nodes.
+
+    A shape such as (32, 4) may be that of 8 records with 4 rows each.
+    """
+    numbers = {
+        int(number)
+        for node in json.loads(graph.text)["nodes"]
+        for name, text in node.get("attrs", {}).items()
+        if name in SHAPE_ATTRIBUTES
+        for number in re.findall(r"[0-9]{1,9}", text)
+    }
+    return [size for size in range(2, MOST_HELD + 1) if any(number and number % size == 0 for number in numbers)]
 
 
 def _used(nodes: list[dict[str, Any]], heads: list[list[int]]) -> tuple[list[dict[str, Any]], list[list[int]]]:

@@ -85,6 +85,10 @@ class Runtime(Protocol):
         """The bytes of each value that the graph takes or computes for one record, parameters left out. Raises ModelError."""
         ...
 
+    def held_batch(self, model: AnyModel) -> int:
+        """The only batch size that the graph takes; 1 where it takes one record, as most do. Raises ModelError."""
+        ...
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         """Raises ConfigError (``no_such_device``) if a device does not exist."""
         ...

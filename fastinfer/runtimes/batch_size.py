@@ -71,13 +71,18 @@ class Batching(NamedTuple):
     seconds: tuple[float, ...] = ()
     varies: tuple[str, ...] = ()
 
+    @property
+    def smallest(self) -> int:
+        """The smallest size at which the graph can be bound."""
+        return (*self.smaller, self.batch_size)[0]
+
 
 def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batching:
     """How to compute rows, found on the first of the devices.
 
     Raises:
-        ModelError: ``mixed_batch`` if the model does not give one row per record at the given batch size; or it cannot be
-            bound.
+        ModelError: ``mixed_batch`` if the model does not give one row per record at the given batch size; ``held_batch``;
+            or it cannot be bound.
         ConfigError: ``no_such_device``; ``bad_option`` for a batch that is too large.
     """
     asked = options.batch_size
@@ -100,6 +105,15 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         warnings.warn(
             f"outputs vary by design: {', '.join(varies[:8])} draw random numbers", RuntimeWarning, stacklevel=2
         )
+    held = runtime.held_batch(model)
+    if held > 1:
+        batching = _held(runtime, model, options, held, varies)
+        warnings.warn(
+            f"the graph holds batch size {held}; the container fails there, or answers with wrong values",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return batching
     by_row = _row_wise(model, len(nodes), asked)
     if options.exact:
         return by_row._replace(varies=varies)
@@ -141,6 +155,37 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         return Batching(asked, row_wise=False, invariant=False)
     # Row by row, at the container's batch size, every model is invariant.
     return by_row
+
+
+def _held(runtime: Runtime, model: AnyModel, options: Options, held: int, varies: tuple[str, ...]) -> Batching:
+    """How a graph is computed that takes one batch size alone: batches that are not full are padded."""
+    if options.batch_size not in (None, held):
+        raise ConfigError(
+            f"the graph of {model.path} holds batch size {held}, found {options.batch_size}",
+            hint="leave the batch size out",
+        )
+
+    if varies:
+        return Batching(held, False, invariant=False, varies=varies)
+
+    def bind(batch_size: int) -> Executor:
+        return with_one_input(runtime.bind(model, parse_device(options.device)[0], batch_size))
+
+    def find() -> probe_cache.Found | None:
+        from .invariance import find_sizes, is_invariant
+
+        found = find_sizes(bind, [held], ())
+        if found is None and not is_invariant(bind(held), nearly=True):
+            raise ModelError(
+                f"the graph holds batch size {held}, and the records of a batch influence each other",
+                code="held_batch",
+                path=model.path,
+                hint="save the graph for batches of any size",
+            )
+        return found
+
+    found = probe_cache.cached({**of_model(model, options), **runtime.identity(), "held": held}, find)
+    return Batching(held, False, found is not None, seconds=found.seconds if found else ())
 
 
 def _row_wise(model: AnyModel, nodes: int, asked: int | None) -> Batching:

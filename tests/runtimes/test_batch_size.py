@@ -38,6 +38,7 @@ class Sums:
     def __init__(self, dependent: Sequence[int] = (), mixing: Sequence[int] = ()) -> None:
         self.dependent, self.mixing = dependent, mixing
         self.largest = 4
+        self.held = 1
         self.bound: list[tuple[tuple[str, int], int, bool]] = []
         self.outputs: tuple[BoundOutput, ...] = (BoundOutput("sum", 1, (), "float32"),)
 
@@ -46,6 +47,9 @@ class Sums:
 
     def value_bytes(self, model: Model) -> list[int]:
         return [4 * model.row_values, self.largest]
+
+    def held_batch(self, model: Model) -> int:  # noqa: ARG002
+        return self.held
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         if any(kind == "gpu" for kind, _ in devices):
@@ -185,6 +189,34 @@ def test_a_graph_that_holds_the_batch_size_1_is_computed_row_by_row(model: Model
     assert choose_batching(BatchOfOne(), model, Options()).row_wise
     with pytest.raises(ModelError, match="at batch size 4 it does not give a row for each record"):
         choose_batching(BatchOfOne(), model, Options(batch_size=4))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_graph_that_holds_another_batch_size_is_computed_at_it_alone(exact: bool, model: Model) -> None:
+    runtime = Sums()
+    runtime.held = 8
+    for asked in (None, 8):
+        with pytest.warns(RuntimeWarning, match="the graph holds batch size 8; the container fails there"):
+            batching = choose_batching(runtime, model, Options(exact=exact, batch_size=asked))
+        assert found(batching) == (8, False, True, ())
+    with pytest.raises(ConfigError, match="holds batch size 8, found 4"):
+        choose_batching(runtime, model, Options(exact=exact, batch_size=4))
+    slightly = Sums(dependent=[8])  # by a thousandth of the place: more than the order of sums does
+    slightly.held = 8
+    with pytest.raises(ModelError, match="holds batch size 8, and the records of a batch influence") as caught:
+        choose_batching(slightly, model, Options(exact=exact))
+    assert caught.value.code == "held_batch"
+
+
+def test_mxnet_knows_the_batch_size_that_a_graph_holds(tmp_path: Path) -> None:
+    runtime = load_runtime()
+    for name, save in networks.HELD.items():
+        assert runtime.held_batch(load_model(save(tmp_path / name))) == 8
+    for name in ("batch_of_one", "steps", "maps", "lstm"):
+        assert runtime.held_batch(load_model(networks.SERVED[name](tmp_path / name))) == 1
+    mixing = load_model(networks.held_mixing(tmp_path / "mixing"))
+    with pytest.raises(ModelError, match="holds batch size 8, and the records of a batch influence each other"):
+        choose_batching(runtime, mixing, Options())
 
 
 def test_mxnet_is_a_runtime(model: Model) -> None:

@@ -20,7 +20,11 @@ def main() -> None:
     handler, body, answers = DefaultModuleInferenceHandler(), Path(sys.argv[1]).read_text(), {}
     for argument in sys.argv[2:]:
         name, _, folder = argument.partition("=")
-        model = handler.default_model_fn(folder)
+        try:
+            model = handler.default_model_fn(folder)
+        except Exception as error:
+            answers[name] = [type(error).__name__] * len(ACCEPTED)
+            continue
         answers[name] = []
         for accept in ACCEPTED:
             rows = handler.default_input_fn(body, "text/csv", model)

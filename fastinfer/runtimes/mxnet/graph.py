@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from ctypes import POINTER, byref, c_uint32, c_void_p
 
 from ...errors import FastinferError, ModelError, quote
+from ...models.graph import held_sizes
 from ...models.module import Model
 from ...models.params import bare
 from ..base import BoundInput, BoundOutput
-from .inner_shapes import find_misfit, load_symbol
+from .inner_shapes import find_misfit, has_reshapes, load_symbol
 from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
 from .row_wise import repeat_rows
 from .symbol import (
@@ -83,7 +84,7 @@ class MXNetExecutor:
         with errors_of("MXNet cannot load it", model.path):
             symbol = load_symbol(model.graph.text)
             parameters = {bare(name): array for name, array in load_arrays(model.params).items()}
-        self.outputs, kinds = _check(model, symbol, parameters)
+        self.outputs, kinds = self._checked(symbol, parameters)
         self._fits = self._row_wise or find_misfit(model, symbol, batch_size) is None
         text = symbol.to_json()
         try:
@@ -99,6 +100,17 @@ class MXNetExecutor:
             array.shape == (batch_size * output.rows, *output.shape)
             for array, output in zip(self._bound.outputs, self.outputs)
         )
+
+    def _checked(self, symbol: Symbol, parameters: Arrays) -> tuple[tuple[BoundOutput, ...], dict[str, int]]:
+        try:
+            return _check(self._model, symbol, parameters, 1)
+        except ModelError as error:
+            if self._row_wise or self.batch_size == 1:
+                raise
+            # It may hold this batch size; if not, what is wrong with one record says more.
+            with contextlib.suppress(FastinferError):
+                return _check(self._model, symbol, parameters, self.batch_size)
+            raise error
 
     def _bind_graph(self, text: str, parameters: Arrays, kinds: dict[str, int]) -> _Bound:
         inputs = self._model.inputs
@@ -229,6 +241,32 @@ def value_bytes(model: Model) -> list[int]:
     return [4 * math.prod(shape) for name, shape in zip(inner.outputs(), shapes.outputs) if name not in parameters]
 
 
+def held_batch(model: Model) -> int:
+    """The batch size that a model's graph holds, so that it takes no other number of records; 1 where it takes one record.
+
+    Also 1 where the graph takes no number of records: binding says why.
+    """
+    with binding, errors_of("MXNet cannot load it", model.path):
+        symbol = load_symbol(model.graph.text)
+        if _takes(model, symbol, 1):
+            return 1
+        return next((size for size in held_sizes(model.graph) if _takes(model, symbol, size)), 1)
+
+
+def _takes(model: Model, symbol: Symbol, records: int) -> bool:
+    """Whether a graph takes so many records, with its saved parameters, and gives as many rows for each."""
+    try:
+        shapes = symbol.infer_shapes({each.name: (records, *each.shape) for each in model.inputs})
+        if shapes is None or (has_reshapes(model) and find_misfit(model, symbol, records) is not None):
+            return False
+    except (MXNetError, ValueError):
+        return False
+    names = [*zip(symbol.arguments(), shapes.arguments), *zip(symbol.auxiliary(), shapes.auxiliary)]
+    saved, inputs = model.arrays, {each.name for each in model.inputs}
+    fit = all(saved[name].shape == shape for name, shape in names if name in saved and name not in inputs)
+    return fit and all(shape[0] % records == 0 for shape in shapes.outputs)
+
+
 @contextlib.contextmanager
 def errors_of(what: str, path: str) -> Iterator[None]:
     """The border to MXNet: whatever a model makes it raise is an error of the model.
@@ -243,14 +281,16 @@ def errors_of(what: str, path: str) -> Iterator[None]:
         raise ModelError(f"{what}: {first_line(error)}", path=path) from error
 
 
-def _check(model: Model, symbol: Symbol, parameters: Arrays) -> tuple[tuple[BoundOutput, ...], dict[str, int]]:
-    """Raises ModelError for a graph that cannot be used.
+def _check(
+    model: Model, symbol: Symbol, parameters: Arrays, records: int
+) -> tuple[tuple[BoundOutput, ...], dict[str, int]]:
+    """Raises ModelError for a graph that cannot be used with so many records.
 
     Returns:
-        its outputs, as one record gives them, and the types of arguments and auxiliary states by their names.
+        its outputs, as each record gives them, and the types of arguments and auxiliary states by their names.
     """
     arguments, auxiliary = symbol.arguments(), symbol.auxiliary()
-    data = {each.name: (1, *each.shape) for each in model.inputs}
+    data = {each.name: (records, *each.shape) for each in model.inputs}
     for name in data:
         if name not in arguments:
             raise ModelError(f"the output does not depend on the input {quote(name)}", path=model.path)
@@ -272,10 +312,11 @@ def _check(model: Model, symbol: Symbol, parameters: Arrays) -> tuple[tuple[Boun
     for name, kind in [*kinds.items(), *((name, kind) for name, _, kind in outputs)]:
         if kind not in TYPES:
             raise ModelError(f"{name} has MXNet's type {kind}, which is not served", path=model.path)
-    misfit = find_misfit(model, symbol, 1)
+    misfit = find_misfit(model, symbol, records)
     if misfit is not None:
         raise ModelError(misfit, path=model.path)
-    return tuple(BoundOutput(name, shape[0], shape[1:], TYPES[kind][0]) for name, shape, kind in outputs), kinds
+    bound = (BoundOutput(name, shape[0] // records or 1, shape[1:], TYPES[kind][0]) for name, shape, kind in outputs)
+    return tuple(bound), kinds
 
 
 def _infer_types(symbol: Symbol, data: list[str]) -> Inferred | None:

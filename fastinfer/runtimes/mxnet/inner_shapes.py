@@ -60,6 +60,11 @@ def _count_ends(operator: str, attributes: dict[str, str]) -> tuple[int, int]:
     return len(alone.inputs()), len(alone.outputs())
 
 
+def has_reshapes(model: Model) -> bool:
+    """Whether a graph has operators of which :func:`find_misfit` finds that they do not fit, and MXNet does not."""
+    return any(node["op"] in RESHAPES | SELECTIONS for node in json.loads(model.graph.text)["nodes"])
+
+
 def find_misfit(model: Model, symbol: Symbol, batch_size: int) -> str | None:
     """Which operator of a graph would go past the end of its input at a batch size; None if all fit.
 

@@ -12,7 +12,7 @@ from ...errors import ConfigError
 from ...models.load import AnyModel
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
-from .graph import MXNetExecutor, value_bytes
+from .graph import MXNetExecutor, held_batch, value_bytes
 from .libmxnet import build, check_devices, is_started, load_libmxnet, version
 from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, numeric_environment
 
@@ -60,6 +60,9 @@ class MXNetRuntime:
 
     def value_bytes(self, model: AnyModel) -> list[int]:
         return value_bytes(_own(model))
+
+    def held_batch(self, model: AnyModel) -> int:
+        return held_batch(_own(model))
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         check_devices(devices)
