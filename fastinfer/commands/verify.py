@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
-from ..errors import ConfigError, FastinferError
+from ..errors import ConfigError, FastinferError, counted
 from ..models.onnx import SUFFIX
 from ._run import path, positive_number, run_command, say
 
@@ -71,10 +71,10 @@ def verify_outputs(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         for change in found.changes:
             say(f"note: {change}")
-        say(f"{found.compared:,} outputs made again, {len(found.differing):,} differ")
+        lost = f", {found.without_input:,} left out, whose inputs are not there any more" if found.without_input else ""
+        say(f"{counted(found.compared, 'output')} made again, {len(found.differing):,} differ{lost}")
     if arguments.json:
-        differing = [each._asdict() for each in found.differing]
-        print(json.dumps({"compared": found.compared, "differing": differing, "changes": found.changes}))
+        print(json.dumps({**found._asdict(), "differing": [each._asdict() for each in found.differing]}))
     return 1 if found.differing else 0
 
 

@@ -130,6 +130,8 @@ def transform(
         "model_path": absolute(model.path),
         "row_shape": None if isinstance(model, CodeModel) else list(model.row_shape),
         "invariant": batching.invariant,
+        "varies": list(batching.varies),
+        "model_choice": {} if isinstance(model, CodeModel) else model.choice.keywords,
         # With these `fastinfer verify` makes the outputs again.
         "options": changed(options),
         "request": changed(request),

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError
 from ..models.load import AnyModel, load_any_model
 from ..options import Options
-from ..outputs.layout import RUN_RECORD, OutputLayout
+from ..outputs.folder import OutputFolder
+from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout
 from ..outputs.run_record import MOST_BYTES, differences
 from ..storage.base import Object
 from ..storage.regular import open_regular, read_regular
@@ -23,6 +24,7 @@ from .run import transform
 from .source import Listing
 
 PIECE_BYTES = 1 << 20
+UNEXPLAINED = "nothing that bytes depend on has changed: the output was changed, or this is a defect"
 # Options that say how a run is done, and are not those of the run that makes outputs again.
 OTHERS = ("overwrite", "workers", "backend", "address", "memory_limit", "durable", "max_errors", "on_error")
 
@@ -48,11 +50,13 @@ class Verdict(NamedTuple):
         compared: how many outputs were made again.
         differing: those that are others.
         changes: what the bytes depend on, that is not as it was.
+        without_input: how many outputs of the folder were not made again, because their inputs are not there any more.
     """
 
     compared: int
     differing: list[Difference]
     changes: list[str]
+    without_input: int
 
 
 def verify_run(output: str, model: str | None = None, *, sample: int | None = None) -> Verdict:
@@ -60,7 +64,7 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
 
     Args:
         output: the folder of the run.
-        model: the model; None: where it was then.
+        model: the model; None: where it was then. What its files leave open is as it was said then.
         sample: how many outputs, chosen at random but always the same; None: all.
 
     Raises:
@@ -73,48 +77,83 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
     was_quarantine = record["options"].get("on_error") == "quarantine"
     options = Options(**kept, on_error="quarantine" if was_quarantine else "continue")
     request = TransformRequest(**record["request"])
+    os.environ.update(request.env)  # before the model's framework, or its code, is loaded
     source = record["depends_on"]["source"]
     layout = OutputLayout(output)
     objects = [item for item in Listing(source, request, output=output) if os.path.lexists(layout.result(item))]
+    if not objects:
+        raise ConfigError("the folder has no output whose input is still there", code="other_run", path=output)
+    without_input = _count_results(output) - len(objects)
     if sample is not None and sample < len(objects):
         chosen = set(random.Random(0).sample(range(len(objects)), sample))
         objects = [item for index, item in enumerate(objects) if index in chosen]
-    if not objects:
-        raise ConfigError("the folder has no output whose input is still there", code="other_run", path=output)
     with tempfile.TemporaryDirectory(prefix="fastinfer-verify-") as folder:
         transform(_load(record, model), objects, folder, options, source=source, request=request)
         now = _read_record(folder)["depends_on"]
         # How errors are dealt with was chosen above.
         changes = differences({**record["depends_on"], "on_error": now["on_error"]}, now)
-        found = list(_compare(objects, layout, OutputLayout(folder), changes))
-    return Verdict(len(objects), found, changes)
+        found = list(_compare(objects, output, folder, record, changes))
+    return Verdict(len(objects), found, changes, without_input)
 
 
 def _load(record: dict[str, Any], model: str | None) -> AnyModel | CodeModel:
     path = model or record["model_path"]
-    return find_code_model(path) if record["row_shape"] is None else load_any_model(path)
+    return find_code_model(path) if record["row_shape"] is None else load_any_model(path, **record["model_choice"])
+
+
+def _count_results(output: str) -> int:
+    return sum(name.endswith(OUTPUT_SUFFIX) for _, _, names in os.walk(output) for name in names)
 
 
 def _read_record(output: str) -> dict[str, Any]:
     path = os.path.join(output, RUN_RECORD)
     try:
         record = json.loads(read_regular(path, MOST_BYTES))
-        if not all(isinstance(record[name], dict) for name in ("options", "request", "depends_on")):
+        if not all(isinstance(record.get(name), dict) for name in ("options", "request", "depends_on", "model_choice")):
             raise ValueError("it was written by another version")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"is not the record of a run: {error}", code="other_run", path=path) from error
     return dict(record)
 
 
-def _compare(objects: list[Object], old: OutputLayout, new: OutputLayout, changes: list[str]) -> Iterator[Difference]:
-    why = "; ".join(changes) or "nothing that bytes depend on has changed: the output was changed, or this is a defect"
+def _compare(
+    objects: list[Object], old: str, new: str, record: dict[str, Any], changes: list[str]
+) -> Iterator[Difference]:
+    """The outputs of the folder `old` that differ from those of `new`."""
+    folder, again = OutputFolder(old), OutputLayout(new)
+    folder.inspect(record["depends_on"], overwrite=False)
     for item in objects:
-        if not os.path.lexists(new.result(item)):
-            yield Difference(item.key, None, "the input cannot be used any more")
+        result = folder.layout.result(item)
+        if not os.path.lexists(again.result(item)):
+            yield Difference(
+                item.key, None, _reason(folder.is_current(item), record, changes, "cannot be used any more")
+            )
             continue
-        place = _first_difference(Path(old.result(item)), Path(new.result(item)))
+        place = _first_difference(Path(result), Path(again.result(item)))
         if place is not None:
-            yield Difference(item.key, place, why)
+            yield Difference(item.key, place, _reason(folder.is_current(item), record, changes))
+
+
+def _reason(current: bool | None, record: dict[str, Any], changes: list[str], problem: str | None = None) -> str:
+    """Why an output differs, as far as it is known.
+
+    Args:
+        current: whether the input is as it was when the output was made; None: it cannot be said.
+        record: of the run.
+        changes: what the bytes depend on, that is not as it was.
+        problem: what is wrong with the input now.
+    """
+    causes = [f"the input {problem}"] if problem else []
+    if current is False:
+        causes.append("the input has changed since")
+    causes += changes
+    if record["varies"]:
+        causes.append(f"{', '.join(record['varies'])} draw random numbers")
+    if not record["invariant"]:
+        causes.append("a row's last bits depend on its place in the batch, at the batch size of that run")
+    if current is None and not causes:
+        causes.append("the input has changed since, or the output; the output has lost the label that would tell")
+    return "; ".join(causes) or UNEXPLAINED
 
 
 def _first_difference(one: Path, other: Path) -> int | None:

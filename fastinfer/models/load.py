@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -50,4 +51,4 @@ def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords
     chosen = Choice(**choice)
     if chosen.epoch is not None:
         raise ConfigError(f"the epoch is {chosen.epoch}, but a model in ONNX has none")
-    return load_onnx(place, output=chosen.output, columns=chosen.inputs, shapes=chosen.shapes)
+    return replace(load_onnx(place, output=chosen.output, columns=chosen.inputs, shapes=chosen.shapes), choice=chosen)

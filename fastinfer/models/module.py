@@ -77,6 +77,14 @@ class Choice:
                 raise ConfigError(f"input_shape must be sizes from 1, such as (3, 224, 224), found {shape!r}")
         if self.output is not None and not isinstance(self.output, str):
             raise ConfigError(f"output must be a name, found {self.output!r}")
+        # The record of a run has lists for tuples.
+        if isinstance(self.input_shape, Mapping):
+            named = {name: tuple(shape) for name, shape in self.input_shape.items()}
+            object.__setattr__(self, "input_shape", named)
+        elif self.input_shape is not None:
+            object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        if self.inputs is not None:
+            object.__setattr__(self, "inputs", dict(self.inputs))
 
     @property
     def given(self) -> list[str]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..errors import ConfigError, FastinferError, ModelError, quote
 from ..storage.regular import read_regular
 from .inputs import Input
-from .module import ALL_OUTPUTS
+from .module import ALL_OUTPUTS, Choice
 from .params import VALUES_LIMIT, Shape
 from .protobuf import BYTES, VARINT, Field, fields, text
 
@@ -59,6 +59,7 @@ class OnnxModel:
         opset: the version of its operators.
         all_outputs: whether each output is given, by its name; else there is one.
         metadata: what was written into it, by keys.
+        choice: what was said when it was loaded.
     """
 
     path: str
@@ -68,6 +69,7 @@ class OnnxModel:
     opset: int
     all_outputs: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
+    choice: Choice = field(default_factory=Choice)
 
     # No code is saved with it.
     has_code = False

@@ -130,6 +130,11 @@ class OutputFolder:
         label = self._label(self.layout.result(item), item)
         return label is not None and self.rejects.has_all(item, label)
 
+    def is_current(self, item: Object) -> bool | None:
+        """Whether the object's result was made of the object as it is now; None where nothing says of what it was made."""
+        label = Label.unpack(self.store.label(self.layout.result(item)))
+        return None if label is None or not item.version else label.version == item.version
+
     def finished_span(self, span: Span) -> int | None:
         """How many records an earlier run rejected in a span; None if the span is not finished."""
         uri = self.layout.span(span)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +33,7 @@ def finished(linear: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_that_was_left_alone_is_made_again_byte_for_byte(finished: Path) -> None:
-    assert verify_run(str(finished)) == (4, [], [])
+    assert verify_run(str(finished)) == (4, [], [], 0)
     assert verify_run(str(finished), sample=2).compared == 2
 
 
@@ -53,6 +55,82 @@ def test_the_first_byte_that_differs_is_named_with_the_reason(
     assert "0.csv.out: differs from byte" in said.err
     assert "note: the model was another one" in said.err
     assert "4 outputs made again, 4 differ" in said.err
+
+
+def test_what_was_said_of_the_model_is_said_again(
+    mlp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text(",".join(["0.5"] * 784) + "\n")
+    places = [str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(mlp), "--quiet"]
+    nodes = json.loads((mlp / "model-symbol.json").read_text())["nodes"]
+    layer = next(node["name"] for node in nodes if node["op"] == "FullyConnected")
+    assert command.main([*places, "--output", f"{layer}_output", "--input-shape", "data:28,28", "--epoch", "0"]) == 0
+    # Also with a model that is named: it is the same one, read in the same way.
+    for arguments in ([], ["--model", str(mlp)]):
+        assert verify.main([str(tmp_path / "out"), *arguments]) == 0
+        assert capsys.readouterr().err == "1 output made again, 0 differ\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("cpu", "another", "cpu was"),
+        ("cpu_features", "another", "the CPU had other instruction sets"),
+        ("fastinfer", "0.0.1", "fastinfer was"),
+        ("libmxnet", "another", "libmxnet was"),
+        ("batch_size", 1, "batch_size was 1"),
+    ],
+)
+def test_what_was_not_as_it_is_now_is_the_reason(finished: Path, name: str, value: object, reason: str) -> None:
+    edit_record(finished, lambda record: record["depends_on"].update({name: value}))
+    assert verify_run(str(finished)).differing == []  # a change by itself is no difference
+    (finished / "1.csv.out").write_text("b,3\n")
+    found = verify_run(str(finished))
+    assert [(each.key, each.reason) for each in found.differing] == [("1.csv", "; ".join(found.changes))]
+    assert len(found.changes) == 1
+    assert found.changes[0].startswith(reason)
+
+
+def test_an_input_that_has_changed_is_the_reason_and_one_that_is_gone_is_counted(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = finished.parent / "in"
+    (source / "0.csv").write_text("id,x,y\na,7,7\nb,7,7\nc,7,7\n")
+    (source / "1.csv").unlink()
+    (source / "2.csv").write_text("")
+    assert verify.main([str(finished)]) == 1
+    said = capsys.readouterr().err
+    assert "0.csv.out: differs from byte" in said
+    assert "on: the input has changed since\n" in said
+    assert "2.csv.out: is not made again: the input cannot be used any more; the input has changed since\n" in said
+    assert said.endswith("3 outputs made again, 2 differ, 1 left out, whose inputs are not there any more\n")
+
+
+def test_an_output_without_its_label_is_not_blamed_on_the_model(finished: Path) -> None:
+    path = finished / "0.csv.out"
+    path.unlink()
+    path.write_text("another")  # as a copy without extended attributes has none
+    ((_, place, reason),) = verify_run(str(finished)).differing
+    assert place == 0
+    assert reason.startswith("the input has changed since, or the output")
+
+
+def test_rows_that_depend_on_their_place_and_random_numbers_are_reasons(finished: Path) -> None:
+    (finished / "0.csv.out").write_text("another")
+    edit_record(finished, lambda record: record.update(invariant=False, varies=["noise"]))
+    ((_, _, reason),) = verify_run(str(finished)).differing
+    assert (
+        reason
+        == "noise draw random numbers; a row's last bits depend on its place in the batch, at the batch size of that run"
+    )
+
+
+def edit_record(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = folder / "_run.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
