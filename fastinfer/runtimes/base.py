@@ -93,7 +93,9 @@ class Runtime(Protocol):
         """Raises ConfigError (``no_such_device``) if a device does not exist."""
         ...
 
-    def bind(self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> Executor:
+    def bind(
+        self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False, dense_rows: int = 1
+    ) -> Executor:
         """Binds a model. Raises ModelError.
 
         Args:
@@ -101,5 +103,7 @@ class Runtime(Protocol):
             device: where it runs.
             batch_size: records of one forward pass.
             row_wise: whether each record is computed as at batch size 1 in the container, to the bit.
+            dense_rows: on how many rows at least fully connected layers are computed, whose bits depend on that; where the
+                runtime has a way to do that.
         """
         ...

@@ -36,6 +36,8 @@ FEW_ROWS = 12
 LARGE_VALUE_BYTES = 32 << 10
 # All rows of a batch together have at most so many bytes in such a value.
 BATCH_VALUE_BYTES = 64 << 20
+# The layers that can be computed on more rows than there are.
+DENSE = "FullyConnected"
 # A GPU needs more rows at a time.
 GPU_ROWS = 480
 GPU_INPUT_BYTES = 8 << 20
@@ -62,6 +64,7 @@ class Batching(NamedTuple):
         smaller: smaller sizes that give the same bits, in ascending order, for batches that are not full.
         seconds: of a pass at each of them and at the batch size; empty: not known.
         varies: operators that give other values each time, by design.
+        dense_rows: at sizes below it, fully connected layers are computed on so many rows.
     """
 
     batch_size: int
@@ -70,6 +73,7 @@ class Batching(NamedTuple):
     smaller: tuple[int, ...] = ()
     seconds: tuple[float, ...] = ()
     varies: tuple[str, ...] = ()
+    dense_rows: int = 1
 
     @property
     def smallest(self) -> int:
@@ -118,10 +122,10 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     if options.exact:
         return by_row._replace(varies=varies)
 
-    def bind(batch_size: int) -> Executor | None:
+    def bind(batch_size: int, dense_rows: int = 1) -> Executor | None:
         """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
         try:
-            return with_one_input(runtime.bind(model, device, batch_size))
+            return with_one_input(runtime.bind(model, device, batch_size, dense_rows=dense_rows))
         except ModelError:
             runtime.bind(model, device, 1)  # says what is wrong with a graph that cannot be bound at all
             return None
@@ -142,7 +146,9 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         else:
             candidates = _candidates(runtime, model, device[0])
         # Each size has its own copy of the parameters.
-        return find_sizes(bind, candidates, SIZES, 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None)
+        most = 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None
+        has_dense = any(node["op"] == DENSE for node in nodes)
+        return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense)
 
     if varies:
         # Nothing can be compared; the size changes what comes out no more than chance does.
@@ -150,7 +156,7 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     depends_on = {**of_model(model, options), **runtime.identity(), "sizes": SIZES, "asked": asked}
     found = probe_cache.cached(depends_on, find)
     if found is not None:
-        return Batching(found.sizes[-1], False, True, found.sizes[:-1], found.seconds)
+        return Batching(found.sizes[-1], False, True, found.sizes[:-1], found.seconds, dense_rows=found.dense_rows)
     if asked is not None:
         return Batching(asked, row_wise=False, invariant=False)
     # Row by row, at the container's batch size, every model is invariant.
@@ -168,7 +174,7 @@ def _held(runtime: Runtime, model: AnyModel, options: Options, held: int, varies
     if varies:
         return Batching(held, False, invariant=False, varies=varies)
 
-    def bind(batch_size: int) -> Executor:
+    def bind(batch_size: int, _: int = 1) -> Executor:
         return with_one_input(runtime.bind(model, parse_device(options.device)[0], batch_size))
 
     def find() -> probe_cache.Found | None:
@@ -221,6 +227,7 @@ def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batc
     """
 
     def bind(size: int) -> Executor:
-        return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise))
+        dense_rows = batching.dense_rows if size < batching.dense_rows else 1
+        return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise, dense_rows=dense_rows))
 
     return Ladder(bind, (*batching.smaller, batching.batch_size), batching.seconds or None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,23 +20,33 @@ from .probe_cache import Found
 from .views import predict_all, rows_of
 
 Rows = list[NDArray[np.float32]]
+Bind = Callable[[int, int], Optional[Executor]]
+# A size whose dense layers are computed on more rows is used if it takes no more than this part of the pass that it saves.
+WORTH = 0.9
 # A pass is timed so often, or until it has taken so long together.
 TIMED_PASSES, TIMED_S = 5, 1.0
 
 
 def find_sizes(
-    bind: Callable[[int], Executor | None], candidates: Sequence[int], smaller: Sequence[int], most: int | None = None
+    bind: Bind,
+    candidates: Sequence[int],
+    smaller: Sequence[int],
+    most: int | None = None,
+    *,
+    has_dense: bool = False,
 ) -> Found | None:
     """The first invariant candidate, and the smaller sizes that give the same bits; None if none is invariant.
 
     Args:
-        bind: returns an executor of a batch size; None where the graph has none of that size.
+        bind: returns an executor of a batch size, whose dense layers are computed on so many rows at least; None where the
+            graph has none of that size.
         candidates: sizes in the order in which they are tried.
         smaller: sizes that may be used below it, in ascending order.
         most: how many of them are looked for, the smallest first; None: all.
+        has_dense: whether it has dense layers that the runtime can compute on more rows.
     """
     for candidate in candidates:
-        executor = bind(candidate)
+        executor = bind(candidate, 1)
         if executor is None or not is_invariant(executor):
             continue
         inputs = probe_inputs(executor)
@@ -46,14 +56,39 @@ def find_sizes(
         for size in smaller:
             if size >= candidate or len(sizes) == most:
                 break
-            small = bind(size)
+            small = bind(size, 1)
             if small is not None and gives_the_bits(small, inputs, reference):
                 sizes.append(size)
                 seconds.append(time_pass(small))
+        sizes.append(candidate)
         seconds.append(time_pass(executor))
+        dense_rows = sizes[0]
+        if has_dense:
+            below = [size for size in smaller if size < dense_rows][:most]
+            padded = _find_padded(bind, below, dense_rows, WORTH * min(seconds), inputs, reference)
+            kept = 0 if padded and most is not None else len(sizes) - 1  # of those above, beside the candidate
+            sizes = [*padded, *sizes[:kept], candidate]
+            seconds = [*padded.values(), *seconds[:kept], seconds[-1]]
         # Fewer rows take no longer: where the clock says so, the machine was busy.
-        return Found((*sizes, candidate), tuple(min(seconds[number:]) for number in range(len(seconds))))
+        return Found(tuple(sizes), tuple(min(seconds[number:]) for number in range(len(seconds))), dense_rows)
     return None
+
+
+def _find_padded(
+    bind: Bind, sizes: Sequence[int], dense_rows: int, most_s: float, rows: Rows, reference: list[NDArray[Any]]
+) -> dict[int, float]:
+    """Of a few sizes those that give the same bits with their dense layers on more rows, up to the first that does not or takes
+    too long; with the seconds of a pass."""
+    found: dict[int, float] = {}
+    for size in sizes:
+        small = bind(size, dense_rows)
+        if small is None or not gives_the_bits(small, rows, reference):
+            break
+        seconds = time_pass(small)
+        if seconds > most_s:
+            break
+        found[size] = seconds
+    return found
 
 
 def is_invariant(executor: Executor, rows: Rows | None = None, *, nearly: bool = False) -> bool:

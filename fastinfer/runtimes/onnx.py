@@ -73,7 +73,13 @@ class OnnxRuntime:
                 )
 
     def bind(
-        self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False
+        self,
+        model: AnyModel,
+        device: tuple[str, int],
+        batch_size: int,
+        *,
+        row_wise: bool = False,
+        dense_rows: int = 1,  # noqa: ARG002
     ) -> OnnxExecutor:
         if not isinstance(model, OnnxModel):
             raise ConfigError(

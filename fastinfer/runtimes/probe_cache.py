@@ -20,10 +20,12 @@ class Found(NamedTuple):
     Attributes:
         sizes: in ascending order.
         seconds: of a pass at each.
+        dense_rows: at sizes below it, fully connected layers are computed on so many rows.
     """
 
     sizes: tuple[int, ...]
     seconds: tuple[float, ...]
+    dense_rows: int
 
 
 def cached(depends_on: dict[str, Any], find: Callable[[], Found | None]) -> Found | None:
@@ -49,7 +51,7 @@ def _read(kept: Any) -> Found | None:
     sizes, seconds = tuple(map(int, kept["sizes"])), tuple(map(float, kept["seconds"]))
     if not sizes or sizes[0] < 1 or sorted(set(sizes)) != list(sizes) or len(sizes) != len(seconds):
         raise ValueError("sizes do not ascend")
-    return Found(sizes, seconds)
+    return Found(sizes, seconds, int(kept["dense_rows"]))
 
 
 def _keep(path: str, content: dict[str, Any]) -> None:

@@ -55,7 +55,15 @@ class Sums:
         if any(kind == "gpu" for kind, _ in devices):
             raise ConfigError("there is no gpu:0", code="no_such_device")
 
-    def bind(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> Executor:
+    def bind(
+        self,
+        model: Model,
+        device: tuple[str, int],
+        batch_size: int,
+        *,
+        row_wise: bool = False,
+        dense_rows: int = 1,  # noqa: ARG002
+    ) -> Executor:
         self.bound.append((device, batch_size, row_wise))
         return SumExecutor(self, model, batch_size)
 
@@ -179,10 +187,10 @@ class BatchOfOne(Sums):
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "holds": 1}  # what the probe finds is kept
 
-    def bind(self, model: Any, device: Any, batch_size: int, *, row_wise: bool = False) -> Any:
+    def bind(self, model: Any, device: Any, batch_size: int, *, row_wise: bool = False, dense_rows: int = 1) -> Any:
         if batch_size > 1 and not row_wise:
             raise ModelError("shapes do not fit", path="x")
-        return super().bind(model, device, batch_size, row_wise=row_wise)
+        return super().bind(model, device, batch_size, row_wise=row_wise, dense_rows=dense_rows)
 
 
 def test_a_graph_that_holds_the_batch_size_1_is_computed_row_by_row(model: Model) -> None:

@@ -49,7 +49,7 @@ def test_a_network_that_mixes_its_batch_has_no_invariant_size(tmp_path: Path) ->
         return mx.sym.softmax(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0), (4,)
 
     model = load_model(networks.save(mixing, tmp_path))
-    assert find_sizes(lambda size: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
+    assert find_sizes(lambda size, _: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
 
 
 def test_a_network_of_the_batchs_mean_is_detected_and_run_row_by_row(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_network_of_the_batchs_mean_is_detected_and_run_row_by_row(tmp_path: P
         return mx.sym.mean(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=0, keepdims=True), (4,)
 
     model = load_model(networks.save(mean, tmp_path))
-    assert find_sizes(lambda size: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
+    assert find_sizes(lambda size, _: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
     rows = probe_rows(40, 4)
     single = run(MXNetExecutor(model, ("cpu", 0), 1), rows)
     assert run(MXNetExecutor(model, ("cpu", 0), 8, row_wise=True), rows).tobytes() == single.tobytes()
@@ -71,7 +71,7 @@ def test_a_smaller_graph_is_used_only_if_it_gives_the_same_bits(mlp: Path, digit
 
     bound = {}
 
-    def bind_sized(size: int) -> MXNetExecutor:
+    def bind_sized(size: int, _: int = 1) -> MXNetExecutor:
         return bound.setdefault(size, MXNetExecutor(load_model(sized_model), ("cpu", 0), size))
 
     sized_model = networks.save(sized, tmp_path)
@@ -81,8 +81,8 @@ def test_a_smaller_graph_is_used_only_if_it_gives_the_same_bits(mlp: Path, digit
     assert answer is not None
     assert answer.sizes == (48,)
 
-    def bind(size: int) -> MXNetExecutor:
-        return MXNetExecutor(load_model(mlp), ("cpu", 0), size)
+    def bind(size: int, dense_rows: int = 1) -> MXNetExecutor:
+        return MXNetExecutor(load_model(mlp), ("cpu", 0), size, dense_rows=dense_rows)
 
     answer = find_sizes(bind, [96, 48], (2, 4, 12, 16, 24))
     assert answer is not None
@@ -102,7 +102,7 @@ def test_a_network_that_mixes_its_batch_behind_an_embedding_is_detected(tmp_path
         return mx.sym.sum(mx.sym.softmax(layer, axis=0), axis=2), (3,)
 
     model = load_model(networks.save(mixing, tmp_path))
-    assert find_sizes(lambda size: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
+    assert find_sizes(lambda size, _: MXNetExecutor(model, ("cpu", 0), size), (48, 16, 2), ()) is None
 
 
 @pytest.mark.parametrize("limit", [0.5, 100, 2000])

@@ -12,7 +12,7 @@ from fastinfer.runtimes.probe_cache import Found, cached
 
 def test_the_probes_answer_is_kept_for_what_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first, second, third = Found((2, 12), (0.25, 1.5)), Found((96,), (1e-3,)), Found((48,), (2.0,))
+    first, second, third = Found((2, 12), (0.25, 1.5), 2), Found((96,), (1e-3,), 96), Found((48,), (2.0,), 48)
     answers = iter([first, None, second, third])
 
     def find() -> Found | None:
@@ -34,6 +34,7 @@ def test_the_probes_answer_is_kept_for_what_it_depends_on(tmp_path: Path, monkey
         {"sizes": [2, 1], "seconds": [1, 1]},
         {"sizes": [0], "seconds": [1]},
         {"sizes": [3]},
+        {"sizes": [3], "seconds": [1]},
         7,
     ],
 )
@@ -41,7 +42,7 @@ def test_a_file_that_was_not_written_here_is_not_believed(
     kept: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    true = Found((4,), (1.0,))
+    true = Found((4,), (1.0,), 4)
     cached({"cpu": "a"}, lambda: true)
     (path,) = tmp_path.rglob("*.json")
     path.write_text(json.dumps({"depends_on": {"cpu": "a"}, "found": kept}))

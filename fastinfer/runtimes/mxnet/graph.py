@@ -19,6 +19,7 @@ from ...models.graph import held_sizes
 from ...models.module import Model
 from ...models.params import bare
 from ..base import BoundInput, BoundOutput
+from .dense_rows import repeat_dense_rows
 from .inner_shapes import find_misfit, has_reshapes, load_symbol
 from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
 from .row_wise import repeat_rows
@@ -38,6 +39,7 @@ from .symbol import (
     load_arrays,
 )
 from .unfused import take_all_apart, take_slow_apart
+from .vectorized import vectorize
 
 Arrays = dict[str, Array]
 
@@ -60,13 +62,17 @@ class MXNetExecutor:
         device: (kind, index).
         batch_size: records of one forward pass.
         row_wise: whether each record is computed as at batch size 1.
+        dense_rows: see :meth:`fastinfer.runtimes.base.Runtime.bind`.
 
     Raises:
         ModelError: MXNet cannot load or bind it, or it is not a model that can be served.
     """
 
-    def __init__(self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False) -> None:
+    def __init__(
+        self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False, dense_rows: int = 1
+    ) -> None:
         self.batch_size = batch_size
+        self._times = -(-dense_rows // batch_size)
         self._model = model
         self._row_wise = row_wise
         self._device: Device = (GPU, device[1]) if device[0] == "gpu" else (CPU, 0)  # the host's memory is one
@@ -86,7 +92,9 @@ class MXNetExecutor:
             parameters = {bare(name): array for name, array in load_arrays(model.params).items()}
         self.outputs, kinds = self._checked(symbol, parameters)
         self._fits = self._row_wise or find_misfit(model, symbol, batch_size) is None
-        text = symbol.to_json()
+        text = symbol.to_json() if self._row_wise else vectorize(symbol.to_json())
+        if self._times > 1:
+            text = repeat_dense_rows(text, self._times)
         try:
             self._bound = self._bind_graph(text if self._row_wise else take_slow_apart(text), parameters, kinds)
         except MXNetError as error:

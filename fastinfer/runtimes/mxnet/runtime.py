@@ -68,10 +68,10 @@ class MXNetRuntime:
         check_devices(devices)
 
     def bind(
-        self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False
+        self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False, dense_rows: int = 1
     ) -> MXNetExecutor:
         check_devices([device])
-        return MXNetExecutor(_own(model), device, batch_size, row_wise=row_wise)
+        return MXNetExecutor(_own(model), device, batch_size, row_wise=row_wise, dense_rows=dense_rows)
 
 
 def _own(model: AnyModel) -> Model:

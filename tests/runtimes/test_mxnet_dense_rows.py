@@ -1,0 +1,67 @@
+"""Dense layers computed on more rows than there are, so that few rows have the bits of many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastinfer.models.module import load_model
+from fastinfer.options import Options
+from fastinfer.runtimes import invariance, load_runtime
+from fastinfer.runtimes.batch_size import bind_ladder, choose_batching
+from fastinfer.runtimes.invariance import probe_rows
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor
+from fastinfer.runtimes.views import predict_rows, rows_of
+from tests import networks
+from tests.networks import mx
+from tests.runtimes.test_mxnet_graph import run
+
+
+def steps() -> tuple[Any, tuple[int, ...]]:
+    """A dense layer of each step, and one behind another operator; 3 rows a record."""
+    layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=4, flatten=False)
+    layer = mx.sym.Activation(mx.sym.Reshape(layer, shape=(-1, 4)), act_type="tanh")
+    return mx.sym.FullyConnected(layer, num_hidden=2), (3, 5)
+
+
+@pytest.mark.parametrize("network", [networks.convolution, networks.mlp, steps])
+def test_repeated_rows_change_last_bits_at_most(network: Any, tmp_path: Path) -> None:
+    model = load_model(networks.save(network, tmp_path))
+    rows = probe_rows(4, model.row_values)
+    plain = MXNetExecutor(model, ("cpu", 0), 2)
+    more = MXNetExecutor(model, ("cpu", 0), 2, dense_rows=7)
+    assert (more.batch_size, more.outputs, more.gives_a_row_each) == (2, plain.outputs, True)
+    np.testing.assert_allclose(run(more, rows), run(plain, rows), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("asked", [None, 16])
+def test_a_row_of_a_convolution_net_costs_one_row_with_the_bits_of_a_batch(
+    asked: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invariance, "WORTH", float("inf"))  # whatever else the machine does now
+
+    def network() -> tuple[Any, tuple[int, ...]]:
+        layer = mx.sym.var("data")
+        for filters in (24, 32):
+            layer = mx.sym.Activation(
+                mx.sym.Convolution(layer, kernel=(3, 3), pad=(1, 1), num_filter=filters), act_type="relu"
+            )
+        layer = mx.sym.Pooling(layer, kernel=(8, 8), stride=(8, 8), pool_type="avg")
+        return mx.sym.softmax(mx.sym.FullyConnected(layer, num_hidden=5)), (3, 32, 32)
+
+    model, runtime = load_model(networks.save(network, tmp_path)), load_runtime()
+    batching = choose_batching(runtime, model, Options(batch_size=asked))
+    ladder = bind_ladder(runtime, model, ("cpu", 0), batching)
+    count = batching.batch_size
+    rows = np.random.RandomState(0).uniform(0, 255, (count, model.row_values)).astype(np.float32)
+    rows_of(ladder)[:] = rows
+    together = np.frombuffer(ladder.forward(count)[0], np.float32).reshape(count, -1)
+    # On any CPU: a single row, by whichever graph the probe has found, and each graph by itself.
+    assert batching.smallest == 1
+    for size in batching.smaller:
+        executor = ladder._bind(size)
+        rows_of(executor)[:] = rows[-size:]
+        assert predict_rows(executor).tobytes() == together[-size:].tobytes()
