@@ -196,7 +196,9 @@ def _held(runtime: Runtime, model: AnyModel, options: Options, held: int, varies
 
 def _row_wise(model: AnyModel, nodes: int, asked: int | None) -> Batching:
     """The row-wise graph. Any number of copies gives the same bits."""
-    small = nodes <= COPIED_NODES and copied_bytes(model) <= COPIED_PARAMS_BYTES
+    # A few long rows would wait for copies that have none.
+    is_short = 4 * model.row_values <= LARGE_VALUE_BYTES
+    small = nodes <= COPIED_NODES and copied_bytes(model) <= COPIED_PARAMS_BYTES and is_short
     copies = asked or (ROWS_PER_EXACT_GRAPH if small else 1)
     return Batching(copies, row_wise=True, invariant=True, smaller=(1,) if copies > 1 else ())
 

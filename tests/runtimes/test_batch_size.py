@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastinfer.errors import ConfigError, ModelError
+from fastinfer.models.inputs import Input
 from fastinfer.models.module import Model, load_model
 from fastinfer.options import Options
 from fastinfer.runtimes import batch_size, load_runtime
@@ -144,6 +146,11 @@ def test_exact_takes_the_row_wise_graph_without_a_probe(model: Model) -> None:
     assert choose_batching(runtime, model, Options(exact=True)) == Batching(8, True, True, smaller=(1,))
     assert choose_batching(runtime, model, Options(exact=True, batch_size=3)).batch_size == 3
     assert runtime.bound == []
+
+
+def test_a_long_row_is_computed_without_copies_that_have_none(model: Model) -> None:
+    long = replace(model, inputs=(Input("data", (LARGE_VALUE_BYTES // 4 + 1,)),))
+    assert choose_batching(Sums(), long, Options(exact=True)) == Batching(1, True, True)
 
 
 def test_a_size_that_was_asked_for_is_probed(model: Model) -> None:
