@@ -184,9 +184,10 @@ class CsvDecoder:
         lines_before += count_lines(buffer, known, line_start)
         with memoryview(buffer)[line_start:stop] as lines:
             line_stop = find_line_start(lines, min(position - line_start + 1, len(lines)))
-            with lines[:line_stop] as line:
+            # With the next line, which may say what is wrong with this one.
+            with lines[: find_line_start(lines, min(line_stop + 1, len(lines)))] as both:
                 error = csv_error(
-                    line,
+                    both,
                     code,
                     position - line_start,
                     columns=parser.columns,

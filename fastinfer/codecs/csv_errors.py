@@ -141,6 +141,7 @@ def csv_error(
         # At most four bytes per character, and one more character so that quote() can see that it shortens.
         found = bytes(view[position : min(line_end, position + 4 * FOUND_LIMIT + 4)]).split(b",")[0].strip(b" \t")
         field = _count(view, line_start, position, b",") + 1
+        is_id = field == 1 and word == "expected_number" and _first_column_is_text(view, position, line_end)
     line += first_line - 1
     return InputError(
         message.format(found=quote(found), field=field, fields=max(fields, field), columns=columns, source=source),
@@ -148,7 +149,8 @@ def csv_error(
         path=path,
         line=line,
         column=position - line_start + 1,
-        hint=_advise(found, word, begins_file=line == 1 and position == line_start, ends_line=position >= line_end),
+        hint=_advise(found, word, begins_file=line == 1 and position == line_start, ends_line=position >= line_end)
+        or ("the first column holds text, as an ID is: the model takes numbers alone" if is_id else None),
         found=found.decode("utf-8", "backslashreplace"),
     )
 
@@ -177,6 +179,14 @@ def _advise(found: bytes, word: str, *, begins_file: bool, ends_line: bool) -> s
             if separator in bare and _is_number(bare.split(separator)[0].strip(found[:1])):
                 return f"values are in quotes and separated by {name}, expected bare numbers and ','"
     return None
+
+
+def _first_column_is_text(view: memoryview, start: int, stop: int) -> bool:
+    """Whether the first cell of the next line is text, too, and the second one of this line a number: no names of columns."""
+    cells = bytes(view[start : min(stop, start + LINE_PIECE_BYTES)]).split(b",", 2)
+    below = find_line_start(view, min(stop + 1, len(view)))
+    next_cell = bytes(view[below : min(_line_end(view, below), below + LINE_PIECE_BYTES)]).partition(b",")[0].strip()
+    return len(cells) > 1 and _is_number(cells[1]) and bool(next_cell) and not _is_number(next_cell)
 
 
 def _is_number(text: bytes) -> bool:

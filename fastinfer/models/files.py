@@ -146,7 +146,7 @@ def _incomplete(
         if epochs and epoch is not None:
             listed = ", ".join(str(found) for found in sorted(epochs)[-LISTED:])
             return _no_model(f"there are no parameters of epoch {epoch} with {symbol}, but of {listed}", path, None)
-        what = [name for name in names if name.endswith(".params")]
+        what = [name for name in names if name.endswith(".params")] or [name for name in names if name != symbol]
         found = f"found {_listed(what)}" if what else "there is no file of parameters"
         return _no_model(f"{symbol} has no parameters: {found}", path, f"expected {folder}{prefix}-NNNN.params")
     if not names:
