@@ -249,7 +249,7 @@ register(
     ("bad_magic", "a file is not an IDX file of the expected kind", "name images and labels as MNIST provides them"),
     ("bad_npy", "an NPY payload is damaged or of another format version", "save the array with `numpy.save`"),
     ("bad_number", "a cell of a sample file is not a number", "correct the file, or write the samples again"),
-    ("bad_output", "an output is not a JSON list of probabilities", "run the transform again"),
+    ("bad_output", "a result is damaged, or holds something else than rows of numbers", "run the transform again"),
     ("bad_recordio", "RecordIO framing is damaged", "get the file again, or write it with MXNet's `MXRecordIO`"),
     ("bad_shape", "a payload's shape does not fit the model", "send rows of the model's shape"),
     ("bad_values", "a payload is not a rectangle of numbers", "send numbers, in rows of equal length"),

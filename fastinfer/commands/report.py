@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import sys
@@ -14,14 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.request import CSV
 from ..engine.source import find_objects
-from ..errors import ConfigError, InputError, counted, quote
+from ..errors import ConfigError, FastinferError, InputError, counted, quote
+from ..report.forms import Form, form_of
 from ..report.inputs import Inputs, image_shape
 from ..report.labels import read_label_file
-from ..report.page import Report, write_page
+from ..report.page import Report, accuracy_in_words, write_page
 from ..report.pictures import HALF_BLOCKS, draw_images, save_contact_sheet
 from ..report.predictions import CLASSES, KINDS, Predictions, read_predictions
 from ..report.results import Result, find_results, read_record, read_rejects
+from ..report.rows import choose_field
 from ..storage.places import plain_place
 from ..storage.uri import is_url
 from ._run import path, positive_number, run_command, say
@@ -37,9 +41,7 @@ def make_parser(prog: str = "fastinfer report") -> argparse.ArgumentParser:
         "70 internal error, 130 interrupted.",
     )
     parser.add_argument("outputs", type=path, metavar="OUT", help="folder with the results (*.out) of a run")
-    parser.add_argument(
-        "--inputs", type=path, metavar="IN", help="the folder, or file, of the CSV inputs, which are shown"
-    )
+    parser.add_argument("--inputs", type=path, metavar="IN", help="the folder, or file, of the inputs, which are shown")
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument(
         "--labels",
@@ -58,6 +60,17 @@ def make_parser(prog: str = "fastinfer report") -> argparse.ArgumentParser:
         choices=KINDS,
         help="what a prediction is: the probabilities or scores of classes, one number, or several values (default: by the "
         "values and the labels; the report says which)",
+    )
+    parser.add_argument(
+        "--field",
+        metavar="NAME",
+        help="of rows with names, as those of several outputs: the one that is shown (default: the first of numbers)",
+    )
+    parser.add_argument(
+        "--prediction-columns",
+        type=positive_number,
+        metavar="N",
+        help="of results that are lines of CSV: the last N columns are the prediction (default: as the run's record says)",
     )
     parser.add_argument(
         "-o", "--output", type=path, metavar="FILE", help="write the page, one HTML file that loads nothing"
@@ -81,7 +94,8 @@ def _report(argv: Sequence[str] | None) -> None:
     record = read_record(folder)
     results = find_results(folder)
     inputs = Inputs(arguments.inputs, record) if arguments.inputs is not None else None
-    labels, predictions = _read(arguments, results, inputs)
+    form = _form(arguments, record, results, inputs)
+    labels, predictions = _read(arguments, results, inputs, form)
     rejects, rejected = read_rejects(folder)
     report = Report(
         title=arguments.title or f"Results in {os.path.basename(os.path.abspath(folder))}",
@@ -93,9 +107,16 @@ def _report(argv: Sequence[str] | None) -> None:
         rejects=rejects,
         rejected=rejected,
         notes=_missing(arguments.inputs, results) if arguments.inputs is not None else [],
+        form=form,
     )
-    for note in report.notes:
+    for note in [*form.notes, *report.notes]:
         say(f"warning: {note}")
+    if inputs is not None and inputs.unread is not None:
+        say(f"warning: {inputs.unread}")
+        report.notes.append(inputs.unread)
+        report.inputs = None
+    if not form.is_whole and form.content_type != CSV:
+        report.inputs = None
     if arguments.json:
         print(json.dumps(_as_dict(report)))
     else:
@@ -116,16 +137,23 @@ def _local(place: str, argument: str) -> str:
     return place
 
 
+def _form(arguments: argparse.Namespace, record: dict[str, Any], results: list[Result], inputs: Inputs | None) -> Form:
+    """How the results are written."""
+    cells = inputs.cells(results[0]) if inputs is not None else None
+    form = form_of(record, results, cells=cells, last_columns=arguments.prediction_columns, field=arguments.field)
+    return choose_field(form, results)
+
+
 def _read(
-    arguments: argparse.Namespace, results: list[Result], inputs: Inputs | None
+    arguments: argparse.Namespace, results: list[Result], inputs: Inputs | None, form: Form
 ) -> tuple[NDArray[np.float64] | None, Predictions]:
     """The labels of all rows, and the predictions, which the labels tell how to read."""
-    if arguments.labels is None and arguments.label_column is None:
-        return None, read_predictions(results, kind=arguments.kind)
     # How many rows there are is known when the results were read.
-    predictions = read_predictions(results, kind=arguments.kind)
+    predictions = read_predictions(results, kind=arguments.kind, form=form)
     if arguments.labels is not None:
         labels = read_label_file(arguments.labels, len(predictions))
+    elif arguments.label_column is None:
+        return predictions.labels, predictions
     else:
         if inputs is None:
             raise ConfigError("--label-column requires --inputs")
@@ -134,7 +162,7 @@ def _read(
             [inputs.column(result, size, arguments.label_column) for result, size in zip(results, sizes)]
         )
     if arguments.kind is None and predictions.kind != CLASSES:
-        predictions = read_predictions(results, labels)
+        predictions = read_predictions(results, labels, form=form)
     return labels, predictions
 
 
@@ -153,20 +181,21 @@ def _as_dict(report: Report) -> dict[str, Any]:
     found: dict[str, Any] = {
         "records": len(predictions),
         "kind": predictions.kind,
-        # NaN is no JSON.
-        "predictions": [None if value != value else value for value in said.tolist()],
+        "predictions": _finite(said),
         "rejected": report.rejected,
     }
     if labels is not None:
-        found["labels"] = [int(label) if label == int(label) else label for label in labels.tolist()]
+        found["labels"] = _finite(labels)
         if predictions.kind == CLASSES:
-            found["accuracy"] = _accuracy(report)
+            found["accuracy"] = report.accuracy
     return found
 
 
-def _accuracy(report: Report) -> float | None:
-    judged = int((report.predictions.classes >= 0).sum())
-    return 1 - int(report.wrong.sum()) / judged if judged else None
+def _finite(values: NDArray[Any]) -> list[float | None]:
+    """The values as JSON has them: whole ones as integers; null for what is not finite, which JSON has not."""
+    return [
+        None if not math.isfinite(value) else int(value) if value == int(value) else value for value in values.tolist()
+    ]
 
 
 def _print(report: Report, count: int, png: str | None) -> None:
@@ -178,11 +207,8 @@ def _print(report: Report, count: int, png: str | None) -> None:
     if labels is not None:
         expected = [f"{label:.6g}" for label in labels[:shown].tolist()]
         captions = [f"{label} -> {each}{' wrong' * missed}" for label, each, missed in zip(expected, said, wrong)]
-        accuracy = _accuracy(report)
-        if is_class and accuracy is not None:
-            judged = int((predictions.classes >= 0).sum())
-            correct = judged - int(report.wrong.sum())
-            print(f"accuracy    {accuracy:.4f} ({correct:,} of {judged:,})")
+        if report.accuracy is not None:
+            print(f"accuracy    {accuracy_in_words(report)}")
         print(f"labels      {', '.join(expected)}")
     print(f"predictions {', '.join(said)}")
     images = _first_images(report, shown)
@@ -227,6 +253,10 @@ def _can_print(text: str, encoding: str | None) -> bool:
     return True
 
 
+def _hint(error: FastinferError) -> str | None:
+    return "--inputs, or --prediction-columns, tells it" if error.code == "bad_output" and error.hint else None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    return run_command(_report, argv)
+    return run_command(_report, argv, hint=_hint)

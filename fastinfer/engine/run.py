@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import math
 import os
 import threading
 import time
@@ -108,7 +109,7 @@ def transform(
     progress.starting("choosing a batch size")
     code = model.path if isinstance(model, CodeModel) else None
     batching = NO_BATCHES if isinstance(model, CodeModel) else choose_batching(runtime, model, options)
-    has_plain_rows = True
+    has_plain_rows, outputs = True, None
     if request.processes and not isinstance(model, CodeModel):
         outputs = runtime.bind(model, devices[0], batching.smallest, row_wise=batching.row_wise).outputs
         has_plain_rows = [(each.rows, each.dtype) for each in outputs] == [(1, "float32")]
@@ -129,6 +130,8 @@ def transform(
         "depends_on": of_run(model, options, source, runtime, batching, request),
         "model_path": absolute(model.path),
         "row_shape": None if isinstance(model, CodeModel) else list(model.row_shape),
+        # Which columns of a joined line are the prediction follows from it.
+        "prediction_values": None if outputs is None else sum(each.rows * math.prod(each.shape) for each in outputs),
         "invariant": batching.invariant,
         "varies": list(batching.varies),
         "model_choice": {} if isinstance(model, CodeModel) else model.choice.keywords,

@@ -8,18 +8,18 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError, OutputError
+from ..errors import ConfigError, OutputError, quote
 from ..extras import install_command
 from ..storage.atomic import replacing, unwritable
 from ..storage.base import RunStore
 from ..storage.places import store_of
 from ..storage.uri import is_url
+from .reading import json_rows, text_lines
 
 # So many rows are held, and are a row group.
 GROUP_ROWS = 64 << 10
@@ -27,7 +27,6 @@ KINDS = (".parquet", ".csv")
 COLUMNS = ("source", "record", "id", "prediction", "probabilities")
 # So much of a finished table is read at a time where it goes to another store.
 PIECE_BYTES = 1 << 20
-_BLANKS = re.compile(r"[\n ]*")
 
 
 class Row(NamedTuple):
@@ -134,11 +133,11 @@ def _write_group(writer: Any, pa: Any, schema: Any, group: list[Row]) -> int:
 def _rows(key: str, uri: str, store: RunStore, fronts: int | None) -> Iterator[Row]:
     texts = codecs.iterdecode(_pieces(uri, store), "utf-8", "replace")
     if fronts is None:
-        for number, value in enumerate(_json_rows(texts, uri), 1):
-            values = None if value is None else _flatten(value)
+        for number, value in enumerate(json_rows(texts, uri), 1):
+            values = None if value is None else _values(value, uri)
             yield Row(key, number, None, _prediction(values), values)
         return
-    for number, line in enumerate(_lines(texts), 1):
+    for number, line in enumerate(text_lines(texts), 1):
         if line == "null":
             yield Row(key, number, None, None, None)
             continue
@@ -156,46 +155,12 @@ def _pieces(uri: str, store: RunStore) -> Iterator[bytes]:
             raise
 
 
-def _lines(texts: Iterator[str]) -> Iterator[str]:
-    held = ""
-    for text in texts:
-        *lines, held = (held + text).split("\n")
-        yield from lines
-    if held:
-        yield held
-
-
-def _json_rows(texts: Iterator[str], uri: str) -> Iterator[Any]:
-    """The elements of the lists that a result holds, one list behind another, without holding all of it."""
-    decode = json.JSONDecoder().raw_decode
-    held, at, is_open = "", 0, False
-    for text in texts:
-        held, at = held[at:] + text, 0
-        while True:
-            at = _skip_blanks(held, at)
-            sign = held[at : at + 1]
-            if sign and sign in (",]" if is_open else "["):
-                is_open = sign != "]"
-                at += 1
-                continue
-            try:
-                value, stop = decode(held, at) if is_open else (None, 0)
-            except ValueError:
-                break
-            after = _skip_blanks(held, stop)
-            # A number at the end of a piece may go on.
-            if not stop or held[after : after + 1] not in (",", "]"):
-                break
-            yield value
-            at = after
-    if held[at:] or is_open:
-        raise OutputError("is not a list of rows in JSON", code="cannot_write", path=uri)
-
-
-def _skip_blanks(text: str, start: int) -> int:
-    match = _BLANKS.match(text, start)
-    assert match is not None
-    return match.end()
+def _values(value: Any, uri: str) -> list[float]:
+    try:
+        return _flatten(value)
+    except (TypeError, ValueError, RecursionError):
+        message = f"a table has rows of numbers, found {quote(json.dumps(value))}"
+        raise OutputError(message, code="cannot_write", path=uri) from None
 
 
 def _flatten(value: Any) -> list[float]:

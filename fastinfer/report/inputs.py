@@ -1,4 +1,4 @@
-"""Reads chosen records of a run's CSV inputs again, to show them and to take labels from them."""
+"""Reads chosen records of a run's inputs again, as the model was given them, to show them and to take labels from them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, quote
 from ..records.compression import AUTO, expand
+from ..records.jsonpath import Path
 from ..records.split import split
 from ..storage.atomic import unreadable
 from ..storage.listing import list_files
@@ -19,14 +20,21 @@ from ..storage.regular import open_regular
 from .results import Result
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CSV = "text/csv"
+# Types whose objects are read whole, and the largest of them that is.
+WHOLE_TYPES = ("application/json", "application/jsonlines", "application/x-npy")
+MOST_WHOLE_BYTES = 256 << 20
 
 
 class Inputs:
-    """The CSV inputs of a folder of results.
+    """The inputs of a folder of results.
 
     Args:
         folder: of the inputs; or one input.
-        record: of the run, which says how they were read.
+        record: of the run, which says how they were read; without one they are CSV.
+
+    Attributes:
+        unread: why they are not shown, in words; None: they are.
     """
 
     def __init__(self, folder: str, record: dict[str, Any]) -> None:
@@ -35,9 +43,28 @@ class Inputs:
         settings = settings if isinstance(settings, dict) else {}
         comment = settings.get("comment")
         self._comment = comment.encode() if isinstance(comment, str) else None
+        self._has_names = settings.get("header") == "keep"
         self._skip_header = bool(settings.get("skip_header")) or settings.get("header") in ("skip", "keep")
         missing = settings.get("missing")  # as text, which JSON has for any float
         self._missing = math.nan if missing is None else float(missing)
+        self._content_type = str(settings.get("content_type", CSV)).partition(";")[0].strip().lower()
+        self._settings = settings
+        shape = record.get("row_shape")
+        self._row_shape = tuple(shape) if isinstance(shape, list) else None
+        self.unread = self._why_unread(record)
+
+    def _why_unread(self, record: dict[str, Any]) -> str | None:
+        if self._content_type not in (CSV, *WHOLE_TYPES):
+            return f"inputs of {self._content_type} are not shown"
+        if self._settings.get("split_type") == "recordio":
+            return "inputs in RecordIO are not shown"
+        if self._content_type == CSV:
+            return None
+        if "row_shape" in record and self._row_shape is None:
+            return f"inputs of {self._content_type} for a model's own code are not shown"
+        if self._settings.get("input_filter", "$") != "$":
+            return f"inputs of {self._content_type} that a filter cuts are not shown"
+        return None
 
     def path_of(self, result: Result) -> str:
         """The input that a result belongs to. Raises InputError (``input_missing``)."""
@@ -46,50 +73,150 @@ class Inputs:
             raise InputError(f"no such input, but a result: {result.path}", code="input_missing", path=path)
         return path
 
+    def cells(self, result: Result) -> int | None:
+        """The cells of an input's first line; None where it has none, or is no CSV."""
+        if self._content_type != CSV:
+            return None
+        return next((line.count(b",") + 1 for _, line in self._lines(self.path_of(result))), None)
+
     def records(self, result: Result, count: int, wanted: Collection[int]) -> dict[int, list[float]]:
-        """The values of records of one input.
+        """The values of the records of one input, by rows of its result: some models give several rows for each record.
 
         Args:
             result: of the input.
-            count: rows of the result: what a record is follows from it, as in the run.
-            wanted: the numbers of the records.
+            count: rows of the result.
+            wanted: the numbers of the rows.
 
         Returns:
-            The values of each; a record that has something else than numbers is left out, since it was rejected.
+            For each row the values of its record; a record that has something else than numbers is left out, since it was
+            rejected.
 
         Raises:
-            InputError: ``count_mismatch`` where the lines are neither records nor make up whole ones.
+            InputError: ``count_mismatch`` where the input has other records than the result; the input cannot be read.
         """
+        if self._content_type == CSV:
+            return self._csv_records(result, count, wanted)
         path = self.path_of(result)
-        lines = sum(1 for _ in self._lines(path))
+        found = self._whole(path)
+        each = count // len(found) if len(found) else 0
+        if each * len(found) != count:
+            raise self._mismatch(path, len(found), "records", count, result)
+        return {row: found[row // each].tolist() for row in wanted}
+
+    def _whole(self, path: str) -> NDArray[np.float32]:
+        from ..codecs.content_types import decode_rows
+
+        size = os.path.getsize(path)
+        if size > MOST_WHOLE_BYTES:
+            message = f"has {size >> 20:,} MiB, too many to show records of it"
+            raise InputError(message, code="payload_too_large", path=path, hint="leave the inputs out")
+        (item,) = list_files(path)
+        try:
+            with open_regular(path) as file:
+                body = b"".join(expand(file.read, AUTO, item))
+        except OSError as error:
+            raise unreadable(path, error) from error
+        try:
+            rows = decode_rows(body, self._content_type, self._row_shape or ())
+        except InputError as error:
+            raise error.at(path=path) from error
+        size = math.prod(self._row_shape) if self._row_shape is not None else math.prod(rows.shape[1:])
+        return rows.reshape(-1, size)
+
+    def _csv_records(self, result: Result, count: int, wanted: Collection[int]) -> dict[int, list[float]]:
+        path, chosen = self.path_of(result), set(wanted)
+        lines, values, even = 0, 0, True
+        kept = self._kept(path)
+        size = math.prod(self._row_shape) if self._row_shape is not None else None
+        for _, line in self._lines(path):
+            cells = line.count(b",") + 1 if kept is None else len(kept)
+            lines, values, even = lines + 1, values + cells, even and cells == size
+        if count and lines and count % lines == 0 and (count == lines or even or kept is not None):
+            each = count // lines  # a line is a record
+            return self._by_lines(path, chosen, kept, rows_of_line=each)
+        if size and values % size == 0 and values and count % (values // size) == 0:
+            return self._by_values(path, chosen, size, rows_of_record=count // (values // size))
+        if size is None and count and lines % count == 0:  # a record is some lines
+            return self._by_values(path, chosen, values // count, rows_of_record=1)
+        if size is None and lines and count % lines == 0 and values % count == 0:  # a line has some records
+            return self._by_values(path, chosen, values // count, rows_of_record=1)
+        raise self._mismatch(path, lines, "lines", count, result)
+
+    def _mismatch(self, path: str, found: int, what: str, count: int, result: Result) -> InputError:
+        message = f"{found:,} {what} for {count:,} predictions of {result.path}"
+        return InputError(message, code="count_mismatch", path=path)
+
+    def _by_lines(
+        self, path: str, chosen: set[int], kept: list[int] | None, rows_of_line: int
+    ) -> dict[int, list[float]]:
         found: dict[int, list[float]] = {}
-        chosen = set(wanted)
-        if count and lines % count == 0:  # a record is one line, or some
-            each = lines // count
-            for number, (_, line) in enumerate(self._lines(path)):
-                if number // each in chosen:
-                    found.setdefault(number // each, []).extend(self._cells(line))
-        elif lines and count % lines == 0:  # a line has some records
-            each = count // lines
-            for number, (_, line) in enumerate(self._lines(path)):
-                wanted_here = [record for record in range(number * each, (number + 1) * each) if record in chosen]
-                cells = self._cells(line) if wanted_here else []
-                size = len(cells) // each
-                for record in wanted_here:
-                    start = (record - number * each) * size
-                    found[record] = cells[start : start + size]
-        else:
-            message = f"{lines:,} lines for {count:,} predictions of {result.path}"
-            raise InputError(message, code="count_mismatch", path=path)
-        return {record: cells for record, cells in found.items() if cells}
+        for number, (_, line) in enumerate(self._lines(path)):
+            rows = chosen.intersection(range(number * rows_of_line, (number + 1) * rows_of_line))
+            if rows and (cells := self._cells(line, kept)):
+                found.update(dict.fromkeys(rows, cells))
+        return found
+
+    def _by_values(self, path: str, chosen: set[int], size: int, rows_of_record: int) -> dict[int, list[float]]:
+        """Where lines and records do not agree: records are so many values, one behind another."""
+        found: dict[int, list[float]] = {}
+        held: list[float] = []
+        record = 0
+        for _, line in self._lines(path):
+            held += self._cells(line, None) or [math.nan] * (line.count(b",") + 1)
+            while len(held) >= size:
+                rows = chosen.intersection(range(record * rows_of_record, (record + 1) * rows_of_record))
+                found.update(dict.fromkeys(rows, held[:size]))
+                held, record = held[size:], record + 1
+        return found
+
+    def _kept(self, path: str) -> list[int] | None:
+        """The columns that the model is given; None: all."""
+        inclusive = bool(self._settings.get("inclusive_slices"))
+        text = self._settings.get("input_filter", "$")
+        left_out = [
+            self._settings[name] for name in ("id_column", "label_column") if self._settings.get(name) is not None
+        ]
+        if text == "$" and not left_out:
+            return None
+        names = self._names(path)
+        count = len(names) if names else next((line.count(b",") + 1 for _, line in self._lines(path)), 0)
+        if left_out:
+            missing = {self._column(column, names, count) for column in left_out}
+            return [column for column in range(count) if column not in missing]
+        ranges = Path(text, inclusive=inclusive).columns(count, names)
+        return [column for start, stop in ranges for column in range(start, stop)]
+
+    def _names(self, path: str) -> list[str] | None:
+        """The names in the first line, where the run read names there."""
+        if not self._has_names:
+            return None
+        try:
+            with open_regular(path) as file:
+                (item,) = list_files(path)
+                first = next(iter(split(expand(file.read, AUTO, item), "line", path=path)), None)
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if first is None:
+            return None
+        text = first.content.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace")
+        return [name.strip().strip('"') for name in text.strip("\r\n").split(",")]
+
+    def _column(self, column: int | str, names: list[str] | None, count: int) -> int:
+        if isinstance(column, str):
+            return names.index(column) if names and column in names else -1
+        return column % count if count and -count <= column < count else column
 
     def column(self, result: Result, count: int, column: int) -> NDArray[np.float64]:
         """The numbers in one column of an input whose lines are its records; the first column is 0, the last one -1.
 
+        Where a filtered record has several rows of the result, each has the record's number.
+
         Raises:
-            InputError: ``count_mismatch``; ``bad_number`` with its line.
+            InputError: ``count_mismatch``; ``bad_number`` with its line; the inputs are no CSV.
         """
         path = self.path_of(result)
+        if self._content_type != CSV:
+            raise InputError(f"only CSV has columns, found {self._content_type}", code="bad_number", path=path)
         labels = []
         for number, line in self._lines(path):
             cells = line.split(b",")
@@ -101,10 +228,11 @@ class Inputs:
             except ValueError:
                 message = f"expected a label, found {quote(cells[column].decode(errors='replace'))}"
                 raise InputError(message, code="bad_number", path=path, line=number) from None
-        if len(labels) != count:
-            message = f"{len(labels):,} lines for {count:,} predictions of {result.path}"
-            raise InputError(message, code="count_mismatch", path=path)
-        return np.array(labels, np.float64)
+        each = count // len(labels) if labels else 0
+        # Unless columns were cut, a line may be several records.
+        if each * len(labels) != count or (each > 1 and self._kept(path) is None):
+            raise self._mismatch(path, len(labels), "lines", count, result)
+        return np.repeat(np.array(labels, np.float64), each)
 
     def _lines(self, path: str) -> Iterator[tuple[int, bytes]]:
         """The lines that have values, without their ends, and their numbers in the file."""
@@ -125,10 +253,13 @@ class Inputs:
         except OSError as error:
             raise unreadable(path, error) from error
 
-    def _cells(self, line: bytes) -> list[float]:
+    def _cells(self, line: bytes, kept: list[int] | None) -> list[float]:
+        """The values of a line; none where one of them is no number."""
+        cells = line.split(b",")
         try:
-            return [float(cell) if cell.strip() else self._missing for cell in line.split(b",")]
-        except ValueError:
+            chosen = cells if kept is None else [cells[column] for column in kept]
+            return [float(cell) if cell.strip() else self._missing for cell in chosen]
+        except (ValueError, IndexError):
             return []
 
 

@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..storage.atomic import make_folder, replacing
+from .forms import Form
 from .inputs import Inputs, image_shape
 from .predictions import CLASSES, NUMBERS, Chosen, Predictions, choose
-from .results import Result, read_rows
+from .results import Result
+from .rows import PLAIN, read_rows
 
 TEMPLATE = Path(__file__).parent / "template"
 
@@ -52,6 +54,7 @@ class Report:
         rejects: the first ones.
         rejected: how many there are.
         notes: what the reader should know.
+        form: how the results are written.
     """
 
     title: str
@@ -63,15 +66,28 @@ class Report:
     rejects: list[dict[str, Any]] = field(default_factory=list)
     rejected: int = 0
     notes: list[str] = field(default_factory=list)
+    form: Form = PLAIN
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Of each row, whether it has both a class and a label."""
+        predictions, labels = self.predictions, self.labels
+        if labels is None or predictions.kind != CLASSES:
+            return np.zeros(len(predictions), dtype=bool)
+        judged: NDArray[np.bool_] = (predictions.classes >= 0) & ~np.isnan(labels)
+        return judged
 
     @property
     def wrong(self) -> NDArray[np.bool_]:
         """Of each row, whether its class is not its label."""
-        predictions, labels = self.predictions, self.labels
-        if labels is None or predictions.kind != CLASSES:
-            return np.zeros(len(predictions), dtype=bool)
-        wrong: NDArray[np.bool_] = (predictions.classes >= 0) & (predictions.classes != labels)
+        wrong: NDArray[np.bool_] = self.judged & (self.predictions.classes != self.labels)
         return wrong
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right classes; None where no row was judged."""
+        judged = int(self.judged.sum())
+        return (judged - int(self.wrong.sum())) / judged if judged else None
 
 
 def write_page(report: Report, path: Path) -> None:
@@ -100,7 +116,7 @@ def make_page(report: Report) -> str:
         "rows": _rows(report, chosen),
         "rejects": report.rejects,
         "rejected": report.rejected,
-        "notes": [note for note in [*report.notes, chosen.words] if note],
+        "notes": [note for note in [*report.form.notes, *report.notes, chosen.words] if note],
         "record": json.dumps(report.record, indent=2, ensure_ascii=False) if report.record else "",
     }
     script, style = ((TEMPLATE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
@@ -131,10 +147,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     predictions, labels = report.predictions, report.labels
     facts = [("rows", f"{len(predictions):,}"), ("results", f"{len(report.results):,}")]
     if labels is not None and predictions.kind == CLASSES:
-        judged = int((predictions.classes >= 0).sum())
-        correct = judged - int(report.wrong.sum())
-        share = f"{correct / judged:.4f}" if judged else "none"
-        facts.append(("accuracy", f"{share} ({correct:,} of {judged:,})"))
+        facts.append(("accuracy", accuracy_in_words(report)))
     elif labels is not None and predictions.kind == NUMBERS:
         residuals = _residuals(predictions, labels)
         if len(residuals):
@@ -142,11 +155,20 @@ def _facts(report: Report) -> list[tuple[str, str]]:
             with np.errstate(over="ignore"):
                 facts.append(("root mean square error", f"{math.sqrt((residuals**2).mean()):.6g}"))
     facts.append(("rejected", f"{report.rejected:,}"))
+    if labels is not None and np.isnan(labels).any():
+        facts.append(("without a label", f"{int(np.isnan(labels).sum()):,}"))
     unknown = int((predictions.classes == -2).sum())
     if unknown:
         facts.append(("not a number", f"{unknown:,}"))
     facts.append(("read as", predictions.reading))
     return facts
+
+
+def accuracy_in_words(report: Report) -> str:
+    """The accuracy with the numbers that it is made of."""
+    judged = int(report.judged.sum())
+    share = "none" if report.accuracy is None else f"{report.accuracy:.4f}"
+    return f"{share} ({judged - int(report.wrong.sum()):,} of {judged:,})"
 
 
 def _residuals(predictions: Predictions, labels: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -179,7 +201,7 @@ def _class_plots(predictions: Predictions, labels: NDArray[np.float64] | None) -
         bounds = (0.0, 1.0) if predictions.is_probability else None
         plots["certainty"] = _histogram("certainty", certainty, bounds)
     if labels is not None:
-        of_labels = labels.astype(np.int64)
+        of_labels = np.nan_to_num(labels, nan=-1.0, posinf=-1.0, neginf=-1.0).astype(np.int64)
         valid = known & (of_labels >= 0) & (of_labels < count) & (labels == of_labels)
         pairs, numbers = np.unique(of_labels[valid] * count + predictions.classes[valid], return_counts=True)
         confusions = [(int(pair // count), int(pair % count), int(number)) for pair, number in zip(pairs, numbers)]
@@ -223,7 +245,7 @@ def _distributions(report: Report) -> list[dict[str, Any]]:
     taken: list[NDArray[np.float64]] = []
     row = 0
     for result in report.results:
-        for rows in read_rows(result.path):
+        for rows in read_rows(result.path, report.form):
             first = -row % step
             taken.append(rows.values[first::step, :MOST_DISTRIBUTIONS])
             row += len(rows.values)
@@ -276,7 +298,7 @@ def _details(report: Report, chosen: Chosen) -> dict[str, Any]:
         count = int(predictions.starts[number + 1] - predictions.starts[number])
         found = report.inputs.records(result, count, records) if report.inputs is not None else {}
         cells.extend(found.get(record) for record in records)
-        texts.extend(_predicted(result, records, predictions))
+        texts.extend(_predicted(result, records, predictions, report.form))
     known = [row for row in cells if row is not None]
     details: dict[str, Any] = {
         "rows": np.searchsorted(chosen.rows, chosen.detailed).tolist(),
@@ -294,11 +316,11 @@ def _details(report: Report, chosen: Chosen) -> dict[str, Any]:
     return details
 
 
-def _predicted(result: Result, records: list[int], predictions: Predictions) -> list[str]:
+def _predicted(result: Result, records: list[int], predictions: Predictions, form: Form) -> list[str]:
     """The predictions of some records, in words."""
     found: dict[int, str] = {}
     wanted, first = set(records), 0
-    for rows in read_rows(result.path):
+    for rows in read_rows(result.path, form):
         for record in wanted.intersection(range(first, first + len(rows.values))):
             values = rows.values[record - first]
             if rows.rejected[record - first]:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .results import Result, read_rows
+from .forms import Form
+from .results import Result
+from .rows import PLAIN, read_rows
 
 CLASSES, NUMBERS, VALUES = "classes", "numbers", "values"
 KINDS = (CLASSES, NUMBERS, VALUES)
@@ -33,6 +35,7 @@ class Predictions:
         certainty: float64 (rows,): the probability of that class, or by how much its score exceeds the next one.
         values: float64 (rows,): the first value of a row.
         is_probability: whether `certainty` is a probability.
+        labels: float64 (rows,) where the results have labels, NaN for one that is no number; else None.
     """
 
     kind: str
@@ -43,6 +46,7 @@ class Predictions:
     certainty: NDArray[np.float64]
     values: NDArray[np.float64]
     is_probability: bool
+    labels: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -54,23 +58,25 @@ class Predictions:
 
 
 def read_predictions(
-    results: Sequence[Result], labels: NDArray[Any] | None = None, kind: str | None = None
+    results: Sequence[Result], labels: NDArray[Any] | None = None, kind: str | None = None, form: Form = PLAIN
 ) -> Predictions:
     """Reads all results.
 
     Args:
         results: see :func:`fastinfer.report.results.find_results`.
-        labels: of all rows; they say whether values are classes.
+        labels: of all rows; they say whether values are classes. None: those that the results have.
         kind: None: by the values and the labels.
+        form: how the results are written.
 
     Raises:
         InputError: a result cannot be read, or has rows of another width than the first one (``bad_output``).
     """
     parts: list[tuple[NDArray[Any], ...]] = []
     counts, width, is_probability, within = [], 0, True, True
+    of_results: list[NDArray[np.float64]] = []
     for result in results:
         rows_of_result = 0
-        for rows in read_rows(result.path):
+        for rows in read_rows(result.path, form):
             rows_of_result += len(rows.values)
             found = rows.values.shape[1]
             if not rows.rejected.all():
@@ -82,13 +88,20 @@ def read_predictions(
             is_probability &= are_probabilities
             within &= are_within
             parts.append(part)
+            if rows.labels is not None:
+                of_results.append(rows.labels)
         counts.append(rows_of_result)
-    classes, top, margin, values = (np.concatenate(arrays) for arrays in zip(*parts))
+    none = _reduce(np.zeros((0, 1)), np.zeros(0, dtype=bool))[0]
+    classes, top, margin, values = (np.concatenate(arrays) for arrays in zip(none, *parts))
+    own_labels = np.concatenate([np.zeros(0), *of_results]) if form.label is not None else None
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     width = width or 1
-    whole = labels is not None and _are_classes(labels, max(width, 2))
+    judges = own_labels if labels is None else labels
+    whole = judges is not None and _are_classes(judges, max(width, 2))
     if kind is None:
         kind = _kind_of(width, is_probability, whole, within)
+        if kind == CLASSES and not form.is_whole:
+            kind = NUMBERS if width == 1 else VALUES
     if kind == CLASSES and width == 1:
         reading = "each value is the probability of class 1; class 1 from 0.5 on"
         predicted = classes >= 0
@@ -102,9 +115,10 @@ def read_predictions(
     elif kind == NUMBERS:
         reading, certainty = "each row is one number", top
     else:
-        reading, certainty = "each row has several numbers that are no probabilities", top
+        reading, certainty = "each row has several numbers that are not read as classes", top
     certainty = np.nan_to_num(certainty, nan=0.0)
-    return Predictions(kind, reading, width, starts, classes, certainty, values, is_probability and kind == CLASSES)
+    is_probability &= kind == CLASSES
+    return Predictions(kind, reading, width, starts, classes, certainty, values, is_probability, own_labels)
 
 
 def _reduce(values: NDArray[np.float64], rejected: NDArray[np.bool_]) -> tuple[tuple[NDArray[Any], ...], bool, bool]:
@@ -128,7 +142,8 @@ def _reduce(values: NDArray[np.float64], rejected: NDArray[np.bool_]) -> tuple[t
 
 
 def _are_classes(labels: NDArray[Any], count: int) -> bool:
-    return bool(((labels >= 0) & (labels < count) & (labels == np.floor(labels))).all())
+    labels = labels[~np.isnan(labels)]  # a label that is missing says nothing
+    return bool(len(labels) and ((labels >= 0) & (labels < count) & (labels == np.floor(labels))).all())
 
 
 def _kind_of(width: int, is_probability: bool, whole_labels: bool, within: bool) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fastinfer.errors import InputError
-from fastinfer.report import results as module
-from fastinfer.report.results import find_results, natural, read_record, read_rejects, read_rows
+from fastinfer.report import rows as module
+from fastinfer.report.results import find_results, natural, read_record, read_rejects
+from fastinfer.report.rows import read_rows
 from tests.report.pages import write_run
 
 

@@ -46,7 +46,9 @@ const classes = content.kind === "classes";
 const REJECTED = -1;
 
 const short = (number) => (Number.isFinite(number) ? String(Number(number.toPrecision(6))) : "not a number");
-const isWrong = (row) => classes && labelOf !== null && classOf[row] >= 0 && classOf[row] !== labelOf[row];
+const isJudged = (row) => classes && labelOf !== null && classOf[row] >= 0 && !Number.isNaN(labelOf[row]);
+const isWrong = (row) => isJudged(row) && classOf[row] !== labelOf[row];
+const ofLabel = (row) => (Number.isNaN(labelOf[row]) ? "no label" : short(labelOf[row]));
 
 // The head.
 document.title = content.title;
@@ -202,7 +204,7 @@ function select() {
     if (!fitting[nameOf[row]]) continue;
     if (wanted !== "" && String(classOf[row]) !== wanted) continue;
     if (classes && certaintyOf[row] > limit) continue;
-    if (right !== "" && (classOf[row] < 0 || isWrong(row) !== (right === "wrong"))) continue;
+    if (right !== "" && (!isJudged(row) || isWrong(row) !== (right === "wrong"))) continue;
     found.push(row);
   }
   const order = byId("order").value;
@@ -233,8 +235,8 @@ function drawImage(index) {
 function said(row) {
   if (classOf[row] === REJECTED) return "rejected";
   if (classOf[row] < 0) return "not a number";
-  if (!classes) return labelOf === null ? short(valueOf[row]) : `${short(labelOf[row])} → ${short(valueOf[row])}`;
-  return labelOf === null ? `${classOf[row]}` : `${short(labelOf[row])} → ${classOf[row]}`;
+  if (!classes) return labelOf === null ? short(valueOf[row]) : `${ofLabel(row)} → ${short(valueOf[row])}`;
+  return labelOf === null ? `${classOf[row]}` : `${ofLabel(row)} → ${classOf[row]}`;
 }
 
 function card(row) {
