@@ -88,9 +88,10 @@ bench: .venv/with-bench
 	$(BIN)/python -m pytest benchmarks --ignore benchmarks/bench_memory.py --figures build/bench/figures.json
 	$(BIN)/python -m benchmarks.report build/bench/figures.json build/bench
 
-# 26 GB of disk and 12 GB of memory: up to 20 GB in a file, and a million files.
+# 26 GB of disk and 12 GB of memory: up to 20 GB in a file, and a million files. Its figures are added to the report.
 bench-memory: .venv/with-bench
-	$(BIN)/python -m pytest -s benchmarks/bench_memory.py
+	$(BIN)/python -m pytest benchmarks/bench_memory.py --figures build/bench/figures.json --keep-others
+	$(BIN)/python -m benchmarks.report build/bench/figures.json build/bench
 
 # The page of error codes, from the registry.
 docs/errors.md: .venv/built

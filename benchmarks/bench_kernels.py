@@ -1,7 +1,7 @@
 """Kernels against what else reads CSV to float32 and prints float32, one thread each; a wrong result is not timed.
 
-`make bench` runs it; `pytest benchmarks/bench_kernels.py --benchmark-json=FILE` keeps the figures. The time is of all
-1,000 images; `extra_info` has images/s and GB/s of text by the fastest round. Quote ratios of one run only.
+`make bench` runs it; `pytest benchmarks/bench_kernels.py --figures FILE --keep-others` measures the kernels alone. Quote ratios
+of one run only.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def polars_reader(body: bytes) -> np.ndarray:
 
 
 READERS: dict[str, Callable[[bytes], np.ndarray]] = {
+    "fastinfer": fastinfer_parser(kernels.active_isa()),
     **{f"fastinfer-{isa}": fastinfer_parser(isa) for isa in kernels.available_isas()},
     "fastinfer-one-image-bodies": one_image_bodies,
     "pandas": pandas_reader,
@@ -104,50 +105,49 @@ NEAR = {"pandas", "pyarrow", "polars"}
 SLOW = {"np.loadtxt", "np.genfromtxt", "pandas", "pyarrow", "polars"}
 
 
-def record(benchmark: Any, body: bytes) -> None:
-    best = benchmark.stats.stats.min
-    benchmark.extra_info.update(images_per_s=inputs.IMAGES / best, gigabytes_per_s=len(body) / best / 1e9)
+def times(call: Callable[[], object], rounds: int) -> list[float]:
+    """Seconds of each of some calls, after one that is not counted."""
+    found = []
+    for _ in range(rounds + 1):
+        started = perf_counter()
+        call()
+        found.append(perf_counter() - started)
+    return found[1:]
+
+
+def keep_each(keep: Keep, name: str, title: str, seconds: list[float], images: int) -> None:
+    keep(name, title, [each / images * 1e6 for each in seconds], "µs/image", better="lower")
 
 
 @pytest.mark.parametrize("name", inputs.NAMES)
 @pytest.mark.parametrize("reader", READERS)
-def bench_parse(benchmark: Any, reader: str, name: str) -> None:
+def bench_parse(keep: Keep, reader: str, name: str) -> None:
     body, expected, read = inputs.text(name), inputs.expected(name), READERS[reader]
     if reader == "np.genfromtxt":
         # Its time is proportional to the text.
-        body, expected = body[: body.index(b"\n", len(body) // 20) + 1], expected
+        body = body[: body.index(b"\n", len(body) // 20) + 1]
         expected = expected[: body.count(b"\n")]
     found = read(body)
     if reader in NEAR:
         np.testing.assert_allclose(found, expected, rtol=1.2e-7)
     else:
         assert found.tobytes() == expected.tobytes()
-    benchmark.group = f"parse {name}"
-    benchmark.pedantic(read, (body,), rounds=3 if reader in SLOW else 50, warmup_rounds=1)
-    record(benchmark, body)
-    benchmark.extra_info["images_per_s"] = expected.shape[0] / benchmark.stats.stats.min
+    seconds = times(lambda: read(body), 3 if reader in SLOW else 30)
+    keep_each(keep, f"parse/{name}/{reader}", f"parsing {name} text: {reader}", seconds, len(expected))
 
 
 @pytest.mark.parametrize("name", inputs.NAMES)
-@pytest.mark.parametrize("floor", ["copy", "count newlines"])
-def bench_floor(benchmark: Any, floor: str, name: str) -> None:
+def bench_floor(keep: Keep, name: str) -> None:
     body = inputs.text(name)
-    target = bytearray(len(body))
-    view = memoryview(target)
-
-    def copy() -> None:
-        view[:] = body
-
-    def count() -> None:
-        assert body.count(b"\n") == inputs.IMAGES
-
-    benchmark.group = f"parse {name}"
-    benchmark.pedantic(copy if floor == "copy" else count, rounds=50, warmup_rounds=1)
-    record(benchmark, body)
+    source = np.frombuffer(body, np.uint8)
+    target = np.zeros_like(source)
+    seconds = times(lambda: np.copyto(target, source), 30)
+    keep_each(keep, f"parse/{name}/copy", f"copying {name} text", seconds, inputs.IMAGES)
+    keep(f"parse/{name}/bytes", f"{name} text of an image", len(body) / inputs.IMAGES, "bytes", better="lower")
 
 
 @pytest.mark.parametrize("printer", ["fastinfer", "json.dumps", "orjson"])
-def bench_format(benchmark: Any, printer: str) -> None:
+def bench_format(keep: Keep, printer: str) -> None:
     rows = inputs.probabilities()
     wanted = json.dumps(rows.tolist()).encode()
     if printer == "fastinfer":
@@ -160,12 +160,10 @@ def bench_format(benchmark: Any, printer: str) -> None:
         # It prints a float32 array as float32; the same digits need the double. Its separators have no blanks.
         call = lambda: orjson.dumps(rows.astype(np.float64), option=orjson.OPT_SERIALIZE_NUMPY)  # noqa: E731
         assert json.loads(call()) == json.loads(wanted)
-    benchmark.group = "format"
-    benchmark.pedantic(call, rounds=30, warmup_rounds=2)
-    benchmark.extra_info["nanoseconds_per_value"] = benchmark.stats.stats.min / rows.size * 1e9
+    keep_each(keep, f"format/{printer}", f"printing {rows.shape[1]} values: {printer}", times(call, 30), len(rows))
 
 
-def bench_fixed_beside_a_copy_of_the_text(benchmark: Any, keep: Keep) -> None:
+def bench_fixed_beside_a_copy_of_the_text(keep: Keep) -> None:
     """Parsing and copying the same text in turns, so that both see the caches in the same state: the median ratio."""
     body = inputs.text("fixed")
     read = fastinfer_parser(kernels.active_isa())
@@ -180,4 +178,3 @@ def bench_fixed_beside_a_copy_of_the_text(benchmark: Any, keep: Keep) -> None:
         np.copyto(target, source)
         ratios.append((parsed - started) / (perf_counter() - parsed))
     keep("parse_to_copy", "parsing fixed text / copying it, in turns", ratios, "times", better="lower")
-    benchmark.pedantic(read, (body,), rounds=20)

@@ -22,6 +22,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
+from benchmarks.conftest import Keep
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL
 from tests.sagemaker.serving import free_ports, model_server
@@ -168,20 +169,15 @@ def check(answer: Callable[[bytes], bytes], bodies: dict[int, Path], *, exact: b
 @pytest.mark.parametrize("connections", [1, 4, 16])
 @pytest.mark.parametrize("rows", [1, 500])
 def bench_requests(
-    rows: int, connections: int, served: tuple[str, str], bodies: dict[int, Path], client: Client, benchmark: Any
+    rows: int, connections: int, served: tuple[str, str], bodies: dict[int, Path], client: Client, keep: Keep
 ) -> None:
     name, url = served
     count = REQUESTS[name.split()[0], rows]
-    # The client's own clock: reading bodies and connecting are not what is timed.
-    seconds: list[float] = []
-
-    def run() -> None:
-        seconds.append(client.ask(url, bodies[rows], count, connections))
-
-    benchmark.pedantic(run, rounds=5 if name != "container" else 3, warmup_rounds=1)
-    rates = sorted(count * rows / each for each in seconds[1:])
-    benchmark.extra_info["images_per_second"] = rates[len(rates) // 2]
-    print(f"\n{name}, {rows} images a request, {connections} connections: {rates[len(rates) // 2]:,.0f} images/s")
+    # The client's own clock: reading bodies and connecting are not what is timed. The first turn warms up.
+    turns = 4 if name == "container" else 6
+    rates = [count * rows / client.ask(url, bodies[rows], count, connections) for _ in range(turns)][1:]
+    what = f"{name}, {rows} {'images' if rows > 1 else 'image'} a request, {connections} at a time"
+    keep(f"{name}/{rows}/{connections}", what, rates, "images/s")
 
 
 if __name__ == "__main__":

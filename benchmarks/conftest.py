@@ -29,6 +29,9 @@ class Keep(Protocol):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--figures", type=Path, metavar="FILE", help="write all figures of the run to this JSON file")
+    parser.addoption(
+        "--keep-others", action="store_true", help="keep what FILE has of files of benchmarks that are not run now"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,4 +62,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     timed = getattr(session.config, "_benchmarksession", None)
     entries = [entry for entry in timed.benchmarks if entry.stats.data] if timed is not None else []
-    write_figures(path, [*session.config.stash[FIGURES], *map(of_benchmark, entries)], session.config.stash[CONDITIONS])
+    figures = [*session.config.stash[FIGURES], *map(of_benchmark, entries)]
+    keep_others = session.config.getoption("--keep-others")
+    write_figures(path, figures, session.config.stash[CONDITIONS], keep_others=keep_others)

@@ -1,7 +1,8 @@
 """The figures of one run of the benchmarks, as JSON: written by benchmarks/conftest.py, read by compare, report and quote.
 
 The file holds what was measured, in pytest-benchmark's form (``benchmarks``: a list with ``fullname`` and ``stats``), and on
-which machine, with which versions, from which commit and when.
+which machine, with which versions, from which commit and when; ``sections`` has that of each file of benchmarks, of which some
+may be measured again by themselves.
 """
 
 from __future__ import annotations
@@ -123,11 +124,33 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout
 
 
-def write_figures(path: Path, figures: Iterable[Figure], measured: dict[str, Any]) -> None:
-    """Writes a run."""
+def write_figures(
+    path: Path, figures: Iterable[Figure], measured: dict[str, Any], *, keep_others: bool = False
+) -> None:
+    """Writes a run.
+
+    Args:
+        path: of the file.
+        figures: what was measured.
+        measured: its conditions.
+        keep_others: whether what the file has of other sections stays, with its own conditions.
+    """
+    new = {figure.name: figure for figure in figures}
+    sections = {figure.section: measured for figure in new.values()}
+    if keep_others and path.exists():
+        before, run = read_figures(path)
+        others = {figure.name: figure for figure in before if figure.section not in sections}
+        sections = {**{figure.section: conditions_of(run, figure.section) for figure in others.values()}, **sections}
+        new = {**others, **new}
+    content = {**measured, "sections": sections, "benchmarks": [figure.as_benchmark() for figure in new.values()]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    entries = {figure.name: figure.as_benchmark() for figure in figures}
-    path.write_text(json.dumps({**measured, "benchmarks": list(entries.values())}, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def conditions_of(run: dict[str, Any], section: str) -> dict[str, Any]:
+    """The conditions of a section of a run, as :func:`read_figures` gives it."""
+    found: dict[str, Any] = run.get("sections", {}).get(section) or {k: v for k, v in run.items() if k != "sections"}
+    return found
 
 
 def read_figures(path: Path) -> tuple[list[Figure], dict[str, Any]]:

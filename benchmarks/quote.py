@@ -2,8 +2,8 @@
 
 A document marks where a figure stands: `<!--figure NAME FORMAT-->305<!--/-->`, with a figure's name (see
 benchmarks/figures.py) and a format of Python such as `,.0f`; the median stands there. `NAME` may be `A / B`, the ratio of two
-medians, or `cpu`, `date`, `commit` or `cores`. With --check nothing is written, and documents
-that say something else are named.
+medians, or `cpu`, `date`, `commit` or `cores`, of one file of benchmarks as `bench_x.py::date`. With --check nothing is
+written, and documents that say something else are named.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure, read_figures
+from benchmarks.figures import Figure, conditions_of, read_figures
 
 MARK = re.compile(r"<!--figure (?P<name>[^>]+?)(?: (?P<format>[,.0-9]+[a-z%]))?-->(?P<text>.*?)<!--/-->", re.DOTALL)
 
@@ -27,7 +27,8 @@ def quote(text: str, figures: Sequence[Figure], run: dict[str, Any]) -> str:
     def replace(match: re.Match[str]) -> str:
         name, form = match["name"], match["format"]
         if form is None:
-            value = str(run[name])
+            section, _, condition = name.rpartition("::")
+            value = str(conditions_of(run, section)[condition])
         else:
             over, _, under = name.partition(" / ")
             value = format(medians[over] / (medians[under] if under else 1), form)

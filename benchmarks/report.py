@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure, group_by_section, read_figures, show, show_number
+from benchmarks.figures import Figure, conditions_of, group_by_section, read_figures, show, show_number
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -36,10 +36,22 @@ def conditions_in_words(run: dict[str, Any]) -> list[str]:
     ]
 
 
+def _otherwise(run: dict[str, Any], section: str) -> list[str]:
+    """What of a section's conditions is not that of the run: it was measured by itself."""
+    found = conditions_in_words(conditions_of(run, section))
+    return [*(f"- {line}" for line in found if line not in conditions_in_words(run)), ""]
+
+
 def as_markdown(figures: Sequence[Figure], run: dict[str, Any]) -> str:
     lines = ["# Benchmarks", "", *(f"- {line}" for line in conditions_in_words(run)), ""]
     for section, members in group_by_section(figures).items():
-        lines += [f"## {section}", "", "| what | median (lowest to highest) | better |", "| --- | --- | --- |"]
+        lines += [
+            f"## {section}",
+            "",
+            *_otherwise(run, section),
+            "| what | median (lowest to highest) | better |",
+            "| --- | --- | --- |",
+        ]
         lines += [f"| {figure.title} | {show(figure)} | {figure.better} |" for figure in members]
         lines.append("")
     return "\n".join(lines)
@@ -52,7 +64,9 @@ def as_html(figures: Sequence[Figure], run: dict[str, Any]) -> str:
     parts += [f"<li>{html.escape(line)}</li>" for line in conditions_in_words(run)]
     parts.append("</ul>")
     for section, members in group_by_section(figures).items():
-        parts.append(f"<h2>{html.escape(section)}</h2><div class='wide'><table>")
+        parts.append(f"<h2>{html.escape(section)}</h2>")
+        parts += [f"<p>{html.escape(line[2:])}</p>" for line in _otherwise(run, section) if line]
+        parts.append("<div class='wide'><table>")
         parts.append("<tr><th scope='col'>what</th><th scope='col'>median (lowest to highest)</th>")
         parts.append("<th scope='col'>better</th><th scope='col'>beside the others of its unit</th></tr>")
         for figure in members:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.figures import Figure, conditions, read_figures, show, write_figures
+from benchmarks.figures import Figure, conditions, conditions_of, read_figures, show, write_figures
 from benchmarks.quote import main as quote
 from benchmarks.report import main as report
 
@@ -47,6 +47,28 @@ def test_the_report_has_every_figure_and_the_conditions(kept: Path, tmp_path: Pa
     page = (tmp_path / "out" / "report.html").read_text()
     assert "a run &lt;of&gt; rows" in page
     assert page.count("<svg") == 2
+
+
+def test_a_part_that_is_measured_again_keeps_the_others_with_their_conditions(kept: Path, tmp_path: Path) -> None:
+    before = read_figures(kept)[1]
+    other = Figure("bench_z.py::it", "another", "s", "lower", [1.0])
+    write_figures(kept, [other], {**conditions(), "date": "later"}, keep_others=True)
+    figures, run = read_figures(kept)
+    assert figures == [RATE, OVER, other]
+    assert conditions_of(run, "bench_x.py")["date"] == before["date"]
+    assert conditions_of(run, "bench_z.py")["date"] == run["date"] == "later"
+    again = RATE._replace(values=[5.0])
+    write_figures(kept, [again], {**conditions(), "date": "last"}, keep_others=True)
+    assert read_figures(kept)[0] == [other, again]
+    document = tmp_path / "page.md"
+    document.write_text("<!--figure bench_z.py::date-->x<!--/--> <!--figure date-->x<!--/-->")
+    assert quote([str(kept), str(document)]) == 0
+    assert document.read_text() == "<!--figure bench_z.py::date-->later<!--/--> <!--figure date-->last<!--/-->"
+    assert report([str(kept), str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert page.index("- last, commit") < page.index("## bench_z.py") < page.index("- later, commit")
+    write_figures(kept, [again], conditions())
+    assert read_figures(kept)[0] == [again]
 
 
 def test_documents_quote_medians_and_ratios_of_the_run(kept: Path, tmp_path: Path) -> None:
