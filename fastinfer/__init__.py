@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .handlers.predictor import Predictor
     from .models.module import Model, load_model
     from .options import Options
+    from .outputs.table import read_table
     from .runtimes.mxnet.library import load_mxnet
     from .transformer import Transformer, transform
 
@@ -41,6 +42,7 @@ __all__ = [
     "__version__",
     "load_model",
     "load_mxnet",
+    "read_table",
     "transform",
 ]
 
@@ -54,6 +56,7 @@ _LATE = {
     "Transformer": "transformer",
     "load_model": "models.module",
     "load_mxnet": "runtimes.mxnet.library",
+    "read_table": "outputs.table",
     "transform": "transformer",
 }
 

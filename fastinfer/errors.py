@@ -252,6 +252,7 @@ register(
     ("bad_output", "a result is damaged, or holds something else than rows of numbers", "run the transform again"),
     ("bad_recordio", "RecordIO framing is damaged", "get the file again, or write it with MXNet's `MXRecordIO`"),
     ("bad_shape", "a payload's shape does not fit the model", "send rows of the model's shape"),
+    ("bad_table", "a file is not a table that a run has made", "name what `table` named in the run"),
     ("bad_values", "a payload is not a rectangle of numbers", "send numbers, in rows of equal length"),
     ("cannot_read", "a file cannot be read, or is not a regular file", "check the path and its permissions"),
     ("count_mismatch", "images, labels and predictions do not belong together", "name files of the same set"),

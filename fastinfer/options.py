@@ -74,6 +74,8 @@ class Options:
         runtime: what computes: ``mxnet``, or ``onnx`` for models in ONNX; None: the one of the model's format.
         code: what is done with hooks in the model's own code. ``run``: they answer, as in SageMaker's container; ``ignore``:
             the model answers without them; None: where there are any, that is an error.
+        table: a file ``*.parquet`` or ``*.csv``, also at a URL, that is made of all results when the run is done;
+            :func:`fastinfer.read_table` reads it; None: none.
         spell: (only an argument) how messages name the options; None: :func:`as_keyword`.
 
     Raises:
@@ -98,11 +100,16 @@ class Options:
     cpu_isa: str | None = None
     runtime: str | None = None
     code: str | None = None
+    table: str | os.PathLike[str] | None = None
     spell: InitVar[Spelling | None] = None
 
     def __post_init__(self, spell: Spelling | None) -> None:
         spell = spell or as_keyword
+        if isinstance(self.table, os.PathLike):
+            object.__setattr__(self, "table", os.fspath(self.table))
         self._check_types(spell)
+        if self.table is not None:
+            path_of(self.table, spell("table"))
         for name in ("batch_size", "workers", "memory_limit"):
             value = getattr(self, name)
             if value is not None and value < 1:

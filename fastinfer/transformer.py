@@ -88,6 +88,7 @@ class OptionKeywords(RequestKeywords, total=False):
     cpu_isa: str | None
     runtime: str | None
     code: str | None
+    table: str | os.PathLike[str] | None
 
 
 def transform(

@@ -17,8 +17,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..engine.progress import Progress
-from ..engine.request import JSON, KEEP, TransformRequest
-from ..errors import ConfigError, FastinferError, counted
+from ..engine.request import TransformRequest
+from ..errors import FastinferError, counted
 from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Limits, Options
 from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
 from ._request import add_request_options, read_job, request_of
@@ -220,6 +220,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         cpu_isa=arguments.cpu_isa,
         runtime=runtime_of_argument(arguments),
         code=arguments.code,
+        table=arguments.table,
         spell=as_option,
     )
     found, origin = find_model(arguments.model)
@@ -238,9 +239,6 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         if certificate is not None:
             say(certificate)
     arguments.input, arguments.output = plain_place(arguments.input), folder_place(arguments.output)
-    if arguments.table is not None:
-        arguments.table = plain_place(arguments.table)
-        _check_table(arguments, request)
     if arguments.dry_run:
         return _dry_run(arguments, model, options, request)
 
@@ -262,8 +260,6 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
             progress=bar,
             request=request,
         )
-    if arguments.table is not None:
-        _write_table(arguments, request)
     if not arguments.quiet:
         if not summary.invariant:
             say(f"warning: at batch size {summary.batch_size} a row's last bits depend on its place in the batch")
@@ -275,31 +271,6 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
     if arguments.json:
         print(json.dumps(summary.as_dict()))
     return 1 if summary.rejected else 0
-
-
-def _check_table(arguments: argparse.Namespace, request: TransformRequest) -> None:
-    """Refuses a table before the run, if it cannot be made of the results."""
-    from ..outputs.table import check_table
-
-    check_table(arguments.table)
-    lines_with_ids = request.id_column is not None and request.header != KEEP
-    if not lines_with_ids and (request.prints_lines or request.accept not in (None, JSON)):
-        raise ConfigError("--table requires results in JSON, or lines of --id-column without --header keep")
-
-
-def _write_table(arguments: argparse.Namespace, request: TransformRequest) -> None:
-    """Makes the table of all results that the run's objects have, also those of earlier runs."""
-    from ..engine.source import Listing
-    from ..outputs.layout import OutputLayout
-    from ..outputs.table import write_table
-    from ..storage.places import store_of
-
-    layout = OutputLayout(arguments.output)
-    results = ((item.key, layout.result(item)) for item in Listing(arguments.input, request, output=arguments.output))
-    fronts = None
-    if request.id_column is not None:
-        fronts = 1 + (request.label_column is not None)
-    write_table(arguments.table, results, store_of(arguments.output), fronts=fronts)
 
 
 def _list(arguments: argparse.Namespace, request: TransformRequest) -> Listing:
@@ -346,8 +317,11 @@ def _dry_run(
     from ..engine.provenance import of_plan
     from ..engine.requests import Requests, parse_prices
     from ..engine.source import name_source
+    from ..engine.table import check_table
     from ..outputs.folder import OutputFolder
 
+    if arguments.table is not None:
+        check_table(arguments.table, arguments.input, arguments.output, request)
     folder = OutputFolder(arguments.output)
     folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)
     prices = None if arguments.request_price is None else parse_prices(arguments.request_price)

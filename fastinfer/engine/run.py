@@ -43,6 +43,7 @@ from .provenance import of_run
 from .request import CSV, TransformRequest
 from .source import Listing, no_objects
 from .summary import Summary
+from .table import check_table, make_table
 
 
 def changed(values: Options | TransformRequest) -> dict[str, Any]:
@@ -93,6 +94,9 @@ def transform(
     request = request or TransformRequest()
     progress = progress or Progress()
     stop = stop or threading.Event()
+    table = None if options.table is None else os.fspath(options.table)
+    if table is not None:
+        check_table(table, source, output, request)
     listing = iter(objects)
     # List the first object at once: a wrong path should fail before the runtime is loaded, which takes seconds.
     first = next(listing, None)
@@ -192,6 +196,8 @@ def transform(
                     progress.advance(report.records, report.bytes_read)
         gatherer.finish(time.perf_counter() - ready)
         folder.write_record({**record, "summary": summary.as_dict()})
+        if table is not None:
+            make_table(table, source, output, request)
     return summary
 
 

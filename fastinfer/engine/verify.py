@@ -26,7 +26,7 @@ from .source import Listing
 PIECE_BYTES = 1 << 20
 UNEXPLAINED = "nothing that bytes depend on has changed: the output was changed, or this is a defect"
 # Options that say how a run is done, and are not those of the run that makes outputs again.
-OTHERS = ("overwrite", "workers", "backend", "address", "memory_limit", "durable", "max_errors", "on_error")
+OTHERS = ("overwrite", "workers", "backend", "address", "memory_limit", "durable", "max_errors", "on_error", "table")
 
 
 class Difference(NamedTuple):

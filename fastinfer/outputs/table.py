@@ -6,18 +6,22 @@ It is made of finished results, after the run: a run that was killed and continu
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
+import errno
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError, OutputError, quote
+from ..errors import ConfigError, FastinferError, InputError, OutputError, quote
 from ..extras import install_command
-from ..storage.atomic import replacing, unwritable
+from ..options import path_of
+from ..storage.atomic import make_folder, replacing, unreadable, unwritable
 from ..storage.base import RunStore
-from ..storage.places import store_of
+from ..storage.places import fetched, plain_place, store_of
 from ..storage.uri import is_url
 from .reading import json_rows, text_lines
 
@@ -47,31 +51,72 @@ class Row(NamedTuple):
     probabilities: list[float] | None
 
 
-def check_table(path: str) -> None:
-    """Raises ConfigError where a table of that name cannot be written: its ending or place, or a package that is missing."""
+class Fronts(NamedTuple):
+    """What stands in front of the predictions in results that are lines of CSV.
+
+    Attributes:
+        cells: how many cells, the first of which is the id.
+        header: whether the first line of each result has the columns' names.
+    """
+
+    cells: int
+    header: bool = False
+
+
+def check_place(path: str) -> None:
+    """Finds out, before the run, whether a table of that name can be written; its folder may be missing.
+
+    Raises:
+        ConfigError: ``bad_option`` for its ending or place; ``pyarrow_missing``.
+        OutputError: ``cannot_write``.
+    """
     store_of(path)
     if not path.endswith(KINDS):
         raise ConfigError(f"a table's name ends with {' or '.join(KINDS)}, found {path!r}")
+    if not is_url(plain_place(path)):
+        _check_name(plain_place(path))
     if path.endswith(KINDS[0]):
-        try:
-            import pyarrow.parquet  # type: ignore[import-untyped]  # noqa: F401
-        except ImportError as error:
-            raise ConfigError(
-                f"Parquet requires the package pyarrow: {error}",
-                code="pyarrow_missing",
-                hint=install_command("table"),
-            ) from error
+        _load_parquet()
 
 
-def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, *, fronts: int | None) -> int:
+def _check_name(path: str) -> None:
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # refuses a name that is too long
+            return
+        folder = os.path.dirname(os.path.abspath(path))
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        if not os.path.isdir(folder):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _load_parquet() -> Any:
+    try:
+        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ConfigError(
+            f"Parquet requires the package pyarrow: {error}",
+            code="pyarrow_missing",
+            hint=install_command("table"),
+        ) from error
+    return parquet
+
+
+def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, *, fronts: Fronts | None) -> int:
     """Writes the table, whole or not at all; returns how many rows it has.
 
     Args:
         path: a path or a URL, which ends with ``.parquet`` or ``.csv``.
         results: the key of each object, and where its result would be; one that does not exist has no rows.
         store: where the results are.
-        fronts: how many cells stand in front of a prediction in results that are lines of CSV, the first of which is the id;
-            None: the results are JSON.
+        fronts: of results that are lines of CSV; None: the results are JSON.
 
     Raises:
         OutputError: it cannot be written, or a result not read.
@@ -81,6 +126,7 @@ def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, 
     write = _write_parquet if path.endswith(KINDS[0]) else _write_csv
     try:
         if not is_url(path):
+            make_folder(Path(path).parent)
             with replacing(Path(path)) as temporary:
                 return write(temporary, rows)
         with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:
@@ -93,6 +139,55 @@ def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, 
         raise
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def read_table(path: str | os.PathLike[str]) -> Iterator[Row]:
+    """The rows of a table, as they are asked for.
+
+    >>> [row.prediction for row in fastinfer.read_table("results.parquet")]  # doctest: +SKIP
+    [7.0, 2.0, 1.0]
+
+    Args:
+        path: of a table, on this machine or at a URL, that a run has made; its name ends with ``.parquet`` or ``.csv``.
+
+    Raises:
+        ConfigError: ``bad_option`` for another ending; ``pyarrow_missing``.
+        InputError: ``bad_table`` where it is no such table; ``cannot_read``, ``input_missing``.
+    """
+    place = plain_place(path_of(path, "path"))
+    if not place.endswith(KINDS):
+        raise ConfigError(f"a table's name ends with {' or '.join(KINDS)}, found {place!r}")
+    with contextlib.ExitStack() as stack:
+        local = stack.enter_context(fetched(place)) if is_url(place) else Path(place)
+        read = _read_parquet if place.endswith(KINDS[0]) else _read_csv
+        try:
+            yield from read(local)
+        except FastinferError:
+            raise
+        except FileNotFoundError as error:
+            raise unreadable(place, error) from error
+        except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are OSErrors and ValueErrors
+            raise InputError(f"is not a table of a run: {error}", code="bad_table", path=place) from error
+
+
+def _read_csv(path: Path) -> Iterator[Row]:
+    with open(path, newline="", encoding="utf-8") as file:
+        lines = csv.reader(file)
+        if tuple(next(lines, ())) != COLUMNS:
+            raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
+        for line in lines:
+            source, record, id_, prediction, values = line
+            probabilities = [float(value) for value in values.split()] if prediction else None
+            yield Row(source, int(record), id_ or None, float(prediction) if prediction else None, probabilities)
+
+
+def _read_parquet(path: Path) -> Iterator[Row]:
+    with _load_parquet().ParquetFile(path) as file:
+        if tuple(file.schema_arrow.names) != COLUMNS:
+            raise ValueError(f"expected the columns {', '.join(COLUMNS)}")
+        for group in range(file.num_row_groups):
+            for values in zip(*(column.to_pylist() for column in file.read_row_group(group).columns)):
+                yield Row(*values)
 
 
 def _write_csv(path: Path, rows: Iterator[Row]) -> int:
@@ -109,12 +204,11 @@ def _write_csv(path: Path, rows: Iterator[Row]) -> int:
 
 def _write_parquet(path: Path, rows: Iterator[Row]) -> int:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     kinds = (pa.string(), pa.int64(), pa.string(), pa.float64(), pa.list_(pa.float64()))
     schema = pa.schema(list(zip(COLUMNS, kinds)))
     count = 0
-    with pq.ParquetWriter(path, schema) as writer:
+    with _load_parquet().ParquetWriter(path, schema) as writer:
         group: list[Row] = []
         for row in rows:
             group.append(row)
@@ -130,19 +224,22 @@ def _write_group(writer: Any, pa: Any, schema: Any, group: list[Row]) -> int:
     return len(group)
 
 
-def _rows(key: str, uri: str, store: RunStore, fronts: int | None) -> Iterator[Row]:
+def _rows(key: str, uri: str, store: RunStore, fronts: Fronts | None) -> Iterator[Row]:
     texts = codecs.iterdecode(_pieces(uri, store), "utf-8", "replace")
     if fronts is None:
         for number, value in enumerate(json_rows(texts, uri), 1):
             values = None if value is None else _values(value, uri)
             yield Row(key, number, None, _prediction(values), values)
         return
-    for number, line in enumerate(text_lines(texts), 1):
+    lines = text_lines(texts)
+    if fronts.header:
+        next(lines, None)
+    for number, line in enumerate(lines, 1):
         if line == "null":
             yield Row(key, number, None, None, None)
             continue
         cells = line.split(",")  # ids are cells as they were in the input, and have no comma
-        values = [float(cell) for cell in cells[fronts:]]
+        values = [float(cell) for cell in cells[fronts.cells :]]
         yield Row(key, number, cells[0], _prediction(values), values)
 
 
@@ -150,8 +247,9 @@ def _pieces(uri: str, store: RunStore) -> Iterator[bytes]:
     try:
         yield from store.read_pieces(uri)
     except OutputError as error:
-        # Of an object that was rejected there is no result.
-        if not isinstance(error.__cause__, FileNotFoundError):
+        # Of an object that was rejected there is no result; its name may be what it was rejected for.
+        cause = error.__cause__
+        if not (isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ENAMETOOLONG)):
             raise
 
 

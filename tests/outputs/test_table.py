@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fastinfer.commands import transform as command
-from fastinfer.errors import ConfigError, OutputError
+from fastinfer.errors import ConfigError, InputError, OutputError
 from fastinfer.outputs import table
-from fastinfer.outputs.table import check_table, write_table
+from fastinfer.outputs.table import Fronts, check_place, read_table, write_table
 from fastinfer.storage.local import LocalStore
 
 
@@ -82,7 +82,7 @@ def test_the_command_makes_the_same_table_again(linear: Path, tmp_path: Path, mo
 
 def test_a_name_or_a_form_that_makes_no_table_is_refused(linear: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ends with \.parquet or \.csv"):
-        check_table("t.xlsx")
+        check_place("t.xlsx")
     (tmp_path / "x.csv").write_text("1,2\n")
     arguments = [
         str(tmp_path / "x.csv"),
@@ -112,4 +112,35 @@ def test_an_object_without_a_result_has_no_rows(tmp_path: Path) -> None:
     results = [(name, str(tmp_path / name)) for name in ("none", "a")]
     assert write_table(str(tmp_path / "t.csv"), results, LocalStore(), fronts=None) == 1
     with pytest.raises(ConfigError, match="expected s3://, file:// or a path"):
-        check_table("ftp://host/t.csv")
+        check_place("ftp://host/t.csv")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_is_read_as_it_was_written(kind: str, tmp_path: Path) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "a").write_text("[[0.25, 0.5], null, [1e-05, Infinity]]")
+    (tmp_path / "b").write_text("x,y,out\nk 1,7,0.1\n,8,2.5\nnull\n")
+    path = tmp_path / "deep" / "er" / f"t.{kind}"
+    assert write_table(str(path), [("a", str(tmp_path / "a"))], LocalStore(), fronts=None) == 3
+    assert list(read_table(path)) == [
+        ("a", 1, None, 1.0, [0.25, 0.5]), ("a", 2, None, None, None), ("a", 3, None, 1.0, [1e-05, float("inf")]),
+    ]  # fmt: skip
+    fronts = Fronts(2, header=True)
+    assert write_table(str(path), [("b", str(tmp_path / "b"))], LocalStore(), fronts=fronts) == 3
+    assert [row[1:] for row in read_table(path)][::2] == [(1, "k 1", 0.1, [0.1]), (3, None, None, None)]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_what_is_no_table_is_refused_when_it_is_read(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    with pytest.raises(InputError) as caught:
+        list(read_table(tmp_path / name))
+    assert caught.value.code == "input_missing"
+    for text in ("", "a,b\n1,2\n", "source,record,id,prediction,probabilities\na,one,,1.0,1.0\n", "source,record\n"):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError) as caught:
+            list(read_table(tmp_path / name))
+        assert caught.value.code == "bad_table"
+    with pytest.raises(ConfigError, match="ends with"):
+        list(read_table(tmp_path / "t.txt"))

@@ -1,0 +1,66 @@
+"""The table of a run's results: whether one can be made of them, and making it."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import ConfigError
+from ..outputs.layout import OutputLayout
+from ..outputs.table import Fronts, check_place, write_table
+from ..storage.places import plain_place, store_of
+from ..storage.uri import is_url
+from .formats import accepted_of
+from .request import JSON, KEEP, TransformRequest
+from .source import Listing
+
+
+def check_table(path: str, source: str, output: str, request: TransformRequest) -> None:
+    """Refuses a table before the run, if it cannot be made of the results, or has no place.
+
+    Args:
+        path: of the table, or its URL.
+        source: the objects of the run.
+        output: the folder of the results.
+        request: what is asked for.
+
+    Raises:
+        ConfigError: ``bad_option``; ``pyarrow_missing``.
+        OutputError: ``cannot_write``.
+    """
+    check_place(path)
+    if _fronts(request) is None and (request.joins or request.output_filter != "$" or accepted_of(request) != JSON):
+        raise ConfigError("a table is made of results in JSON that are not filtered or joined, or of lines with an id")
+    places = map(plain_place, (source, output, path))
+    source, output, place = (each if is_url(each) else os.path.realpath(each) for each in places)
+    if os.path.isdir(source) and _is_below(place, source) and (output == source or not _is_below(place, output)):
+        raise ConfigError(
+            "the table would be one of the next run's objects", path=path, hint="put it beside them, not among them"
+        )
+
+
+def make_table(path: str, source: str, output: str, request: TransformRequest) -> int:
+    """Makes the table of all results that the objects of a source have, also those of earlier runs.
+
+    Args:
+        path, source, output, request: as for :func:`check_table`.
+
+    Returns:
+        how many rows it has.
+
+    Raises:
+        OutputError: it cannot be written, or a result not read.
+        ServiceError: S3 refused, or was not reached.
+    """
+    layout = OutputLayout(output)
+    results = ((item.key, layout.result(item)) for item in Listing(source, request, output=output))
+    return write_table(plain_place(path), results, store_of(output), fronts=_fronts(request))
+
+
+def _fronts(request: TransformRequest) -> Fronts | None:
+    if request.id_column is None:
+        return None
+    return Fronts(1 + (request.label_column is not None), header=request.header == KEEP)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))

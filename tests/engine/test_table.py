@@ -1,0 +1,85 @@
+"""The table of a run: made by every door, refused before the run where it cannot be made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import fastinfer
+from fastinfer.commands import transform as command
+from fastinfer.errors import ConfigError, OutputError
+from tests.conftest import read_tree
+
+NAME_BYTES = 255
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.csv").write_text("1,2\n3,4\n")
+    return folder
+
+
+def test_the_function_and_the_command_make_the_same_table(linear: Path, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    fastinfer.transform(source, out, linear, table=out / "t.csv")  # its folder is made by the run
+    first = (out / "t.csv").read_bytes()
+    assert [row.record for row in fastinfer.read_table(out / "t.csv")] == [1, 2]
+    arguments = [str(source), str(out), "--model", str(linear), "--quiet", "--table", str(out / "t.csv")]
+    assert command.main(arguments) == 0
+    assert (out / "t.csv").read_bytes() == first
+
+
+def test_a_header_that_is_kept_is_no_row(linear: Path, source: Path, tmp_path: Path) -> None:
+    (source / "a.csv").write_text("key,x,y\nk,1,2\n")
+    fastinfer.transform(source, tmp_path / "out", linear, table=tmp_path / "t.csv", id_column="key", header="keep")
+    ((*_, id_, prediction, _),) = fastinfer.read_table(tmp_path / "t.csv")
+    assert id_ == "k"
+    assert isinstance(prediction, float)
+
+
+def test_an_object_whose_result_has_too_long_a_name_has_no_rows(linear: Path, source: Path, tmp_path: Path) -> None:
+    (source / ("x" * NAME_BYTES)).write_text("1,2\n")
+    table = tmp_path / "t.csv"
+    summary = fastinfer.transform(source, tmp_path / "out", linear, table=table, on_error="continue")
+    assert (summary.records, summary.rejected) == (2, 1)
+    assert [row.source for row in fastinfer.read_table(table)] == ["a.csv", "a.csv"]
+
+
+@pytest.mark.parametrize("name", ["x" * NAME_BYTES + ".csv", "folder.csv", "file/t.csv"])
+def test_a_place_where_no_table_can_be_is_found_before_the_run(
+    name: str, linear: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        fastinfer.transform(source, tmp_path / "out", linear, table=tmp_path / name)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"accept": "text/csv"},
+        {"join_source": "input", "split_type": "line", "assemble_with": "line"},
+        {"output_filter": "$[0]"},
+        {"label_column": 0},
+    ],
+)
+def test_results_that_make_no_table_are_refused_before_the_run(
+    options: dict[str, object], linear: Path, source: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="a table is made of results in JSON"):
+        fastinfer.transform(source, tmp_path / "out", linear, table=tmp_path / "t.csv", **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_table_among_the_objects_is_refused(linear: Path, source: Path) -> None:
+    for output in (source, source.parent / "out"):
+        with pytest.raises(ConfigError, match="one of the next run's objects"):
+            fastinfer.transform(source, output, linear, table=source / "t.csv")
+    below = source / "out"
+    fastinfer.transform(source, below, linear, table=below / "t.csv")
+    assert len(read_tree(below)) == 1
