@@ -20,9 +20,10 @@ from ...models.module import Model
 from ...models.params import bare
 from ..base import BoundInput, BoundOutput
 from .dense_rows import repeat_dense_rows
-from .inner_shapes import find_misfit, has_reshapes, load_symbol
+from .inner_shapes import find_misfit, has_reshapes, load_symbol, shapes_inside
 from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
 from .row_wise import repeat_rows
+from .slices import slice_by_parts
 from .symbol import (
     CPU,
     CPU_PINNED,
@@ -91,8 +92,11 @@ class MXNetExecutor:
             symbol = load_symbol(model.graph.text)
             parameters = {bare(name): array for name, array in load_arrays(model.params).items()}
         self.outputs, kinds = self._checked(symbol, parameters)
-        self._fits = self._row_wise or find_misfit(model, symbol, batch_size) is None
-        text = symbol.to_json() if self._row_wise else vectorize(symbol.to_json())
+        shapes = {} if self._row_wise else shapes_inside(model, symbol, batch_size)
+        self._fits = self._row_wise or find_misfit(model, symbol, batch_size, shapes) is None
+        text = symbol.to_json()
+        if not self._row_wise:
+            text = slice_by_parts(vectorize(text), shapes)
         if self._times > 1:
             text = repeat_dense_rows(text, self._times)
         try:

@@ -65,13 +65,32 @@ def has_reshapes(model: Model) -> bool:
     return any(node["op"] in RESHAPES | SELECTIONS for node in json.loads(model.graph.text)["nodes"])
 
 
-def find_misfit(model: Model, symbol: Symbol, batch_size: int) -> str | None:
+def find_misfit(
+    model: Model, symbol: Symbol, batch_size: int, shapes: dict[int, list[Shape]] | None = None
+) -> str | None:
     """Which operator of a graph would go past the end of its input at a batch size; None if all fit.
 
     Args:
         model: whose inputs the graph has.
         symbol: the graph, loaded; its shapes can be inferred.
         batch_size: records of one forward pass.
+        shapes: as :func:`shapes_inside` gives them; None: they are asked for.
+
+    Raises:
+        ValueError: a shape is not determined, or has more values than MXNet counts.
+    """
+    nodes = json.loads(symbol.to_json())["nodes"]
+    found = shapes or shapes_inside(model, symbol, batch_size)
+    for number, node in enumerate(nodes):
+        inputs = [found[source][output] for source, output, *_ in node["inputs"]]
+        wrong = _find_wrong_shape(node["op"], inputs, found[number][0])
+        if wrong is not None:
+            return f"{quote(node['name'])} {wrong} (batch size {batch_size})"
+    return None
+
+
+def shapes_inside(model: Model, symbol: Symbol, batch_size: int) -> dict[int, list[Shape]]:
+    """The shapes of the outputs of each node of a graph, by its number.
 
     Raises:
         ValueError: a shape is not determined, or has more values than MXNet counts.
@@ -89,12 +108,7 @@ def find_misfit(model: Model, symbol: Symbol, batch_size: int) -> str | None:
         found.setdefault(number, []).append(shape)
         if math.prod(shape) > VALUES_LIMIT:
             raise ValueError(f"{quote(nodes[number]['name'])} gives more values than MXNet can count, {shape}")
-    for number, node in enumerate(nodes):
-        inputs = [found[source][output] for source, output, *_ in node["inputs"]]
-        wrong = _find_wrong_shape(node["op"], inputs, found[number][0])
-        if wrong is not None:
-            return f"{quote(node['name'])} {wrong} (batch size {batch_size})"
-    return None
+    return found
 
 
 def _find_wrong_shape(operator: str, inputs: list[Shape], output: Shape) -> str | None:
