@@ -105,7 +105,7 @@ def write_page(report: Report, path: Path) -> None:
 
 def make_page(report: Report) -> str:
     """The page as text. Raises InputError."""
-    chosen = choose(report.predictions, report.wrong, MOST_ROWS, MOST_DETAILED)
+    chosen = choose(report.predictions, report.wrong, MOST_ROWS, MOST_DETAILED, report.labels)
     content = {
         "title": report.title,
         "facts": _facts(report),

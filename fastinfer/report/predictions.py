@@ -167,16 +167,28 @@ class Chosen:
     words: str | None
 
 
-def choose(predictions: Predictions, wrong: NDArray[np.bool_], most_rows: int, most_detailed: int) -> Chosen:
-    """Chooses rows for a page: wrong ones, the least certain, the first ones, and others by chance (the same in each page)."""
+def choose(
+    predictions: Predictions,
+    wrong: NDArray[np.bool_],
+    most_rows: int,
+    most_detailed: int,
+    labels: NDArray[np.float64] | None = None,
+) -> Chosen:
+    """Chooses rows for a page: wrong ones, the least certain or those with the largest errors, the first ones, and others by
+    chance (the same in each page)."""
     count = len(predictions)
-    order = np.argsort(predictions.certainty, kind="stable") if predictions.kind == CLASSES else np.arange(count)
+    order, first = np.arange(count), "the first ones"
+    if predictions.kind == CLASSES:
+        order, first = np.argsort(predictions.certainty, kind="stable"), "wrong ones, the least certain"
+    elif predictions.kind == NUMBERS and labels is not None:
+        errors = np.nan_to_num(np.abs(predictions.values - labels), nan=-1.0)
+        order, first = np.argsort(-errors, kind="stable"), "those with the largest errors"
     by_interest = np.concatenate([order[wrong[order]], order[~wrong[order]]])
     chance = np.random.default_rng(0).permutation(count)
     rows = _take(most_rows, by_interest, chance, count)
     words = None
     if count > most_rows:
-        words = f"{len(rows):,} of {count:,} rows are listed: wrong ones, the least certain, and others by chance"
+        words = f"{len(rows):,} of {count:,} rows are listed: {first}, and others by chance"
     kept = np.isin(np.arange(count), rows)
     detailed = _take(most_detailed, by_interest[kept[by_interest]], chance[kept[chance]], count)
     return Chosen(rows, detailed, words)

@@ -193,3 +193,21 @@ def test_the_page_can_be_used_without_seeing_it(opened: Any) -> None:
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
     opened.emulate_media(media="print")
     assert not opened.is_visible("#filters")
+
+
+def test_no_number_of_a_plot_is_cut_at_its_edge(browser: Any, tmp_path: Path) -> None:
+    values = [-41.4375 + number for number in range(60)]
+    out = write_run(tmp_path, {"a": [[value] for value in values]})
+    write_page(report_of(out), tmp_path / "page.html")
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto((tmp_path / "page.html").as_uri())
+    inside = """() => [...document.querySelectorAll("svg")].every((picture) => {
+      const box = picture.getBoundingClientRect();
+      return [...picture.querySelectorAll("text")].every((text) => {
+        const place = text.getBoundingClientRect();
+        return place.left >= box.left - 1 && place.right <= box.right + 1;
+      });
+    })"""
+    assert page.evaluate(inside)
+    assert "-41.4" in page.locator("svg text").all_text_contents()
+    page.close()

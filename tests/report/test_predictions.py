@@ -71,3 +71,16 @@ def test_wrong_and_uncertain_rows_are_listed_first_and_others_by_chance(tmp_path
 def test_places_lead_back_to_results_and_records(tmp_path: Path) -> None:
     predictions = read_predictions(find_results(str(write_run(tmp_path, {"a": [1, 2], "b": [], "c": [3]}))))
     assert [predictions.place(row) for row in range(3)] == [(0, 0), (0, 1), (2, 0)]
+
+
+def test_of_numbers_with_labels_those_with_the_largest_errors_come_first(tmp_path: Path) -> None:
+    values = [float(number) for number in range(20)]
+    labels = np.array(values)
+    labels[[3, 17]] += [-5.0, 9.0]
+    labels[8] = np.nan
+    predictions = read_predictions(find_results(str(write_run(tmp_path, {"a": values}))), labels)
+    assert predictions.kind == "numbers"
+    chosen = choose(predictions, np.zeros(20, dtype=bool), 6, 4, labels)
+    assert {3, 17} <= set(chosen.detailed.tolist()) <= set(chosen.rows.tolist())
+    assert chosen.words == "6 of 20 rows are listed: those with the largest errors, and others by chance"
+    assert "the first ones" in str(choose(predictions, np.zeros(20, dtype=bool), 6, 4).words)

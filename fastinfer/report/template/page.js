@@ -86,8 +86,10 @@ function barPlot(title, numbers, labels, description, onBar) {
     if (onBar) bar.addEventListener("click", () => onBar(index));
     picture.append(bar);
     if (index % shows === 0) {
-      const anchor = "middle";
-      picture.append(drawing("text", { x: index * step + step / 2, y: height - 10, "text-anchor": anchor }, labels(index, true)));
+      // The first one would be cut at the edge, and with it a minus sign.
+      const first = numbers.length > 12 && index === 0;
+      const place = { x: first ? 0 : index * step + step / 2, y: height - 10, "text-anchor": first ? "start" : "middle" };
+      picture.append(drawing("text", place, labels(index, true)));
     }
     if (numbers.length <= 12 && number) {
       picture.append(drawing("text", { x: index * step + step / 2, y: height - bottom - size - 4, "text-anchor": "middle" }, count(number)));
