@@ -21,7 +21,6 @@ from tests.fuzz.bind import Binder
 from tests.fuzz.targets import CASE_BYTES, CORPUS, TARGETS, cases, graph_cases, params_cases, run
 
 BUILD = Path(__file__).resolve().parent.parent.parent / "build"
-GUIDED = "--guided"
 
 
 def fuzz(name: str, seconds: float, seed: int) -> bool:
@@ -67,7 +66,7 @@ def guided(name: str, seconds: float, seed: int) -> bool:
     """As :func:`fuzz`, by atheris, in a process of its own: it ends the process that it runs in."""
     new = BUILD / f"corpus-{name}"
     new.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.fuzz", GUIDED, name, f"-max_total_time={seconds:.0f}", f"-seed={seed}"]
+    command = [sys.executable, "-m", "tests.fuzz.guided", name, f"-max_total_time={seconds:.0f}", f"-seed={seed}"]
     command += [f"-max_len={CASE_BYTES}", f"-artifact_prefix={BUILD}/fuzz-{name}-", "-rss_limit_mb=1024", "-timeout=20"]
     done = subprocess.run([*command, str(new), str(CORPUS / name)], stderr=subprocess.PIPE, text=True)
     lines = done.stderr.splitlines()
@@ -79,19 +78,6 @@ def guided(name: str, seconds: float, seed: int) -> bool:
     return done.returncode == 0
 
 
-def run_guided(name: str, arguments: list[str]) -> None:
-    """The process of :func:`guided`."""
-    import atheris
-
-    warnings.simplefilter("ignore")
-    with atheris.instrument_imports(include=["fastinfer"]):
-        for module in [module for module in sys.modules if module.startswith(("fastinfer", "tests.fuzz.targets"))]:
-            del sys.modules[module]
-        from tests.fuzz import targets
-    atheris.Setup([sys.argv[0], *arguments], lambda content: targets.run(name, content))
-    atheris.Fuzz()
-
-
 def keep(name: str, content: bytes) -> None:
     BUILD.mkdir(exist_ok=True)
     (BUILD / f"fuzz-{name}").write_bytes(content)
@@ -99,9 +85,6 @@ def keep(name: str, content: bytes) -> None:
 
 
 def main() -> int:
-    if GUIDED in sys.argv:
-        place = sys.argv.index(GUIDED) + 1
-        run_guided(sys.argv[place], sys.argv[place + 1 :])
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"{', '.join(TARGETS)} or bind (default: all)")
     parser.add_argument("--seconds", type=float, default=60, help="for each target")
