@@ -130,7 +130,7 @@ class PayloadRun:
                     self._answer()
             else:
                 opened.is_read = True
-                if not opened.waiting:
+                if not opened.waiting and opened.error is None:  # its last payload may have failed just now
                     self._complete(opened)
         except InputError as error:
             self._fail(opened, error)

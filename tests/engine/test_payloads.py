@@ -184,6 +184,15 @@ def test_many_payloads_are_answered_in_parts_and_in_order(
     assert sorted(results(tmp_path / "out")) == ["a.txt.out", "c.txt.out"]
 
 
+def test_an_object_that_fails_where_a_part_is_full_has_no_result(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payloads, "MOST_PAYLOADS", 1)
+    summary = answer(tmp_path / "model", lines, tmp_path / "out", Options(on_error="continue"))
+    assert sorted(results(tmp_path / "out")) == ["a.txt.out", "c.txt.out"]
+    assert (summary.inputs, summary.rejected) == (2, 1)
+
+
 @pytest.mark.parametrize("kind", ["gzip", "auto"])
 def test_compressed_objects_are_expanded_before_they_are_split(
     kind: str, linear: Path, rows: Path, tmp_path: Path
