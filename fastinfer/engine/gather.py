@@ -40,6 +40,8 @@ class Gatherer:
         self._stop = stop
         self._seconds = dict.fromkeys(STAGES, 0.0)
         self._assemblies: dict[str, Assembly] = {}  # of large objects that are being transformed, by key
+        # Of each large object that is rejected the first span that failed, in the order of the file, and why.
+        self._refused: dict[str, tuple[Span, InputError]] = {}
         self._errors: list[tuple[int, int, Exception]] = []
         self._is_settled = False
         # Any thread that gets the next shard may find finished spans.
@@ -132,6 +134,8 @@ class Gatherer:
     def _settle(self) -> None:
         if not self._is_settled:
             self._is_settled = True
+            for span, error in self._refused.values():
+                self._write_reject(span.item, error)
             self._summary.rejected = self._folder.settle(has_rejects=self._job.quarantine)
 
     def _cut(self, item: Object) -> list[Span]:
@@ -172,15 +176,23 @@ class Gatherer:
             self._stop.set()
 
     def _refuse(self, span: Span, error: InputError) -> None:
-        """Rejects an object because one of its spans cannot be used."""
+        """Rejects an object because one of its spans cannot be used. Its reject is written when no other span can fail."""
+        key = span.item.key
         with self._lock:
-            assembly = self._assemblies.pop(span.item.key, None)
-            if assembly is None:  # already rejected because of another span
+            if key not in self._refused:
+                assembly = self._assemblies.pop(key, None)
+                if assembly is None:  # rejected because its spans could not be joined
+                    return
+                assembly.drop()
+                self._summary.rejected += 1
+            elif span.start > self._refused[key][0].start:
                 return
-            assembly.drop()
-        self._reject(span.item, error)
+            self._refused[key] = span, error
 
     def _reject(self, item: Object, error: InputError) -> None:
-        self._folder.rejects.append([Reject.of_object(self._job.layout.run, item, error)])
+        self._write_reject(item, error)
         with self._lock:
             self._summary.rejected += 1
+
+    def _write_reject(self, item: Object, error: InputError) -> None:
+        self._folder.rejects.append([Reject.of_object(self._job.layout.run, item, error)])

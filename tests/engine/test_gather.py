@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,18 +127,23 @@ def test_what_is_left_of_the_workers_time_is_waiting(run: Run) -> None:
     }
 
 
-def test_an_object_of_which_spans_fail_is_rejected_once(linear: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]], ids=["in-order", "reversed"])
+def test_an_object_of_which_spans_fail_is_rejected_once_by_the_first_of_them(
+    order: list[int], linear: Path, tmp_path: Path
+) -> None:
     run = Run(linear, tmp_path / "out", on_error="quarantine")
     with run.folder.open_run({"depends_on": {}}, overwrite=False):
         spans = next(iter(run.gatherer.unfinished(find_objects(str(source(tmp_path))))))
         assert isinstance(spans, list)
-        refused = [(span, InputError("no", code="cannot_read", path="x")) for span in spans[:2]]
+        errors = [InputError(str(number), code="cannot_read", path="x") for number in range(2)]
+        refused = [(spans[number], errors[number]) for number in order]
         run.gatherer.add(ShardReport(0, refused=refused))
         run.write(spans[2])
         run.gatherer.add(ShardReport(1, spans=[(spans[2], 0)]))
         run.gatherer.close()
     assert (run.summary.rejected, run.summary.inputs, run.stop.is_set()) == (1, 0, False)
-    assert len(Path(run.folder.layout.rejects).read_text().splitlines()) == 1
+    (reject,) = map(json.loads, Path(run.folder.layout.rejects).read_text().splitlines())
+    assert reject["message"] == "0"
 
 
 def test_more_rejects_than_are_allowed_stop_the_run(linear: Path, tmp_path: Path) -> None:
