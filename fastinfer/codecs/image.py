@@ -106,6 +106,8 @@ def _open(body: bytes, row_shape: tuple[int, ...], *, crops: bool) -> Any:
             upright = ImageOps.exif_transpose(picture).convert(MODES[channels])
     except InputError:
         raise
+    except Image.UnidentifiedImageError as error:  # whose own words are of an object of Python
+        raise InputError(f"expected a JPEG or PNG image, found {quote(body[:16])}", code="bad_image") from error
     except Exception as error:  # Pillow raises what its decoders raise
         raise InputError(f"expected a JPEG or PNG image: {error}", code="bad_image") from error
     if upright.size == (width, height):

@@ -74,7 +74,7 @@ def test_a_picture_is_upright() -> None:
 @pytest.mark.parametrize(
     ("body", "name", "code", "message"),
     [
-        (b"1,2", "", "bad_image", "expected a JPEG or PNG image"),
+        (b"1,2", "", "bad_image", "expected a JPEG or PNG image, found '1,2'"),
         (encoded(PIXELS)[:-40], "", "bad_image", "expected a JPEG or PNG image"),
         (encoded(PIXELS, "GIF"), "", "bad_image", "expected a JPEG or PNG image"),
         (encoded(PIXELS), "; mean=1,2", "unsupported_content_type", "expected 1 or 3 numbers for the parameter mean"),
