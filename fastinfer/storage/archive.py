@@ -153,8 +153,10 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
     everywhere: dict[bytes, bytes] = {}
     here: dict[bytes, bytes] = {}
     archive.headers_end = archive.stream.position + HEADERS_LIMIT
+    is_announced = False  # by a header that says more of the member behind it
     while any(block := archive.read_header(BLOCK)):
         name, mode, size, kind = _parse_header(archive, block)
+        is_announced = kind in (LONG_NAME, LONG_LINK, GLOBAL_PAX, *PAX)
         if kind in (LONG_NAME, LONG_LINK):
             long = archive.read_header(size).rstrip(b"\0")
             if kind == LONG_NAME:
@@ -184,6 +186,8 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
                 )
             yield name, kind, mode, size
             archive.headers_end = archive.stream.position + HEADERS_LIMIT
+    if is_announced:
+        raise archive.bad("it ends behind a header that announces another member", COPY_AGAIN)
     archive.check_end()
 
 

@@ -172,6 +172,8 @@ def read(path: Path, content: bytes) -> dict[str, bytes]:
             "bad_model",
             "have more than 1,048,576 bytes",
         ),
+        (SMALL + header(b"x", 3, b"L") + padded(b"ab\0") + END, "bad_model", "that announces another member"),
+        (SMALL + header(b"x", 10, b"x") + padded(b"10 path=a\n") + END, "bad_model", "that announces another member"),
         (header(b"a", 512, b"S") + bytes(512) + END, "unsafe_archive", "is stored as a sparse file"),
         (
             header(b"x", 22, b"x") + padded(b"22 GNU.sparse.major=1\n") + SMALL + END,
