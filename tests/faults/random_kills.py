@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import importlib.util
+import io
+import json
 import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from fastinfer.outputs.layout import RUN_RECORD
+from fastinfer.records.split import MAGIC
 from tests import networks
 from tests.conftest import INTEGER_CELLS, ROOT
 from tests.faults.harness import Tree, describe, read_results
@@ -33,6 +40,10 @@ VALUES = 784
 OTHER_RUN, CANNOT_WRITE = 2, 4
 # Half of the kills on such backends are of one worker alone, which the run must bear.
 WITH_WORKERS = ("processes", "dask", "ray")
+# What ray calls its workers once it knows them. It waits for ever for one that dies before, while it starts.
+RAYS_WORKERS = ("ray::IDLE", "ray::_record")
+# No command takes so long.
+PATIENCE_S, HANGS = 300, -1000
 
 
 @dataclass(frozen=True)
@@ -41,35 +52,69 @@ class Scene:
 
     Attributes:
         name: of the scene.
-        source: which inputs: ``small``, ``large``, ``bad``.
-        options: of the command.
+        source: the folder of inputs, see :func:`write_inputs`.
+        options: of the command; ``{folder}`` stands for the folder of inputs and models, ``{output}`` for that of results.
         replaces: whether the folder holds another model's results.
+        rejects: whether some inputs are rejected.
     """
 
     name: str
     source: str
     options: tuple[str, ...] = ()
     replaces: bool = False
+    rejects: bool = False
 
     @property
     def backend(self) -> str:
-        return self.options[self.options.index("--backend") + 1] if "--backend" in self.options else "threads"
+        if "--backend" in self.options:
+            return self.options[self.options.index("--backend") + 1]
+        return "processes" if "--code" in self.options else "threads"
 
 
 QUARANTINE = ("--on-error", "quarantine")
+CONTINUE = ("--on-error", "continue")
+PROCESSES = ("--backend", "processes")
+SINGLE = ("--strategy", "singlerecord")
+LINES = ("--split-type", "line", "--assemble-with", "line")
+JOINED = (*LINES, "--input-filter", "$[1:]", "--join-source", "input", "--output-filter", "$[0,-10:]")
 SCENES = [
     Scene("threads small", "small"),
     Scene("threads large", "large"),
     Scene("threads large exact", "large", ("--exact",)),
-    Scene("threads bad", "bad", QUARANTINE),
-    Scene("threads bad durable", "bad", (*QUARANTINE, "--durable")),
-    Scene("threads bad overwrite", "bad", (*QUARANTINE, "--overwrite"), replaces=True),
-    Scene("processes small", "small", ("--backend", "processes")),
-    Scene("processes large", "large", ("--backend", "processes")),
-    Scene("processes bad", "bad", ("--backend", "processes", *QUARANTINE)),
-    Scene("processes bad overwrite", "bad", ("--backend", "processes", *QUARANTINE, "--overwrite"), replaces=True),
-    Scene("dask bad", "bad", ("--backend", "dask", *QUARANTINE)),
-    Scene("ray bad", "bad", ("--backend", "ray", *QUARANTINE)),
+    Scene("threads bad", "bad", QUARANTINE, rejects=True),
+    Scene("threads bad durable", "bad", (*QUARANTINE, "--durable"), rejects=True),
+    Scene("threads bad overwrite", "bad", (*QUARANTINE, "--overwrite"), replaces=True, rejects=True),
+    Scene("processes small", "small", PROCESSES),
+    Scene("processes large", "large", PROCESSES),
+    Scene("processes bad", "bad", (*PROCESSES, *QUARANTINE), rejects=True),
+    Scene("processes bad overwrite", "bad", (*PROCESSES, *QUARANTINE, "--overwrite"), replaces=True, rejects=True),
+    Scene("dask bad", "bad", ("--backend", "dask", *QUARANTINE), rejects=True),
+    Scene("ray bad", "bad", ("--backend", "ray", *QUARANTINE), rejects=True),
+]
+# Each content type and each way in which a run is asked for.
+LINES_ARE_REJECTED = ("bad", "jsonlines", "recordio", "gzip", "ids")
+JSON, JSON_LINES, NPY = (("--content-type", f"application/{name}") for name in ("json", "jsonlines", "x-npy"))
+TYPES = [
+    Scene("json", "json", (*JSON, *CONTINUE), rejects=True),
+    Scene("json joined", "json", (*JSON, *CONTINUE, "--join-source", "input"), rejects=True),
+    Scene("jsonlines", "jsonlines", (*JSON_LINES, *CONTINUE), rejects=True),
+    Scene("jsonlines single", "jsonlines", (*JSON_LINES, *LINES, *SINGLE, *QUARANTINE), rejects=True),
+    Scene("npy", "npy", (*NPY, *CONTINUE, "--accept", "application/x-npy"), rejects=True),
+    Scene("npy processes", "npy", (*NPY, *CONTINUE, *PROCESSES), rejects=True),
+    Scene("image", "image", ("--content-type", "application/x-image", *CONTINUE), rejects=True),
+    Scene("recordio", "recordio", ("--split-type", "recordio", *SINGLE, *QUARANTINE), rejects=True),
+    Scene("gzip", "gzip", QUARANTINE, rejects=True),
+    Scene("gzip payloads", "gzip", ("--max-payload", "1", *LINES, *CONTINUE), rejects=True),
+    Scene("joined", "ids", (*JOINED, *QUARANTINE), rejects=True),
+    Scene("joined processes", "ids", (*JOINED, *PROCESSES, *QUARANTINE), rejects=True),
+    Scene("joined overwrite", "ids", (*JOINED, *QUARANTINE, "--overwrite"), replaces=True, rejects=True),
+    Scene("table parquet", "bad", (*QUARANTINE, "--table", "{output}/all.parquet"), rejects=True),
+    Scene("table csv", "ids", ("--id-column", "0", *QUARANTINE, "--table", "{output}/all.csv"), rejects=True),
+    Scene("code", "small", ("--code", "run", "--model", "{folder}/code")),
+    Scene(
+        "code lines", "bad", ("--code", "run", "--model", "{folder}/code", *LINES, *SINGLE, *QUARANTINE), rejects=True
+    ),
+    Scene("job", "ids", ("--job", "{folder}/job.json"), rejects=True),
 ]
 
 
@@ -83,12 +128,38 @@ class Tally:
 
 
 def write_inputs(folder: Path, rng: np.random.Generator) -> None:
-    """Real CSV, of 2,000 small files, of one of 18 MiB that is cut into spans, and of both with bad records."""
+    """Small files of every type, beside one that is cut into spans or read in pieces; but in two folders some are bad."""
+
+    def cells(count: int, bad: float = 0) -> Any:
+        found = INTEGER_CELLS[rng.integers(0, 256, (count, VALUES))]
+        found[rng.random(count) < bad, VALUES // 2] = b"x"
+        return found
 
     def rows(count: int, bad: float = 0) -> bytes:
-        cells = INTEGER_CELLS[rng.integers(0, 256, (count, VALUES))]
-        cells[rng.random(count) < bad, VALUES // 2] = b"x"
-        return b"".join(b",".join(row) + b"\n" for row in cells)
+        return b"".join(b",".join(row) + b"\n" for row in cells(count, bad))
+
+    def lists(count: int, bad: float = 0) -> list[bytes]:
+        return [b"[" + b", ".join(row) + b"]" for row in cells(count, bad)]
+
+    def array(count: int, bad: float = 0) -> bytes:
+        stream = io.BytesIO()
+        np.save(stream, rng.integers(0, 256, (count, VALUES)).astype(np.uint8))
+        return stream.getvalue()[: -1 if rng.random() < bad else None]
+
+    def picture(count: int, bad: float = 0) -> bytes:
+        stream = io.BytesIO()
+        pixels = rng.integers(0, 256, (28, 28 * count)).astype(np.uint8)
+        Image.fromarray(pixels).save(stream, "PNG")
+        return stream.getvalue()[: 100 if rng.random() < bad else None]
+
+    def with_ids(count: int, bad: float = 0) -> bytes:
+        return b"".join(b"id%d,%s\n" % each for each in enumerate(rows(count, bad).splitlines()))
+
+    def records(count: int, bad: float = 0) -> bytes:
+        parts = []
+        for row in rows(count, bad).splitlines():
+            parts.append(struct.pack("<4sI", MAGIC, len(row)) + row + bytes(-len(row) % 4))
+        return b"".join(parts)
 
     def write(name: str, content: bytes) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -97,10 +168,56 @@ def write_inputs(folder: Path, rng: np.random.Generator) -> None:
     for number in range(2000):
         write(f"small/{number % 7}/{number}.csv", rows(1))
     write("large/large.csv", rows(6700))
-    for number in range(1000):
-        write(f"bad/{number % 7}/{number}.csv", rows(3, bad=0.2))
-    write("bad/empty.csv", b"")
-    write("bad/large.csv", rows(6700, bad=0.01))
+    types: dict[str, Callable[[int, float], bytes]] = {
+        "bad": rows,
+        "json": lambda count, bad: b"[" + b",\n".join(lists(count, bad)) + b"]",
+        "jsonlines": lambda count, bad: b"\n".join(lists(count, bad)),
+        "npy": array,
+        "image": picture,
+        "recordio": records,
+        "gzip": lambda count, bad: gzip.compress(rows(count, bad), 1),
+        "ids": with_ids,
+    }
+    for name, make in types.items():
+        for number in range(1000 if name == "bad" else 500):
+            write(f"{name}/{number % 7}/{number}.csv", make(3, 0.2))
+        write(f"{name}/empty.csv", b"")
+        write(f"{name}/large.csv", make(6700, 0.01 if name in LINES_ARE_REJECTED else 0))
+
+
+CODE = b"""
+import json
+
+def model_fn(folder):
+    return None
+
+def transform_fn(model, data, content_type, accept):
+    rows = [[float(cell) for cell in line.split(",")] for line in data.splitlines()]
+    return json.dumps([[sum(row), max(row)] for row in rows]), accept
+"""
+
+
+def write_code(folder: Path) -> None:
+    """A model whose own code answers."""
+    networks.save(networks.mlp, folder)
+    (folder / "code").mkdir()
+    (folder / "code" / "inference.py").write_bytes(CODE)
+
+
+def write_job(path: Path, model: Path) -> None:
+    """A CreateTransformJob request; the places of inputs and results are given beside it."""
+    places = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://bucket/in/"}}
+    job = {
+        "TransformJobName": "killed",
+        "ModelName": str(model),
+        "BatchStrategy": "MultiRecord",
+        "MaxPayloadInMB": 1,
+        "TransformInput": {"DataSource": places, "ContentType": "text/csv", "SplitType": "Line"},
+        "TransformOutput": {"S3OutputPath": "s3://bucket/out/", "Accept": "text/csv", "AssembleWith": "Line"},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        "DataProcessing": {"InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,-1]"},
+    }
+    path.write_text(json.dumps(job))
 
 
 class Runner:
@@ -115,11 +232,14 @@ class Runner:
         self._folder = folder
         self._rng = rng
         self._other = networks.save(networks.mlp, folder / "other")
+        write_code(folder / "code")
+        write_job(folder / "job.json", self._other)
         self._process: subprocess.Popen[bytes] | None = None  # the last one
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")}
 
     def start(self, scene: Scene, output: Path, *options: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "fastinfer.transform", str(self._folder / scene.source), str(output)]
+        options = tuple(option.format(folder=self._folder, output=output) for option in options)
         self._process = subprocess.Popen(
             [*command, "--workers", "2", "--quiet", *options],
             env=self._environment,
@@ -148,7 +268,7 @@ class Runner:
         return read_results(output), time.monotonic() - started
 
     def expected(self, scene: Scene) -> int:
-        return 1 if scene.source == "bad" else 0  # some inputs are rejected
+        return 1 if scene.rejects else 0
 
     def prepare(self, scene: Scene, output: Path) -> None:
         """The folder as it is before the first run."""
@@ -165,13 +285,14 @@ class Runner:
         wait_for_record(process, output, record)
         time.sleep(self._rng.uniform(0, 1.1) * seconds)
         running = process.poll() is None
-        workers = descendants(process.pid) if scene.backend in WITH_WORKERS and self._rng.random() < 0.5 else []
+        workers = workers_of(process.pid, scene.backend) if self._rng.random() < 0.5 else []
         if workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._rng.choice(workers), signal.SIGKILL)
         else:
             self.end()
-        self._wait(process)
+        code, said = self._wait(process)
+        assert code != HANGS, said
         return running
 
     def end(self) -> None:
@@ -183,7 +304,11 @@ class Runner:
                 os.kill(process, signal.SIGKILL)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> tuple[int, str]:
-        _, said = process.communicate()
+        try:
+            _, said = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.end()
+            return HANGS, f"it hangs: {process.args!r}"
         return process.returncode, said.decode(errors="replace")
 
 
@@ -214,6 +339,20 @@ def descendants(process: int) -> list[int]:
         found += below
         waiting += below
     return found
+
+
+def workers_of(process: int, backend: str) -> list[int]:
+    """The processes of a command that may be killed alone."""
+    if backend not in WITH_WORKERS:
+        return []
+    found = descendants(process)
+    return [each for each in found if name_of(each).startswith(RAYS_WORKERS)] if backend == "ray" else found
+
+
+def name_of(process: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+    return ""
 
 
 def check(runner: Runner, scene: Scene, output: Path, whole: Tree) -> Iterator[str]:
@@ -289,7 +428,7 @@ def main() -> int:
         runner = Runner(folder, rng)
         stack.callback(runner.end)
         print(f"{'command':28}{'rounds':>8}{'struck':>8}{'wrong':>8}{'seconds':>9}", flush=True)
-        for scene in SCENES:
+        for scene in SCENES + TYPES:
             if any(word not in scene.name.split() for word in arguments.only.split()):
                 continue
             if arguments.disks and (scene.replaces or scene.backend not in ("threads", "processes")):
