@@ -67,16 +67,13 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None) -
     )
 
 
-def describe_certificate(model: AnyModel) -> str | None:
+def certificate_line(model: AnyModel) -> str | None:
     """What is known of a model in ONNX, in a line; None for others."""
     # Imported late: --help does without.
-    from ..models.certificate import find_certificate
+    from ..models.certificate import describe_certificate
     from ..models.onnx import OnnxModel
 
-    if not isinstance(model, OnnxModel):
-        return None
-    certificate = find_certificate(model)
-    return f"{model.path}: {'no certificate' if certificate is None else certificate.summary()}"
+    return f"{model.path}: {describe_certificate(model)}" if isinstance(model, OnnxModel) else None
 
 
 def choice_of(arguments: argparse.Namespace) -> ChoiceKeywords:

@@ -1,7 +1,7 @@
 """``fastinfer model MODEL``: what a model is, and what will be done with it.
 
 Text on stdout, or one JSON object with ``--json``. What the files say is printed first; the shapes and types of outputs
-are MXNet's answer, as is whether the model can be run at all. Where MXNet is not installed they are left out.
+are the runtime's answer, as is whether the model can be run at all. Where the runtime is not installed they are left out.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from typing import Any
 
 from ..errors import ConfigError, FastinferError, ModelError
 from ..models.describe import describe
-from ..models.module import Model, find_model, load_model
+from ..models.load import AnyModel, load_any_model
+from ..models.module import find_model
+from ..models.onnx import OnnxModel
+from ..models.onnx_contents import describe_onnx
 from ._model import MODEL_HINTS, add_model_options, choice_of
 from ._run import path, run_command, say
 
 # How many parameters are listed; --json lists all.
 LISTED = 12
 
-HINTS = {**MODEL_HINTS, "model_missing": "name a folder or a model.tar.gz"}
+HINTS = {**MODEL_HINTS, "model_missing": "name a folder, a model.tar.gz or a model.onnx"}
 
 IN_BATCHES = "in batches; with --exact one by one, which gives the container's bytes"
 ONE_BY_ONE = "one by one: it mixes the records of a batch, or holds the batch size 1"
 HELD = "{0} at a time: the graph holds batch size {0}; the container fails there, or answers with wrong values"
+# On a runtime that never gives the container's bytes.
+ONNX_IN_BATCHES = "in batches, by ONNX Runtime"
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "fastinfer model") -> int:
@@ -43,19 +48,20 @@ def make_parser(prog: str = "fastinfer model") -> argparse.ArgumentParser:
         nargs="?",
         type=path,
         metavar="MODEL",
-        help="folder or model.tar.gz, also with the prefix of its files behind it, or a file of it (default: "
+        help="folder or model.tar.gz, also with the prefix of its files behind it, a file of it, or a model.onnx (default: "
         "$FASTINFER_MODEL, $SM_MODEL_DIR, else the MNIST model that comes with fastinfer)",
     )
     add_model_options(parser, default=None)
-    parser.add_argument("--files-only", action="store_true", help="say what the files say, and do not load MXNet")
+    parser.add_argument("--files-only", action="store_true", help="say what the files say, and load no framework")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
 def _show(prog: str, argv: Sequence[str] | None) -> int:
     arguments = make_parser(prog).parse_args(argv)
-    model = load_model(find_model(arguments.model)[0], **choice_of(arguments))
-    found: dict[str, Any] = {**describe(model), "records": None}
+    model = load_any_model(find_model(arguments.model)[0], **choice_of(arguments))
+    described = describe_onnx(model) if isinstance(model, OnnxModel) else describe(model)
+    found: dict[str, Any] = {**described, "records": None}
     problem: FastinferError | None = None
     if not arguments.files_only:
         try:
@@ -70,16 +76,16 @@ def _show(prog: str, argv: Sequence[str] | None) -> int:
     return 0
 
 
-def bind(model: Model) -> dict[str, Any]:
-    """What MXNet says: the outputs with the shape and type of a record's rows, and how records are computed.
+def bind(model: AnyModel) -> dict[str, Any]:
+    """What the runtime says: the outputs with the shape and type of a record's rows, and how records are computed.
 
     Raises:
-        ConfigError: MXNet is not installed.
+        ConfigError: it is not installed.
         ModelError: the model cannot be run.
     """
-    from ..runtimes import load_runtime
+    from ..runtimes import load_runtime, runtime_of
 
-    runtime = load_runtime()
+    runtime = load_runtime(runtime_of(model))
     held = runtime.held_batch(model)
     one = runtime.bind(model, ("cpu", 0), held)
     try:
@@ -89,18 +95,18 @@ def bind(model: Model) -> dict[str, Any]:
     outputs = [
         {"name": each.name, "rows": each.rows, "shape": list(each.shape), "type": each.dtype} for each in one.outputs
     ]
-    records = HELD.format(held) if held > 1 else IN_BATCHES if in_batches else ONE_BY_ONE
+    batches = ONNX_IN_BATCHES if isinstance(model, OnnxModel) else IN_BATCHES
+    records = HELD.format(held) if held > 1 else batches if in_batches else ONE_BY_ONE
     return {"outputs": outputs, "records": records}
 
 
 def as_text(found: dict[str, Any]) -> str:
     """The description as lines."""
-    files = [found["symbol"], f"{found['params']} (epoch {found['epoch']})", found["shapes"]]
+    origin = _onnx_origin(found) if found.get("format") == "onnx" else _mxnet_origin(found)
     lines = [
         ("model", found["path"]),
-        ("files", ", ".join(name for name in files if name)),
-        ("saved by", f"MXNet {found['mxnet']}" if found["mxnet"] else "unknown"),
-        *(("input", f"{each['name']}, {_shape(each['shape'])}") for each in found["inputs"]),
+        *origin,
+        *(("input", _input(each)) for each in found["inputs"]),
         ("record", f"{found['record_values']:,} values"),
         *(("output", _output(each)) for each in found["outputs"]),
         ("parameters", f"{len(found['parameters']):,} arrays, {found['values']:,} values, {found['bytes']:,} bytes"),
@@ -109,14 +115,38 @@ def as_text(found: dict[str, Any]) -> str:
     if len(found["parameters"]) > LISTED:
         lines.append(("", f"and {len(found['parameters']) - LISTED:,} more"))
     for key, label in (("unused", "not used"), ("zeros", "zeros"), ("missing", "missing")):
-        if found[key]:
+        if found.get(key):
             lines.append((label, ", ".join(found[key])))
     lines.append(("operators", ", ".join(f"{name} {count}" for name, count in found["operators"].items())))
-    if found["has_code"]:
+    if found.get("has_code"):
         lines.append(("code", "code/, the model's own"))
+    if found.get("batch"):
+        lines.append(("batch", f"{found['batch']:,} records, no other number"))
     if found["records"]:
         lines.append(("computed", found["records"]))
     return "\n".join(f"{label:<11} {text}".rstrip() for label, text in lines)
+
+
+def _mxnet_origin(found: dict[str, Any]) -> list[tuple[str, str]]:
+    files = [found["symbol"], f"{found['params']} (epoch {found['epoch']})", found["shapes"]]
+    return [
+        ("files", ", ".join(name for name in files if name)),
+        ("saved by", f"MXNet {found['mxnet']}" if found["mxnet"] else "unknown"),
+    ]
+
+
+def _onnx_origin(found: dict[str, Any]) -> list[tuple[str, str]]:
+    opsets = ", ".join(f"{domain or 'ONNX'} {version}" for domain, version in found["opsets"].items())
+    return [
+        ("format", f"ONNX, IR version {found['ir_version']}, operators of {opsets}"),
+        ("saved by", found["producer"] or "unknown"),
+        ("certificate", found["certificate"]),
+    ]
+
+
+def _input(entry: dict[str, Any]) -> str:
+    kind = f"{entry['type']} " if "type" in entry else ""
+    return f"{entry['name']}, {kind}{_shape(entry['shape'])}"
 
 
 def _output(output: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ from ..serving.settings import (
     parse_payload_mb,
     parse_port,
 )
-from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
+from ._model import MODEL_HINTS, add_model_options, certificate_line, choice_of
 from ._run import EXIT_INTERRUPTED, EXIT_OK, add_computing_options, run_command, runtime_of_argument, say
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _serve(argv: Sequence[str] | None, prog: str) -> int:
         if not arguments.quiet:
             how = describe_handler(handler, settings)
             seconds = time.monotonic() - started
-            certificate = None if handler.predictor is None else describe_certificate(handler.predictor.model)
+            certificate = None if handler.predictor is None else certificate_line(handler.predictor.model)
             if certificate is not None:
                 say(certificate)
             say(f"serving {model} ({origin}) on http://{address}, {how}, ready in {seconds:.1f} s")

@@ -20,7 +20,7 @@ from ..engine.progress import Progress
 from ..engine.request import TransformRequest
 from ..errors import FastinferError, counted
 from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Limits, Options
-from ._model import MODEL_HINTS, add_model_options, choice_of, describe_certificate
+from ._model import MODEL_HINTS, add_model_options, certificate_line, choice_of
 from ._request import add_request_options, read_job, request_of
 from ._run import add_computing_options, as_option, path, run_command, runtime_of_argument, say, whole_number
 
@@ -235,7 +235,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
             say(f"note: {', '.join(unused)}: without meaning on this machine")
         if arguments.model is None:
             say(f"model: {found} ({origin})")
-        certificate = None if isinstance(model, CodeModel) else describe_certificate(model)
+        certificate = None if isinstance(model, CodeModel) else certificate_line(model)
         if certificate is not None:
             say(certificate)
     arguments.input, arguments.output = plain_place(arguments.input), folder_place(arguments.output)

@@ -165,9 +165,7 @@ def verify_model(path: str, model: Model | None, rows: Rows | None = None) -> Ve
     """
     certificate = Certificate.read(f"{path}{SUFFIX}")
     onnx = load_onnx(path, output="all")
-    if not certificate.describes(onnx):
-        expected = certificate.facts["onnx"]["sha256"]
-        reason = f"the certificate is of another file: SHA-256 {expected}, found {onnx.content_digest}"
+    if reason := certificate.mismatch(onnx):
         return Verified(certificate, 0, False, (reason,))
     tolerance = float(certificate.facts["tolerance"])
     other = load_runtime("onnx")

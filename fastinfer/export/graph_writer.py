@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._version import __version__
 from .network import Shape, is_fixed
 
 # onnxruntime 1.14 and later read both; Python 3.9's last is 1.19.
@@ -132,7 +133,12 @@ class GraphWriter:
             [numpy_helper.from_array(array, name) for name, array in self._constants.items() if name in used],
         )
         model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, doc_string=description
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="fastinfer",
+            producer_version=__version__,
+            doc_string=description,
         )
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model, full_check=True)

@@ -9,9 +9,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ModelError
-from ..storage.regular import read_regular
-from .onnx import OnnxModel
+from ..errors import FastinferError, InputError, ModelError
+from ..storage.places import read_small
+from .onnx import NAME, OnnxModel
+from .onnx import SUFFIX as ONNX_SUFFIX
 
 FORMAT = "fastinfer certificate 1"
 SUFFIX = ".json"
@@ -32,15 +33,19 @@ class Certificate:
     def read(cls, path: str) -> Certificate:
         """Reads a certificate.
 
+        Args:
+            path: of the certificate, or its URL.
+
         Raises:
             ModelError: ``not_certified`` where there is none, ``bad_certificate`` for what is none.
+            ServiceError: S3 refused, or was not reached.
         """
         try:
-            facts = json.loads(read_regular(path, FILE_LIMIT))
-        except FileNotFoundError as error:
-            raise ModelError("there is no such certificate", code="not_certified", path=path) from error
-        except OSError as error:
-            raise ModelError(f"cannot be read: {error.strerror}", code="bad_certificate", path=path) from error
+            facts = json.loads(read_small(path, FILE_LIMIT))
+        except InputError as error:
+            if error.code == "input_missing":
+                raise ModelError("there is no such certificate", code="not_certified", path=path) from error
+            raise ModelError(error.message, code="bad_certificate", path=path) from error
         except (ValueError, RecursionError) as error:
             raise ModelError(f"is not JSON: {error}", code="bad_certificate", path=path) from error
         found = facts.get("format") if isinstance(facts, dict) else None
@@ -51,6 +56,7 @@ class Certificate:
         certificate = cls(facts)
         try:
             certificate.summary()
+            float(facts["tolerance"]), facts["onnx"]["sha256"], facts["model"]["path"], facts["model"]["digest"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"is no whole certificate: {error!r}", code="bad_certificate", path=path) from error
         return certificate
@@ -58,9 +64,12 @@ class Certificate:
     def as_text(self) -> str:
         return json.dumps(self.facts, indent=1) + "\n"
 
-    def describes(self, onnx: OnnxModel) -> bool:
-        """Whether it is of this very model."""
-        return bool(self.facts["onnx"]["sha256"] == onnx.content_digest)
+    def mismatch(self, onnx: OnnxModel) -> str | None:
+        """Why it is not of this very model; None if it is."""
+        expected = self.facts["onnx"]["sha256"]
+        if expected == onnx.content_digest:
+            return None
+        return f"the certificate is of another file: SHA-256 {expected}, found {onnx.content_digest}"
 
     def summary(self) -> str:
         """One line."""
@@ -74,10 +83,18 @@ class Certificate:
         )
 
 
-def find_certificate(onnx: OnnxModel) -> Certificate | None:
-    """The certificate beside a model, if there is one and it is of this model."""
+def certificate_path(onnx: OnnxModel) -> str:
+    """Where the certificate of a model is, if it has one; a model from the URL of a folder is the ``model.onnx`` in it."""
+    path = onnx.path if onnx.path.endswith(ONNX_SUFFIX) else f"{onnx.path.rstrip('/')}/{NAME}"
+    return f"{path}{SUFFIX}"
+
+
+def describe_certificate(onnx: OnnxModel) -> str:
+    """What is known of a model, in a line: what was certified, or why it does not count as certified."""
+    path = certificate_path(onnx)
     try:
-        certificate = Certificate.read(f"{onnx.path}{SUFFIX}")
-    except ModelError:
-        return None
-    return certificate if certificate.describes(onnx) else None
+        certificate = Certificate.read(path)
+    except FastinferError as error:
+        return "no certificate" if error.code == "not_certified" else f"not certified: {error}"
+    reason = certificate.mismatch(onnx)
+    return certificate.summary() if reason is None else f"not certified: {path}: {reason}"

@@ -12,15 +12,12 @@ from ..options import path_of
 from ..storage.places import plain_place
 from ..storage.uri import is_url
 from .module import Choice, ChoiceKeywords, Model, load_model, load_url
-from .onnx import SUFFIX, OnnxModel, load_onnx
+from .onnx import NAME, SUFFIX, OnnxModel, load_onnx
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 AnyModel = Union[Model, OnnxModel]
-
-# What a folder holds that is the model of a container or a job.
-ONNX_NAME = f"model{SUFFIX}"
 
 
 def is_onnx(path: Path) -> bool:
@@ -44,8 +41,8 @@ def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords
     if is_url(text):
         return load_url(text, lambda local: load_any_model(local, **choice))
     place = Path(text)
-    if place.is_dir() and (place / ONNX_NAME).is_file() and not any(place.glob("*-symbol.json")):
-        place = place / ONNX_NAME
+    if place.is_dir() and (place / NAME).is_file() and not any(place.glob("*-symbol.json")):
+        place = place / NAME
     if not is_onnx(place):
         return load_model(place, **choice)
     chosen = Choice(**choice)

@@ -23,9 +23,14 @@ from .params import VALUES_LIMIT, Shape
 from .protobuf import BYTES, VARINT, Field, fields, text
 
 SUFFIX = ".onnx"
+# What a folder holds that is the model of a container or a job.
+NAME = f"model{SUFFIX}"
 FILE_LIMIT = 2 << 30  # of a protocol buffer
 # Graphs within graphs.
 DEPTH_LIMIT = 32
+# The fields of a graph that hold saved values.
+DENSE, SPARSE = 5, 15
+INITIALIZERS = (DENSE, SPARSE)
 
 # The types that a record's numbers, which are float32, can be given to.
 TYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
@@ -145,7 +150,7 @@ def load_onnx(
 def read_onnx(content: bytes, path: str, *, shapes: Mapping[str, Shape] | None = None) -> OnnxModel:
     """Reads a model in ONNX, with all its outputs, from its bytes; see :func:`load_onnx`."""
     try:
-        return _Reader(content, path, shapes or {}).read()
+        return Reader(content, path, shapes or {}).read()
     except FastinferError:  # some are ValueErrors as well
         raise
     except ValueError as error:
@@ -191,8 +196,14 @@ def _choose_output(model: OnnxModel, output: str | None) -> OnnxModel:
     return replace(model, output_names=(output,))
 
 
-class _Reader:
-    """Walks over the file (onnx.proto); every method raises ValueError for what is not as the schema has it."""
+class Reader:
+    """Walks over the file (onnx.proto); every method raises ValueError for what is not as the schema has it.
+
+    Args:
+        content: the file.
+        path: of the model, for messages.
+        shapes: by the names of inputs, the shapes of one record; see :func:`load_onnx`.
+    """
 
     def __init__(self, content: bytes, path: str, shapes: Mapping[str, Shape]) -> None:
         self._content, self._view, self._path, self._shapes = content, memoryview(content), path, shapes
@@ -211,15 +222,15 @@ class _Reader:
             elif each.number == 25:
                 for function in self._inside(each):
                     if function.number == 7:
-                        self._check_node(function, 0)
+                        self.take_node(function, 0)
         if graph is None or opset < 1:
             raise ValueError("it has no graph, or no version of its operators")
         saved, inputs, outputs = set(), [], []
         for each in self._inside(graph):
             if each.number == 1:
-                self._check_node(each, 0)
-            elif each.number == 5:
-                saved.add(self._check_tensor(self._message(each, "an initializer")))
+                self.take_node(each, 0)
+            elif each.number in INITIALIZERS:
+                saved.add(self.take_initializer(each))
             elif each.number == 11:
                 inputs.append(each)
             elif each.number == 12:
@@ -258,7 +269,7 @@ class _Reader:
                 version = part.value
         return domain, version
 
-    def _check_node(self, node: Field, depth: int) -> None:
+    def take_node(self, node: Field, depth: int) -> None:
         """Looks for values in other files, also in the graphs that a node has."""
         if depth > DEPTH_LIMIT:
             raise ValueError("its graphs lie too deep in each other")
@@ -268,12 +279,25 @@ class _Reader:
             for attribute in self._inside(self._message(part, "an attribute")):
                 if attribute.number in (5, 10):
                     self._check_tensor(self._message(attribute, "a tensor"))
+                elif attribute.number in (22, 23):
+                    self._check_sparse(attribute)
                 elif attribute.number in (6, 11):
                     for inner in self._inside(self._message(attribute, "a graph")):
                         if inner.number == 1:
-                            self._check_node(inner, depth + 1)
-                        elif inner.number == 5:
-                            self._check_tensor(self._message(inner, "an initializer"))
+                            self.take_node(inner, depth + 1)
+                        elif inner.number in INITIALIZERS:
+                            self.take_initializer(inner)
+
+    def take_initializer(self, tensor: Field) -> str:
+        """The name of saved values, which must be in this file."""
+        self._message(tensor, "an initializer")
+        return self._check_tensor(tensor) if tensor.number == DENSE else self._check_sparse(tensor)
+
+    def _check_sparse(self, tensor: Field) -> str:
+        """The name of a sparse tensor, which is that of its values."""
+        parts = self._inside(self._message(tensor, "a sparse tensor"))
+        names = [self._check_tensor(part) for part in parts if part.number in (1, 2)]
+        return names[0] if names else ""
 
     def _check_tensor(self, tensor: Field) -> str:
         """The name of a tensor, whose values must be in this file."""

@@ -61,6 +61,19 @@ def text(content: memoryview, field: Field) -> str:
     return bytes(content[field.first : field.last]).decode("utf-8")
 
 
+def integers(content: memoryview, field: Field) -> list[int]:
+    """The numbers of a repeated field: one, or several that are packed. Raises ValueError where they are none."""
+    if field.kind == VARINT:
+        return [field.value]
+    if field.kind != BYTES:
+        raise ValueError(f"no whole numbers at byte {field.first:,}")
+    found, place = [], field.first
+    while place < field.last:
+        value, place = _varint(content, place, field.last)
+        found.append(value)
+    return found
+
+
 def _varint(content: memoryview, place: int, last: int) -> tuple[int, int]:
     """A whole number, seven bits a byte, and the place behind it."""
     value = 0

@@ -47,4 +47,32 @@ def test_what_is_not_known_is_asked_for_in_words_of_the_command(
     assert main([str(tmp_path), "--output", "a", "--input-shape", "2,3", "--files-only"]) == 0
     assert "net-0003.params (epoch 3)" in capsys.readouterr().out
     assert main([str(tmp_path / "nowhere")]) == 3
-    assert "Hint: name a folder or a model.tar.gz" in capsys.readouterr().err
+    assert "Hint: name a folder, a model.tar.gz or a model.onnx" in capsys.readouterr().err
+
+
+def test_a_model_in_onnx_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from tests.models.test_onnx import SIMPLE
+
+    path = tmp_path / "model.onnx"
+    path.write_bytes(SIMPLE)
+    for place in (path, tmp_path):
+        assert main([str(place)]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            f"model       {path}",
+            "format      ONNX, IR version 8, operators of ONNX 17",
+            "saved by    unknown",
+            "certificate no certificate",
+            "input       x, float32 3 x 4",
+            "record      12 values",
+            "output      y, float32 3 x 4",
+            "parameters  0 arrays, 0 values, 0 bytes",
+            "operators   Relu 1",
+            "computed    in batches, by ONNX Runtime",
+        ]
+    assert main([str(path), "--files-only", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["operators"], found["outputs"], found["records"]) == ({"Relu": 1}, [{"name": "y"}], None)
+    assert main([str(path), "--epoch", "3"]) == 2
+    assert "a model in ONNX has none" in capsys.readouterr().err

@@ -2,39 +2,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from fastinfer.errors import ModelError
-from fastinfer.models.certificate import FORMAT, Certificate, find_certificate
-from fastinfer.models.onnx import load_onnx
-from tests.models.test_onnx import SIMPLE
+from fastinfer.models.certificate import FORMAT, Certificate, certificate_path, describe_certificate
+from fastinfer.models.onnx import OnnxModel, load_onnx
+from tests.models.test_onnx import SIMPLE, info, make
+
+OTHER = make([info("x", ["batch", 5])], [info("y", ["batch", 5])])
 
 FACTS = {
     "format": FORMAT,
     "rows": {"records": 1000},
     "versions": {"mxnet": "1.9.1"},
+    "tolerance": 1e-5,
+    "model": {"path": "/models/mnist", "digest": "of the model"},
     "outputs": [{"absolute": 3e-7, "relative": 1e-6, "labels": 1000}],
 }
 
 
-def test_the_certificate_of_a_model(tmp_path: Path) -> None:
+@pytest.fixture
+def model(tmp_path: Path) -> OnnxModel:
     path = tmp_path / "model.onnx"
     path.write_bytes(SIMPLE)
-    model = load_onnx(path)
-    assert find_certificate(model) is None
-    beside = tmp_path / "model.onnx.json"
-    beside.write_text(json.dumps({**FACTS, "onnx": {"sha256": model.content_digest}}))
-    found = find_certificate(model)
-    assert found is not None
-    assert found.summary() == (
+    return load_onnx(path)
+
+
+def certify(model: OnnxModel, **facts: object) -> None:
+    """Writes a certificate of the model, with other facts."""
+    Path(f"{model.path}.json").write_text(json.dumps({**FACTS, "onnx": {"sha256": model.content_digest}, **facts}))
+
+
+def test_the_certificate_of_a_model(model: OnnxModel) -> None:
+    assert describe_certificate(model) == "no certificate"
+    certify(model)
+    assert describe_certificate(model) == (
         "certified against MXNet 1.9.1 on 1,000 rows: largest difference 3e-07 (1e-06 of a row's largest value), "
         "no label changed"
     )
-    beside.write_text(json.dumps({**FACTS, "onnx": {"sha256": "of another"}}))
-    assert find_certificate(model) is None
+
+
+def test_a_certificate_of_another_file_is_said_to_be_one(model: OnnxModel) -> None:
+    certify(model)
+    Path(model.path).write_bytes(OTHER)
+    changed = load_onnx(model.path)
+    assert describe_certificate(changed) == (
+        f"not certified: {model.path}.json: the certificate is of another file: SHA-256 {model.content_digest}, "
+        f"found {changed.content_digest}"
+    )
+
+
+def test_a_certificate_that_cannot_be_read_is_named(model: OnnxModel) -> None:
+    certify(model, onnx={})
+    assert (
+        describe_certificate(model) == f"not certified: {model.path}.json: is no whole certificate: KeyError('sha256')"
+    )
+    Path(f"{model.path}.json").write_text("{")
+    assert describe_certificate(model).startswith(f"not certified: {model.path}.json: is not JSON")
+
+
+def test_where_the_certificate_of_a_model_from_a_url_is(model: OnnxModel) -> None:
+    for path in ("s3://bucket/a/model.onnx", "s3://bucket/a/", "s3://bucket/a"):
+        assert certificate_path(dataclasses.replace(model, path=path)) == "s3://bucket/a/model.onnx.json"
 
 
 @pytest.mark.parametrize("content", ["", "[", "[1]", '{"format": 2}', json.dumps({"format": FORMAT, "rows": []})])

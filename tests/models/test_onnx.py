@@ -110,7 +110,18 @@ def test_values_in_other_files_are_refused() -> None:
     product = onnx.helper.make_node("Mul", ["x", "w"], ["y"])
     inner = onnx.helper.make_graph([constant], "inner", [], [info("w", [3, 4])])
     condition = onnx.helper.make_node("If", ["c"], ["w"], then_branch=inner, else_branch=inner)
-    for content in (top, make(inputs, outputs, [constant, product]), make(inputs, outputs, [condition, product])):
+    places = onnx.numpy_helper.from_array(np.arange(12))
+    sparse = onnx.helper.make_sparse_tensor(outside(), places, [3, 4])
+    constant_sparse = onnx.helper.make_node("Constant", [], ["w"], sparse_value=sparse)
+    beside = onnx.load_from_string(make(inputs, outputs, [product]))
+    beside.graph.sparse_initializer.append(sparse)
+    for content in (
+        top,
+        make(inputs, outputs, [constant, product]),
+        make(inputs, outputs, [condition, product]),
+        make(inputs, outputs, [constant_sparse, product]),
+        beside.SerializeToString(),
+    ):
         with pytest.raises(ModelError, match="in another file"):
             read_onnx(content, "m.onnx")
 
