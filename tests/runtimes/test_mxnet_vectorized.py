@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from fastinfer.models.module import Model, load_model
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
@@ -23,14 +24,16 @@ def gates(data: Any) -> Any:
 
 def test_the_graph_alone_decides_and_keeps_its_names() -> None:
     text = gates(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3)).tojson()
-    found = vectorize(text)
+    named = ["gate_output", "change_output"]
+    found = vectorize(text, lambda: named)
     kinds = {node["name"]: node.get("attrs") for node in json.loads(found)["nodes"] if node["op"] == "Activation"}
     assert kinds == {"gate": {"act_type": "sigmoid"}, "change": {"act_type": "tanh"}}
     before, after = Symbol.load(text), Symbol.load(found)
     assert (after.arguments(), after.outputs()) == (before.arguments(), before.outputs())
-    assert vectorize(found) == found
+    assert vectorize(found, lambda: named) == found
+    assert vectorize(text, list) is text
     plain = mx.sym.exp(mx.sym.var("data")).tojson()
-    assert vectorize(plain) is plain
+    assert vectorize(plain, lambda: pytest.fail("the types do not matter")) is plain
 
 
 def predictions(model: Model, rows: Any, *, row_wise: bool) -> Any:
@@ -49,3 +52,13 @@ def test_values_differ_in_last_bits_alone_whatever_they_are(tmp_path: Path) -> N
         mx.nd.concat(mx.nd.sigmoid(row), mx.nd.tanh(row), dim=1).asnumpy() for row in map(mx.nd.array, rows[:, None])
     ]
     assert exact.tobytes() == np.concatenate(by_mxnet).tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32", "uint8"])
+def test_values_of_other_types_are_computed_as_by_the_container(dtype: str, tmp_path: Path) -> None:
+    whole = mx.sym.Cast(mx.sym.var("data"), dtype=dtype)
+    symbol = mx.sym.Cast(mx.sym.sigmoid(whole) + mx.sym.tanh(whole), dtype="float32")
+    model = load_model(networks.write(tmp_path, symbol, {"data": (4,)}, {}))
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    default, exact = (predictions(model, rows, row_wise=row_wise) for row_wise in (False, True))
+    assert default.tobytes() == exact.tobytes()

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from ctypes import POINTER, byref, c_uint32, c_void_p
+from functools import partial
 
 from ...errors import FastinferError, ModelError, quote
 from ...models.graph import held_sizes
@@ -96,7 +97,7 @@ class MXNetExecutor:
         self._fits = self._row_wise or find_misfit(model, symbol, batch_size, shapes) is None
         text = symbol.to_json()
         if not self._row_wise:
-            text = slice_by_parts(vectorize(text), shapes)
+            text = slice_by_parts(vectorize(text, partial(_float32_outputs, model, symbol)), shapes)
         if self._times > 1:
             text = repeat_dense_rows(text, self._times)
         try:
@@ -329,6 +330,15 @@ def _check(
         raise ModelError(misfit, path=model.path)
     bound = (BoundOutput(name, shape[0] // records or 1, shape[1:], TYPES[kind][0]) for name, shape, kind in outputs)
     return tuple(bound), kinds
+
+
+def _float32_outputs(model: Model, symbol: Symbol) -> set[str]:
+    """The names of all outputs inside a graph that are float32."""
+    inner = symbol.internals()
+    types = _infer_types(inner, [each.name for each in model.inputs])
+    named = list(zip(inner.outputs(), types.outputs)) if types is not None else []
+    # Several nodes may have one name.
+    return {name for name, kind in named if kind == FLOAT32} - {name for name, kind in named if kind != FLOAT32}
 
 
 def _infer_types(symbol: Symbol, data: list[str]) -> Inferred | None:

@@ -8,20 +8,26 @@ alone, as in unfused.py; the row-wise graph, which gives the container's bytes, 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from typing import Callable
 
 from ...models.graph import write_graph
 
 VALUE_BY_VALUE = {"sigmoid", "tanh"}
 
 
-def vectorize(symbol: str) -> str:
+def vectorize(symbol: str, float32_outputs: Callable[[], Collection[str]]) -> str:
     """The graph with oneDNN's activations; the same text where there is nothing to change.
 
     Args:
         symbol: a graph, as MXNet of this version prints it.
+        float32_outputs: says which outputs of nodes are float32, by their names; called where that matters. `sigmoid` and
+            `tanh` also take whole numbers, `Activation` does not.
     """
     graph = json.loads(symbol)
-    slow = [node for node in graph["nodes"] if node["op"] in VALUE_BY_VALUE]
+    found = [node for node in graph["nodes"] if node["op"] in VALUE_BY_VALUE]
+    outputs = float32_outputs() if found else ()
+    slow = [node for node in found if f"{node['name']}_output" in outputs]
     if not slow:
         return symbol
     for node in slow:
