@@ -171,6 +171,7 @@ class Limits:
         large_object_bytes: an object of this size or more is cut into ``spans`` spans: enough that all workers finish
             together; but of at least ``span_bytes_least``, so that the overhead of each (its own file) is negligible, and of
             at most ``span_bytes_most``, so that a killed run loses little.
+        far_span_bytes_least: the same for objects that are read by requests, each of which takes as long as some MiB.
         shard_objects, shard_bytes: the largest shard: much larger than a batch, because its last batch is only partly filled,
             and much smaller than the whole run.
     """
@@ -180,13 +181,20 @@ class Limits:
     large_object_bytes: int = 16 << 20
     spans: int = 64
     span_bytes_least: int = 2 << 20
+    far_span_bytes_least: int = 8 << 20
     span_bytes_most: int = 16 << 20
     shard_objects: int = 4096
     shard_bytes: int = 64 << 20
 
-    def span_bytes(self, object_bytes: int) -> int:
-        """The size of a large object's spans. It depends on that size alone, so that a later run makes the same cuts."""
-        return min(max(object_bytes // self.spans, self.span_bytes_least), self.span_bytes_most)
+    def span_bytes(self, object_bytes: int, *, is_far: bool = False) -> int:
+        """The size of a large object's spans. It depends on nothing else, so that a later run makes the same cuts.
+
+        Args:
+            object_bytes: the size of the object.
+            is_far: whether it is read by requests.
+        """
+        least = self.far_span_bytes_least if is_far else self.span_bytes_least
+        return min(max(object_bytes // self.spans, least), self.span_bytes_most)
 
 
 def path_of(value: object, name: str) -> str:

@@ -15,6 +15,7 @@ from ..outputs.folder import OutputFolder
 from ..outputs.rejects import Reject
 from ..records.spans import Span, cut
 from ..storage.base import Object
+from ..storage.uri import is_url
 from .job import STAGES, Job, ShardReport
 from .summary import Summary
 
@@ -145,7 +146,7 @@ class Gatherer:
         return cut(
             job.inputs,
             item,
-            job.limits.span_bytes(item.size),
+            job.limits.span_bytes(item.size, is_far=is_url(item.uri)),
             row_values,
             job.codec.count_columns,
             job.limits.line_bytes,

@@ -15,8 +15,11 @@ from .base import Object
 from .crew import Crew, Gathering, the_crew
 from .s3_client import Bucket, Listed
 
+# Blocks that follow each other are read in ranges of so many bytes: a request costs a server about as much as some MiB
+# (SeaweedFS, benchmarks/bench_s3.py: ranges of 1 MiB have a quarter of the rate).
+RANGE_BYTES = 8 << 20
 # Of one large object, so many bytes and ranges are under way.
-AHEAD_BYTES = 8 << 20
+AHEAD_BYTES = 2 * RANGE_BYTES
 AHEAD_RANGES = 16
 # Of small objects, so many bytes are held for each worker.
 GROUP_AHEAD_BYTES = 8 << 20
@@ -44,7 +47,7 @@ class RemoteReader:
 
     def expect(self, blocks: Iterable[_Block]) -> None:
         """Reads these blocks ahead, some at a time."""
-        self._expected = iter(blocks)
+        self._expected = joined(blocks, RANGE_BYTES)
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Reads bytes from `offset` into `view`. Raises InputError."""
@@ -94,6 +97,24 @@ class RemoteReader:
     def _get(self, block: _Block) -> Any:
         start, size = block
         return self._bucket.get(self._key, self._item.version, start, start + size, size)
+
+
+def joined(blocks: Iterable[_Block], most_bytes: int) -> Iterator[_Block]:
+    """The same bytes in fewer blocks: those that follow each other as one, of at most so many bytes unless one alone has more.
+
+    >>> list(joined([(0, 3), (3, 3), (6, 3), (20, 1)], 6))
+    [(0, 6), (6, 3), (20, 1)]
+    """
+    held: _Block | None = None
+    for start, size in blocks:
+        if held is not None and sum(held) == start and held[1] + size <= most_bytes:
+            held = held[0], held[1] + size
+            continue
+        if held is not None:
+            yield held
+        held = start, size
+    if held is not None:
+        yield held
 
 
 class GroupReader:

@@ -9,7 +9,8 @@ from fastinfer.errors import ConfigError
 from fastinfer.options import Limits
 from fastinfer.storage.base import Object
 
-LIMITS = Limits(chunk_bytes=1000, large_object_bytes=100_000, span_bytes_least=10_000)
+LIMITS = Limits(large_object_bytes=100_000, far_span_bytes_least=10_000)
+MIB = 1 << 20
 
 
 def test_requests_are_counted_where_they_go() -> None:
@@ -18,7 +19,9 @@ def test_requests_are_counted_where_they_go() -> None:
     requests.add(Object("s3://b/in/x", "x", 10, b"v"), "s3://b/out", LIMITS)
     assert (requests.reads, requests.writes) == (503, 13)
     requests.add(Object("s3://b/in/y", "y", 100_000, b"v"), "/out", LIMITS)
-    assert (requests.reads, requests.writes) == (613, 13)
+    assert (requests.reads, requests.writes) == (503 + 1 + 10, 13)
+    requests.add(Object("s3://b/in/z", "z", 20 * MIB, b"v"), "/out", LIMITS)
+    assert (requests.reads, requests.writes) == (514 + 3 + 64, 13)
     on_disk = Requests.of_folders("in", 2500, "out", 500)
     on_disk.add(Object("in/x", "x", 10, b"v"), "out", LIMITS)
     assert on_disk == Requests(0, 0)

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from fastinfer.storage.base import Object
-from fastinfer.storage.remote_reader import AHEAD_BYTES, RangeFile, RemoteReader
+from fastinfer.storage.remote_reader import AHEAD_BYTES, RANGE_BYTES, RangeFile, RemoteReader, joined
 from fastinfer.storage.s3_client import Listed
 
 MIB = 1 << 20
@@ -34,17 +34,29 @@ def open_reader(size: int) -> tuple[Memory, RemoteReader]:
     return memory, RemoteReader(memory, "x", Object("s3://memory/x", "x", size, b"v"))
 
 
-def test_expected_blocks_are_read_once_and_only_some_ahead() -> None:
+def test_expected_blocks_are_read_once_in_ranges_and_only_some_ahead() -> None:
     memory, reader = open_reader(40 * MIB)
     with reader:
         reader.expect((offset, MIB) for offset in range(0, 40 * MIB, MIB))
         view = memoryview(bytearray(MIB))
         assert reader.read_into(view, 0) == MIB
-        assert len(memory.asked) * MIB <= AHEAD_BYTES + 2 * MIB
+        assert len(memory.asked) * RANGE_BYTES <= AHEAD_BYTES + 2 * RANGE_BYTES
         for offset in range(MIB, 40 * MIB, MIB):
             assert reader.read_into(view, offset) == MIB
         assert reader.read_into(view, 40 * MIB) == 0
-    assert sorted(memory.asked) == [(offset, offset + MIB) for offset in range(0, 40 * MIB, MIB)]
+    assert sorted(memory.asked) == [(offset, offset + RANGE_BYTES) for offset in range(0, 40 * MIB, RANGE_BYTES)]
+
+
+def test_only_blocks_that_follow_each_other_are_joined() -> None:
+    assert list(joined([], 10)) == []
+    assert list(joined([(5, 20)], 10)) == [(5, 20)]
+    assert list(joined([(0, 4), (4, 4), (8, 4), (12, 1), (13, 9), (30, 1), (29, 1)], 10)) == [
+        (0, 8),
+        (8, 5),
+        (13, 9),
+        (30, 1),
+        (29, 1),
+    ]
 
 
 def test_blocks_that_nobody_reads_are_passed_over_and_others_are_read_by_themselves() -> None:
