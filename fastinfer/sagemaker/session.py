@@ -353,7 +353,7 @@ class Session:
     def _find_store(self, uri: str) -> tuple[FileStore | S3Store, str]:
         """The store of a URI, and the URI's name there."""
         path = self.local_path(uri)
-        return (S3Store(self.client("s3")), uri) if path is None else (FileStore(), str(path))
+        return (S3Store(self.boto_session), uri) if path is None else (FileStore(), str(path))
 
     def logs(self, kind: JobKind, name: str) -> Logs:
         """The logs of a job."""

@@ -15,6 +15,7 @@ import re
 import xml.etree.ElementTree as xml
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, Callable, NamedTuple, TypeVar
 from urllib.parse import unquote_plus
 
@@ -167,6 +168,17 @@ class Bucket:
                 raise
             self._can_create = False  # this server has no conditional writes
             self._call("writing", key, request)
+
+    def upload(self, key: str, source: Path | bytes, encryption: Mapping[str, str]) -> None:
+        """Writes a whole object from a file, in parts where it is large, or from memory; boto3's names say the encryption."""
+
+        def request() -> None:
+            if isinstance(source, bytes):
+                self.client.put_object(Bucket=self.name, Key=key, Body=source, **encryption)
+            else:
+                self.client.upload_file(str(source), self.name, key, ExtraArgs=dict(encryption) or None)
+
+        self._call("writing", key, request)
 
     def label(self, key: str) -> bytes | None:
         """The label of an object; None if there is none, or no such object."""
