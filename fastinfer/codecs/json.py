@@ -50,23 +50,28 @@ def decode_by_module(body: bytes, position: int = 0) -> NDArray[Any]:
 
     Args:
         body: the body.
-        position: the byte from which on it is not plain, which the error for a larger body names.
+        position: the byte from which on it is not plain, which errors without a place of their own name.
 
     Returns:
         array of bool, integers or floats, of the shape of the lists.
 
     Raises:
-        InputError: ``bad_json`` where it is not JSON, with line and column; ``bad_values`` where it is not a rectangle of
-            numbers.
+        InputError: ``bad_json`` where it is not JSON, ``bad_values`` where it is not a rectangle of numbers; with line and
+            column.
     """
-    if len(body) > MODULE_BYTES:
+    try:
+        return _decode_by_module(body, position)
+    except InputError as error:
+        if error.line is not None:
+            raise
         line_start = body.rfind(b"\n", 0, position) + 1
-        raise InputError(
-            f"expected lists of numbers, all of equal length, found {quote(body[position : position + 4 * FOUND_LIMIT])}",
-            code="bad_values",
-            line=body.count(b"\n", 0, position) + 1,
-            column=position - line_start + 1,
-        )
+        raise error.at(line=body.count(b"\n", 0, position) + 1, column=position - line_start + 1) from error.__cause__
+
+
+def _decode_by_module(body: bytes, position: int) -> NDArray[Any]:
+    if len(body) > MODULE_BYTES:
+        found = quote(body[position : position + 4 * FOUND_LIMIT])
+        raise InputError(f"expected lists of numbers, all of equal length, found {found}", code="bad_values")
     try:
         value = json.loads(body.decode("utf-8"))
     except UnicodeDecodeError as error:

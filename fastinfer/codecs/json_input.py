@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .._native.json import JsonParser, read_json_lines
 from ..errors import InputError
 from .base import DONE, FULL, BadRecord, Decoder, Framing, Outcome, empty_input
-from .csv_errors import OK, OUTPUT_FULL, line_of
+from .csv_errors import OK, OUTPUT_FULL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,14 +137,7 @@ class JsonDecoder:
         position = self._parser.position - start
         if not body.strip(b" \t\r\n"):
             return None
-        try:
-            array = decode_by_module(body, position)
-        except InputError as error:
-            if error.line is not None:
-                raise
-            with memoryview(body) as view:
-                line, line_start = line_of(view, position)
-            raise error.at(line=line, column=position - line_start + 1) from None
+        array = decode_by_module(body, position)
         if array.shape[:1] == (0,):
             raise InputError("empty input: no rows found", code="empty_input")
         self._check(array.shape)
@@ -216,10 +209,10 @@ class JsonLinesDecoder:
         """Nothing is held between calls."""
 
     def _read_by_module(self, line: bytes) -> NDArray[Any]:
-        from .json import decode_by_module
+        from .json import decode_json_body
         from .jsonlines import check_record
 
-        array = decode_by_module(line)
+        array = decode_json_body(line)
         check_record(array.shape, self._row_shape)
         return array.reshape(-1)
 

@@ -241,7 +241,9 @@ class PayloadRun:
             problem.__cause__ = error
         if self._job.rejects_records and self._job.request.strategy == SINGLE:
             place, content = payload.places[0], payload.content
-            text = content.rstrip(b"\r\n") if len(content) <= MOST_RECORD_BYTES else None
+            if self._job.request.split_type == LINE:
+                content = content.rstrip(b"\r\n")
+            text = content if len(content) <= MOST_RECORD_BYTES else None
             bounds = (place.start, place.start + len(content))
             self._recorder.reject_record(opened.result.span, problem.at(line=place.number), text, bounds)
             opened.result.add_rejected()

@@ -32,14 +32,14 @@ MOST_LINE_BYTES = 1 << 20
 
 
 class Reject(NamedTuple):
-    """A rejected record, or a rejected whole input if ``line`` is None. A line of ``_rejects.jsonl`` has these fields.
+    """A rejected record, or a rejected whole input if ``range`` is None. A line of ``_rejects.jsonl`` has these fields.
 
     Attributes:
         key: the input's path below the source.
         version: the input's version, in hexadecimal digits.
         run: the id of the run.
         part: for a record in a span of a large input, the span's first byte and the byte after its last.
-        line, column: 1-based place; None for a whole input.
+        line, column: 1-based place of the error, as far as it has one.
         code, message: what is wrong.
         record: the line itself, bytes that are not UTF-8 as lone surrogates; None if it is longer than MOST_RECORD_BYTES, and
             for a whole input.
@@ -66,22 +66,19 @@ class Reject(NamedTuple):
         """The reject of a record of a span; `record` is None where it is too long to be repeated."""
         text = None if record is None else record.decode("utf-8", "surrogateescape")
         part = None if span.is_whole else (span.start, span.stop)
-        return cls._of(run, span.item, error)._replace(
-            part=part, line=error.line, column=error.column, record=text, range=bounds
-        )
+        return cls._of(run, span.item, error)._replace(part=part, record=text, range=bounds)
 
     @classmethod
     def of_object(cls, run: str, item: Object, error: InputError) -> Reject:
-        """The reject of a whole input; the place of the error, if it has one, is in the message."""
-        place = "".join(f"{number}:" for number in (error.line, error.column) if number is not None)
-        reject = cls._of(run, item, error)
-        return reject._replace(message=f"{place} {error.message}") if place else reject
+        """The reject of a whole input, for an error that may have a place in it."""
+        return cls._of(run, item, error)
 
     @classmethod
     def _of(cls, run: str, item: Object, error: InputError) -> Reject:
         # An absolute path: a later run may be started in another folder.
         path = absolute(item.uri)
-        return cls(item.key, item.version.hex(), run, None, None, None, error.code, error.message, None, None, path)
+        place = error.line, error.column
+        return cls(item.key, item.version.hex(), run, None, *place, error.code, error.message, None, None, path)
 
     def encode(self) -> bytes:
         """The line of ``_rejects.jsonl``, without its end."""
@@ -95,10 +92,13 @@ class Place(NamedTuple):
     version: bytes
     run: bytes
     part: tuple[int, int]  # WHOLE: not of a span
-    line: int  # 0: a whole input
+    line: int  # WHOLE_INPUT: not of a record
 
 
 WHOLE = (-1, -1)
+WHOLE_INPUT = -1
+# No string in JSON has these bytes: its quotes are escaped.
+_NO_RANGE = b', "range": null, '
 # A string as json.dumps() prints it, without NUL, which no name has.
 _KEY = rb'"(?:[ !#-\[\]-~]|\\["\\bfnrt]|\\u(?!0000)[0-9a-f]{4})*"'
 _LINE = re.compile(
@@ -119,7 +119,7 @@ def find_place(line: bytes) -> Place | None:
         except UnicodeEncodeError:  # no file has this name
             return None
     part = WHOLE if start is None else (int(start), int(stop))
-    return Place(key, version, run, part, int(number or 0))
+    return Place(key, version, run, part, WHOLE_INPUT if _NO_RANGE in line else int(number or 0))
 
 
 def rejected_keys(layout: OutputLayout, store: RunStore) -> set[str]:
@@ -151,7 +151,7 @@ class Rejects:
         self._store.append(self._layout.reject_journal(writer_name()), (reject.encode() for reject in rejects))
         for reject in rejects:
             # That of an earlier run, or of another version of the input. (Another input's has the name it cannot have.)
-            if reject.line is None and reject.code != "output_name":
+            if reject.range is None and reject.code != "output_name":
                 result = self._layout.result_of(reject.key)
                 if self._store.label(result) is not None:
                     self._store.remove(result, may_stay=False)
@@ -274,7 +274,7 @@ class Rejects:
         def stands(line: bytes) -> bool:
             nonlocal last
             place = find_place(line)
-            if place is None or place.line == 0:
+            if place is None or place.line == WHOLE_INPUT:
                 return False  # a whole input: it has no result, and is tried again
             if last[0] != place[:-1]:
                 labels = (self._label(uri) for uri in self._uris(place.key, place.part))

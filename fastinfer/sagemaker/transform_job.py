@@ -131,4 +131,5 @@ class Transform:
         with open(rejects, encoding="utf-8") as lines:
             for line in lines:
                 reject = json.loads(line)
-                yield f"{self._uris.get(reject['key'], reject['path'])}: {reject['message']}"
+                place = [self._uris.get(reject["key"], reject["path"]), reject["line"], reject["column"]]
+                yield f"{':'.join(str(part) for part in place if part is not None)}: {reject['message']}"

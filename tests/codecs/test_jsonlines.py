@@ -27,8 +27,8 @@ def test_a_line_is_a_record_of_the_models_shape(body: bytes) -> None:
         (b"[1, 2]\n\n[1, 2, 3]\n", "bad_shape", "^3: expected a list of 2 numbers, found 3$"),
         (b"[1, 2]\n5\n", "bad_shape", "^2: expected a list of 2 numbers, found a single value without brackets$"),
         (b"[1, 2]\n[1, \n", "bad_json", "^2:5: invalid JSON: Expecting value$"),
-        (b'[1, 2]\n{"features": [1, 2]}\n', "bad_values", "^2: expected numbers, found an object$"),
-        (b"[[1, 2], [3]]", "bad_values", "^1: expected a rectangular list of numbers"),
+        (b'[1, 2]\n{"features": [1, 2]}\n', "bad_values", "^2:1: expected numbers, found an object$"),
+        (b"[[1, 2], [3]]", "bad_values", "^1:12: expected a rectangular list of numbers"),
         (b"\n \r\n", "empty_input", "^empty input"),
     ],
 )

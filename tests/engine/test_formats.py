@@ -133,7 +133,7 @@ def test_a_bad_line_is_rejected_alone_and_its_place_is_kept(accept: str, linear:
     rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
     assert [(reject["line"], reject["code"]) for reject in rejects] == [(7, "bad_values"), (2501, "bad_shape")]
     assert [reject["record"] for reject in rejects] == ["[1, null]", "[1]"]
-    with pytest.raises(InputError, match=r"a\.jsonl:7: expected numbers, found null"):
+    with pytest.raises(InputError, match=r"a\.jsonl:7:\d+: expected numbers, found null"):
         transform(linear, tmp_path / "a.jsonl", tmp_path / "stop", Options(exact=True), request=request)
 
 

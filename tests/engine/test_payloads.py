@@ -144,8 +144,8 @@ def test_an_object_that_fails_fails_alone(lines: Path, tmp_path: Path) -> None:
     assert sorted(results(tmp_path / "out")) == ["a.txt.out", "c.txt.out"]
     assert (summary.inputs, summary.rejected) == (2, 1)
     (reject,) = map(json.loads, (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines())
-    assert (reject["key"], reject["code"], reject["line"]) == ("b.txt", "code_failed", None)
-    assert reject["message"] == "1: the model's code failed: ValueError: it is bad"
+    assert (reject["key"], reject["code"], reject["line"]) == ("b.txt", "code_failed", 1)
+    assert reject["message"] == "the model's code failed: ValueError: it is bad"
 
 
 def test_a_run_stops_at_an_object_that_fails_and_keeps_those_before(lines: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_single_record_that_fails_is_rejected_by_itself(lines: Path, tmp_path:
     assert (summary.records, summary.rejected) == (9, 1)
     assert (tmp_path / "out" / "b.txt.out").read_text().splitlines()[1] == "[null]"
     (reject,) = map(json.loads, (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines())
-    assert (reject["line"], reject["record"], reject["range"]) == (2, "bad", [3, 7])
+    assert (reject["line"], reject["record"], reject["range"]) == (2, "bad", [3, 6])
     again = answer(
         tmp_path / "model", lines, tmp_path / "out", Options(on_error="quarantine"),
         split_type="Line", strategy="SingleRecord", assemble_with="Line",
@@ -235,3 +235,26 @@ def test_without_a_limit_an_object_is_held_as_long_as_memory_allows(lines: Path,
     with pytest.raises(InputError, match="holds more than 8 bytes") as caught:
         run.transform(model, Listing(str(lines)), str(tmp_path / "out"), source="x", limits=limits)
     assert caught.value.code == "payload_too_large"
+
+
+@pytest.mark.parametrize("how", ["quarantine", "continue"])
+@pytest.mark.parametrize("split", [{}, {"split_type": "line", "strategy": "singlerecord"}])
+def test_rejects_of_json_have_line_and_column(how: str, split: dict[str, str], linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text('[1,2]\n[1,"x"]\n[3,\n')
+    request = TransformRequest(content_type="application/jsonlines", **split)  # type: ignore[arg-type]
+    transform(linear, tmp_path / "a", tmp_path / "out", Options(on_error=how), request=request)
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    if how == "continue":
+        assert [(each["line"], each["column"], each["range"], each["record"]) for each in rejects] == [
+            (2, 4, None, None)
+        ]
+    else:
+        assert [(each["line"], each["column"], each["range"]) for each in rejects] == [
+            (2, 4, [6, 13]),
+            (3, 4, [14, 17]),
+        ]
+    (tmp_path / "b").write_text("[[1,2],\n [3, null]]")
+    request = TransformRequest(content_type="application/json")
+    transform(linear, tmp_path / "b", tmp_path / "two", Options(on_error=how), request=request)
+    (reject,) = [json.loads(line) for line in (tmp_path / "two" / "_rejects.jsonl").read_text().splitlines()]
+    assert (reject["line"], reject["column"], reject["message"]) == (2, 6, "expected numbers, found null")

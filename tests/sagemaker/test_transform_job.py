@@ -86,7 +86,7 @@ def test_an_object_that_fails_has_no_result_and_is_named_with_the_place(
     for name in "abc":
         (tmp_path / "in" / f"{name}.txt").write_bytes(b"oops\n" if bad and name == "b" else csv(digits[:1]))
     if bad:
-        with pytest.raises(InputError, match=r"1 object failed.*b\.txt: 1:1: expected a number, found 'oops'"):
+        with pytest.raises(InputError, match=r"1 object failed.*b\.txt:1:1: expected a number, found 'oops'"):
             transform(tmp_path).run()
     else:
         transform(tmp_path).run()
