@@ -6,6 +6,7 @@ import importlib
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -163,6 +164,34 @@ def test_the_shell_examples_of_the_quick_start_run(place: Path) -> None:
     assert len(read_tree(place / "demo" / "out")) == 100
     assert (place / "demo" / "page.html").exists()
     assert len(read_tree(place / "out")) == 10
+
+
+def test_the_shell_examples_of_the_page_of_jobs_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the order of the page; a run with other options needs another folder, and its commands need what the page names."""
+    for number, path in enumerate(sorted((place / "in").iterdir())):
+        path.write_bytes(b"".join(b"%d,%s\n" % (number, line) for line in path.read_bytes().splitlines()))
+    source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": (place / "in").as_uri()}}
+    job = {
+        "TransformInput": {"DataSource": source, "ContentType": "text/csv"},
+        "TransformOutput": {"S3OutputPath": (place / "of-job").as_uri()},
+        "DataProcessing": {"InputFilter": "$[1:]"},
+    }
+    (place / "job.json").write_text(json.dumps(job))
+    (place / "labels.txt").write_text("1\n" * 10)
+    lines = re.findall(r"^    (fastinfer .*)$", (ROOT / "docs" / "jobs.md").read_text(), re.MULTILINE)
+    ran = []
+    for line in lines:
+        name, *arguments = shlex.split(line, comments=True)[1:]
+        if name == "transform" and "--job" not in arguments and "--only-rejects" not in arguments:
+            shutil.rmtree("out", ignore_errors=True)
+        elif "--only-rejects" in arguments:
+            arguments += ["--id-column", "0", "--overwrite"]
+        found = importlib.import_module(f"fastinfer.commands.{name}").main(arguments)
+        assert found == 0, (line, capsys.readouterr().err)
+        ran.append(name)
+    assert sorted(set(ran)) == ["report", "transform", "verify"]
+    assert (place / "report.html").exists()
+    assert len(list((place / "of-job").glob("*.out"))) == 10
 
 
 def test_the_example_of_the_api_runs(place: Path) -> None:
