@@ -153,6 +153,34 @@ def test_every_page_is_in_the_contents_and_its_python_compiles() -> None:
             compile(block, str(page), "exec")
 
 
+WRITTEN = [
+    path
+    for pattern in ("*.md", "docs/*.md", "examples/**/*.md", "fastinfer/**/*.md")
+    for path in sorted(ROOT.glob(pattern))
+    if ".venv" not in path.parts
+]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_of_the_repository_leads_to_it(page: Path) -> None:
+    text = re.sub(r"^```.*?^```|`[^`\n]+`", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    missing = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        name, _, anchor = target.partition("#")
+        if target.startswith(("https://", "mailto:")):
+            continue
+        leads_to = page if not name else (page.parent / name).resolve()
+        if not leads_to.exists() or (anchor and anchor not in anchors(leads_to)):
+            missing.append(target)
+    assert missing == []
+
+
 def test_the_shell_examples_of_the_quick_start_run(place: Path) -> None:
     (place / "examples").symlink_to(ROOT / "examples")
     commands = [
