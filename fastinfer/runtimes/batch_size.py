@@ -148,7 +148,12 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         # Each size has its own copy of the parameters.
         most = 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None
         has_dense = any(node["op"] == DENSE for node in nodes)
-        return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense)
+        try:
+            return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense)
+        except ModelError:
+            if isinstance(model, OnnxModel):
+                return None  # its operators check what they are given, as indices; which rows it takes is not known
+            raise
 
     if varies:
         # Nothing can be compared; the size changes what comes out no more than chance does.

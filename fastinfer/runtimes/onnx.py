@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import ConfigError, ModelError, quote
 from ..extras import install_command
 from ..models.load import AnyModel
-from ..models.onnx import OnnxModel
+from ..models.onnx import OnnxInput, OnnxModel
 from .base import BoundInput, BoundOutput
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -23,7 +23,10 @@ CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 SESSION_SETTINGS = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
 # Products of float32 in full, not in TF32, whose 10 bits of mantissa change labels.
 CUDA_OPTIONS = {"use_tf32": "0"}
-ERRORS_ONLY = 3
+# What goes wrong is an exception as well; a line of its own on stderr would be said twice.
+FATAL_ONLY = 4
+# Up to here float32, in which records arrive, has every whole number.
+MOST_WHOLE = (1 << 24) - 1
 
 
 class OnnxRuntime:
@@ -87,7 +90,7 @@ class OnnxRuntime:
                 code="other_format",
                 hint="`fastinfer export` writes it as ONNX",
             )
-        return OnnxExecutor(self._session(model, device), model, batch_size, row_wise=row_wise)
+        return OnnxExecutor(self._session(model, device), model, device, batch_size, row_wise=row_wise)
 
     def _session(self, model: OnnxModel, device: tuple[str, int]) -> Any:
         key = (model.content_digest, *device)
@@ -101,7 +104,7 @@ class OnnxRuntime:
         self.check_devices([device])
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = FATAL_ONLY
         for name, value in SESSION_SETTINGS.items():
             options.add_session_config_entry(name, value)
         providers: list[Any] = [CPU_PROVIDER]
@@ -131,6 +134,7 @@ class OnnxExecutor:
     Args:
         session: of the model.
         model: the model.
+        device: where the session runs.
         batch_size: records of one forward pass.
         row_wise: whether each record is computed by itself.
 
@@ -138,7 +142,9 @@ class OnnxExecutor:
         ModelError: onnxruntime cannot run it, or it does not give rows for records.
     """
 
-    def __init__(self, session: Any, model: OnnxModel, batch_size: int, *, row_wise: bool = False) -> None:
+    def __init__(
+        self, session: Any, model: OnnxModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False
+    ) -> None:
         import numpy as np
 
         self._session, self._model = session, model
@@ -159,22 +165,23 @@ class OnnxExecutor:
         alone = self._run([array[:1].repeat(one, axis=0) for array in self._memory])
         self.outputs = tuple(self._describe(name, array, one) for name, array in zip(model.output_names, alone))
         self.gives_a_row_each = True
+        self._shapes = [(self._width * output.rows, *output.shape) for output in self.outputs]
         if self._width != one:
             together = self._run([array[: self._width] for array in self._memory])
-            self.gives_a_row_each = all(
-                array.shape == (self._width * output.rows, *output.shape)
-                for array, output in zip(together, self.outputs)
-            )
+            self.gives_a_row_each = [array.shape for array in together] == self._shapes
+        self._binding = self._bind_inputs() if self._can_bind(device) else None
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
         import numpy as np
 
         stride, width = self._stride, self._width
-        if len(self._starts) == 1:
-            found = self._run([array[:width] for array in self._memory])
+        if self._binding is not None:
+            found = self._run_bound(self._binding)
+        elif len(self._starts) == 1:
+            found = self._run_whole([array[:width] for array in self._memory])
         else:
-            passes = [self._run(self._part(first)) for first in self._starts]
+            passes = [self._run_whole(self._part(first)) for first in self._starts]
             found = [
                 np.concatenate([part[: stride * output.rows] for part in parts])
                 for parts, output in zip(zip(*passes), self.outputs)
@@ -194,14 +201,73 @@ class OnnxExecutor:
                 part[self._stride :] = 0
         return parts
 
+    def _can_bind(self, device: tuple[str, int]) -> bool:
+        """Whether the graph can read the memory itself, all of it in one pass."""
+        all_float32 = all(each.type == "float32" for each in self._model.graph_inputs)
+        return device[0] == "cpu" and all_float32 and len(self._starts) == 1 and self.gives_a_row_each
+
+    def _bind_inputs(self) -> Any:
+        """The memory as the graph's inputs, once: to hand them over at each pass costs as much as rows of a small model."""
+        binding = self._session.io_binding()
+        for each, array in zip(self._model.graph_inputs, self._memory):
+            binding.bind_input(each.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return binding
+
+    def _run_bound(self, binding: Any) -> list[Any]:
+        """A pass over the memory that is bound, with new memory for what it gives."""
+        import numpy as np
+
+        found = [np.empty(shape, output.dtype) for shape, output in zip(self._shapes, self.outputs)]
+        for output, array in zip(self.outputs, found):
+            binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # its classes of errors are not public
+            raise self._failed(error) from error
+        return found
+
     def _run(self, arrays: list[Any]) -> list[Any]:
         given = self._model.graph_inputs
-        feed = {each.name: array.astype(each.type, copy=False) for each, array in zip(given, arrays)}
+        feed = {each.name: self._converted(each, array) for each, array in zip(given, arrays)}
         try:
             found: list[Any] = self._session.run(list(self._model.output_names), feed)
         except Exception as error:  # its classes of errors are not public
-            raise ModelError(f"onnxruntime cannot run it: {_first_line(error)}", path=self._model.path) from error
+            raise self._failed(error) from error
         return found
+
+    def _run_whole(self, arrays: list[Any]) -> list[Any]:
+        """A pass that gives what passes over blank records gave: some operators choose records by their values."""
+        found = self._run(arrays)
+        for output, array, shape in zip(self.outputs, found, self._shapes):
+            if array.shape != shape:
+                raise ModelError(
+                    f"the output {quote(output.name)} has the shape {array.shape} for {self._width} records, expected {shape}: "
+                    "it depends on their values",
+                    path=self._model.path,
+                )
+        return found
+
+    def _converted(self, given: OnnxInput, array: Any) -> Any:
+        """Records in the type that the graph takes."""
+        import numpy as np
+
+        if given.type.startswith("float"):
+            return array.astype(given.type, copy=False)
+        info = np.iinfo(given.type)
+        # Larger ones are not told apart by float32; what is not a number is neither.
+        least, most = max(info.min, -MOST_WHOLE), min(info.max, MOST_WHOLE)
+        wrong = ~((array >= least) & (array <= most) & (np.rint(array) == array))
+        if wrong.any():
+            place = int(wrong.reshape(len(array), -1).any(axis=1).argmax())
+            raise ModelError(
+                f"the input {quote(given.name)} takes {given.type}: whole numbers from {least:,} to {most:,}, found "
+                f"{array[wrong][0]:.9g} in record {place + 1} of {len(array)} that were computed together",
+                path=self._model.path,
+            )
+        return array.astype(given.type)
+
+    def _failed(self, error: Exception) -> ModelError:
+        return ModelError(f"onnxruntime cannot run it: {_first_line(error)}", path=self._model.path)
 
     def _check_kinds(self) -> None:
         kinds = {each.name: each.type for each in self._session.get_outputs()}

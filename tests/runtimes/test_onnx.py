@@ -87,6 +87,74 @@ def test_several_inputs_of_other_types_and_several_outputs(runtime: OnnxRuntime)
     assert (half.dtype, half.tolist()) == (np.float16, [[1, 5, 2], [9, 0, 1]])
 
 
+def lookup(kind: int = INT64) -> OnnxModel:
+    """Indices to rows of a table of 20."""
+    table = onnx.numpy_helper.from_array(np.arange(40, dtype=np.float32).reshape(20, 2), "table")
+    nodes = [
+        onnx.helper.make_node("Cast", ["ids"], ["whole"], to=INT64),
+        onnx.helper.make_node("Gather", ["table", "whole"], ["rows"]),
+    ]
+    return read_onnx(make([info("ids", ["n", 1], kind)], [info("rows", ["n", 1, 2])], nodes, [table]), "m.onnx")
+
+
+@pytest.mark.parametrize("kind", [INT64, 1])
+def test_a_model_that_checks_its_indices_is_computed_record_by_record(kind: int, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(lookup(kind).content)
+    assert Predictor(path).predict([[3], [19], [0]]).tolist() == [[[6, 7]], [[38, 39]], [[0, 1]]]
+    with pytest.raises(ModelError, match="out of data bounds"):
+        Predictor(path).predict([[3], [20]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(INT64, 1.5), (INT64, 16_777_217), (INT64, np.nan), (3, 128), (2, -1), (6, np.inf)]
+)
+def test_what_a_graph_of_whole_numbers_cannot_take_is_refused(runtime: OnnxRuntime, kind: int, value: float) -> None:
+    model = read_onnx(
+        make(
+            [info("x", ["n", 2], kind)], [info("y", ["n", 2], kind)], [onnx.helper.make_node("Identity", ["x"], ["y"])]
+        ),
+        "m.onnx",
+    )
+    executor = runtime.bind(model, CPU, 3)
+    rows_of(executor)[:] = 7
+    assert predict_all(executor)[0].tolist() == [[7, 7]] * 3
+    rows_of(executor)[1, 1] = value
+    with pytest.raises(ModelError, match=r"the input 'x' takes u?int.*whole numbers from .* in record 2 of 3"):
+        executor.forward()
+
+
+@pytest.mark.parametrize("batch", ["n", 2])
+def test_an_output_that_depends_on_the_values_is_refused(runtime: OnnxRuntime, batch: Any) -> None:
+    """The records of zeros alone: all of the blank ones, by which its shape was found."""
+    nodes = [
+        onnx.helper.make_node("ReduceMax", ["x"], ["row"], axes=[1], keepdims=0),
+        onnx.helper.make_node("Equal", ["row", "zero"], ["chosen"]),
+        onnx.helper.make_node("Compress", ["x", "chosen"], ["y"], axis=0),
+    ]
+    zero = onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    model = read_onnx(make([info("x", [batch, 3])], [info("y", [None, 3])], nodes, [zero]), "m.onnx")
+    executor = runtime.bind(model, CPU, 4)
+    assert executor.gives_a_row_each
+    rows_of(executor)[2] = 1
+    with pytest.raises(ModelError, match=r"m\.onnx"):
+        executor.forward()
+
+
+def test_values_of_other_types_are_given_without_a_copy(runtime: OnnxRuntime) -> None:
+    kinds = {"half": 10, "yes": 9, "whole": INT64, "double": 11}
+    nodes = [onnx.helper.make_node("Cast", ["x"], [name], to=kind) for name, kind in kinds.items()]
+    outputs = [info(name, ["n", 2], kind) for name, kind in kinds.items()]
+    executor = runtime.bind(read_onnx(make([info("x", ["n", 2])], outputs, nodes), "m.onnx"), CPU, 3)
+    rows_of(executor)[:] = [[0, 1], [2, 3], [4, 5]]
+    found = predict_all(executor)
+    assert [each.dtype.name for each in found] == ["float16", "bool", "int64", "float64"]
+    assert [each.astype(float).tolist() for each in found] == [
+        [[0, 1], [int(name == "yes") or 2, int(name == "yes") or 3], [int(name == "yes") or 4, int(name == "yes") or 5]]
+        for name in kinds
+    ]
+
+
 def test_several_rows_for_a_record(runtime: OnnxRuntime) -> None:
     shape = onnx.numpy_helper.from_array(np.array([-1, 2], np.int64), "shape")
     nodes = [onnx.helper.make_node("Reshape", ["x", "shape"], ["y"])]
