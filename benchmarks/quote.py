@@ -4,6 +4,9 @@ A document marks where a figure stands: `<!--figure NAME FORMAT-->305<!--/-->`, 
 benchmarks/figures.py) and a format of Python such as `,.0f`; the median stands there. `NAME` may be `A / B`, the ratio of two
 medians, or `cpu`, `date`, `commit` or `cores`, of one file of benchmarks as `bench_x.py::date`. With --check nothing is
 written, and documents that say something else are named.
+
+`<!--figures bench_x.py-->...<!--/-->` is a table of all that a file of benchmarks measured, with its date, commit and load;
+where the run has nothing of that file, it says so.
 """
 
 from __future__ import annotations
@@ -15,9 +18,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figure, conditions_of, read_figures
+from benchmarks.figures import Figure, conditions_of, read_figures, show
 
 MARK = re.compile(r"<!--figure (?P<name>[^>]+?)(?: (?P<format>[,.0-9]+[a-z%]))?-->(?P<text>.*?)<!--/-->", re.DOTALL)
+
+TABLE = re.compile(r"(?P<mark><!--figures (?P<section>[\w.]+)-->).*?(?P<end><!--/-->)", re.DOTALL)
+
+
+def table(section: str, figures: Sequence[Figure], run: dict[str, Any]) -> str:
+    """All figures of a section, with the conditions that matter most."""
+    members = [figure for figure in figures if figure.section == section]
+    if not members:
+        return f"The kept run has no figures of `benchmarks/{section}`."
+    measured = conditions_of(run, section)
+    lines = [
+        f"Measured on {measured['date']} at commit {measured['commit']} on {measured['cores']} cores of {measured['cpu']}, "
+        f"with a load of {measured['load']:.1f} before the start; medians, and the lowest and highest turn.",
+        "",
+        "| what | |",
+        "| --- | --- |",
+        *(f"| {figure.title} | {show(figure)} |" for figure in members),
+    ]
+    return "\n".join(lines)
 
 
 def quote(text: str, figures: Sequence[Figure], run: dict[str, Any]) -> str:
@@ -35,6 +57,7 @@ def quote(text: str, figures: Sequence[Figure], run: dict[str, Any]) -> str:
         start, stop = match.start("text") - match.start(), match.end("text") - match.start()
         return match[0][:start] + value + match[0][stop:]
 
+    text = TABLE.sub(lambda match: f"{match['mark']}\n{table(match['section'], figures, run)}\n{match['end']}", text)
     return MARK.sub(replace, text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,17 @@ def test_documents_quote_medians_and_ratios_of_the_run(kept: Path, tmp_path: Pat
     assert quote(["--check", str(kept), str(document)]) == 0
 
 
+def test_documents_have_tables_of_what_a_file_of_benchmarks_measured(kept: Path, tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("a <!--figures bench_x.py-->old<!--/--> b <!--figures bench_y.py--><!--/--> c")
+    assert quote([str(kept), str(document)]) == 0
+    text = document.read_text()
+    assert "| a run / a copy | 1.25 times |\n<!--/--> b " in text
+    assert "at commit" in text
+    assert "<!--figures bench_y.py-->\nThe kept run has no figures of `benchmarks/bench_y.py`.\n<!--/--> c" in text
+    assert quote(["--check", str(kept), str(document)]) == 0
+
+
 def test_a_figure_that_the_run_has_not_is_named(kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = tmp_path / "page.md"
     document.write_text("<!--figure bench_y.py::other .0f-->1<!--/-->")
@@ -94,6 +106,69 @@ def test_the_documents_quote_the_run_that_is_kept() -> None:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     assert any("<!--figure" in page.read_text() for page in pages)
     assert quote(["--check", str(ROOT / "benchmarks" / "figures.json"), *map(str, pages)]) == 0
+
+
+SPEED = re.compile(
+    r"(?<![\w.])\d[\d,.]*(?: to \d[\d,.]*)?\s?"
+    "(?:\u00d7(?! \\d)|"
+    r"x(?![\w]| \d)|times (?:as|that|the|faster)|µs|ms\b(?! of| added)"
+    r"|(?:images|records|rows|requests|files|[GMk]i?B)(?:/s| a second))"
+)
+# What stands in the documents without a mark, and why.
+UNMARKED = {
+    "1,000 inputs, 1,000 records, 0 rejected": "what a command printed",
+    "trained 10 epochs of 60,000 images in": "what a command printed",
+    "that has changed within the last 20 ms is read": "a setting",
+}
+# Sections with figures that were found once, for a decision; they say how. What `make bench` measures is on the page of speed.
+FINDINGS = {
+    "performance.md": (
+        "Networks of several kinds",
+        "A lone row",
+        "One large image, many cores",
+        "Memory of large models",
+    ),
+    "onnx.md": ("Speed",),
+    "s3.md": ("What was tried", "Speed and cost"),
+}
+
+
+def test_no_figure_of_speed_is_typed_by_hand() -> None:
+    typed = []
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = re.sub(
+            r"<!--figures? .*?<!--/-->", lambda mark: "\n" * mark[0].count("\n"), path.read_text(), flags=re.DOTALL
+        )
+        section = ""
+        for number, line in enumerate(text.splitlines(), 1):
+            section = line[3:] if line.startswith("## ") else section
+            if section in FINDINGS.get(path.name, ()) or any(words in line for words in UNMARKED):
+                continue
+            if SPEED.search(line):
+                typed.append(f"{path.name}:{number}: {line}")
+    assert typed == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "31 times that of boto3",
+        "0.74 µs/image",
+        "80x, 1,140x",
+        "| 1.15 \u00d7 |",
+        "2,111 images/s",
+        "2.4 times as fast",
+    ],
+)
+def test_figures_of_speed_are_found(line: str) -> None:
+    assert SPEED.search(line)
+
+
+@pytest.mark.parametrize(
+    "line", ["a 28 x 28 grid", "28 \u00d7 28 grid", "tried six times", "3 times", "224 x 224", "x86-64", "64 KiB"]
+)
+def test_other_figures_are_not_taken_for_speed(line: str) -> None:
+    assert SPEED.search(line) is None
 
 
 def test_a_run_of_the_benchmarks_keeps_what_it_measured(pytester: pytest.Pytester) -> None:
