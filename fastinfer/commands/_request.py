@@ -103,6 +103,7 @@ def read_job(arguments: argparse.Namespace) -> tuple[TransformRequest, list[str]
     Raises:
         ConfigError: the file is no job, an option says the same as the job, or the model is not here.
     """
+    from ..engine.source import as_prefix
     from ..sagemaker.job_file import KMS_KEY, read_job_file
 
     parser = argparse.ArgumentParser()
@@ -111,7 +112,7 @@ def read_job(arguments: argparse.Namespace) -> tuple[TransformRequest, list[str]
     if typed:
         raise ConfigError(f"{spell(typed[0])} cannot be given with --job, which says it", hint="edit the job file")
     job, model, unused = read_job_file(arguments.job)
-    arguments.input = arguments.input or job.source
+    arguments.input = arguments.input or (as_prefix(job.source) if job.request.data_type == PREFIX else job.source)
     arguments.output = arguments.output or job.output
     if KMS_KEY in unused and is_s3(arguments.output):
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ from ..errors import InputError
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD
 from ..storage import manifest
 from ..storage.base import Object, Store
-from ..storage.listing import GLOB_SIGNS
+from ..storage.listing import BEGINNING, GLOB_SIGNS
 from ..storage.places import plain_place, read_small, store_of
 from ..storage.selection import HIDDEN, OnPassedOver, Selection
 from ..storage.uri import absolute, is_url
@@ -125,6 +126,18 @@ def read_manifest(place: str) -> Iterator[Object]:
 def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
     """The objects that `source` names, without patterns; see :class:`Listing`."""
     return iter(Listing(source, store=store))
+
+
+def as_prefix(source: str) -> str:
+    """The source of a job, whose S3Uri names every key that begins with it: ``in/part-0`` means ``in/part-00001.csv`` as well.
+
+    A path of this machine that exists, a folder or a file, is meant by itself.
+    """
+    place = plain_place(source)
+    if is_url(place) or os.path.lexists(place) or place.endswith("/") or any(sign in place for sign in GLOB_SIGNS):
+        return source
+    pattern = f"{glob.escape(place)}{BEGINNING}"
+    return pattern if glob.glob(pattern) else source
 
 
 def name_source(source: str) -> str:

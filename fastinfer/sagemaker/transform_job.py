@@ -16,7 +16,7 @@ from typing import Any
 from ..engine.code_model import CodeModel, find_code_model
 from ..engine.request import MANIFEST
 from ..engine.run import transform
-from ..engine.source import Listing, no_objects
+from ..engine.source import Listing, as_prefix, no_objects
 from ..errors import InputError, counted
 from ..handlers.user_module import find_program
 from ..models.module import Model, load_model
@@ -98,7 +98,7 @@ class Transform:
                 Object(entry.uri, entry.key, 0, b"") for entry in parse_manifest(content, str(path or source))
             ]
         elif path is not None:
-            return Listing(str(path), request)
+            return Listing(as_prefix(str(path)), request)
         else:
             selection = Selection()
             named = [item for item in self.session.list_objects(source) if selection.select_matched(item.key)]

@@ -14,6 +14,8 @@ from .atomic import unreadable
 from .base import Object, Select
 
 GLOB_SIGNS = "*?["
+# At the end of a name: whatever begins with it.
+BEGINNING = "**"
 
 # Kinds of stat_files().
 FILE, FOLDER = 1, 2
@@ -125,10 +127,16 @@ def _list(entry: _Entry, select: Select, enter: Select) -> Iterator[Object | _En
 
 
 def _glob(pattern: str) -> Iterator[Object]:
-    """The files that match; their keys are relative to the folder in which the pattern's first sign is."""
+    """The files that match; their keys are relative to the folder in which the pattern's first sign is.
+
+    A pattern that ends with ``**`` within a name, ``in/part-0**``, matches whatever begins so: also files below folders.
+    """
     first_sign = min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)
     base = pattern[: pattern.rfind("/", 0, first_sign) + 1]
-    paths = sorted({path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)})
+    found = glob.glob(pattern, recursive=True)
+    if pattern.endswith(BEGINNING) and not pattern.endswith(f"/{BEGINNING}"):
+        found += glob.glob(f"{pattern[:-1]}/**", recursive=True)
+    paths = sorted({path for path in found if not os.path.isdir(path)})
     if not paths:
         raise InputError("no file matches", code="input_missing", path=pattern)
     for path in paths:
