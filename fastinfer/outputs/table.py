@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError, FastinferError, InputError, OutputError, quote
 from ..extras import install_command
 from ..options import path_of
-from ..storage.atomic import make_folder, replacing, unreadable, unwritable
+from ..storage.atomic import make_folder, replacing_long, unreadable, unwritable
 from ..storage.base import RunStore
 from ..storage.places import fetched, plain_place, store_of
 from ..storage.uri import is_url
@@ -127,7 +127,7 @@ def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, 
     try:
         if not is_url(path):
             make_folder(Path(path).parent)
-            with replacing(Path(path)) as temporary:
+            with replacing_long(Path(path)) as temporary:
                 return write(temporary, rows)
         with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:
             finished = Path(folder, "table")

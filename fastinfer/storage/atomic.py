@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,39 @@ def replacing(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError) and not isinstance(error, OutputError):
             raise unwritable(str(path), error) from error
         raise
+
+
+@contextlib.contextmanager
+def replacing_long(path: Path) -> Iterator[Path]:
+    """As :func:`replacing`, for a file that takes long to write: what killed writers left of it is removed first.
+
+    Raises:
+        OutputError: as :func:`replacing`.
+    """
+    prefix = f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
+    temporary = path.with_name(f"{prefix}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
+    try:
+        for name in os.listdir(path.parent):
+            if name.startswith(prefix):
+                _remove_unlocked(path.with_name(name))
+        with open(temporary, "xb") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX)  # ends with the process, however that ends
+                yield temporary
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+                raise
+    except OSError as error:
+        raise unwritable(str(path), error) from error
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Removes a file unless somebody has locked it."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 @contextlib.contextmanager

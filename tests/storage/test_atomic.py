@@ -16,6 +16,7 @@ from fastinfer.storage.atomic import (
     make_folder,
     remove_leftovers,
     replacing,
+    replacing_long,
     sync_folder,
     unreadable,
     unwritable,
@@ -88,6 +89,23 @@ def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path: Path) ->
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_a_writer_removes_what_killed_writers_of_the_same_file_left(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    with replacing_long(path) as first:
+        first.write_bytes(b"1")
+        left = first.with_name(first.name.replace(".tmp", "0.tmp"))
+        left.write_bytes(b"half")  # nobody has locked it
+        with replacing_long(tmp_path / "other.csv") as other:
+            other.write_bytes(b"2")
+            assert left.exists()
+        with replacing_long(path) as second:
+            second.write_bytes(b"3")
+            assert sorted(tmp_path.glob(".*")) == sorted([first, second])
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"all.csv": b"1", "other.csv": b"2"}
+    with pytest.raises(OutputError, match=r"no/all\.csv"), replacing_long(tmp_path / "no" / "all.csv"):
+        pass
 
 
 def test_a_folder_is_locked_by_one_program_at_a_time(tmp_path: Path) -> None:
