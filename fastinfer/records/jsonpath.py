@@ -41,9 +41,10 @@ class Segment(NamedTuple):
         return len(self.selectors) == 1 and isinstance(self.selectors[0], (int, str))
 
 
+# Blanks are those of the standard: int() does not pass over all that Unicode has.
 _TOKEN = re.compile(
-    r"\s*(?:(?P<slice>-?\d*\s*:\s*-?\d*)|(?P<index>-?\d+)|(?P<star>\*)|'(?P<single>(?:[^'\\]|\\.)*)'"
-    r'|"(?P<double>(?:[^"\\]|\\.)*)")\s*'
+    r"B*(?:(?P<slice>(?:-?[0-9]+)?B*:B*(?:-?[0-9]+)?)|(?P<index>-?[0-9]+)|(?P<star>\*)|'(?P<single>(?:[^'\\]|\\.)*)'"
+    r'|"(?P<double>(?:[^"\\]|\\.)*)")B*'.replace("B", r"[ \t\r\n]")
 )
 _NAME = re.compile(r"\.(?:(\*)|([^\W\d][\w-]*))")
 

@@ -71,7 +71,10 @@ def test_the_end_of_a_range_is_included_where_that_is_asked_for() -> None:
 BAD = [("x", 1), ("", 1), ("$x", 2), ("$.", 2), ("$[", 3), ("$[1", 4), ("$[1,]", 5), ("$[a]", 3), ("$['a]", 3)]
 
 
-@pytest.mark.parametrize(("text", "place"), [*BAD, ("$..a", 2), ("$[1]]", 5), ("$[?(@.a)]", 3), ("$[1:2:3]", 6)])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [*BAD, ("$..a", 2), ("$[1]]", 5), ("$[?(@.a)]", 3), ("$[1:2:3]", 6), ("$[-:2]", 3), ("$[1:-]", 5), ("$[٣]", 3)],
+)
 def test_what_is_not_in_the_subset_is_refused_with_its_place(text: str, place: int) -> None:
     with pytest.raises(ConfigError, match=rf"--input-filter .* at character {place}$") as caught:
         Path(text, spelled="--input-filter")
