@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Collection, Iterator
-from urllib.parse import urlsplit
 
 from ..errors import InputError
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD
@@ -117,7 +116,7 @@ def read_manifest(place: str) -> Iterator[Object]:
         ServiceError: S3 refused, or was not reached.
     """
     entries = manifest.parse_manifest(read_small(place, manifest.MOST_BYTES), absolute(plain_place(place)))
-    stores = {urlsplit(entry.uri).scheme if is_url(entry.uri) else "" for entry in entries}
+    stores = {entry.uri.partition("://")[0].lower() if is_url(entry.uri) else "" for entry in entries}
     if len(stores) > 1:
         raise InputError("it names files and URLs of several kinds", code="bad_manifest", path=place)
     return store_of(entries[0].uri).examine([entry.uri for entry in entries], [entry.key for entry in entries])

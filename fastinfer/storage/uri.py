@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Callable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes
 
 from ..errors import ConfigError, quote
 
@@ -64,11 +64,15 @@ def local_path(uri: str) -> Path:
         ConfigError: ``bad_place`` for any other URI.
     """
     if uri.lower().startswith(FILE):
-        parts = urlsplit(uri)
-        if parts.netloc not in ("", "localhost"):
+        host, slash, path = uri[len(FILE) :].partition("/")
+        try:
+            # A name may be any bytes but NUL. '#' and '?' are ordinary characters of it.
+            name = unquote_to_bytes(os.fsencode(path))
+        except UnicodeEncodeError:
+            name = b"\0"
+        if host not in ("", "localhost") or b"\0" in name:
             raise ConfigError(f"expected file:///path, found {quote(uri)}", code="bad_place")
-        # '#' and '?' are ordinary characters of a file's name.
-        return Path(unquote(uri[len(FILE) + len(parts.netloc) :]))
+        return Path(slash + os.fsdecode(name))
     if "://" in uri:
         raise ConfigError(f"expected s3://, file:// or a path, found {quote(uri)}", code="bad_place")
     return Path(uri).expanduser()

@@ -29,11 +29,14 @@ def test_local_paths_may_be_file_uris(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert local_path("file:///a/b%20c#d?e") == Path("/a/b c#d?e")
     assert local_path("file://localhost/a") == Path("/a")
+    assert bytes(local_path("file:///caf%E9")) == b"/caf\xe9"
     assert local_path("~/x") == Path("/home/me/x")
     assert local_path("a%20b") == Path("a%20b")
 
 
-@pytest.mark.parametrize("uri", ["file://host/a", "http://a/b", "s3://a/b"])
+@pytest.mark.parametrize(
+    "uri", ["file://host/a", "file://[/a", "file:///a%00", "file:///\ud800", "http://a/b", "s3://a/b"]
+)
 def test_what_is_not_on_this_machine_is_refused(uri: str) -> None:
     with pytest.raises(ConfigError) as caught:
         local_path(uri)
