@@ -196,6 +196,26 @@ def main() -> None:
             stream = io.BytesIO()
             np.lib.format.write_array(stream, np.arange(8).reshape(2, 2, 2).astype(kind), version=version)
             keep("npy", f"{kind[-2:].strip('?') or 'bool'}_{version[0]}", stream.getvalue())
+    for name, text in {
+        "all": "$\t$\n1,2,3\n4,5,6\n",
+        "range": "$[1:]\t$[0,-1]\nid,2,3\n\nid2,5, 6\nid3,1\n",
+        "several": "$[0, 2:-1]\t$[:2, *, -2]\n1,,3,4,5\n6,7,8,9,0",
+        "document": """$.a['b', "c"][0,1:]\t$\n{"a": {"b": [1, 2, 3], "c": [4, [5]]}, "d": null}""",
+    }.items():
+        keep("filters", name, text.encode())
+    places = {"S3DataSource": {"S3DataType": "ManifestFile", "S3Uri": "s3://b/in"}}
+    job = {
+        "TransformJobName": "j", "ModelName": "m", "BatchStrategy": "MultiRecord", "MaxPayloadInMB": 6,
+        "MaxConcurrentTransforms": 2, "Environment": {"A": "b"}, "Tags": [{"Key": "k", "Value": "v"}],
+        "TransformInput": {"DataSource": places, "ContentType": "text/csv", "SplitType": "Line", "CompressionType": "Gzip"},
+        "TransformOutput": {"S3OutputPath": "s3://b/out", "Accept": "text/csv", "AssembleWith": "Line", "KmsKeyId": ""},
+        "TransformResources": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        "DataProcessing": {"InputFilter": "$[1:]", "OutputFilter": "$[0,-1]", "JoinSource": "Input"},
+    }  # fmt: skip
+    keep("job", "whole", json.dumps(job).encode())
+    keep("manifest", "prefix", b'[{"prefix": "s3://b/in/"}, "a.csv", "sub/b.csv"]')
+    keep("manifest", "names", b'["a.csv", "/x/b.csv", "file:///c.csv"]')
+    keep("manifest", "lines", b"a.csv\r\n\n  ./sub//b.csv\n")
     keep("idx", "images", struct.pack(">4I", 0x803, 3, 2, 2) + bytes(range(12)))
     keep("idx", "labels", struct.pack(">2I", 0x801, 5) + bytes(5))
     keep("idx", "packed", gzip.compress(struct.pack(">2I", 0x801, 5) + bytes(5), mtime=0))

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import math
+import posixpath
 import random
 import struct
 import tarfile
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
+import jsonpath_rfc9535
 import numpy as np
 
 from fastinfer.codecs.base import DONE, BadRecord, Framing, InputCodec
@@ -38,8 +40,13 @@ from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import find_place
 from fastinfer.records.compression import expand
+from fastinfer.records.jsonpath import Every
+from fastinfer.records.jsonpath import Path as Filter
+from fastinfer.records.processing import CsvProcessing, join
 from fastinfer.records.split import split
+from fastinfer.sagemaker.job_file import read_job_file
 from fastinfer.storage.archive import read_members, unpack
+from fastinfer.storage.manifest import parse_manifest
 from tests.fuzz.mutations import mutate
 from tests.outputs.results import item
 
@@ -212,6 +219,82 @@ def read_idx_file(content: bytes) -> None:
             assert read_idx(path).ndim in (1, 3)
 
 
+def read_filters(content: bytes) -> None:
+    """Two filters, a tab between them, and behind the first line rows of CSV, or a document of JSON. What is cut and joined by
+    the kernels is what Python's own lists give."""
+    first, _, rest = content.partition(b"\n")
+    input_filter, _, output_filter = first.decode("utf-8", "replace").partition("\t")
+    with contextlib.suppress(ValueError, RecursionError):
+        _select(input_filter, json.loads(rest))
+    for joins in (False, True):
+        with contextlib.suppress(InputError):
+            _cut(input_filter, output_filter or "$", joins, rest.replace(b"\r", b"\n"))
+
+
+def _select(text: str, document: Any) -> None:
+    path = Filter(text)
+    try:
+        nodes = [node.value for node in jsonpath_rfc9535.find(text, document)]
+    except jsonpath_rfc9535.JSONPathError:
+        return  # the standard is stricter with spaces and zeros
+    try:
+        found = path.select(document)
+    except InputError:  # something is missing, which the standard leaves out
+        return
+    assert json.dumps(nodes) in (json.dumps([found]), json.dumps(found))
+
+
+def _cut(input_filter: str, output_filter: str, joins: bool, text: bytes) -> None:
+    """Filters and joins rows with predictions of two columns."""
+    processing = CsvProcessing(input_filter, output_filter, joins=joins)
+    columns, start = processing.columns(text, 0, len(text), 2)
+    out = bytearray()
+    cut = columns.cut(text, start, len(text), out)
+    lines = [line for line in text[start:].split(b"\n") if line.strip(b" \t")]
+    rows = [line.split(b",") for line in lines]
+    good = [row for row in rows if len(row) == columns.cells]
+    assert len(cut.unequal) == len(rows) - len(good)
+    kept = [line for line in bytes(out[: cut.end]).split(b"\n") if line.strip(b" \t")]
+    # A kept cell may be blank, and so may all of them.
+    expected = [b",".join(_columns(input_filter, row)) if len(row) == columns.cells else b"!" for row in rows]
+    assert kept == [line for line in expected if line.strip(b" \t")]
+    if cut.unequal or not processing.prints:
+        return
+    predictions = [b"%d,%d" % (2 * number, 2 * number + 1) for number in range(len(rows))]
+    found = join(cut.pieces, b"".join(line + b"\n" for line in predictions), processing.plan(columns, 2))
+    every = [(row if joins else []) + line.split(b",") for row, line in zip(rows, predictions)]
+    assert found == b"".join(b",".join(_columns(output_filter, row)) + b"\n" for row in every)
+
+
+def _columns(text: str, row: list[bytes]) -> list[bytes]:
+    """The cells that a filter names, one selector after the other, by Python's own indices."""
+    found = []
+    for segment in Filter(text).segments:
+        for selector in segment.selectors:
+            assert not isinstance(selector, str)  # there is no header
+            if isinstance(selector, int):
+                found.append(row[selector])
+            else:
+                found += row if isinstance(selector, Every) else row[selector.start : selector.stop]
+    return found if text != "$" else row
+
+
+def read_job(content: bytes) -> None:
+    with _file(content, "job.json") as path:
+        job, _, unused = read_job_file(str(path))
+    assert job.source
+    assert job.output
+    assert all(each in content.decode("utf-8-sig", "replace") or "\\" in repr(content) for each in unused)
+
+
+def read_manifest_file(content: bytes) -> None:
+    entries = parse_manifest(content, "/in/manifest")
+    keys = [entry.key for entry in entries]
+    assert keys == sorted(set(keys))
+    # No result lies outside of its folder.
+    assert all(posixpath.normpath(f"/out/{key}") == f"/out/{key}" for key in keys)
+
+
 class _NoMXNet:
     """Stands for MXNet where only this project's own checks of a set are run."""
 
@@ -272,6 +355,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "zstd": read_expanded("zstd"),
     "recordio": read_records("recordio"),
     "lines": read_records("line"),
+    "filters": read_filters,
+    "job": read_job,
+    "manifest": read_manifest_file,
     "idx": read_idx_file,
     "checkpoint_record": read_checkpoint("mnist-0001.json"),
     "checkpoint_states": read_checkpoint("mnist-0001.states"),
