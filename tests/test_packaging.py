@@ -2,14 +2,59 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from fastinfer._version import __version__
 from tests.conftest import MNIST, ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def extras_of_the_package() -> set[str]:
+    section = (
+        (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    )
+    return set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_call_what_exists(path: Path) -> None:
+    text = path.read_text()
+    yaml = pytest.importorskip("yaml")
+    jobs = yaml.safe_load(text)["jobs"]
+    assert all(job["steps"] and job["runs-on"] for job in jobs.values())
+    assert {need for job in jobs.values() for need in job.get("needs", [])} <= set(jobs)
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"\bmake (\w+)", text):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for script in re.findall(r"run: (\.ci/\w+)", text):
+        assert (ROOT / script).stat().st_mode & 0o111, script
+    for names in re.findall(r"'\.\[([\w,]+)\]'", text):
+        assert set(names.split(",")) <= extras_of_the_package()
+
+
+def test_the_readme_names_extras_that_exist() -> None:
+    named = set(re.findall(r"'\.\[(\w+)\]'", (ROOT / "README.md").read_text()))
+    assert named
+    assert named <= extras_of_the_package()
+    # What users may want; the others are for those who change the code.
+    assert extras_of_the_package() - named == {"parity", "notebook", "docs", "test", "fuzz", "bench", "lint"}
+
+
+def test_wheels_are_tried_with_what_exists_and_for_the_pythons_that_are_promised() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    (command,) = re.findall(r'^test-command = "\{project\}/(\S+) python \{project\}/(\S+)"$', text, re.MULTILINE)
+    assert all((ROOT / name).exists() for name in command)
+    (built,) = re.findall(r'^build = "(.*)"$', text, re.MULTILINE)
+    promised = re.findall(r'"Programming Language :: Python :: 3\.(\d+)"', text)
+    assert built.split() == [f"cp3{minor}-*" for minor in promised]
 
 
 def test_the_sdist_holds_the_sources_and_no_build(built: Path) -> None:
