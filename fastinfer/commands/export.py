@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, FastinferError
+from ..storage.places import plain_place
+from ..storage.uri import is_url
 from ._model import MODEL_HINTS, add_model_options, choice_of
 from ._run import path, run_command, say
 
@@ -70,6 +72,13 @@ def _export(prog: str, argv: Sequence[str] | None) -> int:
         raise ConfigError(f"--tolerance must be from 0 to less than 1, found {arguments.tolerance}")
     if not arguments.output.endswith(".onnx"):
         raise ConfigError(f"the file must be named *.onnx, found {arguments.output!r}")
+    arguments.output = plain_place(arguments.output)
+    if is_url(arguments.output):
+        raise ConfigError(
+            f"the file must be a path of this machine, found {arguments.output!r}",
+            code="bad_place",
+            hint="put it there afterwards, with its certificate",
+        )
     # Imported late: --help needs no NumPy.
     from ..export.certificate import DEFAULT_TOLERANCE
     from ..export.convert import check_absent, export_model, write_model
@@ -118,12 +127,12 @@ def read_rows(source: str, row_values: int) -> Rows:
     from ..codecs.csv_body import decode_csv_body
     from ..engine.source import find_objects
     from ..export.certificate import Rows
-    from ..storage.files import FileStore
+    from ..storage.places import read_whole
 
     parts, count = [], 0
     for item in find_objects(source):
         try:
-            part = decode_csv_body(FileStore().read(item.uri), (row_values,))
+            part = decode_csv_body(read_whole(item), (row_values,))
         except FastinferError as error:
             raise error.at(path=item.uri) from error
         parts.append(part)

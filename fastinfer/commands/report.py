@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,8 @@ from ..report.pictures import HALF_BLOCKS, draw_images, save_contact_sheet
 from ..report.predictions import CLASSES, KINDS, Predictions, read_predictions
 from ..report.results import Result, find_results, read_record, read_rejects
 from ..report.rows import choose_field
-from ..storage.places import plain_place
-from ..storage.uri import is_url
+from ..storage.places import fetched, folder_place, plain_place, uploaded
+from ..storage.uri import absolute, is_url
 from ._run import path, positive_number, run_command, say
 
 
@@ -88,9 +88,18 @@ def make_parser(prog: str = "fastinfer report") -> argparse.ArgumentParser:
 
 def _report(argv: Sequence[str] | None) -> None:
     arguments = make_parser().parse_args(argv)
-    folder = _local(arguments.outputs, "OUT")
+    with contextlib.ExitStack() as stack:
+        _report_on(arguments, stack)
+
+
+def _report_on(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> None:
+    """Reports; what is at URLs is fetched, and what is written there uploaded, by contexts of `stack`."""
+    name = folder_place(arguments.outputs)
+    folder = _local(arguments.outputs, stack)
     if arguments.inputs is not None:
-        arguments.inputs = _local(arguments.inputs, "IN")
+        arguments.inputs = _local(arguments.inputs, stack)
+    if arguments.labels is not None:
+        arguments.labels = _local(arguments.labels, stack)
     record = read_record(folder)
     results = find_results(folder)
     inputs = Inputs(arguments.inputs, record) if arguments.inputs is not None else None
@@ -98,7 +107,7 @@ def _report(argv: Sequence[str] | None) -> None:
     labels, predictions = _read(arguments, results, inputs, form)
     rejects, rejected = read_rejects(folder)
     report = Report(
-        title=arguments.title or f"Results in {os.path.basename(os.path.abspath(folder))}",
+        title=arguments.title or f"Results in {os.path.basename(absolute(name))}",
         results=results,
         predictions=predictions,
         labels=labels,
@@ -122,19 +131,18 @@ def _report(argv: Sequence[str] | None) -> None:
     else:
         _print(report, arguments.count, arguments.png)
     if arguments.output is not None:
-        write_page(report, Path(arguments.output))
+        with uploaded(arguments.output) as page:
+            write_page(report, page)
         say(f"page: {arguments.output}")
 
 
-def _local(place: str, argument: str) -> str:
+def _local(place: str, stack: contextlib.ExitStack) -> str:
+    """A path of this machine with what is at a place; from a URL it is fetched, whatever its size."""
     place = plain_place(place)
-    if is_url(place):
-        raise ConfigError(
-            f"{argument} must be a path of this machine, found {quote(place)}",
-            code="bad_place",
-            hint=f"fetch it first: aws s3 sync {place} DIR",
-        )
-    return place
+    if not is_url(place):
+        return place
+    say(f"fetching {place}")
+    return str(stack.enter_context(fetched(place, most_objects=None)))
 
 
 def _form(arguments: argparse.Namespace, record: dict[str, Any], results: list[Result], inputs: Inputs | None) -> Form:
@@ -218,7 +226,8 @@ def _print(report: Report, count: int, png: str | None) -> None:
     if png is not None:
         if images is None:
             raise InputError("the inputs are no images of one channel, or are not given", code="count_mismatch")
-        save_contact_sheet(images, captions, wrong, Path(png))
+        with uploaded(png) as sheet:
+            save_contact_sheet(images, captions, wrong, sheet)
         say(f"contact sheet: {png}")
 
 

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from ..errors import ConfigError, FastinferError, counted
+from ..models.certificate import SUFFIX as CERTIFICATE
 from ..models.onnx import SUFFIX
+from ..storage.places import plain_place
+from ..storage.uri import is_url
 from ._run import path, positive_number, run_command, say
 
 EPILOG = """\
-WHAT is the folder of a run: its outputs (--sample: some of them) are made again by what its _run.json says, elsewhere,
-and compared byte for byte; where one differs, the first byte is named, and what the bytes depend on that has changed.
+WHAT is the folder of a run, a path or a URL: its outputs (--sample: some of them) are made again by what its
+_run.json says, elsewhere, and compared byte for byte; where one differs, the first byte is named, and
+what the bytes depend on that has changed.
 
 Or WHAT is a model.onnx with its certificate, model.onnx.json. The files' hashes are compared, and both engines run again on
 the rows of the certificate. Where MXNet or the model that was exported is not there, onnxruntime's answers are compared
@@ -53,6 +57,16 @@ def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
 
 def _verify(prog: str, argv: Sequence[str] | None) -> int:
     arguments = make_parser(prog).parse_args(argv)
+    is_model = arguments.what.endswith(SUFFIX)
+    if is_url(plain_place(arguments.what)):
+        if is_model:
+            raise ConfigError(
+                f"the model must be a path of this machine, found {arguments.what!r}",
+                code="bad_place",
+                hint=f"fetch it first, with its certificate {arguments.what}{CERTIFICATE}",
+            )
+        return verify_outputs(arguments)
+    arguments.what = plain_place(arguments.what)
     if os.path.isdir(arguments.what):
         return verify_outputs(arguments)
     if not arguments.what.endswith(SUFFIX):
@@ -83,7 +97,6 @@ def verify_certificate(onnx: str, model_path: str | None, *, as_json: bool, quie
     # Imported late: --help needs no NumPy.
     from ..export.certificate import PROBE
     from ..export.convert import verify_model
-    from ..models.certificate import SUFFIX as CERTIFICATE
     from ..models.certificate import Certificate
     from ..models.module import load_model
     from ..runtimes import load_runtime

@@ -7,23 +7,22 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError
+from ..errors import ConfigError, InputError
 from ..models.load import AnyModel, load_any_model
 from ..options import Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout
 from ..outputs.run_record import MOST_BYTES, differences
 from ..storage.base import Object
-from ..storage.regular import open_regular, read_regular
+from ..storage.local import LocalStore
+from ..storage.places import folder_place, read_small, store_of
 from .code_model import CodeModel, find_code_model
 from .request import TransformRequest
 from .run import transform
 from .source import Listing
 
-PIECE_BYTES = 1 << 20
 UNEXPLAINED = "nothing that bytes depend on has changed: the output was changed, or this is a defect"
 # Options that say how a run is done, and are not those of the run that makes outputs again.
 OTHERS = ("overwrite", "workers", "backend", "address", "memory_limit", "durable", "max_errors", "on_error", "table")
@@ -63,7 +62,7 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
     """Makes outputs of a run again, in a folder of its own, and compares them.
 
     Args:
-        output: the folder of the run.
+        output: the folder of the run; a path or a URL.
         model: the model; None: where it was then. What its files leave open is as it was said then.
         sample: how many outputs, chosen at random but always the same; None: all.
 
@@ -71,6 +70,7 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
         ConfigError: ``other_run`` where the folder has no record of a run.
         InputError, ModelError: as of a run.
     """
+    output = folder_place(output)
     record = _read_record(output)
     kept = {name: value for name, value in record["options"].items() if name not in OTHERS}
     # What the run stopped at has no output; only with quarantine do outputs have the places of rejects.
@@ -80,10 +80,13 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
     os.environ.update(request.env)  # before the model's framework, or its code, is loaded
     source = record["depends_on"]["source"]
     layout = OutputLayout(output)
-    objects = [item for item in Listing(source, request, output=output) if os.path.lexists(layout.result(item))]
+    store = store_of(output)
+    results = {f"{at}/{name}" for at, names in store.walk(output) for name in names if name.endswith(OUTPUT_SUFFIX)}
+    is_there = results.__contains__ if store.lists_trees else store.exists
+    objects = [item for item in Listing(source, request, output=output) if is_there(layout.result(item))]
     if not objects:
         raise ConfigError("the folder has no output whose input is still there", code="other_run", path=output)
-    without_input = _count_results(output) - len(objects)
+    without_input = len(results) - len(objects)
     if sample is not None and sample < len(objects):
         chosen = set(random.Random(0).sample(range(len(objects)), sample))
         objects = [item for index, item in enumerate(objects) if index in chosen]
@@ -101,17 +104,15 @@ def _load(record: dict[str, Any], model: str | None) -> AnyModel | CodeModel:
     return find_code_model(path) if record["row_shape"] is None else load_any_model(path, **record["model_choice"])
 
 
-def _count_results(output: str) -> int:
-    return sum(name.endswith(OUTPUT_SUFFIX) for _, _, names in os.walk(output) for name in names)
-
-
 def _read_record(output: str) -> dict[str, Any]:
     path = os.path.join(output, RUN_RECORD)
     try:
-        record = json.loads(read_regular(path, MOST_BYTES))
+        record = json.loads(read_small(path, MOST_BYTES))
         if not all(isinstance(record.get(name), dict) for name in ("options", "request", "depends_on", "model_choice")):
             raise ValueError("it was written by another version")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except InputError as error:
+        raise ConfigError(f"is not the record of a run: {error.message}", code="other_run", path=path) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"is not the record of a run: {error}", code="other_run", path=path) from error
     return dict(record)
 
@@ -129,7 +130,7 @@ def _compare(
                 item.key, None, _reason(folder.is_current(item), record, changes, "cannot be used any more")
             )
             continue
-        place = _first_difference(Path(result), Path(again.result(item)))
+        place = _first_difference(folder.store.read_pieces(result), LocalStore().read_pieces(again.result(item)))
         if place is not None:
             yield Difference(item.key, place, _reason(folder.is_current(item), record, changes))
 
@@ -156,15 +157,18 @@ def _reason(current: bool | None, record: dict[str, Any], changes: list[str], pr
     return "; ".join(causes) or UNEXPLAINED
 
 
-def _first_difference(one: Path, other: Path) -> int | None:
-    """The first byte at which two files differ, one of which may be the start of the other; None if they are the same."""
-    done = 0
-    with open_regular(one) as first, open_regular(other) as second:
-        while True:
-            left, right = first.read(PIECE_BYTES), second.read(PIECE_BYTES)
-            if left != right:
-                pairs = enumerate(zip(left, right))
-                return done + next((index for index, pair in pairs if pair[0] != pair[1]), min(len(left), len(right)))
-            if not left:
-                return None
-            done += len(left)
+def _first_difference(one: Iterator[bytes], other: Iterator[bytes]) -> int | None:
+    """The first byte at which two outputs differ, one of which may be the start of the other; None if they are the same.
+
+    Args:
+        one, other: their bytes in pieces of any sizes, none of which is empty.
+    """
+    done, left, right = 0, b"", b""
+    while True:
+        left, right = left or next(one, b""), right or next(other, b"")
+        both = min(len(left), len(right))
+        if left[:both] != right[:both]:
+            return done + next(index for index, pair in enumerate(zip(left, right)) if pair[0] != pair[1])
+        if not both:
+            return done if left or right else None
+        done, left, right = done + both, left[both:], right[both:]

@@ -11,7 +11,6 @@ import csv
 import errno
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from ..extras import install_command
 from ..options import path_of
 from ..storage.atomic import make_folder, replacing_long, unreadable, unwritable
 from ..storage.base import RunStore
-from ..storage.places import fetched, plain_place, store_of
+from ..storage.places import fetched, plain_place, store_of, uploaded
 from ..storage.uri import is_url
 from .reading import json_rows, text_lines
 
@@ -30,7 +29,6 @@ GROUP_ROWS = 64 << 10
 KINDS = (".parquet", ".csv")
 COLUMNS = ("source", "record", "id", "prediction", "probabilities")
 # So much of a finished table is read at a time where it goes to another store.
-PIECE_BYTES = 1 << 20
 
 
 class Row(NamedTuple):
@@ -125,16 +123,10 @@ def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, 
     rows = (row for key, uri in results for row in _rows(key, uri, store, fronts))
     write = _write_parquet if path.endswith(KINDS[0]) else _write_csv
     try:
-        if not is_url(path):
-            make_folder(Path(path).parent)
-            with replacing_long(Path(path)) as temporary:
+        with uploaded(path) as target:
+            make_folder(target.parent)
+            with replacing_long(target) as temporary:
                 return write(temporary, rows)
-        with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:
-            finished = Path(folder, "table")
-            count = write(finished, rows)
-            with open(finished, "rb") as file:
-                store_of(path).replace(path, iter(lambda: file.read(PIECE_BYTES), b""))
-            return count
     except OutputError:
         raise
     except OSError as error:

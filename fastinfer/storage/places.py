@@ -12,13 +12,16 @@ from pathlib import Path
 
 from ..errors import ConfigError, InputError, quote
 from .atomic import unreadable
-from .base import RunStore
+from .base import Object, RunStore
 from .local import LocalStore
 from .regular import read_regular
 from .uri import FILE, is_s3, is_url, local_path
 
-# A folder that is fetched has no more objects.
+# A model that is fetched has no more objects.
 MOST_FETCHED = 1000
+# So many objects are fetched at a time, and bytes of a file are uploaded.
+FETCHED_AT_A_TIME = 16
+PIECE_BYTES = 1 << 20
 
 
 def plain_place(place: str) -> str:
@@ -79,14 +82,16 @@ def read_small(place: str, most_bytes: int) -> bytes:
 
 
 @contextlib.contextmanager
-def fetched(place: str) -> Iterator[Path]:
+def fetched(place: str, *, most_objects: int | None = MOST_FETCHED) -> Iterator[Path]:
     """A file or folder of this machine with what is at a place, for as long as the context lasts; a path is given as it is.
 
     Args:
         place: a path; or the URL of an object, of a folder, or of what the names of a few objects begin with.
+        most_objects: how many objects there may be, for what is no model if there are more; None: any number.
 
     Raises:
-        InputError: ``input_missing``, ``cannot_read``; ``bad_input`` for a folder of very many objects.
+        InputError: ``input_missing``, ``cannot_read``; ``unsafe_key`` for a key that is no name of a file; ``bad_input`` for
+            a folder of too many objects.
         ServiceError: S3 refused, or was not reached.
     """
     place = plain_place(place)
@@ -94,8 +99,10 @@ def fetched(place: str) -> Iterator[Path]:
         yield Path(place)
         return
     import tempfile  # late: a run on files does without
+    from concurrent.futures import ThreadPoolExecutor
 
     store = store_of(place)
+    most = None if most_objects is None else most_objects + 1
     above, _, name = place.rstrip("/").rpartition("/")
     with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:
         target = Path(folder, name)
@@ -104,23 +111,73 @@ def fetched(place: str) -> Iterator[Path]:
         else:
             root = f"{above}/{name}"
             found = (f"{at}/{each}"[len(root) + 1 :] for at, files in store.walk(root) for each in files if each)
-            names = list(itertools.islice(found, MOST_FETCHED + 1))
+            names = list(itertools.islice(found, most))
             if not names and not place.endswith("/"):  # they may begin so: checkpoints/mnist
                 root, target = above, Path(folder)
                 found = (each for each in store.names(above) if each.startswith(name))
-                names = list(itertools.islice(found, MOST_FETCHED + 1))
+                names = list(itertools.islice(found, most))
             if not names:
                 raise InputError("no object has this key, or one that begins so", code="input_missing", path=place)
-            if len(names) > MOST_FETCHED:
+            if most_objects is not None and len(names) > most_objects:
                 raise InputError(
-                    f"more than {MOST_FETCHED:,} objects have a key that begins so; is it a model?", path=place
+                    f"more than {most_objects:,} objects have a key that begins so; is it a model?", path=place
                 )
             for each in names:
                 if any(part in ("", ".", "..") for part in each.split("/")):
                     raise InputError(f"the key {quote(each)} is not the name of a file", code="unsafe_key", path=place)
-                (target / each).parent.mkdir(parents=True, exist_ok=True)
-                _copy(store, f"{root}/{each}", target / each)
+            with ThreadPoolExecutor(FETCHED_AT_A_TIME) as pool:
+                copies = [pool.submit(_copy, store, f"{root}/{each}", target / each) for each in names]
+                try:
+                    for copy in copies:
+                        copy.result()
+                finally:
+                    for copy in copies:
+                        copy.cancel()
         yield Path(folder, name)
+
+
+@contextlib.contextmanager
+def uploaded(place: str) -> Iterator[Path]:
+    """A path of this machine; the file there is put to a place, whole or not at all, when the context ends without an error.
+
+    Args:
+        place: a URL; or a path, which is given as it is: the caller writes there.
+
+    Raises:
+        OutputError: ``cannot_write``.
+        ServiceError: S3 refused, or was not reached.
+    """
+    place = plain_place(place)
+    if not is_url(place):
+        yield Path(place)
+        return
+    import tempfile
+
+    store = store_of(place)
+    with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:
+        path = Path(folder, place.rpartition("/")[2] or "new")
+        yield path
+        with open(path, "rb") as file:
+            store.replace(place, iter(lambda: file.read(PIECE_BYTES), b""))
+
+
+def read_whole(item: Object) -> bytes:
+    """All bytes of an object, of the version that was listed.
+
+    Raises:
+        InputError: ``input_missing``, ``cannot_read``, ``input_changed``.
+        ServiceError: S3 refused, or was not reached.
+    """
+    if item.problem is not None:
+        raise item.problem
+    content = bytearray(item.size)
+    with store_of(item.uri).open(item) as reader, memoryview(content) as view:
+        reader.expect([(0, item.size)])
+        filled = 0
+        while filled < item.size and (count := reader.read_into(view[filled:], filled)):
+            filled += count
+        reader.check_unchanged()
+    return bytes(content[:filled])
 
 
 def fetch_for_good(place: str) -> Path:
@@ -133,6 +190,7 @@ def fetch_for_good(place: str) -> Path:
 
 def _copy(store: RunStore, uri: str, target: Path) -> None:
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "wb") as file:
             file.writelines(store.read_pieces(uri))
     except OSError as error:

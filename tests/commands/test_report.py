@@ -172,13 +172,3 @@ def test_the_contact_sheet_holds_the_pixels_and_marks_what_is_wrong(folders: tup
     assert red[150:, 4 * 128 :].any()
     assert not red[:150].any()
     assert not red[:, : 4 * 128].any()
-
-
-def test_folders_may_be_urls_of_this_machine_only(
-    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([f"file://{folders[1]}", "--inputs", f"file://{folders[0]}", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)
-    for arguments in (["s3://b/out"], [str(folders[1]), "--inputs", "s3://b/in"]):
-        assert main(arguments) == 2
-        assert "must be a path of this machine, found 's3://b/" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from fastinfer.commands import report, verify
 from fastinfer.commands import transform as command
 from fastinfer.errors import ConfigError, OutputError
 from fastinfer.options import Limits, Options
@@ -283,3 +284,57 @@ def test_the_command_takes_urls_for_everything(
     assert f"{base}/nothing" in capsys.readouterr().err
     assert command.main([f"{base}/nothing/", f"{base}/out", "--model", f"{base}/model/", "--quiet"]) == 1
     assert "no object has a key" in capsys.readouterr().err
+
+
+@pytest.fixture
+def finished(linear: Path, bucket: Bucket) -> str:
+    """The URL of a finished run, of two objects with a reject, read from and written to S3."""
+    bucket.put("in/a.csv", b"1,2\nx,3\n4,5\n")
+    bucket.put("in/sub/b c#.csv", b"1,2\n")
+    run(linear, bucket, options=Options(on_error="quarantine"))
+    return f"s3://{bucket.name}/out"
+
+
+def test_the_outputs_of_a_run_are_made_again_where_they_are(
+    finished: str, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify.main([f"{finished}/"]) == 0
+    assert "2 outputs made again, 0 differ" in capsys.readouterr().err
+    # The same size, another byte; an input that changed.
+    kept = bytearray(bucket.get("out/a.csv.out"))
+    kept[1] ^= 1
+    bucket.put("out/a.csv.out", bytes(kept), bucket.label("out/a.csv.out"))
+    bucket.put("in/sub/b c#.csv", b"7,7\n")
+    assert verify.main([finished, "--json"]) == 1
+    said = capsys.readouterr()
+    found = {each["key"]: each for each in json.loads(said.out)["differing"]}
+    assert found["a.csv"]["place"] == 1
+    assert "the input has changed since" in found["sub/b c#.csv"]["reason"]
+    bucket.delete("out/_run.json")
+    assert verify.main([finished]) == 2
+    assert "is not the record of a run" in capsys.readouterr().err
+    assert verify.main([f"{finished}/model.onnx"]) == 2
+    assert "must be a path of this machine" in capsys.readouterr().err
+
+
+def test_a_report_is_made_of_places_and_put_to_one(
+    finished: str, bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, folder = f"s3://{bucket.name}/in/", tmp_path / "out"
+    for key in ("_run.json", "_rejects.jsonl", "a.csv.out", "sub/b c#.csv.out"):
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(bytes(bucket.get(f"out/{key}")))
+    page = ["--inputs", source, "-o"]
+    bucket.put("labels", b"1\n2\n3\n4\n")
+    assert (
+        report.main([finished, *page, f"s3://{bucket.name}/page.html", "--labels", f"s3://{bucket.name}/labels"]) == 0
+    )
+    assert b"<html" in bytes(bucket.get("page.html"))
+    capsys.readouterr()
+    found = []
+    for place in (finished, str(folder)):
+        assert report.main([place, *page, str(tmp_path / "page.html"), "--json"]) == 0
+        found.append((capsys.readouterr().out, (tmp_path / "page.html").read_bytes()))
+    assert found[0] == found[1]
+    assert report.main([f"s3://{bucket.name}/nothing"]) == 1
+    assert "no object has this key" in capsys.readouterr().err

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from fastinfer.errors import ConfigError, InputError
-from fastinfer.storage import places
 from fastinfer.storage.local import LocalStore
-from fastinfer.storage.places import fetched, folder_place, plain_place, read_small, store_of
+from fastinfer.storage.places import fetched, folder_place, plain_place, read_small, read_whole, store_of, uploaded
 from fastinfer.storage.remote import RemoteStore
 from fastinfer.storage.s3_client import Bucket
 
@@ -42,13 +41,15 @@ def test_small_things_are_read_from_anywhere(bucket: Bucket, tmp_path: Path) -> 
         assert caught.value.code == "cannot_read"
 
 
-def test_a_folder_that_is_no_model_is_not_fetched(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "MOST_FETCHED", 1)
+def test_a_folder_that_is_no_model_is_not_fetched(bucket: Bucket) -> None:
     bucket.put("m/a-1", b"")
     bucket.put("m/a-2", b"")
     for place in ("m", "m/a"):
-        with pytest.raises(InputError, match="more than 1 objects"), fetched(f"s3://{bucket.name}/{place}"):
+        named = f"s3://{bucket.name}/{place}"
+        with pytest.raises(InputError, match="more than 1 objects"), fetched(named, most_objects=1):
             pass
+        with fetched(named, most_objects=None) as path:
+            assert len(list(path.parent.rglob("a-*"))) == 2
 
 
 def test_an_object_or_a_folder_is_fetched_for_a_while(bucket: Bucket, tmp_path: Path) -> None:
@@ -72,3 +73,34 @@ def test_an_object_or_a_folder_is_fetched_for_a_while(bucket: Bucket, tmp_path: 
     assert caught.value.code == "input_missing"
     with fetched(str(tmp_path)) as path:
         assert path == tmp_path
+
+
+def test_a_file_is_uploaded_when_it_is_whole(bucket: Bucket, tmp_path: Path) -> None:
+    place = f"s3://{bucket.name}/made/x.html"
+
+    def write_half() -> None:
+        with uploaded(place) as path:
+            path.write_bytes(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        write_half()
+    assert not store_of(place).exists(place)
+    with uploaded(place) as path:
+        path.write_bytes(b"whole")
+    assert bytes(bucket.get("made/x.html")) == b"whole"
+    with uploaded(f"file://{tmp_path}/y") as path:
+        assert path == tmp_path / "y"
+
+
+def test_an_object_is_read_whole_wherever_it_is(bucket: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"content")
+    bucket.put("in/x", b"content")
+    bucket.put("in/empty", b"")
+    for source in (str(tmp_path / "x"), f"s3://{bucket.name}/in/"):
+        assert [read_whole(item) for item in store_of(source).list_objects(source, bool, bool)][-1] == b"content"
+    item = list(store_of(source).list_objects(source, bool, bool))[-1]
+    bucket.put("in/x", b"changed")
+    with pytest.raises(InputError) as caught:
+        read_whole(item)
+    assert caught.value.code == "input_changed"
