@@ -307,6 +307,7 @@ register(
     ("bad_vpc", "a VPC lacks its subnets or its security groups", "give both"),
     ("boto3_missing", "AWS access requires the package boto3", f"`{install_command('sagemaker')}`"),
     ("obstore_missing", "objects on S3 require the package obstore", f"`{install_command('s3')}`"),
+    ("fsspec_missing", "a URL requires fsspec, or the package of its kind", f"`{install_command('urls')}`"),
     ("used_before_fork", "a process used S3 and was forked", "start processes by `spawn` or `forkserver`"),
     ("busy", "the transformer is still running a transform", "`wait()` first, or use a second `Transformer`"),
     ("checkpoints_exist", "the folder has checkpoints of another training", "resume it, or name another folder"),
@@ -407,6 +408,7 @@ register(
     ("aws_throttled", "AWS received too many calls", "try again later"),
     ("aws_unreachable", "AWS did not answer", "check the network and the region, or try again later"),
     ("no_credentials", "no AWS credentials were found", "`aws configure`, or `$AWS_PROFILE`"),
+    ("url_failed", "a URL that is not of S3 could not be read; the message says why", "correct what it names"),
     ("quota_exceeded", "the account's quota is used up", "another instance type or count, or a higher quota from AWS"),
 )
 register(

@@ -31,6 +31,7 @@ EXTRAS = {
     "onnx": Extra("onnxruntime", ">=1.19,<2", "models in ONNX"),
     "export": Extra("onnx", ">=1.19,<2", "fastinfer export"),
     "s3": Extra("obstore", ">=0.8,<0.13", "objects on S3, with boto3"),
+    "urls": Extra("fsspec", ">=2023.6,<2027", "inputs and models at URLs of other kinds"),
     "table": Extra("pyarrow", ">=21,<26", "a run's rows as Parquet"),
     "zstd": Extra("backports.zstd", ">=1,<2", "inputs compressed with zstd"),
     "completion": Extra("shtab", ">=1.6,<2", "fastinfer completion"),

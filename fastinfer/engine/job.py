@@ -13,7 +13,7 @@ from ..options import Limits, Options
 from ..outputs.layout import OutputLayout
 from ..records.spans import Span
 from ..runtimes.batch_size import Batching
-from ..storage.base import RunStore, Store
+from ..storage.base import RunStore, Source
 from ..storage.local import LocalStore
 from .request import KEEP, TransformRequest
 
@@ -56,7 +56,7 @@ class Job:
     batching: Batching
     codec: InputCodec
     layout: OutputLayout
-    inputs: Store = field(default_factory=LocalStore)
+    inputs: Source = field(default_factory=LocalStore)
     store: RunStore = field(default_factory=LocalStore)
     quarantine: bool = False
     whole_objects: bool = False

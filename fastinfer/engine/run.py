@@ -25,9 +25,9 @@ from ..outputs.writer import BUFFER_BYTES
 from ..records.spans import Span
 from ..runtimes import LABELS, load_runtime, runtime_of
 from ..runtimes.batch_size import Batching, choose_batching
-from ..storage.base import Object, Store
+from ..storage.base import Object, Source
 from ..storage.local import LocalStore
-from ..storage.places import folder_place, store_of
+from ..storage.places import folder_place, source_of, store_of
 from ..storage.selection import with_checked_name
 from ..storage.uri import absolute
 from .backends import BACKENDS_BY_NAME
@@ -67,7 +67,7 @@ def transform(
     progress: Progress | None = None,
     stop: threading.Event | None = None,
     limits: Limits | None = None,
-    store: Store | None = None,
+    store: Source | None = None,
     request: TransformRequest | None = None,
 ) -> Summary:
     """Transforms objects into the results of a folder.
@@ -126,7 +126,7 @@ def transform(
         or request.max_concurrent_transforms
         or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     )
-    inputs = store or store_of(first.uri)
+    inputs = store or source_of(first.uri)
     output = folder_place(output)
     results = store_of(output, durable=options.durable)
     folder = OutputFolder(output, results)

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator
 from ..errors import InputError
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD
 from ..storage import manifest
-from ..storage.base import Object, Store
+from ..storage.base import Object, Source
 from ..storage.listing import BEGINNING, GLOB_SIGNS
-from ..storage.places import plain_place, read_small, store_of
+from ..storage.places import plain_place, read_small, source_of
 from ..storage.selection import HIDDEN, OnPassedOver, Selection
 from ..storage.uri import absolute, is_url
 from .request import MANIFEST, TransformRequest
@@ -41,14 +41,14 @@ class Listing:
         request: TransformRequest | None = None,
         *,
         output: str | None = None,
-        store: Store | None = None,
+        store: Source | None = None,
         on_passed_over: OnPassedOver = None,
         only: Collection[str] | None = None,
     ) -> None:
         request = request or TransformRequest()
         source = plain_place(source)
         self._source = source
-        self._store = store or store_of(source)
+        self._store = store or source_of(source)
         self._only = only
         self._is_manifest = request.data_type == MANIFEST
         apart, suffix = _results_below(source, output)
@@ -119,10 +119,10 @@ def read_manifest(place: str) -> Iterator[Object]:
     stores = {entry.uri.partition("://")[0].lower() if is_url(entry.uri) else "" for entry in entries}
     if len(stores) > 1:
         raise InputError("it names files and URLs of several kinds", code="bad_manifest", path=place)
-    return store_of(entries[0].uri).examine([entry.uri for entry in entries], [entry.key for entry in entries])
+    return source_of(entries[0].uri).examine([entry.uri for entry in entries], [entry.key for entry in entries])
 
 
-def find_objects(source: str, store: Store | None = None) -> Iterator[Object]:
+def find_objects(source: str, store: Source | None = None) -> Iterator[Object]:
     """The objects that `source` names, without patterns; see :class:`Listing`."""
     return iter(Listing(source, store=store))
 

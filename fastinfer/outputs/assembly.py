@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..codecs.base import Form, empty_input
 from ..errors import InputError, OutputError
 from ..records.spans import Span
-from ..storage.base import RunStore, Store, Upload
+from ..storage.base import RunStore, Source, Upload
 from .label import Label
 from .layout import OutputLayout
 from .writer import name_problem
@@ -27,7 +27,7 @@ class Assembly:
     """
 
     def __init__(
-        self, layout: OutputLayout, store: RunStore, form: Form, spans: Sequence[Span], inputs: Store | None = None
+        self, layout: OutputLayout, store: RunStore, form: Form, spans: Sequence[Span], inputs: Source | None = None
     ) -> None:
         self._layout = layout
         self._store = store

@@ -15,7 +15,7 @@ from .._native.text import count_lines
 from ..codecs.base import Framing
 from ..errors import InputError
 from ..storage.atomic import unreadable
-from ..storage.base import Object, Store
+from ..storage.base import Object, Source
 from .compression import NONE, START_BYTES, Expanded, begins_compressed
 from .spans import Span, last_line_end, whole
 
@@ -74,7 +74,7 @@ class Group(NamedTuple):
 
 
 def read_groups(
-    store: Store, items: Sequence[Object | Span], buffers: Sequence[bytearray]
+    store: Source, items: Sequence[Object | Span], buffers: Sequence[bytearray]
 ) -> Generator[Group | Span, None, None]:
     """Reads small objects in groups.
 
@@ -143,7 +143,7 @@ def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
 
 
 def read_chunks(
-    store: Store,
+    store: Source,
     span: Span,
     buffer: bytearray,
     line_bytes: int,
@@ -268,7 +268,7 @@ class LineCounter:
         chunk_bytes, line_bytes: how it is read, and how long a line may be.
     """
 
-    def __init__(self, store: Store, item: Object, chunk_bytes: int, line_bytes: int) -> None:
+    def __init__(self, store: Source, item: Object, chunk_bytes: int, line_bytes: int) -> None:
         self._store = store
         self.item = item
         self._chunk_bytes = chunk_bytes

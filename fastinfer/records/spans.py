@@ -11,7 +11,7 @@ from typing import Callable, NamedTuple
 
 from .._native.text import find_line_start
 from ..errors import InputError
-from ..storage.base import Object, Reader, Store
+from ..storage.base import Object, Reader, Source
 from .compression import NONE, is_compressed
 
 # How much is read at a time to find the end of a line, or the first record.
@@ -44,7 +44,7 @@ def whole(item: Object) -> Span:
 
 
 def cut(
-    store: Store,
+    store: Source,
     item: Object,
     span_bytes: int,
     row_values: int,

@@ -1,7 +1,7 @@
 """The contract of a store: objects are listed and read, results are written whole or not at all.
 
-A run reads its inputs and writes its results through a store only. A :class:`Store` is picklable, holds no open file between
-calls, and may be used by several threads at a time.
+A run reads its inputs through a source and writes its results through a store only. Either is picklable, holds no
+open file between calls, and may be used by several threads at a time.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class Upload(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Where objects and results are kept. Reading raises InputError, writing OutputError."""
+class Source(Protocol):
+    """Where objects are read from. Raises InputError, ServiceError."""
 
     def list_objects(self, source: str, select: Select, enter: Select) -> Iterator[Object]:
         """The objects that `source` names, in the order of their keys; in a folder those whose key is selected."""
@@ -84,6 +84,26 @@ class Store(Protocol):
     def read_ahead(self, items: Sequence[Object]) -> AbstractContextManager[GroupReader]:
         """Small objects that will be read in this order; a store far away reads some of them ahead."""
         ...
+
+    def names(self, folder: str) -> Iterator[str]:
+        """The names of the files in a folder; none if it does not exist."""
+        ...
+
+    def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
+        """The folders below a folder, and itself, with names of their files; a folder may come several times."""
+        ...
+
+    def read_pieces(self, uri: str) -> Iterator[bytes]:
+        """The bytes of a file."""
+        ...
+
+    def read_small(self, uri: str, most_bytes: int) -> bytes | None:
+        """The bytes of a small file; None if it does not exist."""
+        ...
+
+
+class Store(Source, Protocol):
+    """Where objects and results are kept. Reading raises InputError, writing OutputError."""
 
     def write_many(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> Writing:
         """Writes small results, each whole or not at all, with the labels that are kept with them."""
@@ -170,24 +190,8 @@ class RunStore(Store, Protocol):
         """How many labels should be expected at a time; 0: none."""
         ...
 
-    def names(self, folder: str) -> Iterator[str]:
-        """The names of the files in a folder; none if it does not exist."""
-        ...
-
     def hidden_names(self, folder: str) -> list[str]:
         """The names of runs' hidden files in a folder, sorted; none if it does not exist."""
-        ...
-
-    def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
-        """The folders below a folder, and itself, with names of their files; a folder may come several times."""
-        ...
-
-    def read_pieces(self, uri: str) -> Iterator[bytes]:
-        """The bytes of one of our own results."""
-        ...
-
-    def read_small(self, uri: str, most_bytes: int) -> bytes | None:
-        """The bytes of one of our own small files; None if it does not exist."""
         ...
 
     def read_lines(self, uri: str, most_bytes: int) -> Iterator[bytes]:

@@ -26,6 +26,28 @@ def every_key(_: str) -> bool:
     return True
 
 
+def enters_folders(enter: Select) -> Select:
+    """Whether all folders of a key are entered; each is asked for once where its keys follow each other."""
+    last: list[tuple[str, bool]] = []  # the folders of the last key, from the outermost
+
+    def enters(key: str) -> bool:
+        folder = key[: key.rfind("/") + 1]
+        while last and not folder.startswith(last[-1][0]):
+            last.pop()
+        if last and not last[-1][1]:
+            return False
+        start = len(last[-1][0]) if last else 0
+        while start < len(folder):
+            stop = folder.index("/", start) + 1
+            last.append((folder[:stop], enter(folder[: stop - 1])))
+            if not last[-1][1]:
+                return False
+            start = stop
+        return True
+
+    return enters
+
+
 def list_files(source: str, select: Select = every_key, enter: Select = every_key) -> Iterator[Object]:
     """The files that `source` names, in the order of their names: all selected files below a folder, a file, or the
     files that match a glob. Files that are named or match a glob need not be selected.

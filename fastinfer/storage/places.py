@@ -1,4 +1,4 @@
-"""The store of a place: files of this machine, or objects on S3."""
+"""The store of a place: files of this machine, or objects on S3; only to be read also any other URL."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, InputError, quote
 from .atomic import unreadable
-from .base import Object, RunStore
+from .base import Object, RunStore, Source
 from .local import LocalStore
 from .regular import read_regular
 from .uri import FILE, is_s3, is_url, local_path
@@ -53,7 +53,24 @@ def store_of(place: str, *, durable: bool = False) -> RunStore:
         from .remote import RemoteStore
 
         return RemoteStore()
-    raise ConfigError(f"expected s3://, file:// or a path, found {quote(place)}", code="bad_place")
+    raise ConfigError(
+        f"results are written to s3://, file:// or a path, found {quote(place)}",
+        code="bad_place",
+        hint="write them to a folder, and copy it there",
+    )
+
+
+def source_of(place: str) -> Source:
+    """Where a place is read from: its store, or for other URLs whatever fsspec has for it.
+
+    Raises:
+        ConfigError: a package is missing.
+    """
+    if is_s3(place) or not is_url(place):
+        return store_of(place)
+    from .filesystem import FilesystemStore
+
+    return FilesystemStore()
 
 
 def read_small(place: str, most_bytes: int) -> bytes:
@@ -71,7 +88,7 @@ def read_small(place: str, most_bytes: int) -> bytes:
     try:
         if not is_url(place):
             return read_regular(place, most_bytes)
-        content = store_of(place).read_small(place, most_bytes)
+        content = source_of(place).read_small(place, most_bytes)
     except OSError as error:
         if isinstance(error.__cause__, OSError):
             error = error.__cause__
@@ -101,7 +118,7 @@ def fetched(place: str, *, most_objects: int | None = MOST_FETCHED) -> Iterator[
     import tempfile  # late: a run on files does without
     from concurrent.futures import ThreadPoolExecutor
 
-    store = store_of(place)
+    store = source_of(place)
     most = None if most_objects is None else most_objects + 1
     above, _, name = place.rstrip("/").rpartition("/")
     with tempfile.TemporaryDirectory(prefix="fastinfer-") as folder:
@@ -171,7 +188,7 @@ def read_whole(item: Object) -> bytes:
     if item.problem is not None:
         raise item.problem
     content = bytearray(item.size)
-    with store_of(item.uri).open(item) as reader, memoryview(content) as view:
+    with source_of(item.uri).open(item) as reader, memoryview(content) as view:
         reader.expect([(0, item.size)])
         filled = 0
         while filled < item.size and (count := reader.read_into(view[filled:], filled)):
@@ -188,7 +205,7 @@ def fetch_for_good(place: str) -> Path:
     return path
 
 
-def _copy(store: RunStore, uri: str, target: Path) -> None:
+def _copy(store: Source, uri: str, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "wb") as file:

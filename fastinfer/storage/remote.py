@@ -21,7 +21,7 @@ from .atomic import TEMPORARY_PREFIX, unreadable, unreadable_result, unwritable
 from .base import Object, Select
 from .crew import Gathering, gathering, the_crew
 from .lease import Holder
-from .listing import GLOB_SIGNS, every_key
+from .listing import GLOB_SIGNS, enters_folders, every_key
 from .remote_reader import GroupReader, RangeFile, RemoteReader
 from .remote_upload import RemoteUpload, put_result
 from .retry import Patience
@@ -86,7 +86,7 @@ class RemoteStore:
             ServiceError: S3 refused.
         """
         bucket, prefix = self._split(source)
-        enters = _enters(enter)
+        enters = enters_folders(enter)
         is_empty = True
         for entry in bucket.entries(prefix):
             is_empty = False
@@ -371,28 +371,6 @@ class Puts:
 def _bucket(name: str, session: Any, patience: Patience) -> Bucket:
     # One look at the environment for a store, not one for each object.
     return open_bucket(name, session, patience)
-
-
-def _enters(enter: Select) -> Select:
-    """Whether all folders of a key are entered; each is asked for once where its keys follow each other."""
-    last: list[tuple[str, bool]] = []  # the folders of the last key, from the outermost
-
-    def enters(key: str) -> bool:
-        folder = key[: key.rfind("/") + 1]
-        while last and not folder.startswith(last[-1][0]):
-            last.pop()
-        if last and not last[-1][1]:
-            return False
-        start = len(last[-1][0]) if last else 0
-        while start < len(folder):
-            stop = folder.index("/", start) + 1
-            last.append((folder[:stop], enter(folder[: stop - 1])))
-            if not last[-1][1]:
-                return False
-            start = stop
-        return True
-
-    return enters
 
 
 def _slashed(folder: str) -> str:

@@ -1,0 +1,158 @@
+"""Objects at other URLs, by fsspec: listed, read and fetched; what is wrong with them is named, and none is half read."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from fastinfer import transform
+from fastinfer.engine.source import Listing
+from fastinfer.errors import ConfigError, FastinferError, InputError, ServiceError
+from fastinfer.storage.base import Object
+from fastinfer.storage.filesystem import FilesystemStore
+from fastinfer.storage.places import fetched, read_small, source_of, store_of
+from tests import networks
+
+STORE = FilesystemStore()
+FILES = {"in/a.csv": b"1,2\n", "in/b/c d%.csv": b"3,4\n", "in/.hidden": b"x", "in/_SUCCESS": b"", "inner.csv": b"5\n"}
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """The URL of a folder in memory, with FILES."""
+    files = fsspec.filesystem("memory")
+    for name, content in FILES.items():
+        files.pipe(f"/place/{name}", content)
+    yield "memory://place"
+    files.rm("/place", recursive=True)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """The URL of a server of the files of a folder."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_folder_is_its_objects_in_the_order_of_their_keys(memory: str) -> None:
+    listing = Listing(f"{memory}/in")
+    assert [(item.key, item.size) for item in listing] == [("a.csv", 4), ("b/c d%.csv", 4)]
+    assert listing.passed_over == 2
+    (item,) = Listing(f"{memory}/in/_SUCCESS")
+    assert item.key == "_SUCCESS"
+    with pytest.raises(InputError) as caught:
+        list(Listing(f"{memory}/nothing"))
+    assert caught.value.code == "input_missing"
+
+
+def test_objects_are_read_whole_and_by_ranges(memory: str) -> None:
+    large = bytes(range(256)) * 100
+    fsspec.filesystem("memory").pipe("/place/large", large)
+    (item,) = STORE.list_objects(f"{memory}/large")
+    with STORE.open(item) as reader:
+        piece = bytearray(1000)
+        assert reader.read_into(memoryview(piece), 24_900) == 700
+        assert bytes(piece[:700]) == large[24_900:]
+        assert reader.read_into(memoryview(piece), 25_600) == 0
+        reader.check_unchanged()
+    items = list(STORE.list_objects(f"{memory}/in"))
+    buffer = bytearray(100)
+    with STORE.read_ahead(items) as group:
+        bounds = group.read_many(items, buffer)
+    assert [error for _, error in bounds] == [0] * len(items)
+    assert bytes(buffer[: bounds[-1][0]]) == b"".join(FILES[f"in/{item.key}"] for item in items)
+
+
+def test_an_object_that_changes_is_named(memory: str) -> None:
+    (item,) = STORE.list_objects(f"{memory}/in/a.csv")
+    fsspec.filesystem("memory").pipe("/place/in/a.csv", b"1,2,3\n")
+    with STORE.open(item) as reader, pytest.raises(InputError) as caught:
+        reader.check_unchanged()
+    assert caught.value.code == "input_changed"
+    fsspec.filesystem("memory").pipe("/place/in/a.csv", b"1\n")
+    with STORE.open(item) as reader, pytest.raises(InputError) as caught:
+        reader.read_into(memoryview(bytearray(4)), 0)
+    assert caught.value.code == "input_changed"
+    fsspec.filesystem("memory").rm("/place/in/a.csv")
+    with STORE.open(item) as reader, pytest.raises(InputError) as caught:
+        reader.read_into(memoryview(bytearray(4)), 0)
+    assert caught.value.code == "input_missing"
+
+
+def test_small_objects_and_folders_are_fetched(memory: str, web: str, tmp_path: Path) -> None:
+    assert read_small(f"{memory}/in/a.csv", 10) == b"1,2\n"
+    with pytest.raises(InputError, match="more than 3 bytes"):
+        read_small(f"{memory}/in/a.csv", 3)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_small(f"{memory}/in/nothing", 3)
+    with fetched(f"{memory}/in") as folder:
+        assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+            name[3:] for name in FILES if name.startswith("in/")
+        }
+    (tmp_path / "model.tar.gz").write_bytes(b"archive")
+    with fetched(f"{web}/model.tar.gz") as path:
+        assert (path.name, path.read_bytes()) == ("model.tar.gz", b"archive")
+
+
+def test_a_server_that_knows_no_ranges_gives_the_right_bytes(web: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"0123456789")
+    (item,) = STORE.list_objects(f"{web}/x.csv")
+    with STORE.open(item) as reader:
+        piece = bytearray(3)
+        assert reader.read_into(memoryview(piece), 4) == 3  # this server answers with all of it
+    assert piece == b"456"
+
+
+@pytest.mark.parametrize(
+    ("uri", "kind"),
+    [("nosuch://x/y", ConfigError), ("http://127.0.0.1:1/x", ServiceError), ("gs://bucket/x", ConfigError)],
+)
+def test_what_cannot_be_reached_is_an_error_in_one_line(uri: str, kind: type[FastinferError]) -> None:
+    with pytest.raises(kind) as caught:
+        list(source_of(uri).list_objects(uri, lambda _: True, lambda _: True))
+    assert "\n" not in caught.value.message
+
+
+def test_a_problem_of_a_listed_object_is_kept_with_it(memory: str) -> None:
+    found = list(STORE.examine([f"{memory}/in/a.csv", f"{memory}/nothing"], ["a", "b"]))
+    assert [(item.key, item.size, item.problem is None) for item in found] == [("a", 4, True), ("b", 0, False)]
+    assert found[0] == Object(f"{memory}/in/a.csv", "a", 4, found[0].version)
+
+
+def test_results_are_not_written_there() -> None:
+    with pytest.raises(ConfigError, match="results are written to"):
+        store_of("memory://x/out")
+
+
+def test_a_run_reads_its_inputs_and_its_model_from_there(memory: str, web: str, tmp_path: Path) -> None:
+    model = networks.save(networks.mlp, tmp_path / "model")
+    row = b",".join([b"7"] * 784) + b"\n"
+    (tmp_path / "in").mkdir()
+    for name in ("1.csv", "2.csv"):
+        (tmp_path / "in" / name).write_bytes(row)
+        fsspec.filesystem("memory").pipe(f"/place/rows/{name}", row)
+    for path in model.iterdir():
+        fsspec.filesystem("memory").pipe(f"/place/model/{path.name}", path.read_bytes())
+    transform(str(tmp_path / "in"), str(tmp_path / "out"), model=str(model))
+    expected = (tmp_path / "out" / "1.csv.out").read_bytes()
+    # This server does not say when a file was changed: what nobody can compare is computed again.
+    for source, skipped in ((f"{memory}/rows", 2), (f"{web}/in/", 0)):
+        output = tmp_path / f"skips {skipped}"
+        assert transform(source, str(output), model=f"{memory}/model").records == 2
+        assert transform(source, str(output), model=f"{memory}/model").skipped == skipped
+        assert [(output / f"{name}.out").read_bytes() for name in ("1.csv", "2.csv")] == [expected, expected]
