@@ -21,7 +21,7 @@ autodoc_member_order = "bysource"
 # What annotations and docstrings name and these pages do not describe: other packages, what is not public, shapes.
 nitpick_ignore_regex = [
     ("py:.*", r"(os|collections|dataclasses|numpy)\..*"),
-    ("py:.*", r"fastinfer\.(errors|models|handlers|options|engine)\..*"),
+    ("py:.*", r"fastinfer\.(errors|models|handlers|options|engine|outputs)\..*"),
     ("py:.*", r"AnyModel|Choice|OptionKeywords|ChoiceKeywords|Buffer|errors_page|as_keyword"),
     ("py:class", r"shape|rows|float32 array|C-contiguous|uint8 array"),
 ]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastinfer
 from fastinfer.commands import COMMANDS
 from fastinfer.mnist.dataset import read_labels
 from fastinfer.mnist.samples import write_samples
@@ -151,6 +152,16 @@ def test_every_page_is_in_the_contents_and_its_python_compiles() -> None:
     for page in PAGES:
         for block in blocks(page.read_text(), "python"):
             compile(block, str(page), "exec")
+
+
+def test_every_public_name_is_on_the_pages_of_the_api() -> None:
+    listed, described = ((ROOT / "docs" / name).read_text() for name in ("api.md", "reference.md"))
+    names = [name for name in fastinfer.__all__ if not name.startswith("__")]
+    assert [name for name in names if f"`{name}" not in listed and f"`fastinfer.{name}" not in listed] == []
+    modules = {"kernels"}  # by automodule
+    assert [
+        name for name in names if not re.search(rf":: {name}$", described, re.MULTILINE) and name not in modules
+    ] == []
 
 
 WRITTEN = [
