@@ -95,6 +95,92 @@ def lenet() -> Net:
     return softmax(mx.sym.Activation(dense(mx.sym.Flatten(layer), 40), act_type="tanh"), 10), (1, 28, 28)
 
 
+# Nets of the zoo by their layers, with few channels and small pictures.
+
+
+def convolved(layer: Any, filters: int, kernel: int, **options: Any) -> Any:
+    """A convolution that keeps the size, and relu."""
+    size = {"kernel": (kernel, kernel), "pad": (kernel // 2, kernel // 2), "num_filter": filters}
+    return mx.sym.Activation(mx.sym.Convolution(layer, **{**size, **options}), act_type="relu")
+
+
+def halved(layer: Any, **options: Any) -> Any:
+    return mx.sym.Pooling(layer, **{"kernel": (2, 2), "stride": (2, 2), "pool_type": "max", **options})
+
+
+def pooled_globally(layer: Any) -> Any:
+    return mx.sym.Flatten(mx.sym.Pooling(layer, global_pool=True, kernel=(1, 1), pool_type="avg"))
+
+
+def alexnet() -> Net:
+    layer = convolved(mx.sym.var("data"), 8, 5, stride=(2, 2))
+    layer = halved(mx.sym.LRN(layer, nsize=5, alpha=1e-4, beta=0.75, knorm=2), kernel=(3, 3))
+    layer = halved(convolved(convolved(layer, 12, 5, num_group=2), 12, 3), kernel=(3, 3))
+    layer = mx.sym.Dropout(mx.sym.Activation(dense(mx.sym.Flatten(layer), 20), act_type="relu"), p=0.5)
+    return softmax(layer, 10), (3, 32, 32)
+
+
+def vgg(normalized: bool) -> Callable[[], Net]:
+    def make() -> Net:
+        layer = mx.sym.var("data")
+        for filters in (4, 8, 12):
+            for _ in range(2):
+                layer = mx.sym.Convolution(layer, kernel=(3, 3), pad=(1, 1), num_filter=filters)
+                layer = mx.sym.BatchNorm(layer, fix_gamma=False) if normalized else layer
+                layer = mx.sym.Activation(layer, act_type="relu")
+            layer = halved(layer)
+        for _ in range(2):
+            layer = mx.sym.Dropout(mx.sym.Activation(dense(layer, 20), act_type="relu"), p=0.5)
+        return softmax(layer, 10), (3, 32, 32)
+
+    return make
+
+
+def squeezenet() -> Net:
+    layer = halved(convolved(mx.sym.var("data"), 8, 3, stride=(2, 2)), kernel=(3, 3), pooling_convention="full")
+    for squeezed in (3, 4):
+        thin = convolved(layer, squeezed, 1)
+        layer = mx.sym.Concat(convolved(thin, 4 * squeezed, 1), convolved(thin, 4 * squeezed, 3))
+    layer = pooled_globally(convolved(mx.sym.Dropout(layer), 10, 1))
+    return mx.sym.SoftmaxOutput(layer, name="softmax"), (3, 32, 32)
+
+
+def densenet() -> Net:
+    layer = halved(convolved(mx.sym.var("data"), 8, 7, stride=(2, 2), no_bias=True), kernel=(3, 3), pad=(1, 1))
+
+    def normalized(inner: Any) -> Any:
+        return mx.sym.Activation(mx.sym.BatchNorm(inner, fix_gamma=False, eps=1e-5), act_type="relu")
+
+    for filters in (8, 10):
+        for _ in range(2):
+            thin = mx.sym.Convolution(normalized(layer), num_filter=8, kernel=(1, 1), no_bias=True)
+            grown = mx.sym.Convolution(normalized(thin), num_filter=4, kernel=(3, 3), pad=(1, 1), no_bias=True)
+            layer = mx.sym.Concat(layer, grown)
+        layer = mx.sym.Convolution(normalized(layer), num_filter=filters, kernel=(1, 1), no_bias=True)
+        layer = halved(layer, pool_type="avg")
+    return softmax(pooled_globally(normalized(layer)), 10), (3, 32, 32)
+
+
+def inception_v3() -> Net:
+    """Its blocks: windows of 1 x 7 and 7 x 1, branches that part again, a mean that does not count the padding."""
+
+    def block(layer: Any, filters: int, kernel: tuple[int, int], stride: int = 1) -> Any:
+        pad = (kernel[0] // 2, kernel[1] // 2)
+        layer = mx.sym.Convolution(
+            layer, num_filter=filters, kernel=kernel, stride=(stride, stride), pad=pad, no_bias=True
+        )
+        return mx.sym.Activation(mx.sym.BatchNorm(layer, eps=1e-3), act_type="relu")
+
+    layer = block(mx.sym.var("data"), 8, (3, 3), stride=2)
+    mean = mx.sym.Pooling(layer, kernel=(3, 3), pad=(1, 1), pool_type="avg", count_include_pad=False)
+    long = block(block(block(layer, 4, (1, 1)), 4, (1, 7)), 6, (7, 1))
+    layer = mx.sym.Concat(block(layer, 4, (1, 1)), long, block(mean, 4, (1, 1)))
+    parted = block(layer, 6, (1, 1))
+    parted = mx.sym.Concat(block(parted, 4, (1, 3)), block(parted, 4, (3, 1)))
+    layer = mx.sym.Concat(block(layer, 6, (3, 3), stride=2), halved(parted, kernel=(3, 3), pad=(1, 1)))
+    return softmax(mx.sym.Dropout(pooled_globally(layer)), 10), (3, 32, 32)
+
+
 def segmentation() -> Net:
     layer = mx.sym.Convolution(mx.sym.var("data"), num_filter=6, kernel=(3, 3), stride=(2, 2), pad=(1, 1))
     layer = mx.sym.Deconvolution(layer, num_filter=3, kernel=(4, 4), stride=(2, 2), pad=(1, 1))
@@ -125,17 +211,20 @@ NETS: dict[str, Callable[[], Net]] = {
     "activation softrelu": activated("softrelu"),
     "activation softsign": activated("softsign"),
     "activation tanh": activated("tanh"),
+    "alexnet": alexnet,
     "attention": attention,
     "batch norm": image(lambda x: mx.sym.BatchNorm(x)),
     "batch norm with gamma": image(lambda x: mx.sym.BatchNorm(x, fix_gamma=False, eps=1e-5)),
     "convolution dilated": image(lambda x: mx.sym.Convolution(x, num_filter=4, kernel=(3, 3), dilate=(2, 2))),
     "convolution grouped": image(lambda x: mx.sym.Convolution(x, num_filter=6, kernel=(3, 3), num_group=3)),
     "deconvolution": image(lambda x: mx.sym.Deconvolution(x, num_filter=2, kernel=(3, 3), stride=(2, 2), adj=(1, 1))),
+    "densenet": densenet,
     "dropout": image(lambda x: mx.sym.Dropout(x, p=0.3)),
     "factorization": factorization,
     "fused gru": fused("gru"),
     "fused lstm both ways": fused("lstm", both_ways=True),
     "inception": inception,
+    "inception v3": inception_v3,
     "instance norm": image(lambda x: mx.sym.InstanceNorm(x, name="norm"), no_bias=True),
     "l2 normalization": image(lambda x: mx.sym.L2Normalization(x, mode="channel")),
     "layer norm": image(lambda x: mx.sym.LayerNorm(x), no_bias=True),
@@ -155,11 +244,14 @@ NETS: dict[str, Callable[[], Net]] = {
     "regression": loss("LinearRegressionOutput"),
     "residual": residual,
     "segmentation": segmentation,
+    "squeezenet": squeezenet,
     "super resolution": super_resolution,
     "support vectors": loss("SVMOutput"),
     "text": text,
     "unrolled gru": unrolled("GRUCell"),
     "unrolled lstm": unrolled("LSTMCell"),
     "unrolled rnn": unrolled("RNNCell"),
+    "vgg": vgg(normalized=False),
+    "vgg normalized": vgg(normalized=True),
     "up sampling": image(lambda x: mx.sym.UpSampling(x, scale=2, sample_type="nearest", num_args=1)),
 }

@@ -1,4 +1,4 @@
-"""Whole networks are certified: 42 symbol networks and nets of Gluon's model zoo."""
+"""Whole networks are certified: 48 symbol networks, the zoo's among them, and nets that Gluon itself exports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fastinfer.errors import ModelError
 from fastinfer.export.certificate import PROBE, Rows
 from fastinfer.export.convert import export_model
 from fastinfer.export.probe import make_rows
@@ -44,3 +45,12 @@ def test_nets_of_the_zoo_are_certified(name: str, tmp_path: Path) -> None:
     net(mx.nd.zeros((1, 3, 32, 32)))
     net.export(str(tmp_path / "net"))
     is_certified(load_model(tmp_path, input_shape=(3, 32, 32)), 4)
+
+
+def test_quantized_operators_are_refused_by_name() -> None:
+    data = mx.sym.var("data")
+    whole = mx.sym.contrib.quantize_v2(data, min_calib_range=-1.0, max_calib_range=1.0, name="small")
+    model = load(mx.sym.contrib.dequantize(*whole, name="back"), (4,))
+    with pytest.raises(ModelError, match=r"'small' \(_contrib_quantize_v2\) cannot be written as ONNX") as caught:
+        export_model(model, "model.onnx")
+    assert caught.value.code == "no_translation"
