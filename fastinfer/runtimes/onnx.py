@@ -169,7 +169,7 @@ class OnnxExecutor:
         if self._width != one:
             together = self._run([array[: self._width] for array in self._memory])
             self.gives_a_row_each = [array.shape for array in together] == self._shapes
-        self._binding = self._bind_inputs() if self._can_bind(device) else None
+        self._binding = self._bind_memory() if self._can_bind(device) else None
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
@@ -177,7 +177,7 @@ class OnnxExecutor:
 
         stride, width = self._stride, self._width
         if self._binding is not None:
-            found = self._run_bound(self._binding)
+            found = self._run_bound()
         elif len(self._starts) == 1:
             found = self._run_whole([array[:width] for array in self._memory])
         else:
@@ -206,25 +206,25 @@ class OnnxExecutor:
         all_float32 = all(each.type == "float32" for each in self._model.graph_inputs)
         return device[0] == "cpu" and all_float32 and len(self._starts) == 1 and self.gives_a_row_each
 
-    def _bind_inputs(self) -> Any:
-        """The memory as the graph's inputs, once: to hand them over at each pass costs as much as rows of a small model."""
+    def _bind_memory(self) -> Any:
+        """All memory, once: to hand it over at each pass costs as much as rows of a small model."""
+        import numpy as np
+
         binding = self._session.io_binding()
         for each, array in zip(self._model.graph_inputs, self._memory):
             binding.bind_input(each.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        self._results = [np.empty(shape, output.dtype) for shape, output in zip(self._shapes, self.outputs)]
+        for output, array in zip(self.outputs, self._results):
+            binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         return binding
 
-    def _run_bound(self, binding: Any) -> list[Any]:
-        """A pass over the memory that is bound, with new memory for what it gives."""
-        import numpy as np
-
-        found = [np.empty(shape, output.dtype) for shape, output in zip(self._shapes, self.outputs)]
-        for output, array in zip(self.outputs, found):
-            binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+    def _run_bound(self) -> list[Any]:
+        """A pass over the memory that is bound."""
         try:
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(self._binding)
         except Exception as error:  # its classes of errors are not public
             raise self._failed(error) from error
-        return found
+        return [array.copy() for array in self._results]
 
     def _run(self, arrays: list[Any]) -> list[Any]:
         given = self._model.graph_inputs
