@@ -16,6 +16,7 @@ from ..errors import ConfigError, ModelError, quote
 from ..extras import install_command
 from ..models.load import AnyModel
 from ..models.onnx import OnnxInput, OnnxModel
+from ..models.params import Shape
 from .base import BoundInput, BoundOutput
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -169,15 +170,17 @@ class OnnxExecutor:
         if self._width != one:
             together = self._run([array[: self._width] for array in self._memory])
             self.gives_a_row_each = [array.shape for array in together] == self._shapes
-        self._binding = self._bind_memory() if self._can_bind(device) else None
+        self._bound = (
+            _Bound(session, model, self._memory, self.outputs, self._shapes) if self._can_bind(device) else None
+        )
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
         import numpy as np
 
         stride, width = self._stride, self._width
-        if self._binding is not None:
-            found = self._run_bound()
+        if self._bound is not None:
+            found = self._bound.run()
         elif len(self._starts) == 1:
             found = self._run_whole([array[:width] for array in self._memory])
         else:
@@ -206,33 +209,13 @@ class OnnxExecutor:
         all_float32 = all(each.type == "float32" for each in self._model.graph_inputs)
         return device[0] == "cpu" and all_float32 and len(self._starts) == 1 and self.gives_a_row_each
 
-    def _bind_memory(self) -> Any:
-        """All memory, once: to hand it over at each pass costs as much as rows of a small model."""
-        import numpy as np
-
-        binding = self._session.io_binding()
-        for each, array in zip(self._model.graph_inputs, self._memory):
-            binding.bind_input(each.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        self._results = [np.empty(shape, output.dtype) for shape, output in zip(self._shapes, self.outputs)]
-        for output, array in zip(self.outputs, self._results):
-            binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        return binding
-
-    def _run_bound(self) -> list[Any]:
-        """A pass over the memory that is bound."""
-        try:
-            self._session.run_with_iobinding(self._binding)
-        except Exception as error:  # its classes of errors are not public
-            raise self._failed(error) from error
-        return [array.copy() for array in self._results]
-
     def _run(self, arrays: list[Any]) -> list[Any]:
         given = self._model.graph_inputs
         feed = {each.name: self._converted(each, array) for each, array in zip(given, arrays)}
         try:
             found: list[Any] = self._session.run(list(self._model.output_names), feed)
         except Exception as error:  # its classes of errors are not public
-            raise self._failed(error) from error
+            raise _failed(error, self._model.path) from error
         return found
 
     def _run_whole(self, arrays: list[Any]) -> list[Any]:
@@ -266,9 +249,6 @@ class OnnxExecutor:
             )
         return array.astype(given.type)
 
-    def _failed(self, error: Exception) -> ModelError:
-        return ModelError(f"onnxruntime cannot run it: {_first_line(error)}", path=self._model.path)
-
     def _check_kinds(self) -> None:
         kinds = {each.name: each.type for each in self._session.get_outputs()}
         for name in self._model.output_names:
@@ -289,6 +269,34 @@ class OnnxExecutor:
         return BoundOutput(name, array.shape[0] // records, tuple(array.shape[1:]), array.dtype.name)
 
 
+class _Bound:
+    """Memory that a graph reads and writes itself, in one pass.
+
+    Bound once: to hand it over at each pass costs as much as rows of a small model, and more than to copy what it gave.
+    """
+
+    def __init__(
+        self, session: Any, model: OnnxModel, memory: list[Any], outputs: Sequence[BoundOutput], shapes: Sequence[Shape]
+    ) -> None:
+        import numpy as np
+
+        self._session, self._path, self._memory = session, model.path, memory  # the memory is only kept alive
+        self._binding = session.io_binding()
+        for each, array in zip(model.graph_inputs, memory):
+            self._binding.bind_input(each.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        self._results = [np.empty(shape, output.dtype) for shape, output in zip(shapes, outputs)]
+        for output, array in zip(outputs, self._results):
+            self._binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+
+    def run(self) -> list[Any]:
+        """A pass; raises ModelError."""
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:  # its classes of errors are not public
+            raise _failed(error, self._path) from error
+        return [array.copy() for array in self._results]
+
+
 def load_onnxruntime() -> Any:
     """Imports onnxruntime.
 
@@ -306,6 +314,10 @@ def load_onnxruntime() -> Any:
     except (ImportError, OSError) as error:
         raise ConfigError(f"onnxruntime cannot be imported: {error}", code="onnxruntime_broken") from error
     return onnxruntime
+
+
+def _failed(error: Exception, path: str) -> ModelError:
+    return ModelError(f"onnxruntime cannot run it: {_first_line(error)}", path=path)
 
 
 def _first_line(error: Exception) -> str:
