@@ -6,11 +6,27 @@ from typing import NoReturn
 
 from ..errors import ConfigError
 
-SERVE = "`fastinfer serve MODEL` answers as an endpoint does; on AWS create it with boto3"
+SERVE = "MXNetModel(model_data=...).deploy(1, 'local') answers on this machine; on AWS create the endpoint with boto3"
 INSTEAD = {
     "deploy": SERVE,
     "predict": SERVE,
     "delete_endpoint": SERVE,
+    "predictor_cls": SERVE,
+    "serializer": "predict(data, {'ContentType': ...})",
+    "deserializer": "predict(data, {'Accept': ...})",
+    "update_endpoint": "delete_endpoint() and deploy() again",
+    "prepare_container_def": "transformer() or deploy(), which create the model",
+    "delete_predictor": "delete_endpoint()",
+    "training_image_uri": "image_uri, or fastinfer.sagemaker.image_uris.image_uri",
+    "get_vpc_config": "subnets and security_group_ids",
+    "get_app_url": "the console of AWS",
+    "upload_string_as_file_body": "fastinfer.sagemaker.s3.S3Uploader.upload_string_as_file_body",
+    "describe_training_job": "describe_training_job of sagemaker_session.sagemaker_client",
+    "describe_transform_job": "describe_transform_job of sagemaker_session.sagemaker_client",
+    "wait_for_job": "MXNet.attach(name)",
+    "wait_for_transform_job": "Transformer.attach(name).wait()",
+    "logs_for_job": "`fastinfer sagemaker status NAME --wait`",
+    "logs_for_transform_job": "`fastinfer sagemaker status NAME --wait`",
     "register": "create_model_package of boto3's client",
     "create_model": "transformer(), which creates the model",
     "compile_model": "SageMaker Neo, by boto3's client",
@@ -28,6 +44,13 @@ INSTEAD = {
 
 class NotHere(ConfigError, AttributeError):
     """A name of the SDK that fastinfer does not have."""
+
+
+def refuse_deploy(kind: str, instance_type: str) -> NoReturn:
+    """Raises NotHere for an endpoint on AWS."""
+    raise NotHere(
+        f"{kind}.deploy is here for instance_type='local', found {instance_type!r}", code="not_here", hint=SERVE
+    )
 
 
 class Missing:

@@ -12,9 +12,9 @@ from tests.sagemaker.conftest import ENTRY_POINT
 def test_a_name_of_the_sdk_says_what_to_use_instead() -> None:
     estimator = MXNet(str(ENTRY_POINT), instance_type="local")
     for thing in (estimator, MXNetModel("model.tar.gz"), Transformer("m", 1, "local")):
-        with pytest.raises(NotHere, match=r"deploy of SageMaker's SDK is not here.*`fastinfer serve MODEL`") as caught:
-            thing.deploy(1, "local")
+        with pytest.raises(NotHere, match=r"register of SageMaker's SDK is not here.*create_model_package") as caught:
+            thing.register()
         assert caught.value.code == "not_here"
-        assert not hasattr(thing, "deploy")
+        assert not hasattr(thing, "register")
         with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
             _ = thing.no_such_name

@@ -36,7 +36,7 @@ class LocalClient:
 
     def create_training_job(self, **request: Any) -> dict[str, Any]:
         _refuse([name for name in UNSUPPORTED_IN_TRAINING if request.get(name)], "the training")
-        _check_one_machine(request["ResourceConfig"])
+        check_one_machine(request["ResourceConfig"]["InstanceCount"])
         for channel in request.get("InputDataConfig") or ():
             source = channel["DataSource"]["S3DataSource"]
             unsupported = {
@@ -64,7 +64,7 @@ class LocalClient:
             raise _missing(f"there is no local model {ModelName}") from None
 
     def create_transform_job(self, **request: Any) -> dict[str, Any]:
-        _check_one_machine(request["TransformResources"])
+        check_one_machine(request["TransformResources"]["InstanceCount"])
         read_request(request)  # what it asks for is refused here, not in the job's process
         model = self.describe_model(ModelName=request["ModelName"])
         self._start(TRANSFORM, request["TransformJobName"], {**request, "Model": model})
@@ -139,9 +139,9 @@ def _refuse(names: Sequence[str], where: str) -> None:
         )
 
 
-def _check_one_machine(resources: Mapping[str, Any]) -> None:
-    if resources["InstanceCount"] != 1:
-        found = resources["InstanceCount"]
+def check_one_machine(found: int) -> None:
+    """Raises ConfigError where a local job or endpoint is to have several instances."""
+    if found != 1:
         raise ConfigError(
             f"instance_type='local' is one machine: instance_count must be 1, found {found}", code="bad_option"
         )
