@@ -1,4 +1,5 @@
-"""The model alone, on MXNet and on ONNX Runtime in turns: `python -m benchmarks.bench_onnx [NETWORK ...]`.
+"""The model alone, on MXNet and on ONNX Runtime in turns: `python -m benchmarks.bench_onnx [NETWORK ...]`, or with all other
+benchmarks, which keeps the figures.
 
 Both run one thread on the same rows at the batch size that each would choose for a run. What is compared is the processor's
 time, the least of several passes, so that other work of the machine matters little.
@@ -10,8 +11,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pytest
+
+from benchmarks.conftest import Keep
 from benchmarks.networks import NETWORKS, save
 from fastinfer.export.convert import export_model
 from fastinfer.models.load import AnyModel
@@ -47,18 +51,46 @@ def measure(executors: list[Executor]) -> list[float]:
     return best
 
 
+class Found(NamedTuple):
+    """A network on both.
+
+    Attributes:
+        mxnet_us, onnx_us: of the processor for a row.
+        sizes: at which batch sizes, in words.
+        reasons: why it is not certified; empty if it is.
+    """
+
+    mxnet_us: float
+    onnx_us: float
+    sizes: list[str]
+    reasons: tuple[str, ...]
+
+
+def run(name: str) -> Found:
+    with tempfile.TemporaryDirectory() as folder:
+        model = load_model(save(name, Path(folder)))
+    exported = export_model(model, f"{name}.onnx")
+    bound = [bind(each) for each in (model, exported.onnx)]
+    left, right = measure([executor for executor, _ in bound])
+    sizes = ["one by one" if batching.row_wise else f"at {batching.batch_size}" for _, batching in bound]
+    return Found(left, right, sizes, exported.reasons)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def bench_onnx_runtime(name: str, keep: Keep) -> None:
+    found = run(name)
+    assert not found.reasons
+    ratio = found.mxnet_us / found.onnx_us
+    keep(f"{name}/onnx", f"{name}, rows of a forward pass: ONNX Runtime / MXNet", ratio, "times")
+
+
 def main(names: list[str]) -> None:
     print(f"{'network':<20} {'MXNet':>16} {'ONNX Runtime':>16} {'faster':>8}   (µs a row at a batch size)")
     for name in names or NETWORKS:
-        with tempfile.TemporaryDirectory() as folder:
-            model = load_model(save(name, Path(folder)))
-        exported = export_model(model, f"{name}.onnx")
-        bound = [bind(each) for each in (model, exported.onnx)]
-        left, right = measure([executor for executor, _ in bound])
-        sizes = ["one by one" if batching.row_wise else f"at {batching.batch_size}" for _, batching in bound]
-        certified = "" if exported.certificate else f"   not certified: {exported.reasons[0]}"
-        columns = f"{left:>9.2f} {sizes[0]} {right:>9.2f} {sizes[1]} {left / right:>7.2f}x"
-        print(f"{name:<20} {columns}{certified}", flush=True)
+        found = run(name)
+        certified = f"   not certified: {found.reasons[0]}" if found.reasons else ""
+        columns = f"{found.mxnet_us:>9.2f} {found.sizes[0]} {found.onnx_us:>9.2f} {found.sizes[1]}"
+        print(f"{name:<20} {columns} {found.mxnet_us / found.onnx_us:>7.2f}x{certified}", flush=True)
 
 
 if __name__ == "__main__":
