@@ -29,7 +29,7 @@ from ..storage.manifest import parse_manifest
 from ..storage.selection import Selection
 from ..storage.uri import join
 from .code_archive import MODEL_ARCHIVE
-from .job_file import read_request
+from .job_file import WITHOUT_MEANING, read_request
 from .s3 import check_key
 from .session import Session
 
@@ -53,6 +53,8 @@ class Transform:
         self.model_uri = container["ModelDataUrl"]
         self.output = request["TransformOutput"]
         self.job = read_request(request, container.get("Environment"))
+        # A local job always has resources.
+        self._unused = [name for name in WITHOUT_MEANING if request.get(name) and name != "TransformResources"]
         self._uris: dict[str, str] = {}  # of objects that were fetched, by key
 
     def run(self) -> None:
@@ -62,6 +64,8 @@ class Transform:
             InputError: ``input_missing`` where no objects are found; ``bad_input`` where objects failed, after the others.
             FastinferError: the model cannot be used, or a result not written.
         """
+        if self._unused:
+            print(f"note: {', '.join(self._unused)}: without meaning on this machine", flush=True)
         # Before the model's code, and MXNet with it, is imported.
         os.environ.update(self.job.request.env)
         output = str(self.folder / "out")

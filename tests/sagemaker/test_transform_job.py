@@ -91,3 +91,12 @@ def test_an_object_that_fails_has_no_result_and_is_named_with_the_place(
     else:
         transform(tmp_path).run()
     assert sorted(read_tree(tmp_path / "results")) == [f"{name}.txt.out" for name in "abc" if not (bad and name == "b")]
+
+
+def test_fields_without_meaning_are_named_in_the_jobs_log(
+    folder: Path, linear: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "in" / "x.csv").write_text("1,2\n")
+    pack_folder(linear, folder / "model.tar.gz")
+    transform(folder, ModelClientConfig={"InvocationsMaxRetries": 3}, TransformResources={"InstanceCount": 1}).run()
+    assert capsys.readouterr().out.startswith("note: ModelClientConfig: without meaning on this machine\n")
