@@ -20,7 +20,7 @@ def test_each_place_has_its_store(tmp_path: Path) -> None:
     assert plain_place("S3://bucket/X") == "s3://bucket/X"
     assert folder_place("s3://bucket/out//") == "s3://bucket/out"
     assert folder_place("out/") == "out/"
-    with pytest.raises(ConfigError, match="expected s3://, file:// or a path") as caught:
+    with pytest.raises(ConfigError, match="to s3://, file:// or a path, found") as caught:
         store_of("ftp://host/x")
     assert caught.value.code == "bad_place"
 
