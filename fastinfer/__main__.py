@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from ._version import __version__
 from .commands import COMMANDS
-from .commands._run import run_command
+from .commands._run import help_formatter, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
             usage="fastinfer [-h] [--version] COMMAND ...",
             description="Local batch inference for MXNet Module models.",
             epilog=f"commands:\n{listed}\n\n`fastinfer COMMAND --help` describes a command.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=help_formatter,
         )
         parser.add_argument("--version", action="version", version=f"fastinfer {__version__}")
         parser.add_argument("command", metavar="COMMAND", choices=list(COMMANDS), help=argparse.SUPPRESS)

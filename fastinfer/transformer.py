@@ -25,9 +25,8 @@ from .engine.code_model import choose_served
 from .engine.request import TransformRequest
 from .engine.source import Listing, name_source
 from .errors import ConfigError
-from .models.load import AnyModel
-from .models.module import Model, find_model
-from .models.onnx import OnnxModel
+from .models.load import is_loaded
+from .models.module import find_model
 from .options import Options, path_of
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from .engine.request import Column
     from .engine.summary import Summary
+    from .models.load import AnyModel
 
 
 class RequestKeywords(TypedDict, total=False):
@@ -138,9 +138,7 @@ class Transformer:
                 raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join([*how, *what])}")
         self.options = Options(**{name: value for name, value in given.items() if name in how})
         self.request = TransformRequest(**{name: value for name, value in given.items() if name in what})
-        self.model = choose_served(
-            model if isinstance(model, (Model, OnnxModel)) else find_model(model)[0], self.options
-        )
+        self.model = choose_served(model if is_loaded(model) else find_model(model)[0], self.options)
         self._output_path: str | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()

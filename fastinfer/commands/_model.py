@@ -70,10 +70,13 @@ def add_model_options(parser: argparse.ArgumentParser, *, default: str | None) -
 def certificate_line(model: AnyModel) -> str | None:
     """What is known of a model in ONNX, in a line; None for others."""
     # Imported late: --help does without.
-    from ..models.certificate import describe_certificate
-    from ..models.onnx import OnnxModel
+    from ..models.load import is_onnx_model
 
-    return f"{model.path}: {describe_certificate(model)}" if isinstance(model, OnnxModel) else None
+    if not is_onnx_model(model):
+        return None
+    from ..models.certificate import describe_certificate
+
+    return f"{model.path}: {describe_certificate(model)}"
 
 
 def choice_of(arguments: argparse.Namespace) -> ChoiceKeywords:

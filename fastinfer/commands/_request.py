@@ -7,7 +7,7 @@ import dataclasses
 import os
 import re
 
-from ..engine.request import CSV, KEEP, MANIFEST, MULTI, NONE, PREFIX, WORDS, TransformRequest
+from ..engine.request import ALL, CSV, KEEP, MANIFEST, MULTI, NONE, PREFIX, WORDS, TransformRequest
 from ..errors import ConfigError, quote
 from ..records.compression import AUTO
 from ..storage.uri import is_s3
@@ -66,10 +66,10 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     _add_word(how, "assemble_with", NONE, "what follows each answer: nothing (none, default), or a line end")
     rows = parser.add_argument_group("filters and joins")
     rows.add_argument(
-        "--input-filter", default="$", metavar="PATH", help="part of a record that the model is given: '$[1:]'"
+        "--input-filter", default=ALL, metavar="PATH", help="part of a record that the model is given: '$[1:]'"
     )
     rows.add_argument(
-        "--output-filter", default="$", metavar="PATH", help="part of the joined answer to keep: '$[0,-1]'"
+        "--output-filter", default=ALL, metavar="PATH", help="part of the joined answer to keep: '$[0,-1]'"
     )
     _add_word(rows, "join_source", NONE, "input: put each record in front of its answer")
     rows.add_argument(

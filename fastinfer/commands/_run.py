@@ -94,6 +94,23 @@ def run_command(command: Command, argv: Sequence[str] | None = None, *, hint: Hi
     return EXIT_OK if code is None else code
 
 
+def help_formatter(prog: str) -> argparse.HelpFormatter:
+    """What prints a parser's help: as wide as the terminal, with description and epilog as they are written.
+
+    argparse makes one for each argument that is added, and would import shutil with all its compressions for the width.
+    """
+    return argparse.RawDescriptionHelpFormatter(prog, width=_terminal_columns() - 2)
+
+
+def _terminal_columns() -> int:
+    with contextlib.suppress(KeyError, ValueError):
+        if (columns := int(os.environ["COLUMNS"])) > 0:
+            return columns
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # stdout is closed, or is no terminal
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    return 80
+
+
 def count_or_auto(text: str) -> int | None:
     """An option's type: ``auto``, which is None, or a number of at least 1."""
     if text == "auto":

@@ -12,7 +12,7 @@ from ..errors import ConfigError, FastinferError
 from ..storage.places import plain_place
 from ..storage.uri import is_url
 from ._model import MODEL_HINTS, add_model_options, choice_of
-from ._run import path, run_command, say
+from ._run import help_formatter, path, run_command, say
 
 if TYPE_CHECKING:
     from ..export.certificate import Rows
@@ -43,7 +43,7 @@ def make_parser(prog: str = "fastinfer export") -> argparse.ArgumentParser:
         prog=prog,
         description="Write an MXNet model as ONNX, and certify that onnxruntime gives what MXNet gives.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=help_formatter,
     )
     parser.add_argument(
         "model", type=path, metavar="MODEL", help="folder or model.tar.gz, as for `fastinfer transform`"

@@ -10,16 +10,18 @@ import argparse
 import json
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, FastinferError, ModelError
 from ..models.describe import describe
-from ..models.load import AnyModel, load_any_model
+from ..models.load import is_onnx_model, load_any_model
 from ..models.module import find_model
-from ..models.onnx import OnnxModel
 from ..models.onnx_contents import describe_onnx
 from ._model import MODEL_HINTS, add_model_options, choice_of
 from ._run import path, run_command, say
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 # How many parameters are listed; --json lists all.
 LISTED = 12
@@ -60,7 +62,7 @@ def make_parser(prog: str = "fastinfer model") -> argparse.ArgumentParser:
 def _show(prog: str, argv: Sequence[str] | None) -> int:
     arguments = make_parser(prog).parse_args(argv)
     model = load_any_model(find_model(arguments.model)[0], **choice_of(arguments))
-    described = describe_onnx(model) if isinstance(model, OnnxModel) else describe(model)
+    described = describe_onnx(model) if is_onnx_model(model) else describe(model)
     found: dict[str, Any] = {**described, "records": None}
     problem: FastinferError | None = None
     if not arguments.files_only:
@@ -95,7 +97,7 @@ def bind(model: AnyModel) -> dict[str, Any]:
     outputs = [
         {"name": each.name, "rows": each.rows, "shape": list(each.shape), "type": each.dtype} for each in one.outputs
     ]
-    batches = ONNX_IN_BATCHES if isinstance(model, OnnxModel) else IN_BATCHES
+    batches = ONNX_IN_BATCHES if is_onnx_model(model) else IN_BATCHES
     records = HELD.format(held) if held > 1 else batches if in_batches else ONE_BY_ONE
     return {"outputs": outputs, "records": records}
 

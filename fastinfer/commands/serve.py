@@ -30,7 +30,15 @@ from ..serving.settings import (
     parse_port,
 )
 from ._model import MODEL_HINTS, add_model_options, certificate_line, choice_of
-from ._run import EXIT_INTERRUPTED, EXIT_OK, add_computing_options, run_command, runtime_of_argument, say
+from ._run import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    add_computing_options,
+    help_formatter,
+    run_command,
+    runtime_of_argument,
+    say,
+)
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
@@ -168,7 +176,7 @@ def make_parser(prog: str = "fastinfer serve") -> argparse.ArgumentParser:
         prog=prog,
         description="Serve a model over HTTP as SageMaker's MXNet container does.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=help_formatter,
     )
     # SageMaker starts a container with this argument.
     parser.add_argument(

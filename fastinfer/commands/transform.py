@@ -22,7 +22,16 @@ from ..errors import FastinferError, counted
 from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Limits, Options
 from ._model import MODEL_HINTS, add_model_options, certificate_line, choice_of
 from ._request import add_request_options, read_job, request_of
-from ._run import add_computing_options, as_option, path, run_command, runtime_of_argument, say, whole_number
+from ._run import (
+    add_computing_options,
+    as_option,
+    help_formatter,
+    path,
+    run_command,
+    runtime_of_argument,
+    say,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     from ..engine.code_model import CodeModel
@@ -88,9 +97,11 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
     """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
         prog=prog,
+        # Also, what argparse makes of so many options takes long, and parse_intermixed_args() makes it in every run.
+        usage="%(prog)s IN OUT [options]\n       %(prog)s --job FILE [IN] [OUT] [options]",
         description="Run an MXNet model over CSV files on this machine.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=help_formatter,
     )
     parser.add_argument("input", type=path, metavar="IN", nargs="?", help="folder, file or glob of the objects")
     parser.add_argument("output", type=path, metavar="OUT", nargs="?", help="folder of the results; created if missing")
@@ -317,10 +328,11 @@ def _dry_run(
     from ..engine.provenance import of_plan
     from ..engine.requests import Requests, parse_prices
     from ..engine.source import name_source
-    from ..engine.table import check_table
     from ..outputs.folder import OutputFolder
 
     if arguments.table is not None:
+        from ..engine.table import check_table
+
         check_table(arguments.table, arguments.input, arguments.output, request)
     folder = OutputFolder(arguments.output)
     folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)

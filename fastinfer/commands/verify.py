@@ -10,10 +10,10 @@ from functools import partial
 
 from ..errors import ConfigError, FastinferError, counted
 from ..models.certificate import SUFFIX as CERTIFICATE
-from ..models.onnx import SUFFIX
+from ..models.files import ONNX_SUFFIX
 from ..storage.places import plain_place
 from ..storage.uri import is_url
-from ._run import path, positive_number, run_command, say
+from ._run import help_formatter, path, positive_number, run_command, say
 
 EPILOG = """\
 WHAT is the folder of a run, a path or a URL: its outputs (--sample: some of them) are made again by what its
@@ -39,7 +39,7 @@ def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
         prog=prog,
         description="Check again what was certified.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=help_formatter,
     )
     parser.add_argument(
         "what", type=path, metavar="WHAT", help="the folder of a run, or a model.onnx of `fastinfer export`"
@@ -57,7 +57,7 @@ def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
 
 def _verify(prog: str, argv: Sequence[str] | None) -> int:
     arguments = make_parser(prog).parse_args(argv)
-    is_model = arguments.what.endswith(SUFFIX)
+    is_model = arguments.what.endswith(ONNX_SUFFIX)
     if is_url(plain_place(arguments.what)):
         if is_model:
             raise ConfigError(
@@ -69,8 +69,8 @@ def _verify(prog: str, argv: Sequence[str] | None) -> int:
     arguments.what = plain_place(arguments.what)
     if os.path.isdir(arguments.what):
         return verify_outputs(arguments)
-    if not arguments.what.endswith(SUFFIX):
-        raise ConfigError(f"expected the folder of a run, or a model *{SUFFIX}, found {arguments.what!r}")
+    if not arguments.what.endswith(ONNX_SUFFIX):
+        raise ConfigError(f"expected the folder of a run, or a model *{ONNX_SUFFIX}, found {arguments.what!r}")
     return verify_certificate(arguments.what, arguments.model, as_json=arguments.json, quiet=arguments.quiet)
 
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import ModelError
 from ..models.code import DEFAULT_PROGRAM, PROGRAM_VARIABLE, read_code
 from ..models.files import CODE
-from ..models.load import AnyModel, is_onnx, load_any_model
+from ..models.load import is_onnx, is_onnx_model, load_any_model
 from ..models.module import Choice, Model, load_url, refuse_choice
-from ..models.onnx import OnnxModel
 from ..options import Options, path_of
 from ..storage.places import plain_place
 from ..storage.regular import open_regular
@@ -21,6 +20,7 @@ from ..storage.uri import is_url
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ..models.load import AnyModel
     from ..models.module import ChoiceKeywords
 
 PIECE_BYTES = 1 << 20
@@ -74,7 +74,7 @@ def choose_served(
             nothing says which module serves; and what :func:`fastinfer.load_model` raises.
         ConfigError: something is said that its files leave open, but its own code answers.
     """
-    if isinstance(model, OnnxModel):
+    if is_onnx_model(model):
         return model
     if isinstance(model, Model):
         choice = model.choice.keywords

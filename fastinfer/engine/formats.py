@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..codecs.base import Encoder, InputCodec
 from ..codecs.csv import CsvCodec, CsvOptions
 from ..codecs.json_rows import ENCODER
 from ..errors import InputError
-from ..models.load import AnyModel
 from ..options import Options
 from .request import CSV, JSON, JSON_LINES, LINE, MULTI, NONE, SKIP, TransformRequest
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 NPY = "application/x-npy"
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..codecs.base import Encoder, InputCodec
 from ..codecs.json_rows import ENCODER
 from ..errors import InputError
-from ..models.load import AnyModel
 from ..options import Limits, Options
 from ..outputs.layout import OutputLayout
 from ..records.spans import Span
@@ -16,6 +15,9 @@ from ..runtimes.batch_size import Batching
 from ..storage.base import RunStore, Source
 from ..storage.local import LocalStore
 from .request import KEEP, TransformRequest
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 # The stages of a worker's time, in the order of the data.
 STAGES: tuple[str, ...] = ("read", "parse", "forward", "format", "write")

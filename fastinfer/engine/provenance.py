@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from .. import machine
 from .._version import __version__
 from ..errors import ConfigError
-from ..models.load import AnyModel
 from ..options import Options
 from ..runtimes.provenance import of_model
 from .code_model import CodeModel
 from .request import TransformRequest
 
 if TYPE_CHECKING:
+    from ..models.load import AnyModel
     from ..runtimes.base import Runtime
     from ..runtimes.batch_size import Batching
 

@@ -13,12 +13,13 @@ from typing import Any, Optional, Union
 from ..errors import ConfigError, quote
 from ..options import MOST_WORKERS, Spelling, as_keyword
 from ..records.compression import COMPRESSION_TYPES
-from ..records.jsonpath import Path
 
 PREFIX, MANIFEST = "s3prefix", "manifestfile"
 NONE, LINE, RECORDIO = "none", "line", "recordio"
 MULTI, SINGLE = "multirecord", "singlerecord"
 INPUT, KEEP, SKIP = "input", "keep", "skip"
+# The filter that selects all there is.
+ALL = "$"
 
 # The words of each field. They are those of the API, in any case.
 WORDS: dict[str, tuple[str, ...]] = {
@@ -88,8 +89,8 @@ class TransformRequest:
     strategy: str = MULTI
     max_payload: int | None = None
     assemble_with: str = NONE
-    input_filter: str = "$"
-    output_filter: str = "$"
+    input_filter: str = ALL
+    output_filter: str = ALL
     join_source: str = NONE
     inclusive_slices: bool = False
     header: str = NONE
@@ -125,7 +126,11 @@ class TransformRequest:
             )
         self._check_environment(spell)
         for name in ("input_filter", "output_filter"):
-            Path(getattr(self, name), spelled=spell(name))
+            if getattr(self, name) != ALL:
+                # Imported late: a run without filters needs it not.
+                from ..records.jsonpath import Path
+
+                Path(getattr(self, name), spelled=spell(name))
         self._check_together(spell)
 
     def _check_text(self, name: str, spell: Spelling) -> None:
@@ -149,7 +154,7 @@ class TransformRequest:
         if self.strategy == SINGLE and self.split_type == NONE:
             raise ConfigError(f"{spell('strategy', SINGLE)} requires {spell('split_type', LINE, RECORDIO)}")
         if self.id_column is not None or self.label_column is not None:
-            if (self.input_filter, self.output_filter, self.join_source) != ("$", "$", NONE):
+            if (self.input_filter, self.output_filter, self.join_source) != (ALL, ALL, NONE):
                 raise ConfigError(
                     f"{spell('id_column')} and {spell('label_column')} are filters themselves, and cannot be given with others"
                 )
@@ -180,12 +185,12 @@ class TransformRequest:
     @property
     def processes(self) -> bool:
         """Whether records are filtered or joined."""
-        return self.joins or (self.input_filter, self.output_filter) != ("$", "$")
+        return self.joins or (self.input_filter, self.output_filter) != (ALL, ALL)
 
     @property
     def prints_lines(self) -> bool:
         """Whether results are lines of CSV, one for each row, that filters and joins make."""
-        return self.essence == CSV and (self.joins or self.output_filter != "$")
+        return self.essence == CSV and (self.joins or self.output_filter != ALL)
 
     @property
     def is_single(self) -> bool:

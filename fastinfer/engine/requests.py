@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from ..errors import ConfigError, quote
 from ..options import Limits
 from ..storage.base import Object
-from ..storage.remote_reader import RANGE_BYTES
 from ..storage.uri import is_s3
 
 # S3 names so many objects in an answer.
@@ -41,6 +40,8 @@ class Requests:
     def add(self, item: Object, output: str, limits: Limits) -> None:
         """Adds those for an object that is to be transformed."""
         if is_s3(item.uri):
+            from ..storage.remote_reader import RANGE_BYTES  # late: it brings all that a client of S3 takes
+
             self.reads += max(1, -(-item.size // max(RANGE_BYTES, limits.chunk_bytes)))
             if item.size >= limits.large_object_bytes:
                 self.reads += item.size // limits.span_bytes(item.size, is_far=True)  # where it is cut

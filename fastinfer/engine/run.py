@@ -14,11 +14,10 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import machine
 from ..errors import ConfigError
-from ..models.load import AnyModel
 from ..options import Limits, Options, parse_device
 from ..outputs.folder import OutputFolder
 from ..outputs.writer import BUFFER_BYTES
@@ -43,7 +42,9 @@ from .provenance import of_run
 from .request import CSV, TransformRequest
 from .source import Listing, no_objects
 from .summary import Summary
-from .table import check_table, make_table
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 
 def changed(values: Options | TransformRequest) -> dict[str, Any]:
@@ -96,6 +97,8 @@ def transform(
     stop = stop or threading.Event()
     table = None if options.table is None else os.fspath(options.table)
     if table is not None:
+        from .table import check_table  # late, as below: most runs make none
+
         check_table(table, source, output, request)
     listing = iter(objects)
     # List the first object at once: a wrong path should fail before the runtime is loaded, which takes seconds.
@@ -197,6 +200,8 @@ def transform(
         gatherer.finish(time.perf_counter() - ready)
         folder.write_record({**record, "summary": summary.as_dict()})
         if table is not None:
+            from .table import make_table
+
             make_table(table, source, output, request)
     return summary
 

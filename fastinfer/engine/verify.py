@@ -7,10 +7,10 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfigError, InputError
-from ..models.load import AnyModel, load_any_model
+from ..models.load import load_any_model
 from ..options import Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout
@@ -22,6 +22,9 @@ from .code_model import CodeModel, find_code_model
 from .request import TransformRequest
 from .run import transform
 from .source import Listing
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 UNEXPLAINED = "nothing that bytes depend on has changed: the output was changed, or this is a defect"
 # Options that say how a run is done, and are not those of the run that makes outputs again.

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
-from ..models.load import AnyModel
 from ..models.module import Model
 from ..runtimes.base import Runtime
 from ..runtimes.batch_size import Batching, bind_ladder, copied_bytes
 from ..runtimes.pool import Pool
 from ..runtimes.predictions import as_array, named_records
 from ..runtimes.views import rows_of
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 # What the values within one bound graph of another shape may need, and what all such graphs keep together.
 GRAPH_BYTES_LIMIT = 512 << 20

@@ -22,14 +22,14 @@ import tempfile
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..codecs.content_types import CSV, JSON
 from ..codecs.json import encode_json_value
 from ..errors import ModelError
 from ..models.code import STAGES
 from ..models.files import CODE
-from ..models.load import AnyModel, load_any_model
+from ..models.load import load_any_model
 from ..models.module import Choice, ChoiceKeywords, Model, find_model, load_model, refuse_choice
 from ..runtimes.mxnet.library import load_mxnet
 from ..storage.archive import read_members, unpack
@@ -46,6 +46,9 @@ from .defaults import (
 from .predictor import Predictor
 from .request import Answer, Request, unwrap
 from .user_module import UserModule, is_users_interrupt, load_user_module, on_path, program_error
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 

@@ -15,20 +15,22 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..codecs.content_types import CSV, JSON, check_rows, choose_accepted, decode_rows, encode_predictions
-from ..models.load import AnyModel, load_any_model
-from ..models.module import Model, find_model
-from ..models.onnx import OnnxModel
+from ..models.load import is_loaded, load_any_model
+from ..models.module import find_model
 from ..options import Options, parse_device
 from ..runtimes import load_runtime, runtime_of
 from ..runtimes.batch_size import choose_batching
 from .graphs import Graphs, OtherShapes
 from .request import Answer, Request, unwrap
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 
 class Predictor:
@@ -66,7 +68,7 @@ class Predictor:
         runtime: str | None = None,
     ) -> None:
         options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads, runtime=runtime)
-        self.model: AnyModel = model if isinstance(model, (Model, OnnxModel)) else load_any_model(find_model(model)[0])
+        self.model: AnyModel = model if is_loaded(model) else load_any_model(find_model(model)[0])
         self._runtime = load_runtime(runtime_of(self.model, runtime))
         self._devices = parse_device(options.device)
         batching = choose_batching(self._runtime, self.model, options)

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import FastinferError, InputError, ModelError
 from ..storage.places import read_small
-from .onnx import NAME, OnnxModel
-from .onnx import SUFFIX as ONNX_SUFFIX
+from .files import ONNX_NAME, ONNX_SUFFIX
+from .onnx import OnnxModel
 
 FORMAT = "fastinfer certificate 1"
 SUFFIX = ".json"
@@ -85,7 +85,7 @@ class Certificate:
 
 def certificate_path(onnx: OnnxModel) -> str:
     """Where the certificate of a model is, if it has one; a model from the URL of a folder is the ``model.onnx`` in it."""
-    path = onnx.path if onnx.path.endswith(ONNX_SUFFIX) else f"{onnx.path.rstrip('/')}/{NAME}"
+    path = onnx.path if onnx.path.endswith(ONNX_SUFFIX) else f"{onnx.path.rstrip('/')}/{ONNX_NAME}"
     return f"{path}{SUFFIX}"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ModelError
-from ..storage.archive import read_members
 from ..storage.regular import read_regular
 from .files import CODE
 
@@ -18,7 +17,7 @@ from .files import CODE
 PROGRAM_VARIABLE = "SAGEMAKER_PROGRAM"
 DEFAULT_PROGRAM = "inference.py"
 
-_CODE = re.compile(rf"([^/]+/)?{CODE}/.+\.py")
+_CODE = rf"([^/]+/)?{CODE}/.+\.py"
 
 # Of a module, and of all modules of a model's code together.
 MODULE_BYTES, CODE_BYTES = 4 << 20, 64 << 20
@@ -94,9 +93,12 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _read_archive(archive: Path) -> dict[str, bytes]:
+    # Imported late: a folder needs it not.
+    from ..storage.archive import read_members
+
     texts: dict[str, bytes] = {}
     for member in read_members(archive):
-        if _CODE.fullmatch(member.name):
+        if re.fullmatch(_CODE, member.name):
             texts[member.name] = member.content.read(MODULE_BYTES)
             _check_size(texts, archive)
     return texts

@@ -25,6 +25,10 @@ MODEL_FILES = (SYMBOL_NAME, PARAMS_NAME, SHAPES_NAME)
 # The folder of a model's own code, beside its files.
 CODE = "code"
 
+# A model in ONNX is one file; what a folder holds that is the model of a container or a job.
+ONNX_SUFFIX = ".onnx"
+ONNX_NAME = f"{PREFIX}{ONNX_SUFFIX}"
+
 EXPECTED = f"PREFIX-symbol.json and PREFIX-NNNN.params, such as {SYMBOL_NAME} and {PARAMS_NAME}"
 # How many names a message lists.
 LISTED = 8

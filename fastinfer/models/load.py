@@ -5,24 +5,40 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from ..options import path_of
 from ..storage.places import plain_place
 from ..storage.uri import is_url
-from .module import Choice, ChoiceKeywords, Model, load_model, load_url
-from .onnx import NAME, SUFFIX, OnnxModel, load_onnx
+from .files import ONNX_NAME, ONNX_SUFFIX
+from .module import Choice, Model, load_model, load_url
 
+# Models in ONNX have a module of their own, which no run of another model imports.
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing import Union
 
-AnyModel = Union[Model, OnnxModel]
+    from typing_extensions import TypeIs, Unpack
+
+    from .module import ChoiceKeywords
+    from .onnx import OnnxModel
+
+    AnyModel = Union[Model, OnnxModel]
+
+
+def is_onnx_model(model: object) -> TypeIs[OnnxModel]:
+    """Whether it is a loaded model in ONNX."""
+    return getattr(model, "format", None) == "onnx"
+
+
+def is_loaded(model: object) -> TypeIs[AnyModel]:
+    """Whether it is a loaded model, of any format."""
+    return isinstance(model, Model) or is_onnx_model(model)
 
 
 def is_onnx(path: Path) -> bool:
     """Whether a path is that of a model in ONNX: such a file has no code of its own."""
-    return path.suffix == SUFFIX and not path.is_dir()
+    return path.suffix == ONNX_SUFFIX and not path.is_dir()
 
 
 def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -> AnyModel:
@@ -41,10 +57,12 @@ def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords
     if is_url(text):
         return load_url(text, lambda local: load_any_model(local, **choice))
     place = Path(text)
-    if place.is_dir() and (place / NAME).is_file() and not any(place.glob("*-symbol.json")):
-        place = place / NAME
+    if place.is_dir() and (place / ONNX_NAME).is_file() and not any(place.glob("*-symbol.json")):
+        place = place / ONNX_NAME
     if not is_onnx(place):
         return load_model(place, **choice)
+    from .onnx import load_onnx
+
     chosen = Choice(**choice)
     if chosen.epoch is not None:
         raise ConfigError(f"the epoch is {chosen.epoch}, but a model in ONNX has none")

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Callable, TypedDict, TypeVar
 
 from ..errors import ConfigError, InputError, ModelError
 from ..options import path_of
-from ..storage.archive import read_members
 from ..storage.places import fetch_for_good, fetched, plain_place
 from ..storage.regular import read_regular
 from ..storage.uri import is_url
@@ -340,6 +339,9 @@ def _list(folder: Path) -> list[str]:
 
 def _read_archive(archive: Path, prefix: str | None, epoch: int | None) -> tuple[ModelFiles, dict[str, bytes], bool]:
     """Takes the model's files out of an archive, in memory, in one pass."""
+    # Imported late: a folder needs it not.
+    from ..storage.archive import read_members
+
     names: list[str] = []
     held: dict[str, bytes] = {}
     for member in read_members(archive):

@@ -22,9 +22,6 @@ from .module import ALL_OUTPUTS, Choice
 from .params import VALUES_LIMIT, Shape
 from .protobuf import BYTES, VARINT, Field, fields, text
 
-SUFFIX = ".onnx"
-# What a folder holds that is the model of a container or a job.
-NAME = f"model{SUFFIX}"
 FILE_LIMIT = 2 << 30  # of a protocol buffer
 # Graphs within graphs.
 DEPTH_LIMIT = 32
@@ -76,7 +73,8 @@ class OnnxModel:
     metadata: dict[str, str] = field(default_factory=dict)
     choice: Choice = field(default_factory=Choice)
 
-    # No code is saved with it.
+    # What tells it from a model of MXNet; no code is saved with it.
+    format = "onnx"
     has_code = False
 
     @property

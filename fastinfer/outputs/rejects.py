@@ -23,7 +23,6 @@ from ..storage.local import writer_name
 from ..storage.uri import absolute
 from .label import Label
 from .layout import OutputLayout, is_reject_journal
-from .sorting import sort_lines
 
 # A longer record is not repeated in its reject, which says where it is.
 MOST_RECORD_BYTES = 64 << 10
@@ -101,7 +100,7 @@ WHOLE_INPUT = -1
 _NO_RANGE = b', "range": null, '
 # A string as json.dumps() prints it, without NUL, which no name has.
 _KEY = rb'"(?:[ !#-\[\]-~]|\\["\\bfnrt]|\\u(?!0000)[0-9a-f]{4})*"'
-_LINE = re.compile(
+_LINE = (
     rb'\{"key": (' + _KEY + rb'), "version": "([0-9a-f]*)", "run": "([0-9a-f]*)", '
     rb'"part": (?:null|\[(\d{1,19}), (\d{1,19})\]), "line": (?:null|(\d{1,19})), '
 )
@@ -109,7 +108,7 @@ _LINE = re.compile(
 
 def find_place(line: bytes) -> Place | None:
     """The place of a line of ``_rejects.jsonl``; None if it is no such line."""
-    match = _LINE.match(line)
+    match = re.match(_LINE, line)
     if match is None or not line.endswith(b"}\n"):
         return None
     key, version, run, start, stop, number = match.groups()
@@ -302,6 +301,9 @@ class Rejects:
         return Label.unpack(self._store.label(uri))
 
     def _sort(self, lines: Iterable[bytes], folder: str) -> Iterator[tuple[Place | None, bytes]]:
+        # Imported late: a run that rejects nothing needs it not.
+        from .sorting import sort_lines
+
         try:
             yield from sort_lines(lines, find_place, folder, self._layout.hidden("sort-"))
         except OutputError:

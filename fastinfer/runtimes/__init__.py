@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from ..models.onnx import OnnxModel
+from ..models.load import is_onnx_model
 from .base import Runtime
 
 # The module and class of each runtime; imported when needed.
@@ -14,7 +14,7 @@ RUNTIMES = {"mxnet": (".mxnet.runtime", "MXNetRuntime"), "onnx": (".onnx", "Onnx
 
 def runtime_of(model: object, wanted: str | None = None) -> str:
     """The name of the runtime for a model: the one that was asked for, else the one of its format."""
-    return wanted or ("onnx" if isinstance(model, OnnxModel) else "mxnet")
+    return wanted or ("onnx" if is_onnx_model(model) else "mxnet")
 
 
 def load_runtime(name: str = "mxnet", *, cpu_isa: str | None = None) -> Runtime:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..models.load import AnyModel
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 
 class BoundInput(NamedTuple):

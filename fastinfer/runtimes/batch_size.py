@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConfigError, ModelError
-from ..models.load import AnyModel
+from ..models.load import is_onnx_model
 from ..models.module import Model
-from ..models.onnx import OnnxModel
 from ..models.operators import is_random
 from ..models.params import VALUES_LIMIT
 from ..options import Options, parse_device
@@ -23,6 +22,9 @@ from .base import Executor, Runtime
 from .ladder import Ladder
 from .predictions import with_one_input
 from .provenance import of_model
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 # Sizes that may give the same bits as a larger one; sizes that are bound where the named one is not invariant.
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 144, 240, 480)
@@ -95,7 +97,7 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         if asked > most:
             what = "rows computed one by one" if options.exact else f"records of {model.row_values:,} values"
             raise ConfigError(f"the batch size must be at most {most:,} for {what}, found {asked:,}")
-    if options.exact and isinstance(model, OnnxModel):
+    if options.exact and is_onnx_model(model):
         raise ConfigError(
             f"{model.path} is a model in ONNX, which never gives the container's bytes",
             code="not_exact",
@@ -151,7 +153,7 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         try:
             return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense)
         except ModelError:
-            if isinstance(model, OnnxModel):
+            if is_onnx_model(model):
                 return None  # its operators check what they are given, as indices; which rows it takes is not known
             raise
 

@@ -10,14 +10,16 @@ import math
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, ModelError, quote
 from ..extras import install_command
-from ..models.load import AnyModel
 from ..models.onnx import OnnxInput, OnnxModel
 from ..models.params import Shape
 from .base import BoundInput, BoundOutput
+
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
 CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
 # One thread a session: the workers are the parallelism.

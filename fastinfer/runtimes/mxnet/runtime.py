@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import machine
 from ...errors import ConfigError
-from ...models.load import AnyModel
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
 from .graph import MXNetExecutor, held_batch, value_bytes
 from .libmxnet import build, check_devices, is_started, load_libmxnet, version
 from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, numeric_environment
+
+if TYPE_CHECKING:
+    from ...models.load import AnyModel
 
 
 class MXNetRuntime:

@@ -1,0 +1,71 @@
+"""What a command imports: all of it takes time in every run, so each module is named, and a new one is added on purpose."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastinfer.models.module import load_model
+from fastinfer.options import Options
+from fastinfer.runtimes import load_runtime
+from fastinfer.runtimes.batch_size import choose_batching
+
+# The modules of fastinfer: those of --help, what --dry-run has besides, and what a run on threads has besides that.
+HELP = """
+_native _native.text _version commands commands._model commands._request commands._run commands.transform engine
+engine.progress engine.request errors extras options records records.compression storage storage.base storage.expanded
+storage.regular storage.uri
+"""
+DRY_RUN = """
+_native.files engine.code_model engine.provenance engine.requests engine.source machine models models.code
+models.files models.graph models.inputs models.load models.module models.operators models.params outputs
+outputs.folder outputs.label outputs.layout outputs.leftovers outputs.rejects outputs.run_record records.spans
+runtimes runtimes.base runtimes.provenance storage.atomic storage.exclusive storage.journal storage.label_log
+storage.listing storage.local storage.manifest storage.places storage.selection
+"""
+RUN = """
+_native.rows codecs codecs.base codecs.csv codecs.csv_errors codecs.json_rows engine.backends engine.batch
+engine.filtered engine.formats engine.gather engine.job engine.lanes engine.payloads engine.plan engine.process
+engine.processed engine.recorder engine.run engine.summary engine.worker handlers handlers.request outputs.assembly
+outputs.writer records.jsonpath records.processing records.reading records.split runtimes.batch_size runtimes.ladder
+runtimes.mxnet runtimes.mxnet.dense_rows runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.libmxnet
+runtimes.mxnet.row_wise runtimes.mxnet.runtime runtimes.mxnet.settings runtimes.mxnet.slices runtimes.mxnet.symbol
+runtimes.mxnet.unfused runtimes.mxnet.vectorized runtimes.pool runtimes.predictions runtimes.probe_cache
+"""
+# What a dry run has and a run has not.
+DRY_RUN_ALONE = """
+engine.requests
+"""
+# Other packages, and modules of the standard library that take more than a millisecond and that these runs have no use for.
+HEAVY = """
+aiohttp asyncio boto3 bz2 concurrent.futures joblib logging lzma multiprocessing mxnet numpy onnxruntime platform random
+shutil socket tempfile tqdm traceback unittest urllib.request
+"""
+SCRIPT = """
+import sys
+from fastinfer.commands.transform import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("options", ["--help", "--dry-run", "--quiet"])
+def test_a_command_imports_what_it_needs_and_no_more(options: str, samples: Path, mlp: Path, tmp_path: Path) -> None:
+    expected = set(HELP.split())
+    arguments = [options]
+    if options != "--help":
+        arguments += [str(samples), str(tmp_path / "out"), "--model", str(mlp), "--quiet"]
+        expected |= set(DRY_RUN.split())
+    if options == "--quiet":
+        choose_batching(load_runtime(), load_model(mlp), Options())  # from here on the probe's answer is known
+        expected = expected - set(DRY_RUN_ALONE.split()) | set(RUN.split())
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True)
+    modules = set(done.stderr.split())
+    assert {name.partition(".")[2] for name in modules if name.startswith("fastinfer.")} == expected
+    assert not modules & set(HEAVY.split())
