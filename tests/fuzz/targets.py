@@ -88,11 +88,21 @@ def read_tar(content: bytes) -> None:
             found = [(member.name, member.content.read()) for member in read_members(path)]
         except ModelError:
             return
-        with tarfile.open(path) as tar:
-            files = [member for member in tar if member.isfile()]
-            contents = [(member, tar.extractfile(member)) for member in files]
-            expected = [(str(Path(member.name)), file.read() if file else b"") for member, file in contents]
-        assert found == expected
+        try:
+            expected = _read_by_tarfile(path)
+        except tarfile.ReadError as error:
+            # It also refuses times and owners that are no numbers, on which no file's bytes depend.
+            if "invalid header" not in str(error):
+                raise
+            return
+    assert found == expected
+
+
+def _read_by_tarfile(path: Path) -> list[tuple[str, bytes]]:
+    with tarfile.open(path) as tar:
+        files = [member for member in tar if member.isfile()]
+        contents = [(member, tar.extractfile(member)) for member in files]
+        return [(str(Path(member.name)), file.read() if file else b"") for member, file in contents]
 
 
 def read_model_files(content: bytes) -> None:
