@@ -70,7 +70,9 @@ class Connection:
             place.update(endpoint=meta.endpoint_url, virtual_hosted_style_request=False)
         patience = self.patience
         certificates = _certificates()
-        extra = {"root_certificate": Path(certificates).read_bytes()} if isinstance(certificates, str) else {}
+        # obstore 0.8 does not know the option.
+        needs_them = isinstance(certificates, str) and endpoint.scheme == "https"
+        extra = {"root_certificate": Path(certificates).read_bytes()} if needs_them else {}
         return {
             is_large: S3Store(
                 self._bucket,
