@@ -6,15 +6,17 @@ Messages go to stderr; nothing is printed on stdout.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from .. import machine
-from ..errors import ConfigError, counted
+from ..errors import ConfigError, FastinferError, counted
 from ..extras import install_command
 from ..serving.settings import (
     DEFAULT_BASE,
@@ -89,6 +91,7 @@ def _serve(argv: Sequence[str] | None, prog: str) -> int:
     arguments = make_parser(prog).parse_args(argv)
     model, origin = find_served_model(arguments.model)
     settings = make_settings(arguments, model)
+    threading.Thread(target=_load_library, args=(model, settings.runtime)).start()
     try:
         import aiohttp  # noqa: F401
     except ImportError as error:
@@ -121,6 +124,21 @@ def _serve(argv: Sequence[str] | None, prog: str) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _load_library(model: Path, runtime: str | None) -> None:
+    """Loads MXNet's library while another thread imports aiohttp: the linker needs no lock of the interpreter.
+
+    Not where the model's own code may have a say in how MXNet starts. The model's loading reports what is wrong.
+    """
+    from ..models.files import CODE
+    from ..runtimes.mxnet.libmxnet import load_libmxnet
+    from ..runtimes.mxnet.settings import INFERENCE_SETTINGS
+
+    if runtime == "onnx" or not model.is_dir() or (model / CODE).exists():
+        return
+    with contextlib.suppress(FastinferError):
+        load_libmxnet(INFERENCE_SETTINGS)
 
 
 def describe_handler(handler: Handler, settings: Settings) -> str:
