@@ -11,13 +11,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from .. import machine
 from ..errors import ConfigError, FastinferError, counted
 from ..extras import install_command
+from ..models.files import CODE
 from ..serving.settings import (
     DEFAULT_BASE,
     DEFAULT_PORT,
@@ -66,6 +67,9 @@ cannot be used; 130 stopped by Ctrl-C.
 """
 
 
+# Where OpenSSL looks for certificates.
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
 # Hints in terms of this command's options, by code.
 HINTS = {
     **MODEL_HINTS,
@@ -91,9 +95,13 @@ def _serve(argv: Sequence[str] | None, prog: str) -> int:
     arguments = make_parser(prog).parse_args(argv)
     model, origin = find_served_model(arguments.model)
     settings = make_settings(arguments, model)
-    threading.Thread(target=_load_library, args=(model, settings.runtime)).start()
+    # A model's own code may have a say in how MXNet starts, and be a client itself.
+    has_no_code = model.is_dir() and not (model / CODE).exists()
+    if has_no_code and settings.runtime != "onnx":
+        threading.Thread(target=_load_library).start()
     try:
-        import aiohttp  # noqa: F401
+        with without_certificates() if has_no_code else contextlib.nullcontext():
+            import aiohttp  # noqa: F401
     except ImportError as error:
         raise ConfigError(
             f"the server requires aiohttp, which cannot be imported: {error}",
@@ -126,19 +134,30 @@ def _serve(argv: Sequence[str] | None, prog: str) -> int:
     return code
 
 
-def _load_library(model: Path, runtime: str | None) -> None:
+def _load_library() -> None:
     """Loads MXNet's library while another thread imports aiohttp: the linker needs no lock of the interpreter.
 
-    Not where the model's own code may have a say in how MXNet starts. The model's loading reports what is wrong.
+    The model's loading reports what is wrong.
     """
-    from ..models.files import CODE
     from ..runtimes.mxnet.libmxnet import load_libmxnet
     from ..runtimes.mxnet.settings import INFERENCE_SETTINGS
 
-    if runtime == "onnx" or not model.is_dir() or (model / CODE).exists():
-        return
     with contextlib.suppress(FastinferError):
         load_libmxnet(INFERENCE_SETTINGS)
+
+
+@contextlib.contextmanager
+def without_certificates() -> Iterator[None]:
+    """For the import of aiohttp, which reads the authorities' certificates for its client; that takes longer than the rest."""
+    kept = {name: os.environ.pop(name, None) for name in CERTIFICATES}
+    os.environ.update(dict.fromkeys(CERTIFICATES, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
 
 
 def describe_handler(handler: Handler, settings: Settings) -> str:

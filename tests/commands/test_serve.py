@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from fastinfer.commands.serve import describe_ending, describe_handler, main, make_parser, make_settings
+from fastinfer.commands.serve import (
+    describe_ending,
+    describe_handler,
+    main,
+    make_parser,
+    make_settings,
+    without_certificates,
+)
 from fastinfer.errors import ConfigError
 from fastinfer.handlers.hooks import Handler, load_handler
 from fastinfer.handlers.user_module import UserModule
@@ -129,3 +138,15 @@ def test_the_line_at_the_start_says_what_answers(mlp: Path, tmp_path: Path) -> N
 )
 def test_the_last_line_counts(ending: Ending, expected: str) -> None:
     assert describe_ending(ending) == expected
+
+
+@pytest.mark.parametrize("file", [None, "/etc/some.pem"])
+def test_certificates_are_left_out_of_the_import_alone(file: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    if file is None:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    else:
+        monkeypatch.setenv("SSL_CERT_FILE", file)
+    with without_certificates():
+        assert ssl.create_default_context().get_ca_certs() == []
+    assert (os.environ.get("SSL_CERT_FILE"), "SSL_CERT_DIR" in os.environ) == (file, False)
