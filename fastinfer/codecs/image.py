@@ -94,7 +94,7 @@ def read_parameters(
 def _open(body: bytes, row_shape: tuple[int, ...], *, crops: bool) -> Any:
     """The picture with the channels and the size of a row, upright as its EXIF data say."""
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
         raise ConfigError("images require Pillow", code="pillow_missing", hint=install_command("report")) from error
     channels, height, width = row_shape
@@ -106,7 +106,7 @@ def _open(body: bytes, row_shape: tuple[int, ...], *, crops: bool) -> Any:
             upright = ImageOps.exif_transpose(picture).convert(MODES[channels])
     except InputError:
         raise
-    except Image.UnidentifiedImageError as error:  # whose own words are of an object of Python
+    except UnidentifiedImageError as error:  # whose own words are of an object of Python
         raise InputError(f"expected a JPEG or PNG image, found {quote(body[:16])}", code="bad_image") from error
     except Exception as error:  # Pillow raises what its decoders raise
         raise InputError(f"expected a JPEG or PNG image: {error}", code="bad_image") from error
