@@ -19,7 +19,7 @@ from ..extras import install_command
 from .atomic import unreadable
 from .base import Object, Select
 from .crew import gathering, the_crew
-from .listing import GLOB_SIGNS, enters_folders, every_key
+from .listing import GLOB_SIGNS, every_key
 from .remote_reader import GroupReader
 
 T = TypeVar("T")
@@ -50,27 +50,21 @@ class FilesystemStore:
         """
         files, path = _connect(source)
         is_folder = source.endswith("/")
-        try:
-            entry = None if is_folder else _ask(source, lambda: files.info(path))
-        except FileNotFoundError as error:
-            raise _missing(source) from error
-        if entry is not None and entry["type"] == "file":
-            yield _object(source, source.rpartition("/")[2], entry)
-            return
-        if any(sign in path for sign in GLOB_SIGNS):
-            raise InputError("a glob works for files and S3 only", code="input_missing", path=source)
-        found = _ask(source, lambda: files.find(path, detail=True))
-        root, enters = str(files.unstrip_protocol(path)).rstrip("/") + "/", enters_folders(enter)
-        entries = sorted((str(files.unstrip_protocol(name)), name) for name in found)
-        for uri, name in entries:
+        with _reading(source):
+            entry = None if is_folder else _find(source)
+            if entry is None and not is_folder:
+                raise _missing(source)
+            if entry is not None and entry["type"] == "file":
+                yield _object(source, source.rpartition("/")[2], entry)
+                return
+        root = str(files.unstrip_protocol(path)).rstrip("/") + "/"
+        for uri, entry in sorted(_files_below(source, root, enter), key=lambda each: each[0]):
             key = uri[len(root) :]
-            if uri.startswith(root) and key and not key.endswith("/") and enters(key) and select(key):
-                entry = found[name]
+            if select(key):
                 if entry.get("size") is None:  # the page of a web server has links alone
-                    entry = _ask(uri, functools.partial(files.info, name))
+                    with _reading(uri):
+                        entry = _ask(uri, functools.partial(files.info, entry["name"]))
                 yield _object(uri, key, entry)
-        if not entries:
-            raise _missing(source)
 
     def examine(self, uris: Sequence[str], keys: Sequence[str]) -> Iterator[Object]:
         """The objects of these names; what is wrong with one is kept as its problem."""
@@ -78,13 +72,16 @@ class FilesystemStore:
             files, path = _connect(uri)
             try:
                 yield _object(uri, key, _ask(uri, lambda: files.info(path)))  # noqa: B023 - is called at once
+            except InputError as error:
+                yield Object(uri, key, 0, b"", error)
             except OSError as error:
                 yield Object(uri, key, 0, b"", unreadable(uri, _plain(error)))
 
     def exists(self, uri: str) -> bool:
-        """Whether there is an object of this name."""
-        files, path = _connect(uri)
-        return bool(_ask(uri, lambda: files.isfile(path)))
+        """Whether there is an object of this name. Raises InputError, ServiceError: nobody could say."""
+        with _reading(uri):
+            entry = _find(uri)
+        return entry is not None and entry["type"] == "file"
 
     def open(self, item: Object) -> FilesystemReader:
         """Reads an object by ranges; nothing is asked for yet."""
@@ -106,17 +103,23 @@ class FilesystemStore:
     def names(self, folder: str) -> Iterator[str]:
         """The names of the files in a folder; none if it does not exist."""
         files, path = _connect(folder)
-        with contextlib.suppress(FileNotFoundError):
+        with _reading(folder), contextlib.suppress(FileNotFoundError):
             for entry in _ask(folder, lambda: files.ls(path, detail=True)):
                 if entry["type"] == "file":
                     yield str(entry["name"]).rpartition("/")[2]
 
     def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
         """The folders below a folder, and itself, with the names of their files."""
-        with contextlib.suppress(InputError):
-            for item in self.list_objects(root.rstrip("/") + "/"):
-                above, _, name = f"{root.rstrip('/')}/{item.key}".rpartition("/")
+        root = root.rstrip("/")
+        is_empty = True
+        try:
+            for item in self.list_objects(f"{root}/"):
+                is_empty = False
+                above, _, name = f"{root}/{item.key}".rpartition("/")
                 yield above, [name]
+        except InputError as error:
+            if not is_empty or error.code != "input_missing":
+                raise
 
     def read_pieces(self, uri: str) -> Iterator[bytes]:
         """The bytes of an object. Raises OSError, ServiceError."""
@@ -129,11 +132,10 @@ class FilesystemStore:
 
     def read_small(self, uri: str, most_bytes: int) -> bytes | None:
         """The bytes of a small object; None if it does not exist. Raises OSError."""
-        files, path = _connect(uri)
-        try:
-            item = _object(uri, uri, _ask(uri, lambda: files.info(path)))
-        except FileNotFoundError:
+        entry = _find(uri)
+        if entry is None:
             return None
+        item = _object(uri, uri, entry)
         if item.size > most_bytes:
             raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
         return _read(item, 0, item.size)
@@ -159,18 +161,14 @@ class FilesystemReader:
         wanted = min(len(view), self._item.size - offset)
         if wanted <= 0:
             return 0
-        try:
+        with _reading(self._item.uri):
             view[:wanted] = _read(self._item, offset, wanted)
-        except OSError as error:
-            raise unreadable(self._item.uri, _plain(error)) from error
         return wanted
 
     def check_unchanged(self) -> None:
         """Raises InputError (``input_changed``) if the object changed after it was listed, as far as its version says."""
-        try:
+        with _reading(self._item.uri):
             _check_unchanged(self._item)
-        except OSError as error:
-            raise unreadable(self._item.uri, _plain(error)) from error
 
 
 def _connect(uri: str) -> tuple[Any, str]:
@@ -211,6 +209,49 @@ def _ask(uri: str, request: Callable[[], T]) -> T:
         raise
     except Exception as error:
         raise ServiceError(f"{uri}: {_first_line(error)}", code="url_failed") from error
+
+
+def _files_below(source: str, root: str, enter: Select) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The files below a folder, in any order. fsspec's own find() passes over folders that it fails to list."""
+    files, path = _connect(source)
+    folders = [(source, path)]
+    known = {path}
+    while folders:
+        at, folder = folders.pop()
+        entries: list[dict[str, Any]] = []
+        with _reading(at), contextlib.suppress(FileNotFoundError) if at == source else contextlib.nullcontext():
+            entries = _ask(at, functools.partial(files.ls, folder, detail=True))
+        named = [(str(files.unstrip_protocol(entry["name"])), entry) for entry in entries]
+        below = [(uri, entry) for uri, entry in named if uri.startswith(root) and uri != root]
+        if at == source and not below:
+            raise _missing(source)
+        for uri, entry in below:
+            key, name = uri[len(root) :].rstrip("/"), entry["name"]
+            if entry["type"] != "directory":
+                if not uri.endswith("/"):  # else it only marks a folder
+                    yield uri, entry
+            elif name not in known and enter(key):
+                known.add(name)
+                folders.append((uri, name))
+
+
+def _find(uri: str) -> dict[str, Any] | None:
+    """What the file system says of a file or folder; None if there is none. Raises OSError, ServiceError."""
+    files, path = _connect(uri)
+    try:
+        entry: dict[str, Any] = _ask(uri, lambda: files.info(path))
+    except FileNotFoundError:
+        return None
+    return entry
+
+
+@contextlib.contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    """Where a request is refused, that is an error of the input."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(uri, _plain(error)) from error
 
 
 def _object(uri: str, key: str, entry: dict[str, Any]) -> Object:
@@ -270,7 +311,13 @@ def _plain(error: OSError) -> OSError:
 
 
 def _missing(source: str) -> InputError:
-    return InputError("there is no object of this name, or below it", code="input_missing", path=source)
+    is_glob = any(sign in source for sign in GLOB_SIGNS)
+    return InputError(
+        "there is no object of this name, or below it",
+        code="input_missing",
+        path=source,
+        hint="a glob works for files and S3 only" if is_glob else None,
+    )
 
 
 def _first_line(error: BaseException) -> str:

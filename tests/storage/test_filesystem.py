@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from fastinfer import transform
 from fastinfer.engine.source import Listing
@@ -132,6 +133,68 @@ def test_a_problem_of_a_listed_object_is_kept_with_it(memory: str) -> None:
     found = list(STORE.examine([f"{memory}/in/a.csv", f"{memory}/nothing"], ["a", "b"]))
     assert [(item.key, item.size, item.problem is None) for item in found] == [("a", 4, True), ("b", 0, False)]
     assert found[0] == Object(f"{memory}/in/a.csv", "a", 4, found[0].version)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(PermissionError("403"), "cannot_read"), (RuntimeError("503"), "url_failed")]
+)
+def test_what_is_refused_is_not_called_missing(
+    error: Exception, code: str, memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    place = f"{memory}/in"
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "info", refuse)
+        patch.setattr(MemoryFileSystem, "ls", refuse)
+        _all_fail(place, code)
+
+
+def _all_fail(place: str, code: str) -> None:
+    for ask in (
+        lambda: list(STORE.list_objects(place)),
+        lambda: STORE.exists(place),
+        lambda: list(STORE.names(place)),
+        lambda: list(STORE.walk(place)),
+        lambda: fetched(place).__enter__(),
+    ):
+        with pytest.raises((InputError, ServiceError)) as caught:
+            ask()
+        assert caught.value.code == code
+
+
+def test_a_folder_that_is_refused_is_not_passed_over(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = MemoryFileSystem.ls
+
+    def ls(files: MemoryFileSystem, path: str, **options: object) -> object:
+        if path.endswith("/b"):
+            raise PermissionError(path)
+        return listed(files, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "ls", ls)
+        with pytest.raises(InputError, match="in/b: cannot be read"):
+            list(STORE.list_objects(f"{memory}/in"))
+    assert [item.key for item in STORE.list_objects(f"{memory}/in", enter=lambda _: False)] == [
+        *(".hidden", "_SUCCESS", "a.csv")
+    ]
+
+
+def test_an_object_of_unknown_size_is_named_beside_the_others(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def info(_: MemoryFileSystem, path: str, **__: object) -> dict[str, object]:
+        return {"name": path, "type": "file", "size": None if path.endswith("a.csv") else 4}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "info", info)
+        found = list(STORE.examine([f"{memory}/in/a.csv", f"{memory}/in/b/c d%.csv"], ["a", "b"]))
+    assert [item.problem is None for item in found] == [False, True]
+
+
+def test_a_glob_is_said_not_to_work(memory: str) -> None:
+    with pytest.raises(InputError) as caught:
+        list(STORE.list_objects(f"{memory}/in/*.csv"))
+    assert (caught.value.code, caught.value.hint) == ("input_missing", "a glob works for files and S3 only")
 
 
 def test_results_are_not_written_there() -> None:
