@@ -114,7 +114,8 @@ class EstimatorOptions:
     environment: Mapping[str, str] | None = None
     """Environment variables of the script."""
     distribution: Mapping[str, Any] | None = None
-    """``{"parameter_server": {"enabled": True}}`` for several instances."""
+    """For several instances ``{"parameter_server": {"enabled": True}}``, or on AWS
+    ``{"mpi": {"enabled": True, "processes_per_host": …, "custom_mpi_options": …}}``."""
     input_mode: str = "File"
     """``File``, ``Pipe`` or ``FastFile``: how channels reach the script."""
     model_uri: str | None = None

@@ -13,6 +13,7 @@ from typing import Any, Optional
 
 from ..errors import ConfigError, quote
 from ..storage.uri import FILE, is_s3
+from .distribution import decode_distribution, encode_distribution
 from .estimator import LOG_LEVEL, EstimatorOptions
 from .inputs import Channels, Tags, TrainingInput
 
@@ -137,21 +138,6 @@ def debugger_configs(
     return found
 
 
-def distribution_parameters(distribution: Mapping[str, Any] | None) -> dict[str, bool]:
-    """The hyperparameters of a distributed training.
-
-    Raises:
-        ConfigError: ``bad_option``.
-    """
-    others = dict(distribution or {})
-    server = others.pop("parameter_server", {})
-    if others:
-        raise ConfigError(
-            f"distribution supports only parameter_server, found {', '.join(map(str, others))}", code="bad_option"
-        )
-    return {"sagemaker_parameter_server_enabled": bool(server.get("enabled"))} if server else {}
-
-
 def add_model_channel(inputs: Channels, options: EstimatorOptions) -> Channels:
     """The channels, with one for the model to continue from where there is one.
 
@@ -210,7 +196,7 @@ def training_request(
         submitted = CHANNEL_CODE
     hyperparameters = {
         **(options.hyperparameters or {}),
-        **distribution_parameters(options.distribution),
+        **encode_distribution(options.distribution),
         "sagemaker_submit_directory": submitted,
         "sagemaker_program": options.entry_point if options.source_dir else os.path.basename(options.entry_point),
         "sagemaker_container_log_level": options.container_log_level,
@@ -297,6 +283,7 @@ def training_options(description: Mapping[str, Any], *, local: bool) -> dict[str
         "py_version": official[2] if official else None,
         "image_uri": None if official or local else image,
         "hyperparameters": {name: value for name, value in values.items() if not name.startswith("sagemaker_")},
+        "distribution": decode_distribution(values),
         "subnets": vpc.get("Subnets"),
         "security_group_ids": vpc.get("SecurityGroupIds"),
         "enable_network_isolation": bool(description.get("EnableNetworkIsolation")),

@@ -215,6 +215,14 @@ def test_what_a_channel_cannot_be_is_refused_by_its_name_and_the_channels(
     assert not JobFolder.of(TRAINING, "job").path.exists()
 
 
+def test_mpi_is_refused_on_this_machine_where_it_is_on(client: LocalClient) -> None:
+    with pytest.raises(ConfigError, match="does not support MPI") as caught:
+        client.create_training_job(**training(HyperParameters={"sagemaker_mpi_enabled": "true"}))
+    assert caught.value.code == "not_local"
+    assert not JobFolder.of(TRAINING, "job").path.exists()
+    client.create_training_job(**training(HyperParameters={"sagemaker_mpi_enabled": "false"}))
+
+
 def test_models_that_could_not_be_kept_apart_from_the_network_are_refused(client: LocalClient) -> None:
     for field, value in (("EnableNetworkIsolation", True), ("VpcConfig", {"Subnets": ["s"]})):
         with pytest.raises(ConfigError, match=rf"does not support {field} \(the model\)"):

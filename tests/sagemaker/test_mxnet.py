@@ -35,13 +35,22 @@ def test_a_training_that_is_attached_to_keeps_what_it_was_started_with(aws: Clou
         max_run=77,
         enable_network_isolation=True,
         base_job_name="kept",
+        distribution={"mpi": {"enabled": True, "processes_per_host": 2, "custom_mpi_options": "-v"}},
         **VERSION,
     )
     estimator.fit(wait=False)
     attached = MXNet.attach(str(estimator.latest_training_job))
     facts = jobs.describe(Session(), TRAINING, str(estimator.latest_training_job))
     assert attached.model_data == facts["ModelArtifacts"]["S3ModelArtifacts"]
-    for name in ("hyperparameters", "volume_size", "max_run", "enable_network_isolation", "base_job_name", "role"):
+    for name in (
+        "hyperparameters",
+        "volume_size",
+        "max_run",
+        "enable_network_isolation",
+        "base_job_name",
+        "role",
+        "distribution",
+    ):
         assert getattr(attached, name) == getattr(estimator, name), name
     transformer = attached.transformer(1, "ml.m4.xlarge")
     made = aws.client("sagemaker").describe_model(ModelName=transformer.model_name)

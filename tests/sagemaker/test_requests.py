@@ -97,6 +97,17 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
     "metrics": {"estimator": {"metric_definitions": [{"Name": "accuracy", "Regex": "accuracy=([0-9.]+)"}]}},
     "a parameter server": {"estimator": {"instance_count": 2, "distribution": {"parameter_server": {"enabled": True}}}},
     "a parameter server that is off": {"estimator": {"distribution": {"parameter_server": {"enabled": False}}}},
+    "a parameter server with nothing said": {"estimator": {"distribution": {"parameter_server": {}}}},
+    "MPI": {
+        "estimator": {
+            "instance_count": 2,
+            "distribution": {"mpi": {"enabled": True, "processes_per_host": 4, "custom_mpi_options": "-verbose"}},
+        }
+    },
+    "MPI with the toolkit's options": {
+        "estimator": {"distribution": {"mpi": {"enabled": True, "processes_per_host": 2}}}
+    },
+    "MPI with a process for each instance": {"estimator": {"distribution": {"mpi": {"enabled": True}}}},
     "variables and a log level": {
         "estimator": {"environment": {"WORD": "hello"}, "container_log_level": 10},
         "transformer": {"env": {"OTHER": "word"}, "model_server_workers": 2},

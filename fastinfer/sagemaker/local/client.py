@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import ConfigError, ServiceError
 from ...storage.atomic import make_folder, replacing
+from ..distribution import MPI_ENABLED
 from ..job_file import read_request
 from ..logs import TRAINING, TRANSFORM, JobKind
 from ..session import Session, local_root
@@ -36,6 +37,7 @@ class LocalClient:
 
     def create_training_job(self, **request: Any) -> dict[str, Any]:
         _refuse([name for name in UNSUPPORTED_IN_TRAINING if request.get(name)], "the training")
+        _refuse_mpi(request.get("HyperParameters") or {})
         check_one_machine(request["ResourceConfig"]["InstanceCount"])
         for channel in request.get("InputDataConfig") or ():
             source = channel["DataSource"]["S3DataSource"]
@@ -137,6 +139,12 @@ def _refuse(names: Sequence[str], where: str) -> None:
             code="not_local",
             hint="leave it out, or run the job on AWS",
         )
+
+
+def _refuse_mpi(hyperparameters: Mapping[str, str]) -> None:
+    """Raises ConfigError where MPI is to start the script: one process would count itself as all, or wait for others."""
+    if json.loads(hyperparameters.get(MPI_ENABLED, "false")):
+        _refuse(["MPI"], "the training's distribution")
 
 
 def check_one_machine(found: int) -> None:
