@@ -333,7 +333,7 @@ def _dry_run(
     if arguments.table is not None:
         from ..engine.table import check_table
 
-        check_table(arguments.table, arguments.input, arguments.output, request)
+        check_table(arguments.table, arguments.input, arguments.output, request, model)
     folder = OutputFolder(arguments.output)
     folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)
     prices = None if arguments.request_price is None else parse_prices(arguments.request_price)

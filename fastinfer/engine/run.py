@@ -99,7 +99,7 @@ def transform(
     if table is not None:
         from .table import check_table  # late, as below: most runs make none
 
-        check_table(table, source, output, request)
+        check_table(table, source, output, request, model)
     listing = iter(objects)
     # List the first object at once: a wrong path should fail before the runtime is loaded, which takes seconds.
     first = next(listing, None)
@@ -117,7 +117,7 @@ def transform(
     code = model.path if isinstance(model, CodeModel) else None
     batching = NO_BATCHES if isinstance(model, CodeModel) else choose_batching(runtime, model, options)
     has_plain_rows, outputs = True, None
-    if request.processes and not isinstance(model, CodeModel):
+    if (request.processes or table is not None) and not isinstance(model, CodeModel):
         outputs = runtime.bind(model, devices[0], batching.smallest, row_wise=batching.row_wise).outputs
         has_plain_rows = [(each.rows, each.dtype) for each in outputs] == [(1, "float32")]
     if request.essence != CSV and (options.comment is not None or options.missing is not None):
@@ -202,7 +202,7 @@ def transform(
         if table is not None:
             from .table import make_table
 
-            make_table(table, source, output, request)
+            make_table(table, source, output, request, 1 if outputs is None else outputs[0].rows)
     return summary
 
 

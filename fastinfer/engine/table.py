@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
 from ..outputs.layout import OutputLayout
 from ..outputs.table import Fronts, check_place, write_table
 from ..storage.places import plain_place, store_of
 from ..storage.uri import is_url
+from .code_model import CodeModel
 from .formats import accepted_of
 from .request import JSON, KEEP, TransformRequest
 from .source import Listing
 
+if TYPE_CHECKING:
+    from ..models.load import AnyModel
 
-def check_table(path: str, source: str, output: str, request: TransformRequest) -> None:
+
+def check_table(path: str, source: str, output: str, request: TransformRequest, model: AnyModel | CodeModel) -> None:
     """Refuses a table before the run, if it cannot be made of the results, or has no place.
 
     Args:
@@ -22,6 +27,7 @@ def check_table(path: str, source: str, output: str, request: TransformRequest) 
         source: the objects of the run.
         output: the folder of the results.
         request: what is asked for.
+        model: what computes them.
 
     Raises:
         ConfigError: ``bad_option``; ``pyarrow_missing``.
@@ -30,6 +36,10 @@ def check_table(path: str, source: str, output: str, request: TransformRequest) 
     check_place(path)
     if _fronts(request) is None and (request.joins or request.output_filter != "$" or accepted_of(request) != JSON):
         raise ConfigError("a table is made of results in JSON that are not filtered or joined, or of lines with an id")
+    if not isinstance(model, CodeModel) and model.all_outputs:
+        raise ConfigError(
+            "a table has one prediction for each row, not several outputs", hint="name one of the outputs"
+        )
     places = map(plain_place, (source, output, path))
     source, output, place = (each if is_url(each) else os.path.realpath(each) for each in places)
     if os.path.isdir(source) and _is_below(place, source) and (output == source or not _is_below(place, output)):
@@ -38,11 +48,12 @@ def check_table(path: str, source: str, output: str, request: TransformRequest) 
         )
 
 
-def make_table(path: str, source: str, output: str, request: TransformRequest) -> int:
+def make_table(path: str, source: str, output: str, request: TransformRequest, rows_each: int = 1) -> int:
     """Makes the table of all results that the objects of a source have, also those of earlier runs.
 
     Args:
         path, source, output, request: as for :func:`check_table`.
+        rows_each: how many rows the model gives for each record.
 
     Returns:
         how many rows it has.
@@ -53,7 +64,7 @@ def make_table(path: str, source: str, output: str, request: TransformRequest) -
     """
     layout = OutputLayout(output)
     results = ((item.key, layout.result(item)) for item in Listing(source, request, output=output))
-    return write_table(plain_place(path), results, store_of(output), fronts=_fronts(request))
+    return write_table(plain_place(path), results, store_of(output), fronts=_fronts(request), rows_each=rows_each)
 
 
 def _fronts(request: TransformRequest) -> Fronts | None:

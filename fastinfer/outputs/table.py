@@ -28,7 +28,6 @@ from .reading import json_rows, text_lines
 GROUP_ROWS = 64 << 10
 KINDS = (".parquet", ".csv")
 COLUMNS = ("source", "record", "id", "prediction", "probabilities")
-# So much of a finished table is read at a time where it goes to another store.
 
 
 class Row(NamedTuple):
@@ -36,7 +35,8 @@ class Row(NamedTuple):
 
     Attributes:
         source: the key of the object.
-        record: its number in the result, from 1; rejected records count.
+        record: its number in the object, from 1; rejected records count. Where a record has several rows, they follow each
+            other and have the same number.
         id: the first cell, where ids were joined; else None.
         prediction: of several values the index of the largest; else the value. None for a rejected record.
         probabilities: the values.
@@ -107,7 +107,9 @@ def _load_parquet() -> Any:
     return parquet
 
 
-def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, *, fronts: Fronts | None) -> int:
+def write_table(
+    path: str, results: Iterable[tuple[str, str]], store: RunStore, *, fronts: Fronts | None, rows_each: int = 1
+) -> int:
     """Writes the table, whole or not at all; returns how many rows it has.
 
     Args:
@@ -115,12 +117,13 @@ def write_table(path: str, results: Iterable[tuple[str, str]], store: RunStore, 
         results: the key of each object, and where its result would be; one that does not exist has no rows.
         store: where the results are.
         fronts: of results that are lines of CSV; None: the results are JSON.
+        rows_each: how many rows results in JSON have for each record; one that was rejected has one.
 
     Raises:
         OutputError: it cannot be written, or a result not read.
         ServiceError: S3 refused, or was not reached.
     """
-    rows = (row for key, uri in results for row in _rows(key, uri, store, fronts))
+    rows = (row for key, uri in results for row in _rows(key, uri, store, fronts, rows_each))
     write = _write_parquet if path.endswith(KINDS[0]) else _write_csv
     try:
         with uploaded(path) as target:
@@ -216,10 +219,10 @@ def _write_group(writer: Any, pa: Any, schema: Any, group: list[Row]) -> int:
     return len(group)
 
 
-def _rows(key: str, uri: str, store: RunStore, fronts: Fronts | None) -> Iterator[Row]:
+def _rows(key: str, uri: str, store: RunStore, fronts: Fronts | None, rows_each: int) -> Iterator[Row]:
     texts = codecs.iterdecode(_pieces(uri, store), "utf-8", "replace")
     if fronts is None:
-        for number, value in enumerate(json_rows(texts, uri), 1):
+        for number, value in _numbered(json_rows(texts, uri), rows_each):
             values = None if value is None else _values(value, uri)
             yield Row(key, number, None, _prediction(values), values)
         return
@@ -233,6 +236,17 @@ def _rows(key: str, uri: str, store: RunStore, fronts: Fronts | None) -> Iterato
         cells = line.split(",")  # ids are cells as they were in the input, and have no comma
         values = [float(cell) for cell in cells[fronts.cells :]]
         yield Row(key, number, cells[0], _prediction(values), values)
+
+
+def _numbered(values: Iterable[Any], rows_each: int) -> Iterator[tuple[int, Any]]:
+    """The rows of a result, each behind the number of its record; a record that was rejected has one ``null``."""
+    record = left = 0
+    for value in values:
+        if left == 0:
+            record += 1
+            left = 1 if value is None else rows_each
+        left -= 1
+        yield record, value
 
 
 def _pieces(uri: str, store: RunStore) -> Iterator[bytes]:

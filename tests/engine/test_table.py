@@ -10,6 +10,7 @@ import fastinfer
 from fastinfer.commands import transform as command
 from fastinfer.errors import ConfigError, OutputError
 from tests.conftest import read_tree
+from tests.networks import SERVED
 
 NAME_BYTES = 255
 
@@ -83,3 +84,20 @@ def test_a_table_among_the_objects_is_refused(linear: Path, source: Path) -> Non
     below = source / "out"
     fastinfer.transform(source, below, linear, table=below / "t.csv")
     assert len(read_tree(below)) == 1
+
+
+def test_several_outputs_are_refused_before_the_run(linear: Path, source: Path, tmp_path: Path) -> None:
+    model = fastinfer.load_model(linear, output="all")
+    with pytest.raises(ConfigError, match="not several outputs"):
+        fastinfer.transform(source, tmp_path / "out", model, table=tmp_path / "t.csv")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rows_of_a_record_have_its_number(source: Path, tmp_path: Path) -> None:
+    model = SERVED["steps"](tmp_path / "steps")  # two rows for each record
+    (source / "a.csv").write_text("1,2,3,4\n1,2,x,4\n5,6,7,8\n")
+    table = tmp_path / "t.csv"
+    fastinfer.transform(source, tmp_path / "out", model, table=table, on_error="quarantine")
+    rows = list(fastinfer.read_table(table))
+    assert [row.record for row in rows] == [1, 1, 2, 3, 3]
+    assert [row.prediction is None for row in rows] == [False, False, True, False, False]
