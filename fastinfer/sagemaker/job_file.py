@@ -74,6 +74,8 @@ OF_AN_ANSWER = (
 WITHOUT_MEANING = ("DataCaptureConfig", "ExperimentConfig", "ModelClientConfig", "Tags", "TransformResources")
 # Names the key that results are encrypted with; also without meaning.
 KMS_KEY = "KmsKeyId"
+# The words of a TransformRequest as the API spells them.
+API_WORDS = {word.lower(): word for word in ("None", "Line", "RecordIO", "MultiRecord", "SingleRecord", "Input")}
 # A job file has one kilobyte or two.
 MOST_BYTES = 1 << 20
 REFUSED = {
@@ -207,7 +209,7 @@ def _without_blanks(value: Any) -> Any:
 def spell(name: str, *values: str) -> str:
     """A field, and values of it, as the API has them."""
     word = FIELDS[name][-1] if name in FIELDS else name
-    return f"{word} {' or '.join(values)}".rstrip()
+    return f"{word} {' or '.join(API_WORDS.get(value, value) for value in values)}".rstrip()
 
 
 def _find(create: Any, path: tuple[str, ...]) -> Any:

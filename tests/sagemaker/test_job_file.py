@@ -70,7 +70,7 @@ def test_every_field_has_its_place() -> None:
         ({"split_type": "TFRecord"}, "SplitType 'TFRecord' is not supported"),
         ({"data_type": "AugmentedManifestFile"}, "S3DataType 'AugmentedManifestFile' is not supported"),
         ({"max_payload": 101}, "MaxPayloadInMB must be a whole number from 0 to 100"),
-        ({"strategy": "SingleRecord"}, "BatchStrategy singlerecord requires SplitType line or recordio"),
+        ({"strategy": "SingleRecord"}, "BatchStrategy SingleRecord requires SplitType Line or RecordIO"),
     ],
 )
 def test_what_is_refused_is_named_as_in_the_api(fields: dict[str, Any], message: str) -> None:
