@@ -24,6 +24,8 @@ IMAGE = "application/x-image"
 ALIASES = {"image/jpeg": IMAGE, "image/png": IMAGE}
 # In the parameter `charset`.
 CHARSETS = ("utf-8", "utf8", "us-ascii", "ascii")
+# Parameters of CSV that say how its lines are meant, each with the one value that is what is done. Others change nothing.
+CSV_PARAMETERS = {"header": "absent", "label_size": "0"}
 
 
 class Codec(NamedTuple):
@@ -64,6 +66,13 @@ def find_content_type(name: str | None, content_types: Sequence[str] = INPUT_TYP
             f"unsupported content type {quote(name or '')}: expected one of {', '.join(content_types)}",
             code="unsupported_content_type",
         )
+    for parameter, value in CSV_PARAMETERS.items() if found == CSV else ():
+        if parameters.get(parameter, value) != value:
+            raise InputError(
+                f"unsupported parameter {quote(f'{parameter}={parameters[parameter]}')} of {CSV}: each line is a record of "
+                "inputs alone",
+                code="unsupported_content_type",
+            )
     return found
 
 

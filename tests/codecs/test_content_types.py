@@ -104,6 +104,14 @@ def test_the_first_supported_type_of_an_accept_header_is_chosen(accept: str | No
     assert choose_accepted(accept) == expected
 
 
+@pytest.mark.parametrize("parameter", ["header=present", "label_size=1"])
+def test_a_parameter_of_csv_that_means_other_lines_is_refused(parameter: str) -> None:
+    with pytest.raises(InputError, match=f"^unsupported parameter '{parameter}' of text/csv: each line") as caught:
+        decode_rows(b"1", f"text/csv; {parameter}", (1,))
+    assert caught.value.code == "unsupported_content_type"
+    assert decode_rows(b"1", "text/csv; header=absent; label_size=0", (1,)).tolist() == [[1]]
+
+
 @pytest.mark.parametrize("name", ["Text/CSV", "text/csv; charset=utf-8", 'TEXT/CSV;Charset="UTF-8"; x=y', " text/csv "])
 def test_letter_case_and_a_charset_that_utf8_includes_do_not_matter(name: str) -> None:
     assert decode_rows(b"1,2\n", name, (2,)).tolist() == [[1, 2]]
