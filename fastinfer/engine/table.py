@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError
 from ..outputs.layout import OutputLayout
 from ..outputs.table import Fronts, check_place, write_table
+from ..storage.listing import BEGINNING
 from ..storage.places import plain_place, store_of
-from ..storage.uri import is_url
+from ..storage.uri import is_url, matches_glob
 from .code_model import CodeModel
 from .formats import accepted_of
 from .request import JSON, KEEP, TransformRequest
@@ -42,7 +43,8 @@ def check_table(path: str, source: str, output: str, request: TransformRequest, 
         )
     places = map(plain_place, (source, output, path))
     source, output, place = (each if is_url(each) else os.path.realpath(each) for each in places)
-    if os.path.isdir(source) and _is_below(place, source) and (output == source or not _is_below(place, output)):
+    is_apart = output != source and _is_below(place, output)
+    if place == source or (_is_object(place, source) and not is_apart):
         raise ConfigError(
             "the table would be one of the next run's objects", path=path, hint="put it beside them, not among them"
         )
@@ -71,6 +73,16 @@ def _fronts(request: TransformRequest) -> Fronts | None:
     if request.id_column is None:
         return None
     return Fronts(1 + (request.label_column is not None), header=request.header == KEEP)
+
+
+def _is_object(place: str, source: str) -> bool:
+    """Whether a source that is not the place itself names it: a folder, a prefix or a glob."""
+    if is_url(source) and place.startswith(source):
+        return True
+    if os.path.lexists(source):
+        return _is_below(place, source)
+    patterns = [source, f"{source}/**"] if source.endswith(BEGINNING) else [source]
+    return any(matches_glob(pattern)(place) for pattern in patterns)
 
 
 def _is_below(path: str, folder: str) -> bool:

@@ -11,6 +11,7 @@ import csv
 import errno
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,6 +167,7 @@ def read_table(path: str | os.PathLike[str]) -> Iterator[Row]:
 
 
 def _read_csv(path: Path) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)  # else 128 KiB, some thousand values; the limit is the process's
     with open(path, newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
         if tuple(next(lines, ())) != COLUMNS:

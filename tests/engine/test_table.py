@@ -8,6 +8,8 @@ import pytest
 
 import fastinfer
 from fastinfer.commands import transform as command
+from fastinfer.engine.request import TransformRequest
+from fastinfer.engine.table import check_table
 from fastinfer.errors import ConfigError, OutputError
 from tests.conftest import read_tree
 from tests.networks import SERVED
@@ -101,3 +103,22 @@ def test_the_rows_of_a_record_have_its_number(source: Path, tmp_path: Path) -> N
     rows = list(fastinfer.read_table(table))
     assert [row.record for row in rows] == [1, 1, 2, 3, 3]
     assert [row.prediction is None for row in rows] == [False, False, True, False, False]
+
+
+def test_a_table_never_takes_the_place_of_an_object(linear: Path, source: Path, tmp_path: Path) -> None:
+    rows = (source / "a.csv").read_bytes()
+    for objects in ("a.csv", "*.csv", "a**", "**", "**/*.csv"):
+        with pytest.raises(ConfigError, match="one of the next run's objects"):
+            fastinfer.transform(f"{source}/{objects}", tmp_path / "out", linear, table=source / "a.csv")
+    assert (source / "a.csv").read_bytes() == rows
+    fastinfer.transform(f"{source}/*.csv", tmp_path / "out", linear, table=tmp_path / "t.csv")
+    assert len(list(fastinfer.read_table(tmp_path / "t.csv"))) == 2
+
+
+@pytest.mark.parametrize("source", ["s3://bucket/in/", "s3://bucket/in", "s3://bucket/*/*.csv"])
+def test_a_table_among_the_objects_on_s3_is_refused(source: str, linear: Path) -> None:
+    model = fastinfer.load_model(linear)
+    with pytest.raises(ConfigError, match="one of the next run's objects"):
+        check_table("s3://bucket/in/t.csv", source, "s3://bucket/out", TransformRequest(), model)
+    check_table("s3://bucket/t.csv", source, "s3://bucket/out", TransformRequest(), model)
+    check_table("s3://bucket/in/out/t.parquet", source, "s3://bucket/in/out", TransformRequest(), model)

@@ -144,3 +144,11 @@ def test_what_is_no_table_is_refused_when_it_is_read(name: str, tmp_path: Path) 
         assert caught.value.code == "bad_table"
     with pytest.raises(ConfigError, match="ends with"):
         list(read_table(tmp_path / "t.txt"))
+
+
+def test_a_table_of_wide_rows_is_read_back(tmp_path: Path) -> None:
+    values = [0.123456789] * 20_000  # more characters than Python's csv reads in a cell by itself
+    (tmp_path / "a.out").write_text(json.dumps([values]))
+    place = str(tmp_path / "t.csv")
+    write_table(place, [("a", str(tmp_path / "a.out"))], LocalStore(), fronts=None)
+    assert [row.probabilities for row in read_table(place)] == [values]
