@@ -11,20 +11,18 @@ from ..models.code import PROGRAM_VARIABLE
 from ..storage.aws import translating_errors
 from . import image_uris, jobs
 from .code_archive import MODEL_ARCHIVE, repack_model
+from .deployment import Deployable
 from .estimator import INSTANCE_TYPE
 from .image_uris import LOCAL_INFERENCE, base_name
 from .inputs import Tags
-from .local.client import check_one_machine
-from .local.endpoint import LocalPredictor
 from .local.session import choose_session, run_locally
-from .missing import Missing, refuse_deploy
 from .requests import SERVED_CODE, model_request
 from .session import LOCAL_ROLE, Session
 from .transformer import Transformer
 from .uploads import upload_servable
 
 
-class MXNetModel(Missing):
+class MXNetModel(Deployable):
     """A model that was saved before: its archive, and the code that serves it.
 
     Args:
@@ -100,19 +98,6 @@ class MXNetModel(Missing):
             sagemaker_session=session,
             volume_kms_key=volume_kms_key,
         )
-
-    def deploy(self, initial_instance_count: int = 1, instance_type: str = INSTANCE_TYPE) -> LocalPredictor:
-        """Serves the model on this machine, as its endpoint would: `instance_type` is ``local``.
-
-        Raises:
-            ConfigError: ``not_here`` for an endpoint on AWS; ``bad_option`` for several instances.
-            ModelError: the model cannot be served.
-        """
-        if not run_locally(instance_type):
-            refuse_deploy(type(self).__name__, instance_type)
-        check_one_machine(initial_instance_count)
-        transformer = self.transformer(1, instance_type)
-        return LocalPredictor(transformer.sagemaker_session, transformer.model_name)
 
     def _create(self, session: Session, instance_type: str, tags: Tags) -> str:
         """CreateModel; returns the model's name."""

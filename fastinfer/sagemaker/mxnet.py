@@ -15,14 +15,12 @@ from ..storage.aws import translating_errors
 from ..storage.uri import join
 from . import image_uris, jobs
 from .code_archive import MODEL_ARCHIVE
+from .deployment import Deployable
 from .estimator import INSTANCE_TYPE, EstimatorOptions
 from .image_uris import LOCAL_INFERENCE, LOCAL_TRAINING
 from .inputs import Channels, Tags
-from .local.client import check_one_machine
-from .local.endpoint import LocalPredictor
 from .local.session import choose_session, run_locally
 from .logs import TRAINING
-from .missing import Missing, refuse_deploy
 from .model import MXNetModel
 from .requests import (
     SERVED_CODE,
@@ -50,7 +48,7 @@ class Hyperparameters(dict[str, Any]):
         return encode_hyperparameters(self)
 
 
-class MXNet(EstimatorOptions, Missing):
+class MXNet(EstimatorOptions, Deployable):
     """A training job of a script with MXNet.
 
     Its arguments, which are also its attributes, are those of :class:`~fastinfer.sagemaker.estimator.EstimatorOptions`.
@@ -245,19 +243,6 @@ class MXNet(EstimatorOptions, Missing):
             sagemaker_session=session,
             volume_kms_key=volume_kms_key,
         )
-
-    def deploy(self, initial_instance_count: int = 1, instance_type: str = INSTANCE_TYPE) -> LocalPredictor:
-        """Serves the model on this machine, as its endpoint would: `instance_type` is ``local``.
-
-        Raises:
-            ConfigError: ``not_here`` for an endpoint on AWS; ``bad_option`` for several instances.
-            ModelError: the model cannot be served.
-        """
-        if not run_locally(instance_type):
-            refuse_deploy(type(self).__name__, instance_type)
-        check_one_machine(initial_instance_count)
-        transformer = self.transformer(1, instance_type)
-        return LocalPredictor(transformer.sagemaker_session, transformer.model_name)
 
     def _base_name(self) -> str:
         """How names of jobs and models begin; as in the SDK, all are named after the training."""

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.errors import ConfigError, InputError, ModelError, ServiceError
+from fastinfer.errors import InputError, ServiceError
 from fastinfer.handlers.predictor import Predictor
 from fastinfer.sagemaker import LocalSession, MXNetModel
 from fastinfer.sagemaker.code_archive import pack_folder
 from fastinfer.sagemaker.local.endpoint import LocalPredictor
-from fastinfer.sagemaker.missing import NotHere
 
 pytest.importorskip("aiohttp")
 
@@ -40,19 +39,6 @@ def test_an_endpoint_answers_with_the_containers_bytes(endpoint: LocalPredictor,
     with pytest.raises(InputError, match=r"^400: .*expected a number, found 'no'"):
         endpoint.predict(b"1,no\n", types)
     assert endpoint.url.startswith("http://127.0.0.1:")
-
-
-def test_what_cannot_be_deployed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTINFER_LOCAL_ROOT", str(tmp_path / "root"))
-    (tmp_path / "model").mkdir()
-    pack_folder(tmp_path / "model", tmp_path / "model.tar.gz")
-    model = MXNetModel(str(tmp_path / "model.tar.gz"), sagemaker_session=LocalSession())
-    with pytest.raises(ModelError, match="the endpoint did not start: error: "):
-        model.deploy(1, "local")
-    with pytest.raises(NotHere, match=r"is here for instance_type='local', found 'ml.m5.large'.*create the endpoint"):
-        model.deploy(1, "ml.m5.large")
-    with pytest.raises(ConfigError, match="is one machine"):
-        model.deploy(2, "local")
 
 
 def test_a_deleted_endpoint_does_not_answer(endpoint: LocalPredictor) -> None:
