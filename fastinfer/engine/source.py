@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Collection, Iterator
 
 from ..errors import InputError
@@ -48,6 +49,9 @@ class Listing:
         request = request or TransformRequest()
         source = plain_place(source)
         self._source = source
+        self._is_glob = not os.path.lexists(source) and any(sign in source for sign in GLOB_SIGNS)
+        # Keys are below the folder in which a pattern's first sign is.
+        self._root = re.split(r"[^/]*[*?[]", source)[0] if self._is_glob else source
         self._store = store or source_of(source)
         self._only = only
         self._is_manifest = request.data_type == MANIFEST
@@ -62,7 +66,7 @@ class Listing:
         return self._selection.passed_over
 
     def _is_results(self, key: str) -> bool:
-        return self._store.exists(os.path.join(self._source, key, RUN_RECORD))
+        return self._store.exists(os.path.join(self._root, key, RUN_RECORD))
 
     @property
     def means_nothing(self) -> bool:
@@ -78,13 +82,15 @@ class Listing:
         if self._is_manifest:
             return filter(lambda item: selection.select_listed(item.key), read_manifest(source))
         objects = self._store.list_objects(source, selection.select, selection.enter)
-        if is_url(source):
-            return self._without_results(objects)
-        if os.path.lexists(source) or not any(sign in source for sign in GLOB_SIGNS):
+        if self._is_glob and not is_url(source):
+            # A pattern that begins like a hidden name asks for those.
+            asks = any(part.startswith(HIDDEN) for part in source.split("/") if part not in (".", ".."))
+            select = selection.select_listed if asks else selection.select_matched
+            objects = (item for item in objects if select(item.key))
+        elif not is_url(source):
             return objects
-        # A pattern that begins like a hidden name asks for those.
-        asks = any(part.startswith(HIDDEN) for part in source.split("/") if part not in (".", ".."))
-        return filter(lambda item: (selection.select_listed if asks else selection.select_matched)(item.key), objects)
+        # And one that ends like a result asks for results.
+        return objects if self._is_glob and source.endswith(OUTPUT_SUFFIX) else self._without_results(objects)
 
     def _without_results(self, objects: Iterator[Object]) -> Iterator[Object]:
         """The objects that are not results of a run; a folder is looked at if one of its objects is named like a result."""
@@ -96,7 +102,7 @@ class Listing:
                 yield item
 
     def _is_below_results(self, key: str, known: dict[str, bool]) -> bool:
-        while "/" in key:
+        while "/" in key or (key and self._is_glob):
             key = key.rpartition("/")[0]
             if key not in known:
                 known[key] = self._is_results(key)

@@ -43,8 +43,7 @@ def check_table(path: str, source: str, output: str, request: TransformRequest, 
         )
     places = map(plain_place, (source, output, path))
     source, output, place = (each if is_url(each) else os.path.realpath(each) for each in places)
-    is_apart = output != source and _is_below(place, output)
-    if place == source or (_is_object(place, source) and not is_apart):
+    if place == source or _is_object(place, source, output):
         raise ConfigError(
             "the table would be one of the next run's objects", path=path, hint="put it beside them, not among them"
         )
@@ -75,12 +74,13 @@ def _fronts(request: TransformRequest) -> Fronts | None:
     return Fronts(1 + (request.label_column is not None), header=request.header == KEEP)
 
 
-def _is_object(place: str, source: str) -> bool:
+def _is_object(place: str, source: str, output: str) -> bool:
     """Whether a source that is not the place itself names it: a folder, a prefix or a glob."""
-    if is_url(source) and place.startswith(source):
-        return True
+    if place.startswith(source) if is_url(source) else _is_below(place, source):
+        # A folder of results that is below the source is not entered.
+        return output == source or not _is_below(place, output)
     if os.path.lexists(source):
-        return _is_below(place, source)
+        return False
     patterns = [source, f"{source}/**"] if source.endswith(BEGINNING) else [source]
     return any(matches_glob(pattern)(place) for pattern in patterns)
 

@@ -105,3 +105,14 @@ def test_a_manifest_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 def test_a_source_has_one_name_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert name_source("in/") == name_source("./in") == name_source(str(tmp_path / "in"))
+
+
+def test_a_glob_passes_over_the_results_of_runs_unless_it_names_them(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "out").mkdir(parents=True)
+    for name in ("a.csv", "out/a.csv.out", "out/_run.json", "b.out"):
+        (tmp_path / "runs" / name).touch()
+    for pattern, keys in (("**", ["a.csv", "b.out"]), ("*/*.out", ["out/a.csv.out"]), ("o*/*", [])):
+        listing = Listing(f"{tmp_path}/runs/{pattern}")
+        assert [item.key for item in listing] == keys
+    (tmp_path / "runs" / "_run.json").touch()
+    assert [item.key for item in Listing(f"{tmp_path}/runs/*")] == ["a.csv"]
