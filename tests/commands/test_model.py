@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastinfer.commands.model import main
-from tests.networks import mx
+from tests.networks import mx, parameters, write
 
 
 def test_the_files_are_shown_without_mxnet(linear: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,3 +76,17 @@ def test_a_model_in_onnx_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (found["operators"], found["outputs"], found["records"]) == ({"Relu": 1}, [{"name": "y"}], None)
     assert main([str(path), "--epoch", "3"]) == 2
     assert "a model in ONNX has none" in capsys.readouterr().err
+
+
+def test_a_model_that_fails_when_it_computes_is_not_said_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = mx.sym.FullyConnected(mx.sym.Cast(mx.sym.var("data"), dtype="float16"), num_hidden=3, name="fc")
+    symbol = mx.sym.Cast(half, dtype="float32")
+    write(tmp_path, symbol, {"data": (4,)}, parameters(symbol, {"data": (4,)}, "float16"))
+    assert main([str(tmp_path)]) == 3  # MXNet has no such layer on CPUs, and says so only then
+    printed, said = capsys.readouterr()
+    assert "fc_weight, float16 3 x 4" in printed
+    assert "computed" not in printed
+    assert "error: " in said
+    assert "MXNet cannot run it" in said
