@@ -46,6 +46,7 @@ FILE_FORMS = [
     (b"\xff\xfe", "UTF-16 text", "convert it to UTF-8"),
     (b"\xfe\xff", "UTF-16 text", "convert it to UTF-8"),
 ]
+ID_HINT = "the first column holds text, as an ID is: the model takes numbers alone"
 SEPARATORS = [(b";", "';'"), (b"\t", "tabs"), (b"|", "'|'"), (b" ", "spaces")]
 OK, OUTPUT_FULL, UNEQUAL_LINE = (
     next(code.number for code in CODES if code.word == word) for word in ("ok", "output_full", "unequal_line")
@@ -150,7 +151,7 @@ def csv_error(
         line=line,
         column=position - line_start + 1,
         hint=_advise(found, word, begins_file=line == 1 and position == line_start, ends_line=position >= line_end)
-        or ("the first column holds text, as an ID is: the model takes numbers alone" if is_id else None),
+        or (ID_HINT if is_id else None),
         found=found.decode("utf-8", "backslashreplace"),
     )
 

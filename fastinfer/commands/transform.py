@@ -76,8 +76,12 @@ def option_hint(error: FastinferError) -> str | None:
     if error.code == "empty_cell" and error.hint is not None:
         return f"{error.hint}; {HINTS[error.code]}"
     if error.code == "expected_number":
+        from ..codecs.csv_errors import ID_HINT  # late: --help does without
+
         if (error.found or "").startswith("#"):
             return "--comment '#' skips comments"
+        if error.hint == ID_HINT:
+            return f"{error.hint}; --id-column 0 puts it in front of the answer"
         if error.hint is None and error.line == 1 and error.column in FIRST_COLUMNS:
             return "--header skip skips a first line of names"
     if error.code == "no_such_device":

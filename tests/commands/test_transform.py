@@ -369,6 +369,11 @@ def test_an_empty_path_is_refused(arguments: list[str], capsys: pytest.CaptureFi
         (b"1;2\n", "values are separated by ';', expected ','"),
         (b'"1","2"\n', "values are in quotes, expected bare numbers"),
         (b"a,b\n1,2\n", "--header skip skips a first line of names"),
+        (
+            b"u1,1,2\nu2,1,2\n",
+            "the first column holds text, as an ID is: the model takes numbers alone; --id-column 0 puts it in front of the "
+            "answer",
+        ),
     ],
 )
 def test_a_first_line_has_the_hint_that_fits(
