@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypedDict, TypeVar
@@ -269,6 +269,17 @@ def _place(place: str) -> Path | str:
     return place if is_url(place) else Path(place)
 
 
+@contextlib.contextmanager
+def as_model_error() -> Iterator[None]:
+    """Where an object cannot be read, and is a model's, the model cannot be used: raises ModelError for InputError."""
+    try:
+        yield
+    except InputError as error:
+        code = "model_missing" if error.code == "input_missing" else "bad_model"
+        raise ModelError(error.message, code=code, path=error.path, hint=error.hint) from error
+
+
+@as_model_error()
 def load_url(url: str, load: Callable[[Path], Loaded], *, keep: bool = False) -> Loaded:
     """Reads a model from a URL by a function that reads it on this machine; the model, and errors, name the URL.
 
@@ -284,9 +295,6 @@ def load_url(url: str, load: Callable[[Path], Loaded], *, keep: bool = False) ->
             model = load(path)
             # A model with code stays where its copy is: the code is run there.
             return replace(model, path=url) if is_dataclass(model) else model  # type: ignore[type-var]
-    except InputError as error:
-        code = "model_missing" if error.code == "input_missing" else "bad_model"
-        raise ModelError(error.message, code=code, path=error.path, hint=error.hint) from error
     except ModelError as error:
         raise error.at(path=error.path and error.path.replace(local, url.rstrip("/"))) from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from ..errors import ConfigError
-from ..models.module import SHIPPED_MODEL, ChoiceKeywords, find_model
+from ..models.module import SHIPPED_MODEL, ChoiceKeywords, as_model_error, find_model
 from ..storage.places import fetch_for_good
 
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"
@@ -76,10 +76,15 @@ def find_served_model(model: str | None) -> tuple[Path, str]:
 
     A URL's is copied to this machine until the process ends. As for every command, but SageMaker's own folder comes before the
     model that fastinfer ships.
+
+    Raises:
+        ModelError: at a URL there is none, or it cannot be read.
+        ServiceError: the URL's server refused, or was not reached.
     """
     path, origin = find_model(model)
     if isinstance(path, str):
-        return fetch_for_good(path), origin
+        with as_model_error():
+            return fetch_for_good(path), origin
     if path is SHIPPED_MODEL:
         base, variable = os.environ.get(BASE_VARIABLE), f"${BASE_VARIABLE}"
         folder = Path(base or DEFAULT_BASE, "model")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.errors import ConfigError
+from fastinfer.errors import ConfigError, ModelError
 from fastinfer.serving.settings import Settings, find_served_model, from_environment, parse_payload_mb, parse_port
 
 
@@ -77,3 +77,10 @@ def test_a_variable_that_is_not_set_is_its_default(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SOME_PORT", "x")
     with pytest.raises(ConfigError, match=r"^\$SOME_PORT: expected a port"):
         from_environment("SOME_PORT", parse_port, 1)
+
+
+def test_a_model_that_is_not_at_its_url_is_an_error_of_the_model() -> None:
+    pytest.importorskip("fsspec")
+    with pytest.raises(ModelError, match="no object has this key") as caught:
+        find_served_model("memory://nowhere/model.tar.gz")
+    assert (caught.value.code, caught.value.path) == ("model_missing", "memory://nowhere/model.tar.gz")
