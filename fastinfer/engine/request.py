@@ -109,8 +109,9 @@ class TransformRequest:
                 raise ConfigError(f"{spell(name)} must be one of {', '.join(words)}, found {quote(str(value))}")
             object.__setattr__(self, name, word)
         for name in ("include", "exclude"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+            object.__setattr__(self, name, self._check_patterns(name, spell))
+        for name in ("id_column", "label_column"):
+            self._check_column(name, spell)
         for name in TEXTS:
             self._check_text(name, spell)
         payload = self.max_payload
@@ -132,6 +133,20 @@ class TransformRequest:
 
                 Path(getattr(self, name), spelled=spell(name))
         self._check_together(spell)
+
+    def _check_patterns(self, name: str, spell: Spelling) -> tuple[str, ...]:
+        value = getattr(self, name)
+        patterns = (value,) if isinstance(value, str) else value
+        if not isinstance(patterns, (tuple, list)) or not all(isinstance(each, str) for each in patterns):
+            raise ConfigError(f"{spell(name)} must be a pattern or a list of patterns, found {quote(str(value))}")
+        return tuple(patterns)
+
+    def _check_column(self, name: str, spell: Spelling) -> None:
+        value = getattr(self, name)
+        # NumPy's whole numbers have an index too.
+        known = value is None or isinstance(value, str) or hasattr(value, "__index__")
+        if not known or isinstance(value, bool):
+            raise ConfigError(f"{spell(name)} must be a whole number or a name, found {quote(str(value))}")
 
     def _check_text(self, name: str, spell: Spelling) -> None:
         value = getattr(self, name)
