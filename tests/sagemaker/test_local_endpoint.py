@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fastinfer.errors import InputError, ServiceError
+from fastinfer.errors import InputError, ModelError, ServiceError
 from fastinfer.handlers.predictor import Predictor
 from fastinfer.sagemaker import LocalSession, MXNetModel
 from fastinfer.sagemaker.code_archive import pack_folder
@@ -39,6 +41,31 @@ def test_an_endpoint_answers_with_the_containers_bytes(endpoint: LocalPredictor,
     with pytest.raises(InputError, match=r"^400: .*expected a number, found 'no'"):
         endpoint.predict(b"1,no\n", types)
     assert endpoint.url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        (b"HTTP/1.1 500 X\r\nContent-Length: 4\r\n\r\nboom", ModelError, "500: boom"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[[1]", ServiceError, "the endpoint does not answer"),
+    ],
+)
+def test_what_fails_behind_the_endpoint_is_no_error_of_the_input(
+    answer: bytes, kind: type[Exception], message: str, endpoint: LocalPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        monkeypatch.setattr(endpoint, "url", f"http://127.0.0.1:{server.server_address[1]}/invocations")
+        with pytest.raises(kind, match=message):
+            endpoint.predict(b"")
+        thread.join()
 
 
 def test_a_deleted_endpoint_does_not_answer(endpoint: LocalPredictor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import http.client
 import json
 import os
 import re
@@ -84,6 +85,7 @@ class LocalPredictor(Missing):
 
         Raises:
             InputError: ``bad_input``: the server refused the request; with what it said.
+            ModelError: the model, or its code, failed; with what the server said.
             ServiceError: ``aws_unreachable``: the endpoint was deleted, or its process has ended.
         """
         arguments = {"ContentType": JSON, "Accept": JSON, **(initial_args or {})}
@@ -100,8 +102,10 @@ class LocalPredictor(Missing):
                 answer, found = reply.read(), reply.headers.get_content_type()
         except urllib.error.HTTPError as error:
             said = error.read().decode("utf-8", "replace").strip()
+            if error.code >= 500:
+                raise ModelError(f"{error.code}: {said}") from error
             raise InputError(f"{error.code}: {said}", code="bad_input") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # the latter for an answer that breaks off
             raise ServiceError(f"the endpoint does not answer: {error}", code="aws_unreachable") from error
         return json.loads(answer) if found == JSON else answer
 
