@@ -46,7 +46,8 @@ in exactly its bytes. A second run continues where the first stopped: finished o
 
 exit codes: 0 done; 1 an input is wrong (also if it was quarantined); 2 an option is wrong, or the machine lacks
 something; 3 the model cannot be used; 4 an output cannot be written; 5 a worker process died twice on the same inputs;
-70 internal error; 130 interrupted. Finished outputs are kept in every case.
+6 AWS or another service refused a call or could not be reached; 70 internal error; 130 interrupted. Finished outputs are
+kept in every case.
 """
 
 # Hints in terms of this command's options, by code; instead of those of the library.
