@@ -10,6 +10,7 @@ import contextlib
 import csv
 import errno
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -39,7 +40,8 @@ class Row(NamedTuple):
         record: its number in the object, from 1; rejected records count. Where a record has several rows, they follow each
             other and have the same number.
         id: the first cell, where ids were joined; else None.
-        prediction: of several values the index of the largest; else the value. None for a rejected record.
+        prediction: of several values the index of the largest, NaN where one of them is; else the value. None for a rejected
+            record.
         probabilities: the values.
     """
 
@@ -276,4 +278,6 @@ def _flatten(value: Any) -> list[float]:
 def _prediction(values: list[float] | None) -> float | None:
     if not values:
         return None
+    if any(map(math.isnan, values)):
+        return math.nan  # no class is the largest
     return values[0] if len(values) == 1 else float(max(range(len(values)), key=values.__getitem__))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,16 @@ def test_a_table_among_the_objects_on_s3_is_refused(source: str, linear: Path) -
         check_table("s3://bucket/in/t.csv", source, "s3://bucket/out", TransformRequest(), model)
     check_table("s3://bucket/t.csv", source, "s3://bucket/out", TransformRequest(), model)
     check_table("s3://bucket/in/out/t.parquet", source, "s3://bucket/in/out", TransformRequest(), model)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_values_that_are_no_numbers_predict_no_class(name: str, source: Path, tmp_path: Path) -> None:
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    (source / "a.csv").write_text("1,2,3,nan\n")
+    fastinfer.transform(source, tmp_path / "out", SERVED["norm"](tmp_path / "norm"), table=tmp_path / name)
+    ((*_, prediction, values),) = fastinfer.read_table(tmp_path / name)
+    assert values is not None
+    assert len(values) == 3
+    assert prediction is not None
+    assert math.isnan(prediction)

@@ -41,7 +41,7 @@ def test_rows_of_json_are_read_in_pieces(piece: int, tmp_path: Path, monkeypatch
         ["source", "record", "id", "prediction", "probabilities"],
         ["a", "1", "", "1.0", "0.25 0.5"],
         ["a", "2", "", "", ""],
-        ["a", "3", "", "0.0", "1e-05 nan"],
+        ["a", "3", "", "nan", "1e-05 nan"],
         ["b", "1", "", "1.0", "1.0"],
         ["b", "2", "", "2.0", "2.0"],
         ["c", "1", "", "1.5", "1.5"],
