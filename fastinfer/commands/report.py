@@ -23,12 +23,15 @@ from ..report.inputs import Inputs, image_shape
 from ..report.labels import read_label_file
 from ..report.page import Report, accuracy_in_words, write_page
 from ..report.pictures import HALF_BLOCKS, draw_images, save_contact_sheet
-from ..report.predictions import CLASSES, KINDS, Predictions, read_predictions
+from ..report.predictions import CLASSES, KINDS, NOT_A_NUMBER, REJECTED, Predictions, read_predictions
 from ..report.results import Result, find_results, read_record, read_rejects
 from ..report.rows import choose_field
 from ..storage.places import fetched, folder_place, plain_place, uploaded
 from ..storage.uri import absolute, is_url
 from ._run import path, positive_number, run_command, say
+
+# What is printed in place of a class where a row has none.
+NO_CLASS = {REJECTED: "rejected", NOT_A_NUMBER: "nan"}
 
 
 def make_parser(prog: str = "fastinfer report") -> argparse.ArgumentParser:
@@ -210,7 +213,8 @@ def _print(report: Report, count: int, png: str | None) -> None:
     predictions, labels = report.predictions, report.labels
     shown = min(count, len(predictions))
     is_class = predictions.kind == CLASSES
-    said = [f"{value:.6g}" for value in (predictions.classes if is_class else predictions.values)[:shown].tolist()]
+    values = (predictions.classes if is_class else predictions.values)[:shown].tolist()
+    said = [NO_CLASS.get(value, f"{value:.6g}") if is_class else f"{value:.6g}" for value in values]
     captions, wrong = said, report.wrong[:shown].tolist()
     if labels is not None:
         expected = [f"{label:.6g}" for label in labels[:shown].tolist()]

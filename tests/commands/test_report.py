@@ -88,6 +88,12 @@ def test_without_labels_only_predictions_are_shown(
     assert lines[-1].split() == ["1"] or lines[-1].split() == ["7", "2", "1"]
 
 
+def test_rows_without_a_class_are_named_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.csv.out").write_text("[[0.25, 0.75], null, [NaN, NaN]]")
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "predictions 1, rejected, nan\n"
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
