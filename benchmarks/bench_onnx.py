@@ -11,14 +11,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from benchmarks.conftest import Keep
 from benchmarks.networks import NETWORKS, save
 from fastinfer.export.convert import export_model
-from fastinfer.models.load import AnyModel
 from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from fastinfer.runtimes import load_runtime, runtime_of
@@ -26,6 +25,9 @@ from fastinfer.runtimes.base import Executor
 from fastinfer.runtimes.batch_size import choose_batching
 from fastinfer.runtimes.invariance import probe_rows
 from fastinfer.runtimes.views import rows_of
+
+if TYPE_CHECKING:
+    from fastinfer.models.load import AnyModel
 
 LEAST_SECONDS, LEAST_PASSES = 3.0, 5
 
