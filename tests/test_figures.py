@@ -123,13 +123,12 @@ UNMARKED = {
 # Sections with figures that were found once, for a decision; they say how. What `make bench` measures is on the page of speed.
 FINDINGS = {
     "performance.md": (
-        "Networks of several kinds",
         "A lone row",
         "One large image, many cores",
         "Memory of large models",
     ),
     "onnx.md": ("Speed",),
-    "s3.md": ("What was tried", "Speed and cost"),
+    "s3.md": ("What was tried",),
 }
 
 
