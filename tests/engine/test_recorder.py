@@ -57,4 +57,4 @@ def test_a_result_without_a_name_stops_the_shard_or_is_rejected(linear: Path, tm
     assert (report.rejected, report.refused) == (2, [(span, PROBLEM)])
     Rejects(job.layout, job.store).finish()
     found = [json.loads(line)["message"] for line in Path(job.layout.rejects).read_text().splitlines()]
-    assert sorted(found) == ["2:3: bad", "no name"]
+    assert sorted(found) == ["bad", "no name"]

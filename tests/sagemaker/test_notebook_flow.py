@@ -242,7 +242,7 @@ def test_a_bad_record_fails_its_object_and_the_job(
         assert "in/b.csv" in shown
     assert sorted(found["local"]) == ["a.csv.out", "c.csv.out"]
     assert found["local"] == found["ml.m4.xlarge"]
-    assert "in/b.csv: 1:14: expected a number, found 'x" in errors["local"]
+    assert "in/b.csv:1:14: expected a number, found 'x" in errors["local"]
     assert "the transform job failed: AlgorithmError" in errors["ml.m4.xlarge"]
 
 
