@@ -257,7 +257,7 @@ def test_the_lines_of_a_notebook_run_or_say_what_to_use(echo: Path, tmp_path: Pa
     assert estimator.hyperparameters() == {"epochs": "3"}
     with pytest.raises(FastinferError, match=r"call fit\(\) first"):
         estimator.deploy(1, "local")
-    with pytest.raises(FastinferError, match="fastinfer serve") as caught:
+    with pytest.raises(FastinferError, match="create the endpoint with boto3") as caught:
         estimator.deploy(1, "ml.m4.xlarge")
     assert caught.value.code == "not_here"
     transformer = MXNetModel(model_data=archive).transformer(1, "local", output_path=str(tmp_path / "out"))
