@@ -96,16 +96,19 @@ class Listing:
         """The objects that are not results of a run; a folder is looked at if one of its objects is named like a result."""
         known: dict[str, bool] = {}
         for item in objects:
-            if item.key.endswith(OUTPUT_SUFFIX) and self._is_below_results(item.key, known):
+            if item.key.endswith(OUTPUT_SUFFIX) and self._is_below_results(item, known):
                 self._selection.pass_over(item.key, "a result")
             else:
                 yield item
 
-    def _is_below_results(self, key: str, known: dict[str, bool]) -> bool:
+    def _is_below_results(self, item: Object, known: dict[str, bool]) -> bool:
+        key = item.key
+        # Whether a URL with a glob's signs is one, or is a prefix, the listing has found out.
+        root = item.uri[: len(item.uri) - len(key)] if is_url(item.uri) else self._root
         while "/" in key or (key and self._is_glob):
             key = key.rpartition("/")[0]
             if key not in known:
-                known[key] = self._is_results(key)
+                known[key] = self._store.exists(os.path.join(root, key, RUN_RECORD))
             if known[key]:
                 return True
         return False

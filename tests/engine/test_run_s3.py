@@ -16,6 +16,7 @@ import pytest
 
 from fastinfer.commands import report, verify
 from fastinfer.commands import transform as command
+from fastinfer.engine.source import Listing
 from fastinfer.errors import ConfigError, OutputError
 from fastinfer.options import Limits, Options
 from fastinfer.storage.s3_client import Bucket
@@ -338,3 +339,13 @@ def test_a_report_is_made_of_places_and_put_to_one(
     assert found[0] == found[1]
     assert report.main([f"s3://{bucket.name}/nothing"]) == 1
     assert "no object has this key" in capsys.readouterr().err
+
+
+def test_results_below_a_prefix_with_the_signs_of_a_glob_are_no_objects(exact_bucket: Bucket) -> None:
+    for key in ("in [1]/a.csv", "in [1]/out/_run.json", "in [1]/out/a.csv.out", "in [1]/b.csv.out"):
+        exact_bucket.put(key, b"1,2\n")
+    for source in ("in [1]/", "in ?1?/*"):
+        found = [item.key for item in Listing(f"s3://{exact_bucket.name}/{source}")]
+        assert sorted(key.rpartition("/")[2] for key in found) == ["a.csv", "b.csv.out"], source
+    (result,) = Listing(f"s3://{exact_bucket.name}/in ?1?/*/*.out")
+    assert result.key.endswith("out/a.csv.out")
