@@ -13,6 +13,7 @@ from typing import Any, Optional, Union
 from ..errors import ConfigError, quote
 from ..options import MOST_WORKERS, Spelling, as_keyword
 from ..records.compression import COMPRESSION_TYPES
+from ..storage.uri import is_utf8
 
 PREFIX, MANIFEST = "s3prefix", "manifestfile"
 NONE, LINE, RECORDIO = "none", "line", "recordio"
@@ -160,7 +161,7 @@ class TransformRequest:
         found = self.env if isinstance(self.env, Mapping) else {"": self.env}
         for name, value in found.items():
             texts = isinstance(name, str) and isinstance(value, str)
-            if not texts or not name or "=" in name or "\0" in name + value or not _is_utf8(name + value):
+            if not texts or not name or "=" in name or "\0" in name + value or not is_utf8(name + value):
                 raise ConfigError(
                     f"{spell('env')} must have names and values that are text, found {quote(f'{name}={value}')}"
                 )
@@ -226,14 +227,6 @@ class TransformRequest:
         if self.env:
             found["env"] = dict(self.env)
         return found
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _is_whole(value: object) -> bool:

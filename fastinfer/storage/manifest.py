@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..errors import InputError, quote
 from .places import plain_place
-from .uri import is_url
+from .uri import is_url, is_utf8
 
 # A larger one would hold more names than a run can list.
 MOST_BYTES = 256 << 20
@@ -45,7 +45,7 @@ def parse_manifest(content: bytes, path: str) -> list[Entry]:
     folder = os.path.dirname(path)
     entries: dict[str, Entry] = {}
     for number, name in names:
-        if "\0" in prefix + name or not _is_utf8(prefix + name):
+        if "\0" in prefix + name or not is_utf8(prefix + name):
             raise _bad(path, f"entry {number}: it has a character that no object's name has: {quote(name)}")
         uri = plain_place(prefix + name)
         if not is_url(uri) and not os.path.isabs(uri):
@@ -70,14 +70,6 @@ def _key(name: str, prefix: str) -> str:
         # The prefix ends within a name, which is the object's.
         name = prefix.rpartition("/")[2] + name
     return name.lstrip("/")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

@@ -32,6 +32,15 @@ def absolute(place: str) -> str:
     return place if is_url(place) else os.path.abspath(place)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written in UTF-8, as names and URIs are: it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_s3(uri: str) -> bool:
     """Whether a URI is one of S3."""
     return uri.lower().startswith(S3)
