@@ -114,6 +114,11 @@ class Listing:
         return False
 
 
+def read_entries(place: str) -> list[manifest.Entry]:
+    """The names of the objects in a manifest; raises as :func:`read_manifest`."""
+    return manifest.parse_manifest(read_small(place, manifest.MOST_BYTES), absolute(plain_place(place)))
+
+
 def read_manifest(place: str) -> Iterator[Object]:
     """The objects that a manifest names, in the order of their keys.
 
@@ -124,7 +129,7 @@ def read_manifest(place: str) -> Iterator[Object]:
         InputError: ``bad_manifest``, ``input_missing``, ``cannot_read``. A problem with an object is kept with it.
         ServiceError: S3 refused, or was not reached.
     """
-    entries = manifest.parse_manifest(read_small(place, manifest.MOST_BYTES), absolute(plain_place(place)))
+    entries = read_entries(place)
     stores = {entry.uri.partition("://")[0].lower() if is_url(entry.uri) else "" for entry in entries}
     if len(stores) > 1:
         raise InputError("it names files and URLs of several kinds", code="bad_manifest", path=place)

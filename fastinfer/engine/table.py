@@ -13,8 +13,8 @@ from ..storage.places import plain_place, store_of
 from ..storage.uri import is_url, matches_glob
 from .code_model import CodeModel
 from .formats import accepted_of
-from .request import JSON, KEEP, TransformRequest
-from .source import Listing
+from .request import JSON, KEEP, MANIFEST, TransformRequest
+from .source import Listing, read_entries
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
@@ -41,9 +41,9 @@ def check_table(path: str, source: str, output: str, request: TransformRequest, 
         raise ConfigError(
             "a table has one prediction for each row, not several outputs", hint="name one of the outputs"
         )
-    places = map(plain_place, (source, output, path))
-    source, output, place = (each if is_url(each) else os.path.realpath(each) for each in places)
-    if place == source or _is_object(place, source, output):
+    listed = [entry.uri for entry in read_entries(source)] if request.data_type == MANIFEST else []
+    source, output, place, *listed = map(_real, (source, output, path, *listed))
+    if place in (source, *listed) or _is_object(place, source, output):
         raise ConfigError(
             "the table would be one of the next run's objects", path=path, hint="put it beside them, not among them"
         )
@@ -72,6 +72,11 @@ def _fronts(request: TransformRequest) -> Fronts | None:
     if request.id_column is None:
         return None
     return Fronts(1 + (request.label_column is not None), header=request.header == KEEP)
+
+
+def _real(place: str) -> str:
+    place = plain_place(place)
+    return place if is_url(place) else os.path.realpath(place)
 
 
 def _is_object(place: str, source: str, output: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -114,6 +115,17 @@ def test_a_table_never_takes_the_place_of_an_object(linear: Path, source: Path, 
     assert (source / "a.csv").read_bytes() == rows
     fastinfer.transform(f"{source}/*.csv", tmp_path / "out", linear, table=tmp_path / "t.csv")
     assert len(list(fastinfer.read_table(tmp_path / "t.csv"))) == 2
+
+
+def test_a_table_never_takes_the_place_of_an_object_of_a_manifest(linear: Path, source: Path, tmp_path: Path) -> None:
+    rows = (source / "a.csv").read_bytes()
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps([{"prefix": f"{source}/"}, "a.csv"]))
+    with pytest.raises(ConfigError, match="one of the next run's objects"):
+        fastinfer.transform(manifest, tmp_path / "out", linear, data_type="ManifestFile", table=source / "a.csv")
+    assert (source / "a.csv").read_bytes() == rows
+    fastinfer.transform(manifest, tmp_path / "out", linear, data_type="ManifestFile", table=tmp_path / "t.csv")
+    assert len(list(fastinfer.read_table(tmp_path / "t.csv"))) > 0
 
 
 @pytest.mark.parametrize("source", ["s3://bucket/in/", "s3://bucket/in", "s3://bucket/*/*.csv"])
