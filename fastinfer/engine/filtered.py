@@ -10,14 +10,14 @@ from .._native.text import find_line_start, format_csv_rows
 from ..codecs.base import BadRecord, Decoder, Outcome
 from ..codecs.csv import CsvDecoder, CsvOptions
 from ..errors import InputError
+from ..options import Options
 from ..records.processing import Columns, CsvProcessing, Cut, Plan, join
 from .job import Job
-from .request import KEEP, SKIP
+from .request import KEEP, SKIP, TransformRequest
 
 
-def processing_of(job: Job) -> CsvProcessing:
-    """What the request of a job does with rows of CSV."""
-    request = job.request
+def processing_of(request: TransformRequest) -> CsvProcessing:
+    """What a request does with rows of CSV."""
     return CsvProcessing(
         request.input_filter,
         request.output_filter,
@@ -29,9 +29,9 @@ def processing_of(job: Job) -> CsvProcessing:
     )
 
 
-def skips_header(job: Job) -> bool:
+def skips_header(request: TransformRequest, options: Options) -> bool:
     """Whether the first line of each object is left out."""
-    return job.options.skip_header or job.request.header == SKIP
+    return options.skip_header or request.header == SKIP
 
 
 class FilteredDecoder:
@@ -53,9 +53,9 @@ class FilteredDecoder:
     def __init__(self, job: Job, prediction: int) -> None:
         self.written = 0
         self.head = b""
-        self._processing = processing_of(job)
+        self._processing = processing_of(job.request)
         self._prediction = prediction
-        self._skips = skips_header(job)
+        self._skips = skips_header(job.request, job.options)
         self._row_values = job.model.row_values
         options = CsvOptions(job.options.comment, job.options.missing)
         self._inner: Decoder = CsvDecoder(options, self._row_values, line_is_record=True)

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..codecs.base import Form
 from ..errors import FastinferError, InputError, OutputError
 from ..handlers.request import Answer, Request
+from ..options import Limits
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
 from ..records.compression import expand
 from ..records.spans import Span, whole
 from ..records.split import Payload, Record, payloads, split
-from ..storage.base import Object
+from ..storage.base import Object, Source
 from .job import Job, ShardReport
 from .plan import Shard
 from .process import WorkerProcess, end_if_orphaned
 from .processed import Prepared, Processing, make_processing
 from .recorder import Recorder
-from .request import CSV, JSON_LINES, LINE, NONE, RECORDIO, SINGLE
+from .request import CSV, JSON_LINES, LINE, NONE, RECORDIO, SINGLE, TransformRequest
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
@@ -33,6 +34,37 @@ if TYPE_CHECKING:
 # Payloads that are answered together: enough to fill batches, few enough to hold.
 MOST_PAYLOADS = 512
 MOST_PAYLOAD_BYTES = 4 << 20
+
+
+def payloads_of(item: Object, request: TransformRequest, source: Source, limits: Limits) -> Iterator[Payload]:
+    """The payloads of an object, in order; at least one.
+
+    Args:
+        item: the object.
+        request: what is asked for.
+        source: where the object is.
+        limits: how long a record may be where the request does not say it.
+
+    Raises:
+        InputError: ``empty_input``, ``payload_too_large``; the object cannot be read, expanded or split.
+    """
+    limit = request.payload_bytes or None
+    lines = request.processes and request.essence in (CSV, JSON_LINES)
+    split_type = LINE if lines else request.split_type
+    is_document = request.processes and request.essence != CSV  # which has one answer
+    single = is_document or request.strategy == SINGLE
+    longest = limit or limits.line_bytes
+    with source.open(item) as reader:
+        # Without a limit a payload may be the whole object, which is held.
+        most = None if limit or request.strategy == SINGLE else longest
+        chunks = expand(reader, request.compression_type, item, most_bytes=most)
+        records: Iterator[Record] = split(chunks, split_type, most_bytes=longest, path=item.uri)
+        count = 0
+        for payload in payloads(records, limit, single=single, path=item.uri):
+            count += 1
+            yield payload
+    if not count and split_type != NONE:
+        raise InputError("empty input: no records found", code="empty_input", path=item.uri)
 
 
 class _Open:
@@ -111,11 +143,11 @@ class PayloadRun:
             InputError: it cannot be used, and the run stops at that.
             FastinferError: the model or a result cannot be used.
         """
-        opened = _Open(self._writer.open(whole(item)), make_processing(self._job))
+        opened = _Open(self._writer.open(whole(item)), make_processing(self._job.request, self._job.options))
         try:
             if item.problem is not None:
                 raise item.problem
-            for payload in self._on_clock(self._payloads(item)):
+            for payload in self._on_clock(payloads_of(item, self._job.request, self._job.inputs, self._job.limits)):
                 if opened.error is not None or self._process.stop.is_set():
                     break
                 prepared = None
@@ -150,26 +182,6 @@ class PayloadRun:
             self._recorder.count(self._writer.flush())
             self._recorder.write_rejects()
             self._report.seconds["write"] += perf_counter() - started
-
-    def _payloads(self, item: Object) -> Iterator[Payload]:
-        """The payloads of an object, in order; at least one."""
-        request, limit = self._job.request, self._limit
-        lines = request.processes and request.essence in (CSV, JSON_LINES)
-        split_type = LINE if lines else request.split_type
-        is_document = request.processes and request.essence != CSV  # which has one answer
-        single = is_document or request.strategy == SINGLE
-        longest = limit or self._job.limits.line_bytes
-        with self._job.inputs.open(item) as reader:
-            # Without a limit a payload may be the whole object, which is held.
-            most = None if limit or request.strategy == SINGLE else longest
-            chunks = expand(reader, request.compression_type, item, most_bytes=most)
-            records: Iterator[Record] = split(chunks, split_type, most_bytes=longest, path=item.uri)
-            count = 0
-            for payload in payloads(records, limit, single=single, path=item.uri):
-                count += 1
-                yield payload
-        if not count and split_type != NONE:
-            raise InputError("empty input: no records found", code="empty_input", path=item.uri)
 
     def _answer(self) -> None:
         """Answers all waiting payloads, in order."""

@@ -6,12 +6,12 @@ import json
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import InputError
+from ..options import Options
 from ..records.jsonpath import Path
 from ..records.processing import Columns, CsvProcessing, join
 from .filtered import processing_of, skips_header
 from .formats import content_type_of
-from .job import Job
-from .request import CSV
+from .request import CSV, TransformRequest
 
 
 class Prepared(NamedTuple):
@@ -46,21 +46,21 @@ class Processing(Protocol):
         ...
 
 
-def make_processing(job: Job) -> Processing | None:
-    """What a job does with the payloads of an object; None: they are as they are."""
-    is_csv = content_type_of(job.request) == CSV
-    if not job.request.processes and not (is_csv and skips_header(job)):
+def make_processing(request: TransformRequest, options: Options) -> Processing | None:
+    """What a run does with the payloads of an object; None: they are as they are."""
+    is_csv = content_type_of(request) == CSV
+    if not request.processes and not (is_csv and skips_header(request, options)):
         return None
-    return CsvPayloads(job) if is_csv else JsonPayloads(job)
+    return CsvPayloads(request, options) if is_csv else JsonPayloads(request)
 
 
 class CsvPayloads:
     """The payloads of one object of CSV lines."""
 
-    def __init__(self, job: Job) -> None:
-        self._processing: CsvProcessing = processing_of(job)
-        self._prints = job.request.prints_lines
-        self._skips = skips_header(job)
+    def __init__(self, request: TransformRequest, options: Options) -> None:
+        self._processing: CsvProcessing = processing_of(request)
+        self._prints = request.prints_lines
+        self._skips = skips_header(request, options)
         self._columns: Columns | None = None
         self._head: bytes | None = None
         self._out = bytearray()
@@ -147,8 +147,7 @@ def _flatten(value: Any) -> list[Any]:
 class JsonPayloads:
     """Payloads that are one JSON document each, or lines of such."""
 
-    def __init__(self, job: Job) -> None:
-        request = job.request
+    def __init__(self, request: TransformRequest) -> None:
         self._input = Path(request.input_filter, inclusive=request.inclusive_slices, spelled="the input filter")
         self._output = Path(request.output_filter, inclusive=request.inclusive_slices, spelled="the output filter")
         self._joins = request.joins
