@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +43,8 @@ class _Shared:
     def __init__(self) -> None:
         self.holder: Holder | None = None
         self.labels: Gathering | None = None
+        # One look at the environment for a store, not one for each object.
+        self.buckets: dict[str, Bucket] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_Shared, ())
@@ -321,7 +322,10 @@ class RemoteStore:
 
     def _split(self, uri: str) -> tuple[Bucket, str]:
         name, key = split_exactly(uri)
-        return _bucket(name, self.session, self.patience), key
+        bucket = self._shared.buckets.get(name)
+        if bucket is None:
+            bucket = self._shared.buckets[name] = open_bucket(name, self.session, self.patience)
+        return bucket, key
 
     def _check_lease(self) -> None:
         holder = self._shared.holder
@@ -365,12 +369,6 @@ class Puts:
         if problem is not None:
             raise problem
         return codes
-
-
-@functools.lru_cache(maxsize=64)
-def _bucket(name: str, session: Any, patience: Patience) -> Bucket:
-    # One look at the environment for a store, not one for each object.
-    return open_bucket(name, session, patience)
 
 
 def _slashed(folder: str) -> str:

@@ -13,7 +13,7 @@ from fastinfer.storage.base import Object
 from fastinfer.storage.remote import LEASE, RemoteStore
 from fastinfer.storage.s3_client import Bucket
 from tests import s3
-from tests.storage.conftest import QUICK
+from tests.storage.conftest import QUICK, enter
 
 STORE = RemoteStore(QUICK)
 LABEL, OTHER = b"run-0001" + b"\0" * 8 + b"v", b"run-0002" + b"\0" * 8 + b"v"
@@ -200,3 +200,12 @@ def test_manifests_entries_are_examined(bucket: Bucket) -> None:
     assert isinstance(missing, Object)
     assert missing.problem is not None
     assert missing.problem.code == "input_missing"
+
+
+def test_a_store_asks_the_server_that_is_named_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoints = ["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:1"]
+    asked = []
+    for endpoint in endpoints:
+        enter(monkeypatch, endpoint)
+        asked.append(RemoteStore()._split("s3://same/x")[0].client.meta.endpoint_url)
+    assert asked == endpoints
