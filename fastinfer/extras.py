@@ -40,7 +40,7 @@ EXTRAS = {
 }
 
 
-def install_command(name: str) -> str:
-    """The command that installs what an extra of pyproject.toml does."""
-    extra = EXTRAS[name]
-    return f"pip install '{extra.package}{extra.versions}'"
+def install_command(*names: str) -> str:
+    """The command that installs what extras of pyproject.toml do."""
+    packages = (f"'{EXTRAS[name].package}{EXTRAS[name].versions}'" for name in names)
+    return f"pip install {' '.join(packages)}"

@@ -16,6 +16,8 @@ from .retry import Patience
 
 # So long a credential is used before botocore is asked again, which renews its own in time.
 CREDENTIALS = timedelta(minutes=5)
+# Who lacks one of the packages may lack both.
+INSTALL = install_command("s3", "sagemaker")
 
 
 class Connection:
@@ -39,7 +41,10 @@ class Connection:
     def __init__(self, bucket: str, session: Any, patience: Patience) -> None:
         self.patience = patience
         self._bucket = bucket
-        boto3 = load_boto3()
+        try:
+            boto3 = load_boto3()
+        except ConfigError as error:
+            raise error.at(hint=INSTALL) from error
         with translating_errors(f"s3://{bucket}"):
             self._session = session or boto3.Session()
             self.client = self._make_client(None)
@@ -54,9 +59,7 @@ class Connection:
             from obstore.store import S3Store
         except ModuleNotFoundError as error:
             raise ConfigError(
-                "objects on S3 require obstore, which is not installed",
-                code="obstore_missing",
-                hint=install_command("s3"),
+                "objects on S3 require obstore, which is not installed", code="obstore_missing", hint=INSTALL
             ) from error
         meta = self.client.meta
         endpoint = urlsplit(meta.endpoint_url)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastinfer.errors import ServiceError
+from fastinfer.errors import ConfigError, ServiceError
 from fastinfer.storage.retry import Patience
 from fastinfer.storage.s3_connection import Connection
 from tests import s3
@@ -61,3 +62,21 @@ def test_a_profile_that_does_not_exist_is_named(fresh: Path, monkeypatch: pytest
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(ServiceError, match=r"s3://bucket: .*nobody"):
         Connection("bucket", None, Patience())
+
+
+@pytest.mark.parametrize("package", ["boto3", "obstore"])
+def test_a_package_that_is_missing_is_named_with_both_that_s3_needs(
+    package: str, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del fresh
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")
+    for module in (package, f"{package}.store"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=f"requires? {package}, which is not installed") as caught:
+        assert Connection("bucket", None, Patience()).stores
+    assert caught.value.code == f"{package}_missing"
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("pip install 'obstore")
+    assert "'boto3" in caught.value.hint
