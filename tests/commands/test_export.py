@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastinfer.commands.export import main
+from fastinfer.commands.verify import main as verify
 from tests import networks
 from tests.networks import mx
 
@@ -41,6 +42,22 @@ def test_the_users_rows(mlp: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     (rows / "3.csv").write_text("1,2\n")
     assert main([str(mlp), str(tmp_path / "other.onnx"), "--rows", str(rows)]) == 1
     assert f"{rows}/3.csv" in capsys.readouterr().err
+
+
+def test_the_users_rows_at_a_url(mlp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    for number in range(2):
+        fsspec.filesystem("memory").pipe(f"/export-rows/{number}.csv", ",".join(["0.5"] * 784).encode() + b"\n")
+    assert main([str(mlp), str(tmp_path / "m.onnx"), "--rows", "memory://export-rows/"]) == 0
+    assert "on 2 rows" in capsys.readouterr().err
+    certificate = json.loads((tmp_path / "m.onnx.json").read_text())
+    assert certificate["rows"]["source"] == "memory://export-rows/"
+    # It is checked again on the same rows, and says so if they are others.
+    assert verify([str(tmp_path / "m.onnx")]) == 0
+    fsspec.filesystem("memory").pipe("/export-rows/1.csv", b"1,2\n")
+    assert verify([str(tmp_path / "m.onnx")]) == 1
+    assert "export-rows/1.csv: expected a multiple" in capsys.readouterr().err
+    fsspec.filesystem("memory").rm("/export-rows", recursive=True)
 
 
 def test_what_is_not_certified_is_not_written(mlp: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
