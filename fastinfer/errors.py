@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
-from .extras import install_command
+from . import error_codes
 
 # How much of a user's data a message quotes.
 FOUND_LIMIT = 60
@@ -208,7 +208,7 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Printed from the registry in `fastinfer/errors.py` by `make docs/errors.md`; a test compares the two.",
+        "Printed from the registry in `fastinfer/error_codes.py` by `make docs/errors.md`; a test compares the two.",
         "",
         "Every error that fastinfer raises on purpose is a `fastinfer.FastinferError`. A program reads its attributes: `code`",
         "(one of the stable words below), `message`, `path`, `line`, `column`, `found` (the text at fault) and `hint`. A",
@@ -232,189 +232,10 @@ def _restore(kind: type[Error], message: str, state: dict[str, object]) -> Error
     return error
 
 
-register(
-    InputError,
-    (
-        "bad_compression",
-        "compressed data is damaged, followed by something else, or not of the kind that was named",
-        "get the file again; each file may have a kind of its own where it is recognized by its first bytes",
-    ),
-    ("bad_answer", "an answer cannot be joined to its record", "accept text/csv or application/json"),
-    ("bad_filter", "a filter selects a part that a record or its answer lacks", "correct the filter or the data"),
-    ("bad_image", "an image is no JPEG or PNG, is damaged or has too many pixels", "send a JPEG or PNG file"),
-    ("bad_input", "the input cannot be used; the message says why", "correct the input"),
-    ("bad_json", "a JSON payload is not valid JSON, is not UTF-8 or is nested too deeply", "send valid JSON"),
-    ("bad_length", "an IDX file has more bytes than its header says, or than are read", "get the file again"),
-    ("bad_manifest", "a list of objects is malformed, or names what it may not", "correct the entry that is named"),
-    ("bad_magic", "a file is not an IDX file of the expected kind", "name images and labels as MNIST provides them"),
-    ("bad_npy", "an NPY payload is damaged or of another format version", "save the array with `numpy.save`"),
-    ("bad_number", "a cell of a sample file is not a number", "correct the file, or write the samples again"),
-    ("bad_output", "a result is damaged, or holds something else than rows of numbers", "run the transform again"),
-    ("bad_recordio", "RecordIO framing is damaged", "get the file again, or write it with MXNet's `MXRecordIO`"),
-    ("bad_shape", "a payload's shape does not fit the model", "send rows of the model's shape"),
-    ("bad_table", "a file is not a table that a run has made", "name what `table` named in the run"),
-    ("bad_values", "a payload is not a rectangle of numbers", "send numbers, in rows of equal length"),
-    ("cannot_read", "a file cannot be read, or is not a regular file", "check the path and its permissions"),
-    ("count_mismatch", "images, labels and predictions do not belong together", "name files of the same set"),
-    ("empty", "an IDX file holds no image", "name a file with images"),
-    ("empty_cell", "a CSV field is empty", "fill it, or name a value for empty cells"),
-    ("code_failed", "the model's own code raised an exception for a payload", "see the message; correct code or input"),
-    ("empty_input", "the input holds no values", "remove the file, or send at least one row"),
-    ("expected_number", "a CSV field is not a number", "correct it; comments and a header line can be skipped"),
-    ("folder_missing", "a folder does not exist", "check the path"),
-    ("input_changed", "a file changed while it was read", "run again when it is complete"),
-    ("input_missing", "a file does not exist, or nothing matches", "check the path"),
-    ("line_too_long", "a line is longer than the memory limit allows", "one record per line, or more memory"),
-    ("link_loop", "a symbolic link leads back to a folder above it", "remove the link"),
-    ("no_such_place", "no file or object has this name", "check the URI"),
-    ("not_gzip", "a file is not compressed with gzip", "name the `.gz` file"),
-    ("not_text", "an object is not UTF-8 text", "read its bytes instead"),
-    ("output_name", "an output cannot have the name that its input gives it", "rename the input"),
-    ("output_full", "the input has more values than the array has room for", "pass an array with more rows"),
-    ("partial_row", "the number of values is not a multiple of what one record takes", "complete the last record"),
-    ("payload_too_large", "a record or payload is larger than the limit", "raise the limit, or split by lines"),
-    ("too_many_errors", "more records were rejected than allowed", "correct the records listed in `_rejects.jsonl`"),
-    ("truncated", "compressed data, RecordIO or an IDX file ends too early", "get the file again"),
-    (
-        "unequal_line",
-        "a CSV line has more or fewer fields than the first line or the model",
-        "make all lines equally long",
-    ),
-    ("unsafe_key", "an object's name would lead outside the folder", "rename the object"),
-    ("unsupported_accept", "none of the accepted content types can be produced", "accept one that the message lists"),
-    (
-        "wrong_width",
-        "CSV lines are neither made of whole records nor parts of one",
-        "remove an ID column or a comma at the end; or let records be read across lines",
-    ),
-    ("unsupported_content_type", "the content type is not supported", "send one that the message lists"),
-)
-register(
-    ConfigError,
-    ("aiohttp_missing", "the server requires the package aiohttp", f"`{install_command('serve')}`"),
-    ("backend_missing", "the backend's package cannot be imported", "install the package that the hint names"),
-    ("bad_channel", "an input channel is not in S3, or is named twice", "name each channel once, with an S3 URI"),
-    ("bad_device", "a device name is malformed, or names a device twice", "`cpu`, `gpu` or `gpu:0,1`"),
-    ("bad_environment", "an environment variable has a value that cannot be used", "correct or unset it"),
-    ("bad_host", "the server cannot listen on this host", "name an address of this machine"),
-    ("bad_hyperparameter", "a hyperparameter cannot be written as JSON", "pass numbers, text, lists or dictionaries"),
-    ("bad_instance_type", "the instance type is unknown here", "such as `ml.m4.xlarge`, or `local`"),
-    ("bad_name", "a job's name has characters that are not allowed", "use letters, digits and hyphens"),
-    ("bad_option", "an option has a value that cannot be used", "see the message and the command's `--help`"),
-    ("bad_path", "a filter is not in the supported subset of JSONPath", "such as `$[1:]`, `$[0,-1]` or `$.features`"),
-    ("bad_job_file", "a job file is no CreateTransformJob request", "compare it with the API's fields"),
-    ("bad_place", "a URI is malformed or of a kind that is not supported", "such as `s3://bucket/key`, or a path"),
-    ("bad_vpc", "a VPC lacks its subnets or its security groups", "give both"),
-    ("boto3_missing", "AWS access requires the package boto3", f"`{install_command('sagemaker')}`"),
-    ("obstore_missing", "objects on S3 require the package obstore", f"`{install_command('s3')}`"),
-    ("fsspec_missing", "a URL requires fsspec, or the package of its kind", f"`{install_command('urls')}`"),
-    ("used_before_fork", "a process used S3 and was forked", "start processes by `spawn` or `forkserver`"),
-    ("busy", "the transformer is still running a transform", "`wait()` first, or use a second `Transformer`"),
-    ("checkpoints_exist", "the folder has checkpoints of another training", "resume it, or name another folder"),
-    ("foreign_bucket", "the default bucket belongs to another account", "`Session(default_bucket=...)`"),
-    ("link", "a file of the source code is a link that cannot be packed", "copy the file, or name it as a dependency"),
-    ("memory_limit", "the memory limit is too small for the workers", "allow more memory, or use fewer workers"),
-    ("mxnet_broken", "mxnet is installed but cannot be imported", "see the message; `fastinfer doctor` shows more"),
-    (
-        "mxnet_missing",
-        "mxnet is not installed",
-        "`pip install 'mxnet==1.9.1' 'numpy<2'`; from Python 3.13 on `pip install --no-deps 'mxnet==1.9.1'`",
-    ),
-    ("no_cluster", "the dask scheduler or ray cluster cannot be reached", "check the address"),
-    ("no_entry_point", "the training script does not exist", "`entry_point` is the script's name in `source_dir`"),
-    ("no_parameter_server", "several hosts need MXNet's parameter server", "start it as docs/training.md shows"),
-    ("no_region", "no AWS region is configured", "`$AWS_DEFAULT_REGION`, `aws configure` or `Session(region=...)`"),
-    ("no_role", "no IAM role is known, or it cannot be used", "name a role; local jobs need none"),
-    ("no_source", "source code or a dependency does not exist or cannot be read", "check the path"),
-    ("no_such_device", "the device does not exist on this machine", "`fastinfer doctor` lists what there is"),
-    ("no_such_job", "no job has this name", "check the name and the region"),
-    ("not_exact", "onnxruntime never gives the container's bytes", "leave exact out, or use the model of MXNet"),
-    ("not_here", "a name of SageMaker's SDK that fastinfer does not have", "use what the hint names"),
-    ("not_local", "a local job does not support this option", "leave it out, or run the job on AWS"),
-    ("not_started", "there is nothing to wait for yet", "call `fit()` or `transform()` first"),
-    ("file_exists", "a file that would be written is there", "name another one, or overwrite it"),
-    ("onnx_missing", "onnx is not installed", f"`{install_command('export')}`"),
-    ("onnxruntime_broken", "onnxruntime is installed but cannot be imported", "see the message"),
-    ("onnxruntime_missing", "onnxruntime is not installed", f"`{install_command('onnx')}`"),
-    ("other_format", "the runtime does not run models of this format", "name the other runtime, or none"),
-    ("other_machine", "a worker's machine would produce other bytes", "use the same versions, environment and CPU"),
-    ("other_run", "the output folder holds results of another run", "name another folder, or allow overwriting"),
-    ("other_training", "the checkpoint is from another training", "use the same options, or another checkpoint folder"),
-    ("output_in_use", "another program is writing to the folder", "wait, or name another folder"),
-    ("shtab_missing", "completion requires the package shtab", f"`{install_command('completion')}`"),
-    ("pillow_missing", "images require the package Pillow", f"`{install_command('report')}`"),
-    ("pyarrow_missing", "a table in Parquet requires the package pyarrow", f"`{install_command('table')}`"),
-    ("port_taken", "another process uses the port", "name another port"),
-    ("secrets", "a file that may hold credentials would be uploaded", "put the code into a folder of its own"),
-    ("too_large", "the source code is too large to upload", "send data through a channel, or raise `max_code_bytes`"),
-    ("twice", "two files would have the same name in the archive", "rename one"),
-    ("unknown_isa", "this build or CPU lacks the instruction set that was forced", "unset `FASTINFER_ISA`"),
-    ("unknown_python", "no container image has this Python version", "use one that the hint lists"),
-    ("unknown_region", "no container image is known in this region", "use a region that the hint lists"),
-    ("unknown_version", "no container image has this framework version", "use one that the hint lists"),
-    ("unsafe_source", "the source folder is a home or system folder", "put the code into a folder of its own"),
-    (
-        "zstd_missing",
-        "reading zstd requires Python 3.14 or the package backports.zstd",
-        f"`{install_command('zstd')}`",
-    ),
-)
-register(
-    ModelError,
-    ("bad_model", "the model cannot be read or run; the message says why", "save it again as `Module` does"),
-    ("bad_certificate", "the certificate beside a model cannot be read", "export the model again"),
-    ("bad_program", "the model's own serving code fails or lacks a function", "correct the code"),
-    ("diverged", "a parameter became infinite or NaN in training", "use a smaller learning rate"),
-    ("has_code", "the model has hooks of its own, and nothing says whether they are called", "run or ignore its code"),
-    ("held_batch", "the graph holds a batch size whose records influence each other", "save it for any batch size"),
-    (
-        "mixed_batch",
-        "at the batch size that was asked for the model does not give a row for each record",
-        "leave the batch size out: records are computed one by one then",
-    ),
-    (
-        "mixed_rows",
-        "records of this run influence each other in the model, although those of the probe did not",
-        "compute each record by itself: exact",
-    ),
-    ("model_incomplete", "a file of the model is missing", "see what was found and what is expected in the message"),
-    ("model_missing", "there is no model of that name", "name a folder or a `model.tar.gz`"),
-    ("no_such_output", "the output to give is not there, or must be chosen", "name one that the message lists, or all"),
-    ("not_certified", "the model has no certificate", "export it with `fastinfer export`, which writes one"),
-    ("no_translation", "an operator cannot be written as ONNX", "replace it by others that docs/onnx.md lists"),
-    ("no_program", "the model does not say which of its files is the serving code", "name it"),
-    ("params_missing", "the parameters file lacks arrays of the graph", "save the model again"),
-    ("several_models", "the folder or archive holds several models", "name one by the prefix of its files"),
-    ("unknown_inputs", "nothing says which variables of the graph are inputs", "name them, with their columns"),
-    ("unknown_shape", "nothing says what shape a record has", "give the shape of one record"),
-    ("unsafe_archive", "an archive holds members that must not be unpacked", "pack plain files only"),
-)
-register(
-    OutputError,
-    ("account", "the outputs have more or fewer rows than records were read", "report it: a defect of fastinfer"),
-    ("cannot_write", "a file or folder cannot be written", "check space and permissions"),
-    ("lease_lost", "another run may write to the folder on S3, whose lease was not renewed in time", "run again"),
-    ("foreign_files", "the folder holds files that would mix with the new ones", "remove them, or name another folder"),
-)
-register(
-    WorkerDied,
-    ("worker_died", "a worker process died twice on the same inputs", "see the system's log (out of memory?)"),
-)
-register(
-    ServiceError,
-    ("aws_denied", "AWS denied access", "check the credentials, the role's policies and the region"),
-    ("aws_missing", "AWS has no such object, job or model", "check the name and the region"),
-    ("aws_refused", "AWS refused the call; the message has its reason", "correct what it names"),
-    ("aws_throttled", "AWS received too many calls", "try again later"),
-    ("aws_unreachable", "AWS did not answer", "check the network and the region, or try again later"),
-    ("no_credentials", "no AWS credentials were found", "`aws configure`, or `$AWS_PROFILE`"),
-    ("url_failed", "a URL that is not of S3 could not be read; the message says why", "correct what it names"),
-    ("quota_exceeded", "the account's quota is used up", "another instance type or count, or a higher quota from AWS"),
-)
-register(
-    FastinferError,
-    ("job_failed", "a SageMaker job failed", "see the reason in the message, and the job's log"),
-    ("job_stopped", "a SageMaker job was stopped before its end", "start it again"),
-    ("max_run", "a local job took longer than it was allowed to", "raise `max_run`"),
-    ("script_failed", "the training script ended with an error", "see its output"),
-)
+register(InputError, *error_codes.INPUT)
+register(ConfigError, *error_codes.CONFIG)
+register(ModelError, *error_codes.MODEL)
+register(OutputError, *error_codes.OUTPUT)
+register(WorkerDied, *error_codes.WORKER)
+register(ServiceError, *error_codes.SERVICE)
+register(FastinferError, *error_codes.JOB)
