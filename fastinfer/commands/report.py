@@ -10,13 +10,14 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.request import CSV
-from ..engine.source import find_objects
+from ..engine.request import CSV, PREFIX, TransformRequest
+from ..engine.source import Listing
 from ..errors import ConfigError, FastinferError, InputError, counted, quote
 from ..report.forms import Form, form_of
 from ..report.inputs import Inputs, image_shape
@@ -24,7 +25,7 @@ from ..report.labels import read_label_file
 from ..report.page import Report, accuracy_in_words, write_page
 from ..report.pictures import HALF_BLOCKS, draw_images, save_contact_sheet
 from ..report.predictions import CLASSES, KINDS, NOT_A_NUMBER, REJECTED, Predictions, read_predictions
-from ..report.results import Result, find_results, read_record, read_rejects
+from ..report.results import Result, find_results, read_record, read_rejects, request_of
 from ..report.rows import choose_field
 from ..storage.places import fetched, folder_place, plain_place, uploaded
 from ..storage.uri import absolute, is_url
@@ -85,7 +86,9 @@ def make_parser(prog: str = "fastinfer report") -> argparse.ArgumentParser:
     parser.add_argument(
         "--png", type=path, metavar="FILE", help="save the shown images as a contact sheet (needs Pillow)"
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of text and pictures")
+    parser.add_argument(
+        "--json", action="store_true", help="print the report as JSON instead of text and pictures; null: no prediction"
+    )
     return parser
 
 
@@ -118,7 +121,7 @@ def _report_on(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> No
         record=record,
         rejects=rejects,
         rejected=rejected,
-        notes=_missing(arguments.inputs, results) if arguments.inputs is not None else [],
+        notes=_missing(arguments.inputs, results, record) if arguments.inputs is not None else [],
         form=form,
     )
     for note in [*form.notes, *report.notes]:
@@ -177,23 +180,29 @@ def _read(
     return labels, predictions
 
 
-def _missing(source: str, results: list[Result]) -> list[str]:
+def _missing(source: str, results: list[Result], record: dict[str, Any]) -> list[str]:
     """What to say of inputs without a result, of which the report says nothing."""
+    request = request_of(record) or TransformRequest()
+    request = replace(request, data_type=PREFIX)  # a manifest names objects below the inputs
     found = {result.key for result in results}
-    missing = [item.key for item in find_objects(source) if item.key not in found]
+    missing = [item.key for item in Listing(source, request) if item.key not in found]
     if not missing:
         return []
     return [f"no result for {counted(len(missing), 'input')}; the first: {quote(missing[0])}"]
 
 
 def _as_dict(report: Report) -> dict[str, Any]:
+    """The report as JSON; docs/jobs.md says what it has."""
     predictions, labels = report.predictions, report.labels
-    said = predictions.classes if predictions.kind == CLASSES else predictions.values
+    said = predictions.values
+    if predictions.kind == CLASSES:
+        said = np.where(predictions.classes < 0, np.nan, predictions.classes)
     found: dict[str, Any] = {
         "records": len(predictions),
         "kind": predictions.kind,
         "predictions": _finite(said),
         "rejected": report.rejected,
+        "not_a_number": int((predictions.classes == NOT_A_NUMBER).sum()),
     }
     if labels is not None:
         found["labels"] = _finite(labels)
@@ -239,16 +248,16 @@ def _first_images(report: Report, count: int) -> NDArray[np.float64] | None:
     """The inputs of the first rows as images (n, rows, columns) from 0 to 1; None where they are none."""
     if report.inputs is None:
         return None
-    rows: list[list[float]] = []
+    rows: list[NDArray[np.float64]] = []
     for number, result in enumerate(report.results):
         first, stop = (int(start) for start in report.predictions.starts[number : number + 2])
         if first >= count:
             break
         wanted = range(min(stop, count) - first)
-        found = report.inputs.records(result, stop - first, wanted)
+        found = [values for _, values in report.inputs.records(result, stop - first, wanted)]
         if len(found) < len(wanted):
             return None  # a rejected record has no image
-        rows.extend(found[record] for record in wanted)
+        rows += found
     if len({len(row) for row in rows}) != 1:
         return None
     shape, _ = image_shape(report.record, len(rows[0]))

@@ -15,7 +15,7 @@ from ..engine.request import CSV, JSON, JSON_LINES, KEEP, TransformRequest
 from ..errors import ConfigError, InputError
 from ..records.jsonpath import Path
 from ..storage.atomic import unreadable
-from .results import Result
+from .results import Result, request_of
 
 # The key of the answer in a document that was joined with its record.
 ANSWER = "SageMakerOutput"
@@ -70,7 +70,7 @@ def form_of(
         ConfigError: ``last_columns`` of results that are no CSV.
         InputError: a result cannot be read; ``bad_output`` where it cannot be told which of its columns are the prediction.
     """
-    request = _request_of(record)
+    request = request_of(record)
     has_code = "row_shape" in record and record["row_shape"] is None
     if request is not None and request.prints_lines:
         form = _joined(record, request, results[0].path, cells, last_columns)
@@ -100,16 +100,6 @@ def _keeps_answers(request: TransformRequest) -> bool:
     """Whether the output filter keeps whole answers."""
     segments = Path(request.output_filter).segments
     return not segments or (request.joins and [list(each.selectors) for each in segments] == [[ANSWER]])
-
-
-def _request_of(record: dict[str, Any]) -> TransformRequest | None:
-    kept = record.get("request")
-    if not isinstance(kept, dict):
-        return None
-    try:
-        return TransformRequest(**kept)
-    except (TypeError, ValueError, ConfigError):
-        return None  # of another version
 
 
 def _joined(

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engine.formats import content_type_of
+from ..engine.request import CSV, RECORDIO, TransformRequest
 from ..errors import InputError, quote
+from ..options import Options
 from ..records.compression import AUTO, expand
 from ..records.jsonpath import Path
 from ..records.split import split
 from ..storage.atomic import unreadable
 from ..storage.listing import list_files
 from ..storage.regular import open_regular
-from .results import Result
+from .payload_inputs import read_payloads
+from .results import Result, request_of
 
+Values = NDArray[np.float64]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CSV = "text/csv"
-# Types whose objects are read whole, and the largest of them that is.
-WHOLE_TYPES = ("application/json", "application/jsonlines", "application/x-npy")
-MOST_WHOLE_BYTES = 256 << 20
 
 
 class Inputs:
@@ -47,23 +48,25 @@ class Inputs:
         self._skip_header = bool(settings.get("skip_header")) or settings.get("header") in ("skip", "keep")
         missing = settings.get("missing")  # as text, which JSON has for any float
         self._missing = math.nan if missing is None else float(missing)
-        self._content_type = str(settings.get("content_type", CSV)).partition(";")[0].strip().lower()
         self._settings = settings
+        self._options = Options(skip_header=bool(settings.get("skip_header")))
         shape = record.get("row_shape")
         self._row_shape = tuple(shape) if isinstance(shape, list) else None
-        self.unread = self._why_unread(record)
+        kept = request_of(record)
+        self._request = kept or TransformRequest()
+        self._is_csv = self._request.essence == CSV and self._request.split_type != RECORDIO
+        is_known = kept is not None or settings.get("content_type", CSV) == CSV
+        self.unread = self._why_unread() if is_known else "inputs are not shown: another version wrote the run's record"
 
-    def _why_unread(self, record: dict[str, Any]) -> str | None:
-        if self._content_type not in (CSV, *WHOLE_TYPES):
-            return f"inputs of {self._content_type} are not shown"
-        if self._settings.get("split_type") == "recordio":
-            return "inputs in RecordIO are not shown"
-        if self._content_type == CSV:
+    def _why_unread(self) -> str | None:
+        if self._is_csv:
             return None
-        if "row_shape" in record and self._row_shape is None:
-            return f"inputs of {self._content_type} for a model's own code are not shown"
-        if self._settings.get("input_filter", "$") != "$":
-            return f"inputs of {self._content_type} that a filter cuts are not shown"
+        request = self._request
+        what = f"inputs of {request.content_type}{' in RecordIO' * (request.split_type == RECORDIO)} are not shown"
+        if content_type_of(request) is None:
+            return f"{what}: fastinfer does not read this type"
+        if self._row_shape is None:
+            return f"{what}: only the model's own code knows what they say"
         return None
 
     def path_of(self, result: Result) -> str:
@@ -75,11 +78,11 @@ class Inputs:
 
     def cells(self, result: Result) -> int | None:
         """The cells of an input's first line; None where it has none, or is no CSV."""
-        if self._content_type != CSV:
+        if not self._is_csv:
             return None
         return next((line.count(b",") + 1 for _, line in self._lines(self.path_of(result))), None)
 
-    def records(self, result: Result, count: int, wanted: Collection[int]) -> dict[int, list[float]]:
+    def records(self, result: Result, count: int, wanted: Collection[int]) -> Iterator[tuple[int, Values]]:
         """The values of the records of one input, by rows of its result: some models give several rows for each record.
 
         Args:
@@ -87,44 +90,37 @@ class Inputs:
             count: rows of the result.
             wanted: the numbers of the rows.
 
-        Returns:
-            For each row the values of its record; a record that has something else than numbers is left out, since it was
-            rejected.
+        Yields:
+            A row, in order, and the values of its record, float64 (values,); a record that has something else than numbers is
+            left out, since it was rejected.
 
         Raises:
             InputError: ``count_mismatch`` where the input has other records than the result; the input cannot be read.
         """
-        if self._content_type == CSV:
-            return self._csv_records(result, count, wanted)
-        path = self.path_of(result)
-        found = self._whole(path)
-        each = count // len(found) if len(found) else 0
-        if each * len(found) != count:
-            raise self._mismatch(path, len(found), "records", count, result)
-        return {row: found[row // each].tolist() for row in wanted}
-
-    def _whole(self, path: str) -> NDArray[np.float32]:
-        from ..codecs.content_types import decode_rows
-
-        size = os.path.getsize(path)
-        if size > MOST_WHOLE_BYTES:
-            message = f"has {size >> 20:,} MiB, too many to show records of it"
-            raise InputError(message, code="payload_too_large", path=path, hint="leave the inputs out")
-        (item,) = list_files(path)
-        try:
-            with open_regular(path) as file:
-                body = b"".join(expand(file.read, AUTO, item))
-        except OSError as error:
-            raise unreadable(path, error) from error
-        try:
-            rows = decode_rows(body, self._content_type, self._row_shape or ())
-        except InputError as error:
-            raise error.at(path=path) from error
-        size = math.prod(self._row_shape) if self._row_shape is not None else math.prod(rows.shape[1:])
-        return rows.reshape(-1, size)
-
-    def _csv_records(self, result: Result, count: int, wanted: Collection[int]) -> dict[int, list[float]]:
         path, chosen = self.path_of(result), set(wanted)
+        if self._is_csv:
+            yield from self._csv_records(path, result, count, chosen)
+            return
+        (item,) = list_files(path)
+        payloads = read_payloads(item, self._request, self._options, self._row_shape or ())
+        each = _rows_of_record(payloads, count)
+        if each is None:  # records of another shape may have been rejected, all of a payload together
+            size = math.prod(self._row_shape or ())
+            payloads = [rows if rows is not None and rows.shape[1] == size else None for rows in payloads]
+            each = _rows_of_record(payloads, count)
+        if each is None:
+            raise self._mismatch(
+                path, sum(1 if rows is None else len(rows) for rows in payloads), "records", count, result
+            )
+        row = 0
+        for rows in payloads:
+            for values in (None,) if rows is None else rows:
+                of_record = range(row, row + (1 if values is None else each))
+                if values is not None:
+                    yield from ((number, values.astype(np.float64)) for number in of_record if number in chosen)
+                row = of_record.stop
+
+    def _csv_records(self, path: str, result: Result, count: int, chosen: set[int]) -> Iterator[tuple[int, Values]]:
         lines, values, even = 0, 0, True
         kept = self._kept(path)
         size = math.prod(self._row_shape) if self._row_shape is not None else None
@@ -148,26 +144,24 @@ class Inputs:
 
     def _by_lines(
         self, path: str, chosen: set[int], kept: list[int] | None, rows_of_line: int
-    ) -> dict[int, list[float]]:
-        found: dict[int, list[float]] = {}
+    ) -> Iterator[tuple[int, Values]]:
         for number, (_, line) in enumerate(self._lines(path)):
-            rows = chosen.intersection(range(number * rows_of_line, (number + 1) * rows_of_line))
+            rows = [row for row in range(number * rows_of_line, (number + 1) * rows_of_line) if row in chosen]
             if rows and (cells := self._cells(line, kept)):
-                found.update(dict.fromkeys(rows, cells))
-        return found
+                yield from ((row, np.array(cells)) for row in rows)
 
-    def _by_values(self, path: str, chosen: set[int], size: int, rows_of_record: int) -> dict[int, list[float]]:
+    def _by_values(self, path: str, chosen: set[int], size: int, rows_of_record: int) -> Iterator[tuple[int, Values]]:
         """Where lines and records do not agree: records are so many values, one behind another."""
-        found: dict[int, list[float]] = {}
         held: list[float] = []
         record = 0
         for _, line in self._lines(path):
             held += self._cells(line, None) or [math.nan] * (line.count(b",") + 1)
-            while len(held) >= size:
-                rows = chosen.intersection(range(record * rows_of_record, (record + 1) * rows_of_record))
-                found.update(dict.fromkeys(rows, held[:size]))
-                held, record = held[size:], record + 1
-        return found
+            whole = len(held) // size * size
+            for start in range(0, whole, size):
+                rows = range(record * rows_of_record, (record + 1) * rows_of_record)
+                yield from ((row, np.array(held[start : start + size])) for row in rows if row in chosen)
+                record += 1
+            del held[:whole]
 
     def _kept(self, path: str) -> list[int] | None:
         """The columns that the model is given; None: all."""
@@ -215,8 +209,9 @@ class Inputs:
             InputError: ``count_mismatch``; ``bad_number`` with its line; the inputs are no CSV.
         """
         path = self.path_of(result)
-        if self._content_type != CSV:
-            raise InputError(f"only CSV has columns, found {self._content_type}", code="bad_number", path=path)
+        if not self._is_csv:
+            found = self._request.content_type + " in RecordIO" * (self._request.split_type == RECORDIO)
+            raise InputError(f"only lines of CSV have columns, found {found}", code="bad_number", path=path)
         labels = []
         for number, line in self._lines(path):
             cells = line.split(b",")
@@ -261,6 +256,14 @@ class Inputs:
             return [float(cell) if cell.strip() else self._missing for cell in chosen]
         except (ValueError, IndexError):
             return []
+
+
+def _rows_of_record(payloads: list[NDArray[np.float32] | None], count: int) -> int | None:
+    """How many rows of a result each record has, a payload that was rejected one; None where they cannot be `count` in all."""
+    rejected = sum(rows is None for rows in payloads)
+    records = sum(len(rows) for rows in payloads if rows is not None)
+    each = (count - rejected) // records if records else 1
+    return each if each > 0 and each * records + rejected == count else None
 
 
 def image_shape(record: dict[str, Any], values: int) -> tuple[tuple[int, int, int] | None, str]:

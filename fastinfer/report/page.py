@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import counted
 from ..storage.atomic import make_folder, replacing
 from .forms import Form
 from .inputs import Inputs, image_shape
@@ -105,7 +106,8 @@ def write_page(report: Report, path: Path) -> None:
 
 def make_page(report: Report) -> str:
     """The page as text. Raises InputError."""
-    chosen = choose(report.predictions, report.wrong, MOST_ROWS, MOST_DETAILED, report.labels)
+    most_drawn = _most_drawn(report)
+    chosen = choose(report.predictions, report.wrong, MOST_ROWS, MOST_DETAILED, report.labels, most_drawn=most_drawn)
     content = {
         "title": report.title,
         "facts": _facts(report),
@@ -116,7 +118,7 @@ def make_page(report: Report) -> str:
         "rows": _rows(report, chosen),
         "rejects": report.rejects,
         "rejected": report.rejected,
-        "notes": [note for note in [*report.form.notes, *report.notes, chosen.words] if note],
+        "notes": [*report.form.notes, *report.notes, *_chosen_in_words(report, chosen)],
         "record": json.dumps(report.record, indent=2, ensure_ascii=False) if report.record else "",
     }
     script, style = ((TEMPLATE / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
@@ -136,6 +138,14 @@ def make_page(report: Report) -> str:
         assert mark, name
         page = before + value + after
     return page
+
+
+def _chosen_in_words(report: Report, chosen: Chosen) -> list[str]:
+    """What the reader should know of the rows that the page has."""
+    words = [chosen.words] if chosen.words is not None else []
+    if len(chosen.drawn) < len(chosen.rows) and report.inputs is not None:
+        words.append(f"inputs are shown of {counted(len(chosen.drawn), 'row')} of these, chosen in the same way")
+    return words
 
 
 def _hash(text: str) -> str:
@@ -292,28 +302,43 @@ def _details(report: Report, chosen: Chosen) -> dict[str, Any]:
         number, record = predictions.place(int(row))
         by_result.setdefault(number, []).append(record)
     texts: list[str] = []
-    cells: list[list[float] | None] = []
+    found: dict[int, NDArray[np.float64]] = {}  # inputs that may be images
+    words: dict[int, str] = {}
+    drawn = set(chosen.drawn.tolist())
     for number, records in by_result.items():
-        result = report.results[number]
-        count = int(predictions.starts[number + 1] - predictions.starts[number])
-        found = report.inputs.records(result, count, records) if report.inputs is not None else {}
-        cells.extend(found.get(record) for record in records)
+        result, first = report.results[number], int(predictions.starts[number])
         texts.extend(_predicted(result, records, predictions, report.form))
-    known = [row for row in cells if row is not None]
+        wanted = [record for record in records if first + record in drawn]
+        if report.inputs is None or not wanted:
+            continue
+        for record, values in report.inputs.records(result, int(predictions.starts[number + 1]) - first, wanted):
+            words[first + record] = _shown(values)
+            if image_shape(report.record, len(values))[0] is not None:
+                found[first + record] = values
+    rows = chosen.detailed.tolist()
     details: dict[str, Any] = {
         "rows": np.searchsorted(chosen.rows, chosen.detailed).tolist(),
         "predicted": texts,
         "shape": None,
     }
-    widths = {len(row) for row in known}
-    if len(widths) == 1:
+    widths = {len(values) for values in found.values()}
+    if len(widths) == 1 and len(found) == len(words):
         shape, reason = image_shape(report.record, widths.pop())
         if shape is not None:
-            details.update(_images(cells, shape))
+            details.update(_images([found.get(row) for row in rows], shape))
             details["shapeFrom"] = reason
             return details
-    details["values"] = [None if row is None else _shown(row) for row in cells]
+    details["values"] = [words.get(row) for row in rows]
     return details
+
+
+def _most_drawn(report: Report) -> int:
+    """How many inputs are shown: of images no more than a page may have, of others a few numbers each."""
+    if report.inputs is None:
+        return 0
+    shape = report.record.get("row_shape")
+    size = math.prod(shape) if isinstance(shape, list) else report.inputs.cells(report.results[0]) or 1
+    return max(1, MOST_INPUT_BYTES // size) if image_shape(report.record, size)[0] is not None else MOST_DETAILED
 
 
 def _predicted(result: Result, records: list[int], predictions: Predictions, form: Form) -> list[str]:
@@ -329,31 +354,28 @@ def _predicted(result: Result, records: list[int], predictions: Predictions, for
                 best = np.argsort(-values, kind="stable")[:5]
                 found[record] = ", ".join(f"{index}: {values[index]:.4g}" for index in best)
             else:
-                found[record] = _shown(values.tolist())
+                found[record] = _shown(values)
         first += len(rows.values)
     return [found[record] for record in records]
 
 
-def _shown(values: list[float]) -> str:
+def _shown(values: NDArray[np.float64]) -> str:
     more = f", … ({len(values):,} values)" if len(values) > MOST_VALUES else ""
-    return ", ".join(f"{value:.6g}" for value in values[:MOST_VALUES]) + more
+    return ", ".join(f"{value:.6g}" for value in values[:MOST_VALUES].tolist()) + more
 
 
-def _images(cells: list[list[float] | None], shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The records as images of bytes, as many as a page may have."""
-    size = math.prod(shape)
-    most = max(1, MOST_INPUT_BYTES // size)
-    drawn = [index for index, row in enumerate(cells) if row is not None][:most]
-    values = np.array([cells[index] for index in drawn], np.float64).reshape(len(drawn), size)
+def _images(cells: list[NDArray[np.float64] | None], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The records as images of bytes."""
+    drawn = [row for row in cells if row is not None]
+    values = np.array(drawn, np.float32).reshape(len(drawn), math.prod(shape))
     values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
-    low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
     if low >= 0:  # pixels, or shares of the brightest one
         low, high = 0.0, 255.0 if 1 < high <= 255 else max(high, 1.0)
-    pixels = np.rint((values - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
+    pixels = np.rint((values.astype(np.float64) - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
+    numbers = iter(range(len(drawn)))
     return {
         "shape": shape,
         "images": base64.b64encode(pixels.tobytes()).decode(),
-        "image": [drawn.index(index) if index in set(drawn) else -1 for index in range(len(cells))]
-        if len(drawn) < len(cells)
-        else list(range(len(cells))),
+        "image": [-1 if row is None else next(numbers) for row in cells],
     }

@@ -158,12 +158,14 @@ class Chosen:
 
     Attributes:
         rows: int64, ascending: the rows that are listed.
-        detailed: int64, ascending: those of them whose inputs and values are shown.
+        detailed: int64, ascending: those of them whose values are shown.
+        drawn: int64, ascending: those of them whose inputs are shown.
         words: how they were chosen; None where all are listed.
     """
 
     rows: NDArray[np.int64]
     detailed: NDArray[np.int64]
+    drawn: NDArray[np.int64]
     words: str | None
 
 
@@ -173,9 +175,11 @@ def choose(
     most_rows: int,
     most_detailed: int,
     labels: NDArray[np.float64] | None = None,
+    *,
+    most_drawn: int | None = None,
 ) -> Chosen:
     """Chooses rows for a page: wrong ones, the least certain or those with the largest errors, the first ones, and others by
-    chance (the same in each page)."""
+    chance (the same in each page). Without `most_drawn` all detailed rows are drawn."""
     count = len(predictions)
     order, first = np.arange(count), "the first ones"
     if predictions.kind == CLASSES:
@@ -190,8 +194,12 @@ def choose(
     if count > most_rows:
         words = f"{len(rows):,} of {count:,} rows are listed: {first}, and others by chance"
     kept = np.isin(np.arange(count), rows)
-    detailed = _take(most_detailed, by_interest[kept[by_interest]], chance[kept[chance]], count)
-    return Chosen(rows, detailed, words)
+    by_interest, chance = by_interest[kept[by_interest]], chance[kept[chance]]
+    detailed = _take(most_detailed, by_interest, chance, count)
+    kept = np.isin(np.arange(count), detailed)
+    by_interest, chance = by_interest[kept[by_interest]], chance[kept[chance]]
+    drawn = _take(most_detailed if most_drawn is None else most_drawn, by_interest, chance, count)
+    return Chosen(rows, detailed, drawn, words)
 
 
 def _take(most: int, by_interest: NDArray[np.int64], chance: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -7,7 +7,8 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from ..errors import InputError
+from ..engine.request import TransformRequest
+from ..errors import ConfigError, InputError
 from ..outputs.layout import OUTPUT_SUFFIX, REJECTS, RUN_RECORD
 from ..storage.atomic import unreadable
 from ..storage.listing import list_files
@@ -67,6 +68,17 @@ def read_record(folder: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise InputError("the record of the run is damaged", code="bad_output", path=path)
     return record
+
+
+def request_of(record: dict[str, Any]) -> TransformRequest | None:
+    """What the run was asked to do; None where its record does not say it, or is of another version."""
+    kept = record.get("request")
+    if not isinstance(kept, dict):
+        return None
+    try:
+        return TransformRequest(**kept)
+    except (TypeError, ValueError, ConfigError):
+        return None
 
 
 def read_rejects(folder: str) -> tuple[list[dict[str, Any]], int]:

@@ -74,6 +74,7 @@ def test_samples_are_sorted_by_number_and_files_of_many_rows_count_each(
         "kind": "classes",
         "predictions": labels,
         "rejected": 0,
+        "not_a_number": 0,
         "labels": labels,
         "accuracy": 1.0,
     }
@@ -92,6 +93,18 @@ def test_rows_without_a_class_are_named_in_words(tmp_path: Path, capsys: pytest.
     (tmp_path / "a.csv.out").write_text("[[0.25, 0.75], null, [NaN, NaN]]")
     assert main([str(tmp_path)]) == 0
     assert capsys.readouterr().out == "predictions 1, rejected, nan\n"
+    assert main([str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == {"records": 3, "kind": "classes", "predictions": [1, None, None], "rejected": 0, "not_a_number": 1}
+
+
+def test_inputs_that_the_run_left_out_are_not_missed(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders[1] / "data-5.csv.out").unlink()
+    (folders[1] / "_run.json").write_text(json.dumps({"request": {"exclude": ["data-5.csv"]}}))
+    assert main([str(folders[1]), "--inputs", str(folders[0])]) == 0
+    assert "no result" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -39,16 +39,17 @@ def inputs(folder: Path, content: bytes, **settings: Any) -> Inputs:
 def test_records_are_those_of_the_run(
     tmp_path: Path, content: bytes, count: int, settings: dict[str, Any], records: dict[int, list[float]]
 ) -> None:
-    assert inputs(tmp_path, content, **settings).records(A, count, range(count)) == records
+    found = inputs(tmp_path, content, **settings).records(A, count, range(count))
+    assert {row: values.tolist() for row, values in found} == records
 
 
 def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="3 lines for 2 predictions"):
-        inputs(tmp_path, b"1\n2\n3\n").records(A, 2, [0])
+        next(inputs(tmp_path, b"1\n2\n3\n").records(A, 2, [0]))
     with pytest.raises(InputError, match="no such input"):
-        Inputs(str(tmp_path), {}).records(Result("b.csv", "x"), 1, [0])
+        next(Inputs(str(tmp_path), {}).records(Result("b.csv", "x"), 1, [0]))
     with pytest.raises(InputError):
-        inputs(tmp_path, gzip.compress(b"1,2\n" * 1000)[:-9]).records(A, 1, [0])
+        next(inputs(tmp_path, gzip.compress(b"1,2\n" * 1000)[:-9]).records(A, 1, [0]))
 
 
 def test_labels_come_from_a_column(tmp_path: Path) -> None:
