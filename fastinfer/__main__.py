@@ -17,11 +17,11 @@ from .commands._run import help_formatter, run_command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit code of the command."""
-    return run_command(_dispatch, sys.argv[1:] if argv is None else argv)
+    return run_command(_dispatch, argv)
 
 
 def _dispatch(argv: Sequence[str] | None) -> int:
-    name, *arguments = argv or ["--help"]
+    name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name not in COMMANDS:
         listed = "\n".join(f"  {command:<10} {about}" for command, about in COMMANDS.items())
         parser = argparse.ArgumentParser(

@@ -6,6 +6,7 @@ each in memory of its own, so all executors of a process share one.
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 import weakref
@@ -305,6 +306,8 @@ def load_onnxruntime() -> Any:
     Raises:
         ConfigError: ``onnxruntime_missing``, ``onnxruntime_broken``.
     """
+    collects = gc.isenabled()
+    gc.disable()  # with NumPy it makes tens of thousands of objects, all of which stay: to look through them is a tenth of it
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -315,6 +318,9 @@ def load_onnxruntime() -> Any:
         ) from error
     except (ImportError, OSError) as error:
         raise ConfigError(f"onnxruntime cannot be imported: {error}", code="onnxruntime_broken") from error
+    finally:
+        if collects:
+            gc.enable()
     return onnxruntime
 
 

@@ -151,3 +151,20 @@ def test_a_full_disk_behind_stdout_is_a_clear_error() -> None:
         done = run_script("sys.exit(run_command(lambda argv: print('lost')))", stdout=full.fileno())
     assert done.returncode == 4
     assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("module", ["fastinfer.handlers.user_module", "json"])
+def test_only_a_process_without_a_users_code_leaves_its_cycles_to_the_system(module: str) -> None:
+    done = run_script(
+        f"""
+        def command(argv):
+            import {module}
+            class Connection:
+                def __del__(self): print("closed")
+            connection = Connection()
+            connection.itself = connection
+        sys.exit(run_command(command))
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (b"" if module == "json" else b"closed\n")
