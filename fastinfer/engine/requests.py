@@ -40,11 +40,14 @@ class Requests:
     def add(self, item: Object, output: str, limits: Limits) -> None:
         """Adds those for an object that is to be transformed."""
         if is_s3(item.uri):
-            from ..storage.remote_reader import RANGE_BYTES  # late: it brings all that a client of S3 takes
+            from ..storage.remote_reader import count_ranges  # late: it brings all that a client of S3 takes
 
-            self.reads += max(1, -(-item.size // max(RANGE_BYTES, limits.chunk_bytes)))
             if item.size >= limits.large_object_bytes:
-                self.reads += item.size // limits.span_bytes(item.size, is_far=True)  # where it is cut
+                span_bytes = limits.span_bytes(item.size, is_far=True)
+                # A block where each span begins, and the span, as if no worker had two of them in turn.
+                self.reads += round(item.size / span_bytes) * (1 + count_ranges(span_bytes))
+            else:
+                self.reads += max(1, count_ranges(item.size))
         if is_s3(output):
             self.writes += 1
 

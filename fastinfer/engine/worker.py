@@ -16,7 +16,16 @@ from ..errors import FastinferError, InputError, ModelError
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
 from ..records.compression import AUTO, NONE
-from ..records.reading import SMALL_OBJECT_BYTES, Chunk, Group, LineCounter, read_ahead, read_chunks, read_groups
+from ..records.reading import (
+    SMALL_OBJECT_BYTES,
+    Chunk,
+    Group,
+    LineCounter,
+    OpenSpans,
+    read_ahead,
+    read_chunks,
+    read_groups,
+)
 from ..records.spans import Span, whole
 from ..runtimes.predictions import by_record
 from ..storage.base import Object
@@ -86,9 +95,14 @@ class _ShardRun:
         buffer = self.workspace.buffers[1]
         try:
             groups = read_groups(self.job.inputs, items, self.workspace.buffers)
+            spans = [item for item in items if isinstance(item, Span)]
+            opened = OpenSpans(self.job.inputs, spans, self.job.limits.chunk_bytes) if spans else None
             # Spans come unread, and a single object has no next one.
-            ahead = len(items) > 1 and not isinstance(items[0], Span)
-            with contextlib.closing(read_ahead(groups) if ahead else groups) as read:
+            ahead = len(items) > 1 and not spans
+            with (
+                opened or contextlib.nullcontext(),
+                contextlib.closing(read_ahead(groups) if ahead else groups) as read,
+            ):
                 for item in self._on_clock("read", read):
                     if self.process.stop.is_set():
                         break
@@ -103,6 +117,7 @@ class _ShardRun:
                             self.job.limits.line_bytes,
                             framing=self.job.codec.framing,
                             compression=self.job.request.compression_type,
+                            opened=opened,
                         )
                         self._transform(item, buffer, self._on_clock("read", chunks))
         except Stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
@@ -15,7 +16,7 @@ from .._native.text import count_lines
 from ..codecs.base import Framing
 from ..errors import InputError
 from ..storage.atomic import unreadable
-from ..storage.base import Object, Source
+from ..storage.base import Object, Reader, Source
 from .compression import NONE, START_BYTES, Expanded, begins_compressed
 from .spans import Span, last_line_end, whole
 
@@ -142,6 +143,43 @@ def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
         reader.join()
 
 
+class OpenSpans:
+    """Spans of one object that are read in turn by one reader: a store far away reads some ahead while another is used.
+
+    A context manager. The object is opened when the first of them is read.
+
+    Args:
+        store: where the object is.
+        spans: in the order in which they are read.
+        chunk_bytes: how much is read at a time.
+    """
+
+    def __init__(self, store: Source, spans: Sequence[Span], chunk_bytes: int) -> None:
+        self._store = store
+        self._spans = spans
+        self._chunk_bytes = chunk_bytes
+        self._held = contextlib.ExitStack()
+        self._reader: Reader | None = None
+
+    def __enter__(self) -> OpenSpans:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def reader(self) -> Reader:
+        """The reader, the same at each call. Raises InputError: ``cannot_read``, ``input_missing``."""
+        if self._reader is None:
+            self._reader = self._held.enter_context(self._store.open(self._spans[0].item))
+            size = self._chunk_bytes
+            self._reader.expect(
+                (offset, min(size, span.stop - offset))
+                for span in self._spans
+                for offset in range(span.start, span.stop, size)
+            )
+        return self._reader
+
+
 def read_chunks(
     store: Source,
     span: Span,
@@ -150,6 +188,7 @@ def read_chunks(
     *,
     framing: Framing = Framing.LINES,
     compression: str = NONE,
+    opened: OpenSpans | None = None,
 ) -> Iterator[Chunk]:
     """Reads a span into ``buffer`` in chunks, each of which ends where a line (or the span) ends.
 
@@ -160,14 +199,14 @@ def read_chunks(
         line_bytes: how long a line may be.
         framing: another rule of where chunks end.
         compression: the object's, one of :data:`fastinfer.records.compression.COMPRESSION_TYPES`.
+        opened: reads this span and others of the object; None: the object is opened for this one.
 
     Raises:
         InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` if the object changed after
             it was listed; ``payload_too_large`` where all of it is one chunk; as :class:`.compression.Expanded`.
     """
-    with store.open(span.item) as reader:
-        size = len(buffer)
-        reader.expect((offset, min(size, span.stop - offset)) for offset in range(span.start, span.stop, size))
+    with contextlib.ExitStack() as held:
+        reader = (opened or held.enter_context(OpenSpans(store, [span], len(buffer)))).reader()
         if compression != NONE and span.is_whole:
             expanded = Expanded(reader, compression, span.item)
             if expanded.is_compressed:

@@ -70,16 +70,19 @@ def cut(
         compression: the object's; one that is compressed cannot be cut.
     """
     try:
+        count = max(1, round(item.size / span_bytes))
+        bounds = [0]
+        offsets = [item.size * number // count for number in range(1, count)]
         with store.open(item) as reader:
+            starts = [offset - 1 for offset in offsets]
+            if not columns or compression != NONE:
+                starts.insert(0, 0)
+            reader.expect((start, min(BLOCK_BYTES, item.size - start)) for start in starts)
             if is_compressed(reader, compression, item):
                 return []
             columns = columns or count_columns(_blocks(reader, line_bytes))
             if columns == 0 or columns % row_values:
                 return []
-            count = max(1, round(item.size / span_bytes))
-            bounds = [0]
-            offsets = [item.size * number // count for number in range(1, count)]
-            reader.expect((offset - 1, min(BLOCK_BYTES, item.size - offset + 1)) for offset in offsets)
             for offset in offsets:
                 if offset <= bounds[-1]:
                     continue  # in the line before that bound, which is read once, however many offsets lie in it

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import InputError
 from .atomic import unreadable
 from .base import Object
@@ -18,9 +20,12 @@ from .s3_client import Bucket, Listed
 # Blocks that follow each other are read in ranges of so many bytes: a request costs a server about as much as some MiB
 # (SeaweedFS, benchmarks/bench_s3.py: ranges of 1 MiB have a quarter of the rate).
 RANGE_BYTES = 8 << 20
-# Of one large object, so many bytes and ranges are under way.
-AHEAD_BYTES = 2 * RANGE_BYTES
-AHEAD_RANGES = 16
+# The first ranges are smaller, each twice as large as the one before, so that work begins before 8 MiB have come.
+FIRST_RANGE_BYTES = 1 << 20
+# Of one large object, so many bytes and ranges are under way: S3 sends less than 100 MB a second through a connection, and
+# a worker may take three times as much.
+AHEAD_BYTES = 4 * RANGE_BYTES
+AHEAD_RANGES = 64
 # Of small objects, so many bytes are held for each worker.
 GROUP_AHEAD_BYTES = 8 << 20
 
@@ -47,7 +52,7 @@ class RemoteReader:
 
     def expect(self, blocks: Iterable[_Block]) -> None:
         """Reads these blocks ahead, some at a time."""
-        self._expected = joined(blocks, RANGE_BYTES)
+        self._expected = joined(blocks, FIRST_RANGE_BYTES, RANGE_BYTES)
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Reads bytes from `offset` into `view`. Raises InputError."""
@@ -60,10 +65,10 @@ class RemoteReader:
                 start, content = self._held = self._next(offset, wanted)
             except OSError as error:
                 raise unreadable(self._item.uri, error) from error
-        with memoryview(content) as held:
-            part = held[offset - start : offset - start + len(view)]
-            view[: len(part)] = part
-            return len(part)
+        count = min(len(view), start + len(content) - offset)
+        # Unlike memoryview's, NumPy's copies leave the interpreter to the other workers.
+        np.copyto(np.frombuffer(view, np.uint8, count), np.frombuffer(content, np.uint8, count, offset - start))
+        return count
 
     def check_unchanged(self) -> None:
         """Every range was of the version that was listed, or there was an error."""
@@ -99,22 +104,37 @@ class RemoteReader:
         return self._bucket.get(self._key, self._item.version, start, start + size, size)
 
 
-def joined(blocks: Iterable[_Block], most_bytes: int) -> Iterator[_Block]:
-    """The same bytes in fewer blocks: those that follow each other as one, of at most so many bytes unless one alone has more.
+def joined(blocks: Iterable[_Block], first_bytes: int, most_bytes: int) -> Iterator[_Block]:
+    """The same bytes in fewer blocks: those that follow each other as one, unless that would be too large.
 
-    >>> list(joined([(0, 3), (3, 3), (6, 3), (20, 1)], 6))
-    [(0, 6), (6, 3), (20, 1)]
+    Args:
+        blocks: first byte and size of each.
+        first_bytes: how large the first block may become; each next one twice as large as the one before.
+        most_bytes: how large any may become.
+
+    >>> list(joined([(0, 3), (3, 3), (6, 3), (9, 3), (12, 3), (20, 1)], 3, 6))
+    [(0, 3), (3, 6), (9, 6), (20, 1)]
     """
     held: _Block | None = None
+    most = first_bytes
     for start, size in blocks:
-        if held is not None and sum(held) == start and held[1] + size <= most_bytes:
+        if held is not None and sum(held) == start and held[1] + size <= most:
             held = held[0], held[1] + size
             continue
         if held is not None:
             yield held
+            most = min(2 * most, most_bytes)
         held = start, size
     if held is not None:
         yield held
+
+
+def count_ranges(size: int) -> int:
+    """How many ranges are asked for where so many bytes are read in turn."""
+    count, most = 0, FIRST_RANGE_BYTES
+    while size > 0 and most < RANGE_BYTES:
+        size, most, count = size - most, 2 * most, count + 1
+    return count + max(0, -(-size // RANGE_BYTES))
 
 
 class GroupReader:

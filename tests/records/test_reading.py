@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from fastinfer.records.reading import (
     Chunk,
     Group,
     LineCounter,
+    OpenSpans,
     read_ahead,
     read_chunks,
     read_groups,
@@ -25,6 +27,7 @@ from fastinfer.records.reading import (
 from fastinfer.records.spans import Span, whole
 from fastinfer.storage.base import Object
 from fastinfer.storage.local import LocalReader, LocalStore
+from tests.storage.test_remote_reader import Memory
 
 STORE = LocalStore()
 
@@ -197,3 +200,28 @@ def test_a_buffer_that_grew_can_be_cut_again_after_an_error(tmp_path: Path) -> N
     assert caught.value.code == "cannot_read"
     assert len(buffer) > 64
     del buffer[64:]  # no view of it is left in the error's traceback
+
+
+def test_spans_of_a_far_object_are_read_ahead_through_their_bounds() -> None:
+    mib = 1 << 20
+    store: Any = Memory(b"1234567\n" * (20 * mib // 8))
+    item = Object("s3://memory/x", "x", 20 * mib, b"v")
+    spans = [Span(item, start, start + 5 * mib, 1) for start in range(0, 20 * mib, 5 * mib)]
+    buffer = bytearray(mib)
+    with OpenSpans(store, spans, len(buffer)) as opened:
+        for span in spans:
+            chunks = read_chunks(store, span, buffer, mib, opened=opened)
+            assert sum(chunk.stop - chunk.start for chunk in chunks) == 5 * mib
+    bounds = [0, mib, 3 * mib, 7 * mib, 15 * mib, 20 * mib]
+    assert sorted(store.asked) == list(zip(bounds, bounds[1:]))
+
+
+def test_an_object_that_cannot_be_opened_is_an_error_of_each_of_its_spans(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"1\n2\n")
+    item = next(find_objects(str(tmp_path / "x.csv")))
+    (tmp_path / "x.csv").unlink()
+    spans = [Span(item, 0, 2, 1), Span(item, 2, 4, 1)]
+    with OpenSpans(STORE, spans, 8) as opened:
+        for span in spans:
+            with pytest.raises(InputError, match=r"x\.csv"):
+                list(read_chunks(STORE, span, bytearray(8), 8, opened=opened))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from fastinfer.records import spans
 from fastinfer.records.spans import BLOCK_BYTES, Span, cut, whole
 from fastinfer.storage.base import Object
 from fastinfer.storage.local import LocalStore
+from tests.storage.test_remote_reader import Memory
 
 
 class Bytes:
@@ -110,6 +112,16 @@ def test_what_lies_between_the_cuts_is_not_read(monkeypatch: pytest.MonkeyPatch)
     item = Object("x", "x", len(store.content), 1)
     assert len(cut(store, item, 10_000, 1, columns_of_csv, 1 << 20)) == 10
     assert store.read_bytes <= 64 * 12
+
+
+def test_a_far_object_is_cut_by_one_request_for_each_span() -> None:
+    store: Any = Memory(b"1,2\n" * 500_000)
+    item = Object("s3://memory/x", "x", len(store.content), b"v")
+    for columns, compression, requests in ((0, "auto", 10), (0, "none", 10), (2, "none", 9)):
+        store.asked.clear()
+        found = cut(store, item, 200_000, 1, columns_of_csv, 1 << 20, columns, compression)
+        assert [span.start for span in found] == list(range(0, 2_000_000, 200_000))
+        assert len(store.asked) == requests
 
 
 @pytest.mark.parametrize("line", [b"\n", b"\r\n", b"\r", b" \t\n", b"#\n", b"# of no value\n"])

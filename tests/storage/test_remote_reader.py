@@ -7,14 +7,14 @@ import threading
 from typing import Any
 
 from fastinfer.storage.base import Object
-from fastinfer.storage.remote_reader import AHEAD_BYTES, RANGE_BYTES, RangeFile, RemoteReader, joined
+from fastinfer.storage.remote_reader import AHEAD_BYTES, RANGE_BYTES, RangeFile, RemoteReader, count_ranges, joined
 from fastinfer.storage.s3_client import Listed
 
 MIB = 1 << 20
 
 
 class Memory:
-    """A bucket of one object in memory, which notes what is asked for."""
+    """A bucket of one object in memory, which notes what is asked for, and the store of that object."""
 
     name = "memory"
 
@@ -23,6 +23,10 @@ class Memory:
         self.asked: list[tuple[int, int]] = []
         self._lock = threading.Lock()
 
+    def open(self, item: Object) -> RemoteReader:
+        bucket: Any = self
+        return RemoteReader(bucket, item.key, item)
+
     def get(self, _key: str, _version: bytes, start: int, stop: int, _size: int) -> bytes:
         with self._lock:
             self.asked.append((start, stop))
@@ -30,27 +34,46 @@ class Memory:
 
 
 def open_reader(size: int) -> tuple[Memory, RemoteReader]:
-    memory: Any = Memory(bytes(size))
-    return memory, RemoteReader(memory, "x", Object("s3://memory/x", "x", size, b"v"))
+    memory = Memory(bytes(size))
+    return memory, memory.open(Object("s3://memory/x", "x", size, b"v"))
 
 
-def test_expected_blocks_are_read_once_in_ranges_and_only_some_ahead() -> None:
-    memory, reader = open_reader(40 * MIB)
+def test_expected_blocks_are_read_once_in_growing_ranges_and_only_some_ahead() -> None:
+    memory, reader = open_reader(100 * MIB)
     with reader:
-        reader.expect((offset, MIB) for offset in range(0, 40 * MIB, MIB))
+        reader.expect((offset, MIB) for offset in range(0, 100 * MIB, MIB))
         view = memoryview(bytearray(MIB))
         assert reader.read_into(view, 0) == MIB
-        assert len(memory.asked) * RANGE_BYTES <= AHEAD_BYTES + 2 * RANGE_BYTES
-        for offset in range(MIB, 40 * MIB, MIB):
+        assert sum(stop - start for start, stop in memory.asked) <= AHEAD_BYTES + 2 * RANGE_BYTES
+        for offset in range(MIB, 100 * MIB, MIB):
             assert reader.read_into(view, offset) == MIB
-        assert reader.read_into(view, 40 * MIB) == 0
-    assert sorted(memory.asked) == [(offset, offset + RANGE_BYTES) for offset in range(0, 40 * MIB, RANGE_BYTES)]
+        assert reader.read_into(view, 100 * MIB) == 0
+    bounds = [0, MIB, 3 * MIB, *range(7 * MIB, 100 * MIB, RANGE_BYTES), 100 * MIB]
+    assert sorted(memory.asked) == list(zip(bounds, bounds[1:]))
+    assert count_ranges(100 * MIB) == len(memory.asked)
+
+
+def test_ranges_are_counted_as_they_are_asked_for() -> None:
+    for size in (0, 1, MIB, MIB + 1, 3 * MIB, 7 * MIB, 8 * MIB, 15 * MIB, 15 * MIB + 1, 40 * MIB):
+        blocks = ((start, min(MIB, size - start)) for start in range(0, size, MIB))
+        assert count_ranges(size) == len(list(joined(blocks, MIB, RANGE_BYTES)))
+
+
+def test_bytes_of_a_range_come_in_their_places() -> None:
+    content = bytes(number % 251 for number in range(3 * MIB + 17))
+    with Memory(content).open(Object("s3://memory/x", "x", len(content), b"v")) as reader:
+        reader.expect([(0, MIB), (MIB, MIB), (2 * MIB, MIB), (3 * MIB, 17)])
+        view = memoryview(bytearray(700_000))
+        found = b""
+        while count := reader.read_into(view, len(found)):
+            found += view[:count]
+    assert found == content
 
 
 def test_only_blocks_that_follow_each_other_are_joined() -> None:
-    assert list(joined([], 10)) == []
-    assert list(joined([(5, 20)], 10)) == [(5, 20)]
-    assert list(joined([(0, 4), (4, 4), (8, 4), (12, 1), (13, 9), (30, 1), (29, 1)], 10)) == [
+    assert list(joined([], 10, 10)) == []
+    assert list(joined([(5, 20)], 10, 10)) == [(5, 20)]
+    assert list(joined([(0, 4), (4, 4), (8, 4), (12, 1), (13, 9), (30, 1), (29, 1)], 10, 10)) == [
         (0, 8),
         (8, 5),
         (13, 9),
