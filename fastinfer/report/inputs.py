@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codecs.csv import read_body
 from ..engine.formats import content_type_of
 from ..engine.request import CSV, RECORDIO, TransformRequest
 from ..errors import InputError, quote
@@ -47,7 +48,7 @@ class Inputs:
         self._has_names = settings.get("header") == "keep"
         self._skip_header = bool(settings.get("skip_header")) or settings.get("header") in ("skip", "keep")
         missing = settings.get("missing")  # as text, which JSON has for any float
-        self._missing = math.nan if missing is None else float(missing)
+        self._missing = None if missing is None else float(missing)
         self._settings = settings
         self._options = Options(skip_header=bool(settings.get("skip_header")))
         shape = record.get("row_shape")
@@ -147,21 +148,21 @@ class Inputs:
     ) -> Iterator[tuple[int, Values]]:
         for number, (_, line) in enumerate(self._lines(path)):
             rows = [row for row in range(number * rows_of_line, (number + 1) * rows_of_line) if row in chosen]
-            if rows and (cells := self._cells(line, kept)):
-                yield from ((row, np.array(cells)) for row in rows)
+            if rows and (cells := self._cells(line, kept)) is not None:
+                yield from ((row, cells) for row in rows)
 
     def _by_values(self, path: str, chosen: set[int], size: int, rows_of_record: int) -> Iterator[tuple[int, Values]]:
         """Where lines and records do not agree: records are so many values, one behind another."""
-        held: list[float] = []
+        held = np.empty(0)
         record = 0
         for _, line in self._lines(path):
-            held += self._cells(line, None) or [math.nan] * (line.count(b",") + 1)
-            whole = len(held) // size * size
-            for start in range(0, whole, size):
+            cells = self._cells(line, None)
+            held = np.append(held, np.full(line.count(b",") + 1, np.nan) if cells is None else cells)
+            for start in range(0, len(held) // size * size, size):
                 rows = range(record * rows_of_record, (record + 1) * rows_of_record)
-                yield from ((row, np.array(held[start : start + size])) for row in rows if row in chosen)
+                yield from ((row, held[start : start + size]) for row in rows if row in chosen)
                 record += 1
-            del held[:whole]
+            held = held[len(held) // size * size :]
 
     def _kept(self, path: str) -> list[int] | None:
         """The columns that the model is given; None: all."""
@@ -248,14 +249,17 @@ class Inputs:
         except OSError as error:
             raise unreadable(path, error) from error
 
-    def _cells(self, line: bytes, kept: list[int] | None) -> list[float]:
-        """The values of a line; none where one of them is no number."""
-        cells = line.split(b",")
+    def _cells(self, line: bytes, kept: list[int] | None) -> Values | None:
+        """The values of a line, as the run's kernel reads them; None where one of them is no number."""
         try:
-            chosen = cells if kept is None else [cells[column] for column in kept]
-            return [float(cell) if cell.strip() else self._missing for cell in chosen]
-        except (ValueError, IndexError):
-            return []
+            if kept is not None:
+                cells = line.split(b",")
+                line = b",".join([cells[column] for column in kept])
+            values = np.empty(line.count(b",") + 1, np.float32)
+            read_body(line, values, missing=self._missing)
+        except (InputError, IndexError):
+            return None
+        return values.astype(np.float64)
 
 
 def _rows_of_record(payloads: list[NDArray[np.float32] | None], count: int) -> int | None:
