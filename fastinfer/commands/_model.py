@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from ._run import path, whole_number
 
 if TYPE_CHECKING:
+    from ..models.choice import ChoiceKeywords
     from ..models.load import AnyModel
-    from ..models.module import ChoiceKeywords
 
 # Hints in terms of these options, by code.
 MODEL_HINTS = {
@@ -24,7 +24,7 @@ EXPECTED_INPUTS = "expected names with their columns, such as user:1,item:1"
 
 
 def add_model_options(parser: argparse.ArgumentParser, *, default: str | None) -> None:
-    """Adds ``--model`` and the options of :class:`~fastinfer.models.module.Choice`.
+    """Adds ``--model`` and the options of :class:`~fastinfer.models.choice.Choice`.
 
     Args:
         parser: of the command.

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ModelError
+from ..models.choice import Choice, refuse_choice
 from ..models.code import DEFAULT_PROGRAM, PROGRAM_VARIABLE, read_code
 from ..models.files import CODE
 from ..models.load import is_onnx, is_onnx_model, load_any_model
-from ..models.module import Choice, Model, load_url, refuse_choice
+from ..models.module import Model, load_url
 from ..options import Options, path_of
 from ..storage.places import plain_place
 from ..storage.regular import open_regular
@@ -20,8 +21,8 @@ from ..storage.uri import is_url
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ..models.choice import ChoiceKeywords
     from ..models.load import AnyModel
-    from ..models.module import ChoiceKeywords
 
 PIECE_BYTES = 1 << 20
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from .. import machine
 from .._version import __version__
 from ..models.certificate import FORMAT, Certificate
-from ..models.module import ChoiceKeywords, Model
+from ..models.choice import ChoiceKeywords
+from ..models.module import Model
 from ..models.onnx import OnnxModel
 from ..runtimes.base import Executor, Runtime
 from .parting import CPU

@@ -11,7 +11,8 @@ from .._version import __version__
 from ..errors import ConfigError
 from ..extras import install_command
 from ..models.certificate import SUFFIX, Certificate
-from ..models.module import ChoiceKeywords, Model
+from ..models.choice import ChoiceKeywords
+from ..models.module import Model
 from ..models.onnx import OnnxModel, load_onnx, read_onnx
 from ..runtimes import load_runtime
 from ..runtimes.base import Runtime

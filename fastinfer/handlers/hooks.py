@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 from ..codecs.content_types import CSV, JSON
 from ..codecs.json import encode_json_value
 from ..errors import ModelError
+from ..models.choice import Choice, ChoiceKeywords, refuse_choice
 from ..models.code import STAGES
 from ..models.files import CODE
 from ..models.load import load_any_model
-from ..models.module import Choice, ChoiceKeywords, Model, find_model, load_model, refuse_choice
+from ..models.module import Model, find_model, load_model
 from ..runtimes.mxnet.library import load_mxnet
 from ..storage.archive import read_members, unpack
 from .defaults import (

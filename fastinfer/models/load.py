@@ -11,8 +11,9 @@ from ..errors import ConfigError
 from ..options import path_of
 from ..storage.places import plain_place
 from ..storage.uri import is_url
+from .choice import Choice
 from .files import ONNX_NAME, ONNX_SUFFIX
-from .module import Choice, Model, load_model, load_url
+from .module import Model, load_model, load_url
 
 # Models in ONNX have a module of their own, which no run of another model imports.
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeIs, Unpack
 
-    from .module import ChoiceKeywords
+    from .choice import ChoiceKeywords
     from .onnx import OnnxModel
 
     AnyModel = Union[Model, OnnxModel]
@@ -47,7 +48,7 @@ def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords
 
     Args:
         path: of the model, or its URL.
-        choice: what its files leave open: the attributes of :class:`fastinfer.models.module.Choice`.
+        choice: what its files leave open: the attributes of :class:`fastinfer.models.choice.Choice`.
 
     Raises:
         ModelError: it is not there, is not whole, or cannot be served; see there, and :func:`fastinfer.models.onnx.load_onnx`.

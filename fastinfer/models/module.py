@@ -11,16 +11,17 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from ..errors import ConfigError, InputError, ModelError
 from ..options import path_of
 from ..storage.places import fetch_for_good, fetched, plain_place
 from ..storage.regular import read_regular
 from ..storage.uri import is_url
+from .choice import ALL_OUTPUTS, Choice
 from .files import CODE, ModelFiles, choose_epoch, choose_files, part_of
 from .graph import Graph, choose_output, flattens, read_graph
 from .inputs import Input, find_inputs, read_shapes
@@ -29,88 +30,14 @@ from .params import Array, Shape, read_params
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .choice import ChoiceKeywords
+
 
 # The model that the package ships: the notebook's network, trained on MNIST.
 SHIPPED_MODEL = Path(__file__).parent / "shipped" / "mnist"
 
 # How many bytes of each file are read, by what follows the prefix; no more than its size says are held.
 FILE_LIMITS = {"symbol.json": 64 << 20, "params": 2 << 30, "shapes.json": 1 << 20}
-
-ALL_OUTPUTS = "all"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a user says about a model that its files leave open.
-
-    Attributes:
-        epoch: of the parameters; None: the newest, or 0 of a model that SageMaker's training saved.
-        inputs: by the names of the inputs, in the order of a record, how many of its values each gets; None: the model's
-            own, in its order.
-        input_shape: the shape of one record; or, by the names of inputs, the shape of what each gets of it.
-        output: the output to give, by its name, also one inside the graph; ``all``: each of the graph's outputs; None: the
-            only one.
-        allow_missing: whether parameters that are not saved are zero, as in the container; else that is an error.
-
-    Raises:
-        ConfigError: one of them has a wrong type or value.
-    """
-
-    epoch: int | None = None
-    inputs: Mapping[str, int] | None = None
-    input_shape: Shape | Mapping[str, Shape] | None = None
-    output: str | None = None
-    allow_missing: bool = False
-
-    def __post_init__(self) -> None:
-        if self.epoch is not None and not (_is_whole(self.epoch) and self.epoch >= 0):
-            raise ConfigError(f"epoch must be a whole number from 0, found {self.epoch!r}")
-        if self.inputs is not None and not (
-            isinstance(self.inputs, Mapping)
-            and self.inputs
-            and all(isinstance(name, str) and _is_whole(size) and size > 0 for name, size in self.inputs.items())
-        ):
-            raise ConfigError(f"inputs must be names with numbers of columns, found {self.inputs!r}")
-        for shape in self.shapes.values():
-            if not isinstance(shape, Sequence) or not all(_is_whole(size) and size > 0 for size in shape):
-                raise ConfigError(f"input_shape must be sizes from 1, such as (3, 224, 224), found {shape!r}")
-        if self.output is not None and not isinstance(self.output, str):
-            raise ConfigError(f"output must be a name, found {self.output!r}")
-        # The record of a run has lists for tuples.
-        if isinstance(self.input_shape, Mapping):
-            named = {name: tuple(shape) for name, shape in self.input_shape.items()}
-            object.__setattr__(self, "input_shape", named)
-        elif self.input_shape is not None:
-            object.__setattr__(self, "input_shape", tuple(self.input_shape))
-        if self.inputs is not None:
-            object.__setattr__(self, "inputs", dict(self.inputs))
-
-    @property
-    def given(self) -> list[str]:
-        """The names of what is said."""
-        return [each.name for each in fields(self) if getattr(self, each.name) != each.default]
-
-    @property
-    def keywords(self) -> ChoiceKeywords:
-        """What is said, as :func:`load_model` takes it."""
-        return {name: getattr(self, name) for name in self.given}  # type: ignore[return-value]
-
-    @property
-    def shapes(self) -> dict[str, Shape]:
-        """The shapes by the names of inputs; the name "" stands for the only input."""
-        if isinstance(self.input_shape, Mapping):
-            return dict(self.input_shape)
-        return {} if self.input_shape is None else {"": self.input_shape}
-
-
-class ChoiceKeywords(TypedDict, total=False):
-    """The attributes of :class:`Choice` as keywords, for type checkers and editors."""
-
-    epoch: int | None
-    inputs: Mapping[str, int] | None
-    input_shape: Shape | Mapping[str, Shape] | None
-    output: str | None
-    allow_missing: bool
 
 
 @dataclass(frozen=True)
@@ -141,7 +68,7 @@ class Model:
     all_outputs: bool = False
     allow_missing: bool = False
     has_code: bool = False
-    choice: Choice = Choice()
+    choice: Choice = field(default_factory=Choice)
 
     @property
     def data_name(self) -> str:
@@ -231,20 +158,6 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
         has_code=has_code,
         choice=chosen,
     )
-
-
-def refuse_choice(choice: Choice, where: str) -> None:
-    """Raises ConfigError where something is said about a model that its own code loads.
-
-    Args:
-        choice: what is said.
-        where: the code, for the message.
-    """
-    if choice.given:
-        raise ConfigError(
-            f"{', '.join(choice.given)}: cannot be chosen where the model's own code answers ({where})",
-            hint="leave that out, or ignore the code",
-        )
 
 
 def find_model(model: str | os.PathLike[str] | None = None) -> tuple[Path | str, str]:
@@ -398,7 +311,3 @@ def _read_json(content: str | bytes, path: str) -> Any:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"is not JSON: {error}", path=path) from error
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

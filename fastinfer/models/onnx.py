@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from ..errors import ConfigError, FastinferError, ModelError, quote
 from ..storage.regular import read_regular
+from .choice import ALL_OUTPUTS, Choice
 from .inputs import Input
-from .module import ALL_OUTPUTS, Choice
 from .params import VALUES_LIMIT, Shape
 from .protobuf import BYTES, VARINT, Field, fields, text
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
 from ..errors import ConfigError
-from ..models.module import SHIPPED_MODEL, ChoiceKeywords, as_model_error, find_model
+from ..models.choice import ChoiceKeywords
+from ..models.module import SHIPPED_MODEL, as_model_error, find_model
 from ..storage.places import fetch_for_good
 
 PORT_VARIABLE = "SAGEMAKER_BIND_TO_PORT"

@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from fastinfer.commands._model import add_model_options, choice_of
-from fastinfer.models.module import Choice
+from fastinfer.models.choice import Choice
 
 
 def parse(*argv: str) -> argparse.Namespace:

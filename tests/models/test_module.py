@@ -325,24 +325,6 @@ def test_what_the_user_says_is_part_of_the_digest(tmp_path: Path) -> None:
     assert len({model.digest for model in models}) == 3
 
 
-@pytest.mark.parametrize(
-    ("choice", "words"),
-    [
-        ({"epoch": -1}, "epoch must be a whole number from 0, found -1"),
-        ({"epoch": True}, "epoch must be a whole number from 0, found True"),
-        ({"inputs": {}}, "inputs must be names with numbers of columns"),
-        ({"inputs": {"data": 0}}, "inputs must be names with numbers of columns"),
-        ({"input_shape": 3}, "input_shape must be sizes from 1"),
-        ({"input_shape": (3, 0)}, r"such as \(3, 224, 224\), found \(3, 0\)"),
-        ({"input_shape": {"data": "3,2"}}, "input_shape must be sizes from 1"),
-        ({"output": 1}, "output must be a name"),
-    ],
-)
-def test_what_is_said_of_a_model_is_checked(choice: Any, words: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=words):
-        load_model(tmp_path, **choice)
-
-
 def test_a_model_of_two_inputs_has_a_flat_record(tmp_path: Path) -> None:
     symbol = mx.sym.elemwise_mul(mx.sym.var("user"), mx.sym.var("item"))
     mx.model.save_checkpoint(str(tmp_path / "pair"), 0, symbol, {}, {})
