@@ -1,5 +1,7 @@
 """Whole processes from a cold start, beside `python -c "import mxnet"` and `python -c "import numpy"` in the same run.
 
+Those with a model in ONNX need onnx and onnxruntime.
+
 What is timed includes the interpreter's start and end. Commands take turns, so that a busy minute of the machine meets all of
 them; the minimum of each counts. What the batch-size probe finds is kept before: it runs once per model and machine.
 
@@ -28,13 +30,25 @@ from typing import Callable
 
 from benchmarks import inputs
 from benchmarks.conftest import Keep
+from fastinfer.export.convert import export_model
+from fastinfer.models.module import SHIPPED_MODEL, load_model
 
 ROOT = Path(__file__).parent.parent
+ONNX, ONNX_SESSION = "1,000 files, model.onnx", "a session of model.onnx"
+# The least that any program does that runs a model in ONNX.
+SESSION = """
+import onnxruntime, sys
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+"""
 # (what, compared with, the most it may take of that)
 GOALS = [
     ("1,000 files", "import mxnet", 0.28),
     ("1,000 files", "import numpy", 2.8),
     ("1 file", "import numpy", 2.5),
+    (ONNX, "import numpy", 2.0),
+    (ONNX, "1,000 files", 1.0),
     ("1,000 files, baseline", "1,000 files", None),
     ("processes, baseline", "processes", None),
     ("--help, baseline", "--help", None),
@@ -105,6 +119,7 @@ def commands(folder: Path, root: Path, suffix: str = "") -> dict[str, Callable[[
         f"1,000 files{suffix}": lambda: transform("many"),
         f"1,000 files --exact{suffix}": lambda: transform("many", "--exact"),
         f"1 file{suffix}": lambda: transform("one"),
+        f"{ONNX}{suffix}": lambda: transform("many", "--model", str(folder / "model.onnx")),
         f"processes{suffix}": lambda: transform("many", "--backend", "processes"),
         f"--dry-run{suffix}": lambda: transform("many", "--dry-run"),
         f"--help{suffix}": lambda: python("-m", "fastinfer.transform", "--help", root=root),
@@ -113,7 +128,8 @@ def commands(folder: Path, root: Path, suffix: str = "") -> dict[str, Callable[[
 
 
 def sources(folder: Path) -> None:
-    """The inputs: a thousand files of one image, and one."""
+    """The inputs, a thousand files of one image, and one; and the shipped model in ONNX."""
+    (folder / "model.onnx").write_bytes(export_model(load_model(SHIPPED_MODEL), "model.onnx").onnx.content)
     for name, count in (("many", 1000), ("one", 1)):
         (folder / name).mkdir()
         for number, line in enumerate(inputs.text("fixed").splitlines(keepends=True)[:count]):
@@ -126,6 +142,7 @@ def everything(folder: Path, baseline: Path | None = None) -> dict[str, Callable
         "python -c pass": lambda: python("-c", "pass"),
         "import numpy": lambda: python("-c", "import numpy"),
         "import mxnet": lambda: python("-c", "from fastinfer.runtimes.mxnet.library import load_mxnet; load_mxnet()"),
+        ONNX_SESSION: lambda: python("-c", SESSION, str(folder / "model.onnx")),
         **commands(folder, ROOT),
         **(commands(folder, baseline, ", baseline") if baseline else {}),
     }
@@ -145,7 +162,16 @@ def measure(timed: dict[str, Callable[[], list[float]]], rounds: int) -> dict[st
 def bench_cold_commands(tmp_path: Path, keep: Keep) -> None:
     sources(tmp_path)
     least = measure(everything(tmp_path), rounds=5)
-    for name in ("1,000 files", "1,000 files --exact", "1 file", "processes", "--dry-run", "--help"):
+    for name in (
+        "1,000 files",
+        "1,000 files --exact",
+        "1 file",
+        ONNX,
+        ONNX_SESSION,
+        "processes",
+        "--dry-run",
+        "--help",
+    ):
         for other in ("import numpy", "import mxnet"):
             ratio = least[name][0] / least[other][0]
             keep(f"{name}/{other}", f"the whole command, {name} / {other}", ratio, "times", better="lower")
