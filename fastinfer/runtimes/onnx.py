@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, ModelError, quote
 from ..extras import install_command
 from ..models.onnx import OnnxInput, OnnxModel
-from ..models.params import Shape
 from .base import BoundInput, BoundOutput
 
 if TYPE_CHECKING:
@@ -174,17 +173,19 @@ class OnnxExecutor:
             together = self._run([array[: self._width] for array in self._memory])
             self.gives_a_row_each = [array.shape for array in together] == self._shapes
         self._bound = (
-            _Bound(session, model, self._memory, self.outputs, self._shapes) if self._can_bind(device) else None
+            _Bound(session, model, self._memory, self.outputs, self._width, batch_size)
+            if self._can_bind(device)
+            else None
         )
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
         import numpy as np
 
-        stride, width = self._stride, self._width
         if self._bound is not None:
-            found = self._bound.run()
-        elif len(self._starts) == 1:
+            return self._bound.run()
+        stride, width = self._stride, self._width
+        if len(self._starts) == 1:
             found = self._run_whole([array[:width] for array in self._memory])
         else:
             passes = [self._run_whole(self._part(first)) for first in self._starts]
@@ -192,11 +193,10 @@ class OnnxExecutor:
                 np.concatenate([part[: stride * output.rows] for part in parts])
                 for parts, output in zip(zip(*passes), self.outputs)
             ]
-        results = []
-        for array, output in zip(found, self.outputs):
-            flat = np.ascontiguousarray(array[: self.batch_size * output.rows]).reshape(-1)
-            results.append(flat.view(np.uint16).data if output.dtype == "float16" else flat.data)
-        return tuple(results)
+        return tuple(
+            _flat(np.ascontiguousarray(array[: self.batch_size * output.rows]))
+            for array, output in zip(found, self.outputs)
+        )
 
     def _part(self, first: int) -> list[Any]:
         """What one pass reads; records that are not its own are blank."""
@@ -279,7 +279,13 @@ class _Bound:
     """
 
     def __init__(
-        self, session: Any, model: OnnxModel, memory: list[Any], outputs: Sequence[BoundOutput], shapes: Sequence[Shape]
+        self,
+        session: Any,
+        model: OnnxModel,
+        memory: list[Any],
+        outputs: Sequence[BoundOutput],
+        width: int,
+        batch_size: int,
     ) -> None:
         import numpy as np
 
@@ -287,17 +293,28 @@ class _Bound:
         self._binding = session.io_binding()
         for each, array in zip(model.graph_inputs, memory):
             self._binding.bind_input(each.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        self._results = [np.empty(shape, output.dtype) for shape, output in zip(shapes, outputs)]
-        for output, array in zip(outputs, self._results):
+        self._results: list[tuple[memoryview, str]] = []
+        for output in outputs:
+            array = np.empty((width * output.rows, *output.shape), output.dtype)
             self._binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+            given = _flat(array[: batch_size * output.rows])
+            self._results.append((given.cast("B"), given.format))
 
-    def run(self) -> list[Any]:
-        """A pass; raises ModelError."""
+    def run(self) -> tuple[memoryview, ...]:
+        """A pass, and copies of what it gave; raises ModelError."""
         try:
             self._session.run_with_iobinding(self._binding)
         except Exception as error:  # its classes of errors are not public
             raise _failed(error, self._path) from error
-        return [array.copy() for array in self._results]
+        return tuple([memoryview(bytearray(each)).cast(kind) for each, kind in self._results])  # type: ignore[call-overload]
+
+
+def _flat(array: Any) -> memoryview:
+    """The memory of a contiguous array; that of float16, for which Python has no type, is of uint16."""
+    import numpy as np
+
+    flat: memoryview = (array.view(np.uint16) if array.dtype == np.float16 else array).reshape(-1).data
+    return flat
 
 
 def load_onnxruntime() -> Any:
