@@ -1,8 +1,10 @@
-"""The model alone, on MXNet and on ONNX Runtime in turns: `python -m benchmarks.bench_onnx [NETWORK ...]`, or with all other
-benchmarks, which keeps the figures.
+"""MXNet and ONNX Runtime in turns: the model alone, and a whole run over one long file of integers.
 
-Both run one thread on the same rows at the batch size that each would choose for a run. What is compared is the processor's
-time, the least of several passes, so that other work of the machine matters little.
+    python -m benchmarks.bench_onnx [NETWORK | long-file ...]
+
+or with all other benchmarks, which keeps the figures. Both run one thread on the same rows at the batch size that each would
+choose for a run. What is compared is the processor's time, the least of several turns, so that other work of the machine
+matters little.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from benchmarks import inputs
 from benchmarks.conftest import Keep
 from benchmarks.networks import NETWORKS, save
+from fastinfer.engine.run import transform
+from fastinfer.engine.source import find_objects
 from fastinfer.export.convert import export_model
-from fastinfer.models.module import load_model
+from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
 from fastinfer.runtimes import load_runtime, runtime_of
 from fastinfer.runtimes.base import Executor
@@ -30,6 +35,8 @@ if TYPE_CHECKING:
     from fastinfer.models.load import AnyModel
 
 LEAST_SECONDS, LEAST_PASSES = 3.0, 5
+LONG_FILE, LONG_FILE_COPIES, LONG_FILE_TURNS = "long-file", 50, 15
+MEMORY = Path("/dev/shm")
 
 
 def bind(model: AnyModel) -> tuple[Executor, Any]:
@@ -86,9 +93,46 @@ def bench_onnx_runtime(name: str, keep: Keep) -> None:
     keep(f"{name}/onnx", f"{name}, rows of a forward pass: ONNX Runtime / MXNet", ratio, "times")
 
 
+def run_long_file() -> tuple[float, float]:
+    """Microseconds of the processor for an image of one long file of integers, from the file to its result, by one worker: with
+    MXNet, and with ONNX Runtime."""
+    model = load_model(SHIPPED_MODEL)
+    models = [model, export_model(model, "model.onnx").onnx]
+    best = [float("inf")] * len(models)
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        source, output = f"{folder}/images.csv", f"{folder}/out"
+        content = LONG_FILE_COPIES * inputs.text("integers")
+        Path(source).write_bytes(content)
+        for _ in range(LONG_FILE_TURNS):
+            for number, each in enumerate(models):
+                before = time.process_time()
+                summary = transform(
+                    each, find_objects(source), output, Options(workers=1, overwrite=True), source=source
+                )
+                seconds = time.process_time() - before
+                assert summary.records == content.count(b"\n")
+                best[number] = min(best[number], seconds / summary.records * 1e6)
+    left, right = best
+    return left, right
+
+
+def bench_one_long_file(keep: Keep) -> None:
+    left, right = run_long_file()
+    keep(
+        f"{LONG_FILE}/onnx",
+        "one long file of integers, images/s by one worker: ONNX Runtime / MXNet",
+        left / right,
+        "times",
+    )
+
+
 def main(names: list[str]) -> None:
     print(f"{'network':<20} {'MXNet':>16} {'ONNX Runtime':>16} {'faster':>8}   (µs a row at a batch size)")
-    for name in names or NETWORKS:
+    for name in names or [*NETWORKS, LONG_FILE]:
+        if name == LONG_FILE:
+            left, right = run_long_file()
+            print(f"{name:<20} {left:>9.2f} an image {right:>8.2f} an image {left / right:>7.2f}x", flush=True)
+            continue
         found = run(name)
         certified = f"   not certified: {found.reasons[0]}" if found.reasons else ""
         columns = f"{found.mxnet_us:>9.2f} {found.sizes[0]} {found.onnx_us:>9.2f} {found.sizes[1]}"
