@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, FastinferError, ModelError
 from ..models.describe import describe
-from ..models.load import is_onnx_model, load_any_model
+from ..models.load import is_onnx_model, open_any_model
 from ..models.module import find_model
 from ..models.onnx_contents import describe_onnx
 from ._model import MODEL_HINTS, add_model_options, choice_of
@@ -62,11 +62,17 @@ def make_parser(prog: str = "fastinfer model") -> argparse.ArgumentParser:
 
 def _show(prog: str, argv: Sequence[str] | None) -> int:
     arguments = make_parser(prog).parse_args(argv)
-    model = load_any_model(find_model(arguments.model)[0], **choice_of(arguments))
+    model = open_any_model(find_model(arguments.model)[0], **choice_of(arguments))
     described = describe_onnx(model) if is_onnx_model(model) else describe(model)
-    found: dict[str, Any] = {**described, "records": None}
+    undecided = [
+        {"code": each.code, "message": each.message, "hint": HINTS.get(each.code, each.hint)}
+        for each in model.undecided
+    ]
+    found: dict[str, Any] = {**described, "records": None, "undecided": undecided}
     problem: FastinferError | None = None
-    if not arguments.files_only:
+    if model.undecided and not arguments.files_only:
+        problem = model.undecided[0].at(path=model.path)
+    elif not arguments.files_only:
         try:
             found.update(bind(model))
         except ConfigError as error:
@@ -113,7 +119,7 @@ def as_text(found: dict[str, Any]) -> str:
         ("model", found["path"]),
         *origin,
         *(("input", _input(each)) for each in found["inputs"]),
-        ("record", f"{found['record_values']:,} values"),
+        ("record", "not known" if found["record_values"] is None else f"{found['record_values']:,} values"),
         *(("output", _output(each)) for each in found["outputs"]),
         ("parameters", f"{len(found['parameters']):,} arrays, {found['values']:,} values, {found['bytes']:,} bytes"),
         *(("", f"{each['name']}, {each['type']} {_shape(each['shape'])}") for each in found["parameters"][:LISTED]),
@@ -130,6 +136,7 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(("batch", f"{found['batch']:,} records, no other number"))
     if found["records"]:
         lines.append(("computed", found["records"]))
+    lines += [("to choose", f"{each['message']}: {each['hint']}") for each in found["undecided"]]
     return "\n".join(f"{label:<11} {text}".rstrip() for label, text in lines)
 
 
@@ -152,7 +159,8 @@ def _onnx_origin(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _input(entry: dict[str, Any]) -> str:
     kind = f"{entry['type']} " if "type" in entry else ""
-    return f"{entry['name']}, {kind}{_shape(entry['shape'])}"
+    shape = "of a shape that is not known" if entry["shape"] is None else _shape(entry["shape"])
+    return f"{entry['name']}, {kind}{shape}"
 
 
 def _output(output: dict[str, Any]) -> str:
@@ -162,5 +170,5 @@ def _output(output: dict[str, Any]) -> str:
     return f"{output['name']}, {output['type']} {_shape(output['shape'])}{rows}"
 
 
-def _shape(sizes: Sequence[int]) -> str:
-    return " x ".join(map(str, sizes)) or "one value"
+def _shape(sizes: Sequence[int | None]) -> str:
+    return " x ".join("?" if size is None else str(size) for size in sizes) or "one value"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TypedDict
+from typing import Any, TypedDict, TypeVar
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ModelError
 from .params import Shape
 
 ALL_OUTPUTS = "all"
+
+Undecided = TypeVar("Undecided", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,22 @@ def refuse_choice(choice: Choice, where: str) -> None:
             f"{', '.join(choice.given)}: cannot be chosen where the model's own code answers ({where})",
             hint="leave that out, or ignore the code",
         )
+
+
+def decided(model: Undecided) -> Undecided:
+    """The same model. Raises ModelError where something must be said first."""
+    for problem in model.undecided:
+        raise problem.at(path=model.path)
+    return model
+
+
+def several_outputs(names: Sequence[str]) -> ModelError:
+    """What must be said of a model with several outputs."""
+    return ModelError(
+        f"the model has {len(names)} outputs: {', '.join(names[:8])}",
+        code="no_such_output",
+        hint="name the output to give; all gives each, by its name",
+    )
 
 
 def _is_whole(value: object) -> bool:

@@ -16,9 +16,10 @@ def describe(model: Model) -> dict[str, Any]:
 
     Returns:
         path, symbol, params, shapes: the files; epoch; mxnet: the version that saved it, or None; inputs: name and shape of
-        one record each; record_values; outputs: their names; parameters: name, shape and type of each; values and bytes of
-        all of them; unused: those that the graph does not have; zeros: variables without values that may be zero; missing:
-        others; operators: how many nodes each has; has_code.
+        one record each, of a model whose inputs are not known those that they may be, without shapes; record_values, None
+        where it is not known; outputs: their names; parameters: name, shape and type of each; values and bytes of all of
+        them; unused: those that the graph does not have; zeros: variables without values that may be zero; missing: others;
+        operators: how many nodes each has; has_code.
     """
     nodes = json.loads(model.graph.text)["nodes"]
     operators = Counter(node["op"] for node in nodes if node["op"] != "null")
@@ -31,8 +32,9 @@ def describe(model: Model) -> dict[str, Any]:
         "shapes": model.files.shapes,
         "epoch": model.files.epoch,
         "mxnet": version_text(model.graph.version),
-        "inputs": [{"name": each.name, "shape": list(each.shape)} for each in model.inputs],
-        "record_values": model.row_values,
+        "inputs": [{"name": each.name, "shape": list(each.shape)} for each in model.inputs]
+        or [{"name": name, "shape": None} for name in absent if name not in model.graph.zeros],
+        "record_values": model.row_values if model.inputs else None,
         "outputs": [{"name": name} for name in model.graph.outputs],
         "parameters": [
             {"name": name, "shape": list(array.shape), "type": array.type} for name, array in model.arrays.items()
@@ -41,7 +43,7 @@ def describe(model: Model) -> dict[str, Any]:
         "bytes": sum(math.prod(array.shape) * BYTES[array.type] for array in model.arrays.values()),
         "unused": [name for name in model.arrays if name not in model.graph.variables],
         "zeros": [name for name in absent if name in model.graph.zeros],
-        "missing": [name for name in absent if name not in model.graph.zeros],
+        "missing": [name for name in absent if name not in model.graph.zeros and model.inputs],
         "operators": dict(sorted(operators.items())),
         "has_code": model.has_code,
     }

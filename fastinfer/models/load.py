@@ -11,9 +11,9 @@ from ..errors import ConfigError
 from ..options import path_of
 from ..storage.places import plain_place
 from ..storage.uri import is_url
-from .choice import Choice
+from .choice import Choice, decided
 from .files import ONNX_NAME, ONNX_SUFFIX
-from .module import Model, load_model, load_url
+from .module import Model, load_url, open_model
 
 # Models in ONNX have a module of their own, which no run of another model imports.
 if TYPE_CHECKING:
@@ -54,17 +54,22 @@ def load_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords
         ModelError: it is not there, is not whole, or cannot be served; see there, and :func:`fastinfer.models.onnx.load_onnx`.
         ConfigError: what is said does not fit the model.
     """
+    return decided(open_any_model(path, **choice))
+
+
+def open_any_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -> AnyModel:
+    """As :func:`load_any_model`, but what its files leave open is no error: it is in ``undecided``, and is only to be shown."""
     text = plain_place(path_of(path, "model"))
     if is_url(text):
-        return load_url(text, lambda local: load_any_model(local, **choice))
+        return load_url(text, lambda local: open_any_model(local, **choice))
     place = Path(text)
     if place.is_dir() and (place / ONNX_NAME).is_file() and not any(place.glob("*-symbol.json")):
         place = place / ONNX_NAME
     if not is_onnx(place):
-        return load_model(place, **choice)
-    from .onnx import load_onnx
+        return open_model(place, **choice)
+    from .onnx import open_onnx
 
     chosen = Choice(**choice)
     if chosen.epoch is not None:
         raise ConfigError(f"the epoch is {chosen.epoch}, but a model in ONNX has none")
-    return replace(load_onnx(place, output=chosen.output, columns=chosen.inputs, shapes=chosen.shapes), choice=chosen)
+    return replace(open_onnx(place, output=chosen.output, columns=chosen.inputs, shapes=chosen.shapes), choice=chosen)

@@ -21,7 +21,7 @@ from ..options import path_of
 from ..storage.places import fetch_for_good, fetched, plain_place
 from ..storage.regular import read_regular
 from ..storage.uri import is_url
-from .choice import ALL_OUTPUTS, Choice
+from .choice import ALL_OUTPUTS, Choice, decided, several_outputs
 from .files import CODE, ModelFiles, choose_epoch, choose_files, part_of
 from .graph import Graph, choose_output, flattens, read_graph
 from .inputs import Input, find_inputs, read_shapes
@@ -56,6 +56,7 @@ class Model:
         allow_missing: whether parameters that are not saved are zero.
         has_code: whether serving code of its own, ``code/``, is saved with it.
         choice: what was said when it was loaded.
+        undecided: what must be said before it can be used (:func:`open_model`); it may have no inputs then.
     """
 
     path: str
@@ -69,6 +70,7 @@ class Model:
     allow_missing: bool = False
     has_code: bool = False
     choice: Choice = field(default_factory=Choice)
+    undecided: tuple[ModelError, ...] = ()
 
     @property
     def data_name(self) -> str:
@@ -123,10 +125,15 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
             graph cannot be served).
         ConfigError: what is said does not fit the model.
     """
+    return decided(open_model(path, **choice))
+
+
+def open_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -> Model:
+    """As :func:`load_model`, but what its files leave open is no error: it is in ``undecided``, and is only to be shown."""
     chosen = Choice(**choice)
     place = plain_place(path_of(path, "model"))
     if is_url(place):
-        return load_url(place, lambda local: load_model(local, **choice))
+        return load_url(place, lambda local: open_model(local, **choice))
     files, contents, has_code = _read(Path(place), chosen.epoch)
     symbol = _decode(contents[files.symbol], f"{path}/{files.symbol}")
     graph = read_graph(symbol, f"{path}/{files.symbol}")
@@ -137,14 +144,14 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
         saved = read_shapes(_read_json(contents[files.shapes], shapes_path), shapes_path)
     if chosen.output not in (None, ALL_OUTPUTS):
         graph = choose_output(graph, chosen.output, f"{path}/{files.symbol}")
-    elif len(graph.outputs) > 1 and chosen.output is None:
-        raise ModelError(
-            f"the model has {len(graph.outputs)} outputs: {', '.join(graph.outputs[:8])}",
-            code="no_such_output",
-            path=str(path),
-            hint="name the output to give; all gives each, by its name",
-        )
-    inputs = find_inputs(graph, arrays, saved, str(path), columns=chosen.inputs, shapes=chosen.shapes)
+    undecided = [several_outputs(graph.outputs)] if chosen.output is None and len(graph.outputs) > 1 else []
+    inputs: tuple[Input, ...] = ()
+    try:
+        inputs = find_inputs(graph, arrays, saved, str(path), columns=chosen.inputs, shapes=chosen.shapes)
+    except ModelError as error:
+        if error.code not in ("unknown_inputs", "unknown_shape"):
+            raise
+        undecided.append(error)
     return Model(
         str(path),
         files,
@@ -157,6 +164,7 @@ def load_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
         allow_missing=chosen.allow_missing,
         has_code=has_code,
         choice=chosen,
+        undecided=tuple(undecided),
     )
 
 

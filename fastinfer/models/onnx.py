@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ..errors import ConfigError, FastinferError, ModelError, quote
 from ..storage.regular import read_regular
-from .choice import ALL_OUTPUTS, Choice
+from .choice import ALL_OUTPUTS, Choice, decided, several_outputs
 from .inputs import Input
 from .params import VALUES_LIMIT, Shape
 from .protobuf import BYTES, VARINT, Field, fields, text
@@ -40,7 +40,7 @@ class OnnxInput(NamedTuple):
         name: its name.
         type: NumPy's name of the type of its values.
         batch: the number of records that it must have; None: any.
-        shape: of what one record gives it.
+        shape: of what one record gives it; 0: open, where that must be said.
     """
 
     name: str
@@ -62,6 +62,7 @@ class OnnxModel:
         all_outputs: whether each output is given, by its name; else there is one.
         metadata: what was written into it, by keys.
         choice: what was said when it was loaded.
+        undecided: what must be said before it can be used (:func:`open_onnx`).
     """
 
     path: str
@@ -72,6 +73,7 @@ class OnnxModel:
     all_outputs: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
     choice: Choice = field(default_factory=Choice)
+    undecided: tuple[ModelError, ...] = ()
 
     # What tells it from a model of MXNet; no code is saved with it.
     format = "onnx"
@@ -135,18 +137,34 @@ def load_onnx(
             values in other files, or has inputs that records cannot be given to.
         ConfigError: what is said does not fit the model.
     """
+    return decided(open_onnx(path, output=output, columns=columns, shapes=shapes))
+
+
+def open_onnx(
+    path: str | os.PathLike[str],
+    *,
+    output: str | None = None,
+    columns: Mapping[str, int] | None = None,
+    shapes: Mapping[str, Shape] | None = None,
+) -> OnnxModel:
+    """As :func:`load_onnx`, but what the file leaves open is no error: it is in ``undecided``, and is only to be shown."""
     try:
         content = read_regular(os.fspath(path), FILE_LIMIT)
     except FileNotFoundError as error:
         raise ModelError("no such model", code="model_missing", path=str(path)) from error
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", path=str(path)) from error
-    model = read_onnx(content, str(path), shapes=shapes)
-    return _choose_output(_order_inputs(model, columns), output)
+    model = _read_onnx(content, str(path), shapes)
+    # Where the size of an input is not known yet, columns cannot be compared with it.
+    return _choose_output(model if model.undecided else _order_inputs(model, columns), output)
 
 
 def read_onnx(content: bytes, path: str, *, shapes: Mapping[str, Shape] | None = None) -> OnnxModel:
     """Reads a model in ONNX, with all its outputs, from its bytes; see :func:`load_onnx`."""
+    return decided(_read_onnx(content, path, shapes))
+
+
+def _read_onnx(content: bytes, path: str, shapes: Mapping[str, Shape] | None) -> OnnxModel:
     try:
         return Reader(content, path, shapes or {}).read()
     except FastinferError:  # some are ValueErrors as well
@@ -178,12 +196,7 @@ def _choose_output(model: OnnxModel, output: str | None) -> OnnxModel:
     if output is None and len(names) == 1:
         return model
     if output is None:
-        raise ModelError(
-            f"the model has {len(names)} outputs: {', '.join(names[:8])}",
-            code="no_such_output",
-            path=model.path,
-            hint="name the output to give; all gives each, by its name",
-        )
+        return replace(model, undecided=(several_outputs(names), *model.undecided))
     if output not in names:
         raise ModelError(
             f"the graph has no output {quote(output)}",
@@ -205,6 +218,7 @@ class Reader:
 
     def __init__(self, content: bytes, path: str, shapes: Mapping[str, Shape]) -> None:
         self._content, self._view, self._path, self._shapes = content, memoryview(content), path, shapes
+        self._undecided: list[ModelError] = []
 
     def read(self) -> OnnxModel:
         graph, opset, metadata = None, 0, {}
@@ -245,7 +259,10 @@ class Reader:
             raise ConfigError(f"a shape is given to {quote(unknown[0])}, which is no input of the model")
         found = tuple(self._input(each, shapes.get(self._name(each))) for each in given)
         self._check_inputs(found)
-        return OnnxModel(self._path, self._content, found, tuple(outputs), opset, metadata=metadata)
+        undecided = tuple(self._undecided)
+        return OnnxModel(
+            self._path, self._content, found, tuple(outputs), opset, metadata=metadata, undecided=undecided
+        )
 
     def _inside(self, field: Field) -> list[Field]:
         return list(fields(self._view, field.first, field.last))
@@ -338,13 +355,13 @@ class Reader:
             shape[1:] = wanted
         if any(size is None for size in shape[1:]):
             found = ", ".join("?" if size is None else str(size) for size in shape)
-            raise ModelError(
+            problem = ModelError(
                 f"the input {quote(name)} has the shape ({found}), in which more than the batch is open",
                 code="unknown_shape",
-                path=self._path,
                 hint="give the shape of one record, such as 3,224,224 for an image",
             )
-        return OnnxInput(name, TYPES[element], shape[0], tuple(size for size in shape[1:] if size is not None))
+            self._undecided.append(problem)
+        return OnnxInput(name, TYPES[element], shape[0], tuple(size or 0 for size in shape[1:]))
 
     def _size(self, dimension: Field) -> int | None:
         """A dimension's size; None where it has only a name, or nothing."""

@@ -42,10 +42,10 @@ def describe_onnx(model: OnnxModel) -> dict[str, Any]:
 
     Returns:
         path; format: ``onnx``; producer: the program that wrote it, or None; ir_version; opsets: the version of each set of
-        operators, "" for ONNX's own; inputs: name, shape of one record and type of each; batch: how many records it takes at
-        a time, None for any; record_values; outputs: their names; parameters: name, shape and type of all that is saved;
-        values and bytes of all of them; operators: how many nodes each has, those of inner graphs included; metadata: what
-        else was written into it; certificate: what is known of it.
+        operators, "" for ONNX's own; inputs: name, shape of one record (None: open) and type of each; batch: how many
+        records it takes at a time, None for any; record_values, None where it is not known; outputs: their names;
+        parameters: name, shape and type of all that is saved; values and bytes of all of them; operators: how many nodes
+        each has, those of inner graphs included; metadata: what else was written into it; certificate: what is known of it.
     """
     found = _Contents(model.content, model.path, {each.name: each.shape for each in model.graph_inputs})
     found.read()
@@ -54,9 +54,12 @@ def describe_onnx(model: OnnxModel) -> dict[str, Any]:
         "path": model.path,
         "format": "onnx",
         **found.header(),
-        "inputs": [{"name": each.name, "shape": list(each.shape), "type": each.type} for each in model.graph_inputs],
+        "inputs": [
+            {"name": each.name, "shape": [size or None for size in each.shape], "type": each.type}
+            for each in model.graph_inputs
+        ],
         "batch": model.batch,
-        "record_values": model.row_values,
+        "record_values": None if any(0 in each.shape for each in model.graph_inputs) else model.row_values,
         "outputs": [{"name": name} for name in model.output_names],
         "parameters": found.parameters,
         "values": sum(sizes),

@@ -40,8 +40,24 @@ def test_what_is_not_known_is_asked_for_in_words_of_the_command(
     data = mx.sym.var("data")
     symbol = mx.sym.Group([mx.sym.relu(data, name="a"), data])
     mx.model.save_checkpoint(str(tmp_path / "net"), 3, symbol, {}, {})
-    assert main([str(tmp_path)]) == 3
-    assert "--output NAME gives one, --output all each by its name" in capsys.readouterr().err
+    assert main([str(tmp_path), "--files-only"]) == 0
+    printed, said = capsys.readouterr()
+    assert said == ""
+    for line in (
+        "files       net-symbol.json, net-0003.params (epoch 3)",
+        "input       data, of a shape that is not known",
+        "record      not known",
+        "output      a_output",
+        "output      data",
+        "operators   relu 1",
+        "to choose   the model has 2 outputs: a_output, data: --output NAME gives one, --output all each by its name",
+    ):
+        assert line in printed.splitlines()
+    assert "to choose   the shape of the input 'data' is not known" in printed
+    assert main([str(tmp_path), "--json"]) == 3
+    printed, said = capsys.readouterr()
+    assert [each["code"] for each in json.loads(printed)["undecided"]] == ["no_such_output", "unknown_shape"]
+    assert "--output NAME gives one, --output all each by its name" in said
     assert main([str(tmp_path), "--output", "a"]) == 3
     assert "--input-shape gives the shape of one record" in capsys.readouterr().err
     assert main([str(tmp_path), "--output", "a", "--input-shape", "2,3", "--files-only"]) == 0
@@ -74,6 +90,14 @@ def test_a_model_in_onnx_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([str(path), "--files-only", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["operators"], found["outputs"], found["records"]) == ({"Relu": 1}, [{"name": "y"}], None)
+    from tests.models.test_onnx import info, make
+
+    (tmp_path / "open.onnx").write_bytes(make([info("x", ["n", 3, "h"])], [info("y", ["n", 3, "h"]), info("z", ["n"])]))
+    assert main([str(tmp_path / "open.onnx"), "--files-only"]) == 0
+    printed = capsys.readouterr().out
+    assert "input       x, float32 3 x ?" in printed.splitlines()
+    assert "to choose   the model has 2 outputs: y, z: " in printed
+    assert "in which more than the batch is open: --input-shape gives" in printed
     assert main([str(path), "--epoch", "3"]) == 2
     assert "a model in ONNX has none" in capsys.readouterr().err
 
