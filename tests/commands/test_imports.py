@@ -16,11 +16,11 @@ from fastinfer.runtimes.batch_size import choose_batching
 # The modules of fastinfer: those of --help, what --dry-run has besides, and what a run on threads has besides that.
 HELP = """
 _native _native.text _version commands commands._model commands._request commands._run commands.transform engine
-engine.progress engine.request errors extras options records records.compression storage storage.base storage.expanded
-storage.regular storage.uri
+engine.progress engine.request error_codes errors extras options records records.compression storage storage.base
+storage.expanded storage.regular storage.uri
 """
 DRY_RUN = """
-_native.files engine.code_model engine.provenance engine.requests engine.source machine models models.code
+_native.files engine.code_model engine.provenance engine.requests engine.source machine models models.choice models.code
 models.files models.graph models.inputs models.load models.module models.operators models.params outputs
 outputs.folder outputs.label outputs.layout outputs.leftovers outputs.rejects outputs.run_record records.spans
 runtimes runtimes.base runtimes.provenance storage.atomic storage.exclusive storage.journal storage.label_log
