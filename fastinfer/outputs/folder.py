@@ -62,8 +62,8 @@ class OutputFolder:
             self._record.compare(record["depends_on"], overwrite=overwrite)
             self._take_run()
             if not overwrite:
-                self.store = self.store.for_new_results()
-            self._record.write(record)
+                self.store = self.store.for_new_results(is_first=self._record.is_first)
+            self._record.write(self.store, record)
             self.store.begin_labels(self.layout.record)
             self.rejected = self.rejects.begin(self._record.replaced)
             if self._has_earlier_runs:
@@ -89,7 +89,7 @@ class OutputFolder:
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Replaces the run's ``_run.json`` by ``record``. Raises OutputError."""
-        self._record.write(record)
+        self._record.write(self.store, record)
 
     def name_problem(self, item: Object) -> InputError | None:
         """What is wrong with an object whose result would be in a folder with the name of one of the run's own files."""

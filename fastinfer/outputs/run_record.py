@@ -41,6 +41,7 @@ class RunRecord:
         store: where it is.
 
     Attributes:
+        is_first: whether there is no record in the folder.
         resumes: whether the run continues with the results in the folder.
         run: the run's id; of the earlier run if it continues that one.
         replaced: ids of earlier runs whose unfinished files may be in the folder.
@@ -49,7 +50,7 @@ class RunRecord:
     def __init__(self, layout: OutputLayout, store: RunStore) -> None:
         self._layout = layout
         self._store = store
-        self.resumes = False
+        self.is_first = self.resumes = False
         self.run = new_run()
         self.replaced: list[str] = []
 
@@ -64,7 +65,7 @@ class RunRecord:
         Raises:
             ConfigError: ``other_run``.
         """
-        self.resumes = False
+        self.is_first = self.resumes = False
         root = self._layout.root
         try:
             kept = self._read()
@@ -77,6 +78,7 @@ class RunRecord:
         if kept is None:
             foreign = self._foreign_result()
             if foreign is None or overwrite:
+                self.is_first = True
                 return
             raise ConfigError(
                 f"the folder holds {quote(foreign)} but no {RUN_RECORD} that says where it came from",
@@ -93,10 +95,20 @@ class RunRecord:
             return
         self.resumes, self.run, self.replaced = True, kept.run, kept.replaced
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Replaces the folder's record. Raises OutputError."""
+    def write(self, store: RunStore, record: dict[str, Any]) -> None:
+        """Replaces the folder's record.
+
+        Args:
+            store: of the run.
+            record: what the results depend on, and more.
+
+        Raises:
+            ConfigError: ``output_in_use``.
+            OutputError: it cannot be written.
+        """
         content = json.dumps({"run": self.run, "replaced": self.replaced, **record}, indent=2) + "\n"
-        self._store.replace(self._layout.record, [content.encode()])
+        store.replace(self._layout.record, [content.encode()], is_new=self.is_first)
+        self.is_first = False
 
     def _read(self) -> _Kept | None:
         """The record in the folder; None if there is none.

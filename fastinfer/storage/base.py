@@ -165,12 +165,24 @@ class RunStore(Store, Protocol):
         """
         ...
 
-    def for_new_results(self) -> RunStore:
-        """The same store, which refuses to replace a result that is not of this run."""
+    @property
+    def takes_any_key(self) -> bool:
+        """Whether every key that S3 allows, such as ``a//b`` and ``a/../b``, names a result of its own."""
+        ...
+
+    def for_new_results(self, *, is_first: bool) -> RunStore:
+        """The same store, which refuses to replace a result that is not of this run.
+
+        Args:
+            is_first: whether the folder has no record of a run yet.
+        """
         ...
 
     def lock(self, folder: str) -> AbstractContextManager[None]:
-        """Locks a folder, which is created if it is missing, against other runs. Raises ConfigError (``output_in_use``)."""
+        """Locks a folder, which is created if it is missing, against other runs, where the store can.
+
+        Raises ConfigError (``output_in_use``).
+        """
         ...
 
     def begin_labels(self, record: str, *, read_only: bool = False) -> None:
@@ -206,8 +218,15 @@ class RunStore(Store, Protocol):
         """Appends entries to the journal of one writer, whose name begins with `uri`."""
         ...
 
-    def replace(self, uri: str, pieces: Iterable[bytes]) -> None:
-        """Puts a file in the place of another, whole or not at all, while the folder is locked."""
+    def replace(self, uri: str, pieces: Iterable[bytes], *, is_new: bool = False) -> None:
+        """Puts a file in the place of another, whole or not at all, while the folder is locked.
+
+        Args:
+            uri: its name.
+            pieces: its bytes.
+            is_new: whether there was none when the folder was looked at. A store without locks then refuses to replace one:
+                ConfigError (``output_in_use``).
+        """
         ...
 
     def remove(self, uri: str, *, may_stay: bool = True) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Callable
@@ -21,6 +21,8 @@ RATE_A_CORE = 5000
 LEAST_THREADS, MOST_THREADS = 16, 256
 # The least latency is that of so many requests.
 WINDOW = 64
+# So many requests of one caller are under way where it takes the answers one by one.
+ANSWERS_AHEAD = 64
 
 Task = Callable[[], None]
 
@@ -158,3 +160,49 @@ def gathering(request: Callable[[Any], Any]) -> Any:
         yield gathered
     finally:
         gathered.close()
+
+
+def answered(request: Callable[[Any], Any], keys: Iterable[Any], ahead: int = ANSWERS_AHEAD) -> Iterator[Any]:
+    """The answers of requests in the order of their keys, of which some are under way at a time. Raises what one raised.
+
+    Args:
+        request: a function of a key.
+        keys: no two are the same.
+        ahead: how many are under way at most.
+    """
+    with gathering(request) as gathered:
+        waiting: deque[Any] = deque()
+        for key in keys:
+            gathered.begin([key])
+            waiting.append(key)
+            if len(waiting) > ahead:
+                yield gathered.take(waiting.popleft())
+        while waiting:
+            yield gathered.take(waiting.popleft())
+
+
+class Puts:
+    """Small results that are being written.
+
+    Args:
+        put: writes the result of an index: 0, or the errno of a name that it cannot have.
+        count: how many there are.
+    """
+
+    def __init__(self, put: Callable[[int], int], count: int) -> None:
+        self._count = count
+        self._gathered = Gathering(the_crew(), put)
+        self._gathered.begin(range(count))
+
+    def wait(self) -> list[int]:
+        """Waits for all; errno or 0 of each. Raises OutputError or ServiceError, when all have ended."""
+        codes: list[int] = []
+        problem: BaseException | None = None
+        for index in range(self._count):
+            try:
+                codes.append(self._gathered.take(index))
+            except BaseException as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+        return codes

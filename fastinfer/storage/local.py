@@ -124,7 +124,7 @@ class LocalUpload:
                 code = store.log.remove(self._uri)
                 if code:
                     raise OSError(code, os.strerror(code))
-                store.log.add(writer_name(), self._uri, self._size, label, durable=store.durable)
+                store.log.add(writer_name(), [(self._uri, self._size, label)])
             elif code:
                 raise OSError(code, os.strerror(code))
             if store.durable:
@@ -174,12 +174,14 @@ class LocalStore:
     lists_trees = False  # folders are listed one by one, when an input needs them
     labels_ahead = 0
     groups_under_way = 0
+    takes_any_key = False
 
     def for_run(self, root: str, prefix: str, labels: str, label_journal: str) -> LocalStore:
         """The same store with the names of one run; see :class:`~fastinfer.storage.base.RunStore`."""
-        return dataclasses.replace(self, prefix=prefix, log=LabelLog(root, labels, label_journal))
+        log = LabelLog(LocalStore(self.durable), root, labels, label_journal)
+        return dataclasses.replace(self, prefix=prefix, log=log)
 
-    def for_new_results(self) -> LocalStore:
+    def for_new_results(self, *, is_first: bool) -> LocalStore:  # noqa: ARG002
         """Itself: what stands in the place of a result is looked at before the run."""
         return self
 
@@ -192,14 +194,14 @@ class LocalStore:
         """
         if self.log is None:
             return
-        self.log.merge(read_only=read_only, durable=self.durable)
+        self.log.merge(read_only=read_only)
         if not read_only:
             self.log.is_used = not self.keeps_labels(record)
 
     def settle_labels(self) -> None:
         """Merges the writers' labels that are not attributes, when none is running. Raises OutputError."""
         if self.log is not None and self.log.is_used:  # else the next run does it, without listing the folder once more
-            self.log.merge(durable=self.durable)
+            self.log.merge()
 
     def expect_labels(self, uris: Sequence[str]) -> None:
         """Labels are read when they are asked for."""
@@ -322,7 +324,7 @@ class LocalStore:
         except OSError as error:
             raise unreadable_result(uri, error) from error
 
-    def replace(self, uri: str, pieces: Iterable[bytes]) -> None:
+    def replace(self, uri: str, pieces: Iterable[bytes], *, is_new: bool = False) -> None:  # noqa: ARG002
         """Puts a file in the place of another, whole or not at all, while the folder is locked. Raises OutputError."""
         exclusive.replace(uri, pieces, durable=self.durable)
 
@@ -413,6 +415,6 @@ class LocalStore:
                     uri, text = uris[index], texts[index]
                     errors[index] = self.log.remove(uri)
                     if not errors[index]:
-                        self.log.add(writer, uri, len(text), labels[index], durable=self.durable)
+                        self.log.add(writer, [(uri, len(text), labels[index])])
                         (errors[index],) = write_files([os.fsencode(uri)], [text], [b""], temporary, self.durable)
         return errors

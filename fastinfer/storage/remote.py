@@ -18,7 +18,7 @@ from ..errors import FastinferError, InputError, OutputError
 from . import journal
 from .atomic import TEMPORARY_PREFIX, unreadable, unreadable_result, unwritable
 from .base import Object, Select
-from .crew import Gathering, gathering, the_crew
+from .crew import Gathering, Puts, gathering, the_crew
 from .lease import Holder
 from .listing import GLOB_SIGNS, enters_folders, every_key
 from .remote_reader import GroupReader, RangeFile, RemoteReader
@@ -68,6 +68,7 @@ class RemoteStore:
     lists_trees = True
     labels_ahead = LABELS_AHEAD
     groups_under_way = GROUPS_UNDER_WAY
+    takes_any_key = True
 
     # Objects
 
@@ -150,13 +151,13 @@ class RemoteStore:
         """Itself: nothing that is unfinished has a name."""
         return self
 
-    def for_new_results(self) -> RemoteStore:
+    def for_new_results(self, *, is_first: bool) -> RemoteStore:  # noqa: ARG002
         """The same store, which does not replace a result of another run or of somebody else."""
         return replace(self, creates=True)
 
     def write_many(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> Puts:
         """Begins to write small results."""
-        return Puts(self, uris, texts, labels)
+        return Puts(lambda index: self.put(uris[index], texts[index], labels[index]), len(uris))
 
     def put(self, uri: str, text: bytes, label: bytes) -> int:
         """Writes a result: 0, or an errno if it cannot have this name. Raises OutputError, ServiceError."""
@@ -275,7 +276,7 @@ class RemoteStore:
         with self._translating(uri):
             bucket.put(f"{key}.{next(_journal_numbers)}", b"".join(map(journal.frame, entries)))
 
-    def replace(self, uri: str, pieces: Iterable[bytes]) -> None:
+    def replace(self, uri: str, pieces: Iterable[bytes], *, is_new: bool = False) -> None:  # noqa: ARG002
         """Puts an object in the place of another, whole or not at all. Raises OutputError."""
         bucket, key = self._split(uri)
         upload = RemoteUpload(bucket, key, self._check_lease, None, create=False)
@@ -341,34 +342,6 @@ class RemoteStore:
             raise
         except OSError as error:
             raise unreadable_result(uri, error) from error
-
-
-class Puts:
-    """Small results that are being written."""
-
-    def __init__(
-        self, store: RemoteStore, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]
-    ) -> None:
-        self._count = len(uris)
-
-        def put(index: int) -> int:
-            return store.put(uris[index], texts[index], labels[index])
-
-        self._gathered = Gathering(the_crew(), put)
-        self._gathered.begin(range(self._count))
-
-    def wait(self) -> list[int]:
-        """Waits for all; errno or 0 of each. Raises OutputError or ServiceError, when all have ended."""
-        codes: list[int] = []
-        problem: BaseException | None = None
-        for index in range(self._count):
-            try:
-                codes.append(self._gathered.take(index))
-            except BaseException as error:
-                problem = problem or error
-        if problem is not None:
-            raise problem
-        return codes
 
 
 def _slashed(folder: str) -> str:

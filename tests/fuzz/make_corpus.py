@@ -30,6 +30,7 @@ from fastinfer.records.spans import Span, whole
 from fastinfer.records.split import MAGIC
 from fastinfer.storage import journal
 from fastinfer.storage.label_log import LabelLog
+from fastinfer.storage.local import LocalStore
 from tests import networks
 from tests.fuzz.targets import CORPUS, RUN
 from tests.networks import mx
@@ -107,9 +108,9 @@ def run_folder() -> None:
         lines = [reject.encode() for reject in rejects]
         journals = {name: str(Path(root, layout.hidden(name))) for name in ("rejects-1-2", "labels-1-2")}
         journal.append(journals["rejects-1-2"], lines)
-        log = LabelLog(root, "_labels.log", layout.hidden("labels-"))
+        log = LabelLog(LocalStore(), root, "_labels.log", layout.hidden("labels-"))
         for key in ("a.csv.out", "s/b.csv.out"):
-            log.add("1-2", str(Path(root, key)), 7, Label(bytes.fromhex(RUN), 1, source.version).pack(), durable=False)
+            log.add("1-2", [(str(Path(root, key)), 7, Label(bytes.fromhex(RUN), 1, source.version).pack())])
         record = {"run": RUN, "replaced": ["1" * 16], "depends_on": {"model": "abc"}}
         kept = {
             "run_record": ("_run.json", json.dumps(record).encode()),

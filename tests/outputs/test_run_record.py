@@ -57,7 +57,7 @@ def test_a_record_of_nothing_finished_is_replaced(tmp_path: Path) -> None:
     assert not record.resumes
     # Its unfinished files, and those of the run before it, may be in the folder.
     assert record.replaced == [RUN, "1" * 16]
-    record.write(RECORD)
+    record.write(LocalStore(), RECORD)
     kept = json.loads((tmp_path / RUN_RECORD).read_text())
     assert kept == {**RECORD, "run": record.run, "replaced": record.replaced}
     assert record.run not in record.replaced

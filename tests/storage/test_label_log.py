@@ -15,7 +15,7 @@ from fastinfer.storage.local import LocalStore
 
 
 def open_log(folder: Path) -> LabelLog:
-    return LabelLog(str(folder), "_labels.log", ".labels-")
+    return LabelLog(LocalStore(), str(folder), "_labels.log", ".fastinfer-labels-")
 
 
 def test_entries_of_all_writers_are_merged_by_the_next_run(tmp_path: Path) -> None:
@@ -23,8 +23,8 @@ def test_entries_of_all_writers_are_merged_by_the_next_run(tmp_path: Path) -> No
     (tmp_path / "a.out").write_bytes(b"of an earlier run")
     assert log.remove(str(tmp_path / "a.out")) == log.remove(str(tmp_path / "a.out")) == 0
     assert not (tmp_path / "a.out").exists()  # nothing stands there that the entry is not of
-    log.add("1", str(tmp_path / "a.out"), 5, b"first", durable=False)
-    pickle.loads(pickle.dumps(log)).add("2", str(tmp_path / "s" / "b.out"), 6, b"second", durable=True)
+    log.add("1", [(str(tmp_path / "a.out"), 5, b"first")])
+    pickle.loads(pickle.dumps(log)).add("2", [(str(tmp_path / "s" / "b.out"), 6, b"second")])
     for _ in range(2):
         log = open_log(tmp_path)
         log.merge()
@@ -33,11 +33,11 @@ def test_entries_of_all_writers_are_merged_by_the_next_run(tmp_path: Path) -> No
         assert log.find(str(tmp_path / "a.out"), 4) is None
         assert log.find(str(tmp_path / "c.out"), 5) is None
         assert os.listdir(tmp_path) == ["_labels.log"]
-    log.add("1", str(tmp_path / "a.out"), 7, b"third", durable=False)
+    log.add("1", [(str(tmp_path / "a.out"), 7, b"third")])
     log = open_log(tmp_path)
     log.merge(read_only=True)
     assert log.find(str(tmp_path / "a.out"), 7) == b"third"
-    assert sorted(os.listdir(tmp_path)) == [".labels-1", "_labels.log"]
+    assert sorted(os.listdir(tmp_path)) == [".fastinfer-labels-1", "_labels.log"]
 
 
 def test_the_store_writes_to_the_log_where_there_are_no_attributes(

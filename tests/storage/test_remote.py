@@ -98,7 +98,7 @@ def test_a_large_object_is_read_by_ranges(bucket: Bucket) -> None:
 
 def test_results_are_written_with_labels_and_other_ones_are_not_replaced(bucket: Bucket) -> None:
     names = [uri(bucket, f"out/{number}") for number in range(30)]
-    new = STORE.for_new_results()
+    new = STORE.for_new_results(is_first=True)
     assert new.write_many(names, [b"text"] * 30, [LABEL] * 30).wait() == [0] * 30
     STORE.expect_labels(names)
     assert [STORE.label(name) for name in names] == [LABEL] * 30
@@ -117,7 +117,7 @@ def test_results_are_written_with_labels_and_other_ones_are_not_replaced(bucket:
 def test_a_reply_that_is_lost_after_the_write_is_no_conflict(far_bucket: Bucket, proxy: s3.Proxy) -> None:
     proxy.rule = s3.once("lost", method="PUT")
     name = uri(far_bucket, "out/x")
-    assert STORE.for_new_results().write_many([name], [b"text"], [LABEL]).wait() == [0]
+    assert STORE.for_new_results(is_first=True).write_many([name], [b"text"], [LABEL]).wait() == [0]
     assert [fault for method, _, fault in proxy.requests if method == "PUT"] == ["lost", None]
     assert bytes(far_bucket.get("out/x")) == b"text"
 
@@ -188,7 +188,7 @@ def test_nothing_is_written_when_the_lease_is_lost(bucket: Bucket) -> None:
 
 
 def test_a_store_is_sent_to_other_processes() -> None:
-    copy = pickle.loads(pickle.dumps(STORE.for_new_results()))
+    copy = pickle.loads(pickle.dumps(STORE.for_new_results(is_first=True)))
     assert (copy.patience, copy.creates) == (QUICK, True)
 
 
