@@ -108,8 +108,12 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=help_formatter,
     )
-    parser.add_argument("input", type=path, metavar="IN", nargs="?", help="folder, file or glob of the objects")
-    parser.add_argument("output", type=path, metavar="OUT", nargs="?", help="folder of the results; created if missing")
+    parser.add_argument(
+        "input", type=path, metavar="IN", nargs="?", help="folder, file or glob of the objects; a path or a URL"
+    )
+    parser.add_argument(
+        "output", type=path, metavar="OUT", nargs="?", help="folder of the results, a path or a URL; created if missing"
+    )
     parser.add_argument(
         "--job",
         type=path,

@@ -189,7 +189,7 @@ def transform(
         ready = time.perf_counter()
         summary.startup_seconds = ready - started
         left = itertools.chain([first], listing)
-        if isinstance(results, LocalStore) and not isinstance(inputs, LocalStore):
+        if not results.takes_any_key and not isinstance(inputs, LocalStore):
             left = itertools.chain(map(with_checked_name, left))
         shards = plan_shards(_told(gatherer.unfinished(left), progress), workers, limits)
         with contextlib.closing(run_shards(shards)) as reports:

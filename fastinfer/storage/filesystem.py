@@ -9,31 +9,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from ..errors import ConfigError, FastinferError, InputError, ServiceError, quote
-from ..extras import install_command
+from ..errors import InputError
 from .atomic import unreadable
 from .base import Object, Select
 from .crew import gathering, the_crew
+from .filesystem_requests import ask, check_unchanged, connect, find, look_up, object_of, read, reading
 from .listing import GLOB_SIGNS, every_key
 from .remote_reader import GroupReader
 
-T = TypeVar("T")
-
-# What file systems call an object's version.
-VERSIONS = (
-    *("ETag", "etag", "md5Hash", "content_md5", "generation", "version_id"),
-    *("mtime", "updated", "LastModified", "last_modified", "modified", "created"),
-)
 PIECE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
-class FilesystemStore:
+class FilesystemSource:
     """What any of fsspec's file systems has, to be read. It finds its settings as the file system's own package does."""
 
     def list_objects(self, source: str, select: Select = every_key, enter: Select = every_key) -> Iterator[Object]:
@@ -48,39 +40,37 @@ class FilesystemStore:
             InputError: ``input_missing``, ``cannot_read``.
             ServiceError: the file system failed.
         """
-        files, path = _connect(source)
         is_folder = source.endswith("/")
-        with _reading(source):
-            entry = None if is_folder else _find(source)
+        with reading(source):
+            entry = None if is_folder else find(source)
             if entry is None and not is_folder:
                 raise _missing(source)
             if entry is not None and entry["type"] == "file":
-                yield _object(source, source.rpartition("/")[2], entry)
+                yield object_of(source, source.rpartition("/")[2], entry)
                 return
-        root = str(files.unstrip_protocol(path)).rstrip("/") + "/"
-        for uri, entry in sorted(_files_below(source, root, enter), key=lambda each: each[0]):
-            key = uri[len(root) :]
+        root = _slashless(source)
+        for key, entry in sorted(_files_below(root, enter), key=lambda each: each[0]):
             if select(key):
+                uri = f"{root}/{key}"
                 if entry.get("size") is None:  # the page of a web server has links alone
-                    with _reading(uri):
-                        entry = _ask(uri, functools.partial(files.info, entry["name"]))
-                yield _object(uri, key, entry)
+                    with reading(uri):
+                        entry = look_up(uri)
+                yield object_of(uri, key, entry)
 
     def examine(self, uris: Sequence[str], keys: Sequence[str]) -> Iterator[Object]:
         """The objects of these names; what is wrong with one is kept as its problem."""
         for uri, key in zip(uris, keys):
-            files, path = _connect(uri)
             try:
-                yield _object(uri, key, _ask(uri, lambda: files.info(path)))  # noqa: B023 - is called at once
+                yield object_of(uri, key, look_up(uri))
             except InputError as error:
                 yield Object(uri, key, 0, b"", error)
             except OSError as error:
-                yield Object(uri, key, 0, b"", unreadable(uri, _plain(error)))
+                yield Object(uri, key, 0, b"", unreadable(uri, error))
 
     def exists(self, uri: str) -> bool:
         """Whether there is an object of this name. Raises InputError, ServiceError: nobody could say."""
-        with _reading(uri):
-            entry = _find(uri)
+        with reading(uri):
+            entry = find(uri)
         return entry is not None and entry["type"] == "file"
 
     def open(self, item: Object) -> FilesystemReader:
@@ -91,26 +81,27 @@ class FilesystemStore:
     def read_ahead(self, items: Sequence[Object]) -> Iterator[GroupReader]:
         """Small objects that will be read in this order, several at a time."""
 
-        def read(index: int) -> bytes:
+        def read_whole(index: int) -> bytes:
             item = items[index]
-            content = _read(item, 0, item.size)
-            _check_unchanged(item)
+            content = read(item, 0, item.size)
+            check_unchanged(item)
             return content
 
-        with gathering(read) as gathered:
+        with gathering(read_whole) as gathered:
             yield GroupReader(items, gathered, the_crew())
 
     def names(self, folder: str) -> Iterator[str]:
         """The names of the files in a folder; none if it does not exist."""
-        files, path = _connect(folder)
-        with _reading(folder), contextlib.suppress(FileNotFoundError):
-            for entry in _ask(folder, lambda: files.ls(path, detail=True)):
+        files, path = connect(folder)
+        files.invalidate_cache()
+        with reading(folder), contextlib.suppress(FileNotFoundError):
+            for entry in ask(folder, functools.partial(files.ls, path, detail=True)):
                 if entry["type"] == "file":
                     yield str(entry["name"]).rpartition("/")[2]
 
     def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
         """The folders below a folder, and itself, with the names of their files."""
-        root = root.rstrip("/")
+        root = _slashless(root)
         is_empty = True
         try:
             for item in self.list_objects(f"{root}/"):
@@ -127,18 +118,18 @@ class FilesystemStore:
         if item.problem is not None:
             raise item.problem
         for start in range(0, item.size, PIECE_BYTES):
-            yield _read(item, start, min(PIECE_BYTES, item.size - start))
-        _check_unchanged(item)
+            yield read(item, start, min(PIECE_BYTES, item.size - start))
+        check_unchanged(item)
 
     def read_small(self, uri: str, most_bytes: int) -> bytes | None:
         """The bytes of a small object; None if it does not exist. Raises OSError."""
-        entry = _find(uri)
+        entry = find(uri)
         if entry is None:
             return None
-        item = _object(uri, uri, entry)
+        item = object_of(uri, uri, entry)
         if item.size > most_bytes:
             raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
-        return _read(item, 0, item.size)
+        return read(item, 0, item.size)
 
 
 class FilesystemReader:
@@ -161,153 +152,46 @@ class FilesystemReader:
         wanted = min(len(view), self._item.size - offset)
         if wanted <= 0:
             return 0
-        with _reading(self._item.uri):
-            view[:wanted] = _read(self._item, offset, wanted)
+        with reading(self._item.uri):
+            view[:wanted] = read(self._item, offset, wanted)
         return wanted
 
     def check_unchanged(self) -> None:
         """Raises InputError (``input_changed``) if the object changed after it was listed, as far as its version says."""
-        with _reading(self._item.uri):
-            _check_unchanged(self._item)
+        with reading(self._item.uri):
+            check_unchanged(self._item)
 
 
-def _connect(uri: str) -> tuple[Any, str]:
-    """The file system of a URL, and the URL's name there."""
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{quote(uri)} requires fsspec, which is not installed",
-            code="fsspec_missing",
-            hint=f"{install_command('urls')}, and the package of that file system",
-        ) from error
-    try:
-        files, path = fsspec.core.url_to_fs(uri)
-    except ImportError as error:
-        raise ConfigError(f"{quote(uri)}: {_first_line(error)}", code="fsspec_missing") from error
-    except ValueError as error:
-        raise ConfigError(
-            f"expected s3://, file://, a URL that fsspec knows, or a path, found {quote(uri)}: {_first_line(error)}",
-            code="bad_place",
-        ) from error
-    except Exception as error:
-        raise ServiceError(f"{uri}: {_first_line(error)}", code="url_failed") from error
-    return files, str(path)
-
-
-def _ask(uri: str, request: Callable[[], T]) -> T:
-    """Carries out a request; what is no fact about the object is a ServiceError. Packages of file systems raise anything."""
-    try:
-        return request()
-    except FileNotFoundError as error:
-        cause = error.__cause__
-        if cause is None or isinstance(cause, (FileNotFoundError, KeyError)):
-            raise
-        # Over HTTP whatever fails is called so.
-        raise ServiceError(f"{uri}: {_first_line(cause)}", code="url_failed") from error
-    except (FastinferError, PermissionError, IsADirectoryError, NotADirectoryError):
-        raise
-    except Exception as error:
-        raise ServiceError(f"{uri}: {_first_line(error)}", code="url_failed") from error
-
-
-def _files_below(source: str, root: str, enter: Select) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The files below a folder, in any order. fsspec's own find() passes over folders that it fails to list."""
-    files, path = _connect(source)
-    folders = [(source, path)]
-    known = {path}
+def _files_below(root: str, enter: Select) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The keys of the files below a folder, in any order. fsspec's own find() passes over folders that it fails to list."""
+    files, path = connect(f"{root}/")
+    files.invalidate_cache()
+    # Packages name a folder with or without slashes around it.
+    inside = f"{path.strip('/')}/" if path.strip("/") else ""
+    folders = [(root, path)]
+    known = {path.rstrip("/")}
     while folders:
         at, folder = folders.pop()
         entries: list[dict[str, Any]] = []
-        with _reading(at), contextlib.suppress(FileNotFoundError) if at == source else contextlib.nullcontext():
-            entries = _ask(at, functools.partial(files.ls, folder, detail=True))
-        named = [(str(files.unstrip_protocol(entry["name"])), entry) for entry in entries]
-        below = [(uri, entry) for uri, entry in named if uri.startswith(root) and uri != root]
-        if at == source and not below:
-            raise _missing(source)
-        for uri, entry in below:
-            key, name = uri[len(root) :].rstrip("/"), entry["name"]
+        with reading(at), contextlib.suppress(FileNotFoundError) if at == root else contextlib.nullcontext():
+            entries = ask(at, functools.partial(files.ls, folder, detail=True))
+        named = [(str(entry["name"]).lstrip("/"), entry) for entry in entries]
+        below = [(name[len(inside) :], entry) for name, entry in named if name.startswith(inside) and name != inside]
+        if at == root and not below:
+            raise _missing(root)
+        for key, entry in below:
             if entry["type"] != "directory":
-                if not uri.endswith("/"):  # else it only marks a folder
-                    yield uri, entry
-            elif name not in known and enter(key):
-                known.add(name)
-                folders.append((uri, name))
+                if not key.endswith("/"):  # else it only marks a folder
+                    yield key, entry
+            elif entry["name"].rstrip("/") not in known and enter(key.rstrip("/")):
+                known.add(entry["name"].rstrip("/"))
+                folders.append((f"{root}/{key}", entry["name"]))
 
 
-def _find(uri: str) -> dict[str, Any] | None:
-    """What the file system says of a file or folder; None if there is none. Raises OSError, ServiceError."""
-    files, path = _connect(uri)
-    try:
-        entry: dict[str, Any] = _ask(uri, lambda: files.info(path))
-    except FileNotFoundError:
-        return None
-    return entry
-
-
-@contextlib.contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    """Where a request is refused, that is an error of the input."""
-    try:
-        yield
-    except OSError as error:
-        raise unreadable(uri, _plain(error)) from error
-
-
-def _object(uri: str, key: str, entry: dict[str, Any]) -> Object:
-    size = entry.get("size")
-    if size is None:
-        raise InputError("its size is not told, so nobody could say whether all of it came", path=uri)
-    return Object(uri, key, int(size), _version(entry))
-
-
-def _version(entry: dict[str, Any]) -> bytes:
-    """What changes with an object's bytes; empty where the file system says nothing of that kind."""
-    # The same time comes as a datetime and as seconds.
-    known = {
-        name: str(getattr(each, "timestamp", lambda each=each: each)())
-        for name in VERSIONS
-        if (each := entry.get(name))
-    }
-    return json.dumps(known).encode() if known else b""
-
-
-def _read(item: Object, start: int, size: int) -> bytes:
-    """Bytes of an object. Raises OSError: ESTALE where other bytes came than were listed."""
-    files, path = _connect(item.uri)
-    if not size:
-        return b""
-    is_whole = (start, size) == (0, item.size)
-    bounds = {} if is_whole else {"start": start, "end": start + size}
-    content = bytes(_ask(item.uri, lambda: files.cat_file(path, **bounds)))
-    if len(content) == item.size:  # all of it, where the server knows no ranges
-        content = content[start : start + size]
-    if len(content) != size:
-        raise OSError(errno.ESTALE, f"{len(content):,} bytes came instead of {size:,}")
-    return content
-
-
-def _check_unchanged(item: Object) -> None:
-    """Raises OSError (ESTALE) if the object has another size or version than when it was listed."""
-    files, path = _connect(item.uri)
-
-    def look() -> Any:
-        files.invalidate_cache()
-        return files.info(path)
-
-    entry = _ask(item.uri, look)
-    # A listing may say less of an object than the object itself, or something else.
-    before, now = (json.loads(version or b"{}") for version in (item.version, _version(entry)))
-    if entry.get("size") != item.size or any(now[name] != before[name] for name in {*now} & {*before}):
-        raise OSError(errno.ESTALE, "it changed after it was listed")
-
-
-def _plain(error: OSError) -> OSError:
-    """The error with an errno and a text, which packages of file systems leave out."""
-    if error.strerror:
-        return error
-    number = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}.get(type(error), errno.EIO)
-    return OSError(number, _first_line(error))
+def _slashless(folder: str) -> str:
+    """A folder without the slashes at its end: to a slash and a key it is the URL of an object."""
+    root = folder.rstrip("/")
+    return f"{root}/" if root.endswith(":") else root
 
 
 def _missing(source: str) -> InputError:
@@ -318,8 +202,3 @@ def _missing(source: str) -> InputError:
         path=source,
         hint="a glob works for files and S3 only" if is_glob else None,
     )
-
-
-def _first_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:200] + "…"

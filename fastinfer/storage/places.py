@@ -1,4 +1,4 @@
-"""The store of a place: files of this machine, or objects on S3; only to be read also any other URL."""
+"""The store of a place: files of this machine, objects on S3, or what fsspec has for any other URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import ConfigError, InputError, quote
+from ..errors import InputError, quote
 from .atomic import unreadable
 from .base import Object, RunStore, Source
 from .local import LocalStore
@@ -45,7 +45,7 @@ def store_of(place: str, *, durable: bool = False) -> RunStore:
         durable: whether files of this machine are written to the disk before they get their names.
 
     Raises:
-        ConfigError: ``bad_place``; a package is missing.
+        ConfigError: ``bad_place`` for a URL that is only read; a package is missing.
     """
     if not is_url(place):
         return LocalStore(durable)
@@ -53,11 +53,11 @@ def store_of(place: str, *, durable: bool = False) -> RunStore:
         from .remote import RemoteStore
 
         return RemoteStore()
-    raise ConfigError(
-        f"results are written to s3://, file:// or a path, found {quote(place)}",
-        code="bad_place",
-        hint="write them to a folder, and copy it there",
-    )
+    from .filesystem_results import FilesystemStore
+    from .filesystem_writing import is_whole
+
+    is_whole(place)  # refuses what is only read
+    return FilesystemStore()
 
 
 def source_of(place: str) -> Source:
@@ -68,9 +68,9 @@ def source_of(place: str) -> Source:
     """
     if is_s3(place) or not is_url(place):
         return store_of(place)
-    from .filesystem import FilesystemStore
+    from .filesystem import FilesystemSource
 
-    return FilesystemStore()
+    return FilesystemSource()
 
 
 def read_small(place: str, most_bytes: int) -> bytes:

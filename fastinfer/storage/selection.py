@@ -90,7 +90,7 @@ class Selection:
 
 
 def with_checked_name(item: Object) -> Object:
-    """The same object, with a problem if the name of its result in a folder of this machine would be no name of its own.
+    """The same object, with a problem if its result would have no name of its own where folders are.
 
     Keys of S3 may be ``a//b``, ``a/../b`` or ``/a``; as paths they would name the result of another object.
     """

@@ -16,11 +16,11 @@ from fastinfer import transform
 from fastinfer.engine.source import Listing
 from fastinfer.errors import ConfigError, FastinferError, InputError, ServiceError
 from fastinfer.storage.base import Object
-from fastinfer.storage.filesystem import FilesystemStore
-from fastinfer.storage.places import fetched, read_small, source_of, store_of
+from fastinfer.storage.filesystem import FilesystemSource
+from fastinfer.storage.places import fetched, read_small, source_of
 from tests import networks
 
-STORE = FilesystemStore()
+STORE = FilesystemSource()
 FILES = {"in/a.csv": b"1,2\n", "in/b/c d%.csv": b"3,4\n", "in/.hidden": b"x", "in/_SUCCESS": b"", "inner.csv": b"5\n"}
 
 
@@ -195,11 +195,6 @@ def test_a_glob_is_said_not_to_work(memory: str) -> None:
     with pytest.raises(InputError) as caught:
         list(STORE.list_objects(f"{memory}/in/*.csv"))
     assert (caught.value.code, caught.value.hint) == ("input_missing", "a glob works for files and S3 only")
-
-
-def test_results_are_not_written_there() -> None:
-    with pytest.raises(ConfigError, match="results are written to"):
-        store_of("memory://x/out")
 
 
 def test_a_run_reads_its_inputs_and_its_model_from_there(memory: str, web: str, tmp_path: Path) -> None:

@@ -7,8 +7,19 @@ from pathlib import Path
 import pytest
 
 from fastinfer.errors import ConfigError, InputError
+from fastinfer.storage.filesystem import FilesystemSource
+from fastinfer.storage.filesystem_results import FilesystemStore
 from fastinfer.storage.local import LocalStore
-from fastinfer.storage.places import fetched, folder_place, plain_place, read_small, read_whole, store_of, uploaded
+from fastinfer.storage.places import (
+    fetched,
+    folder_place,
+    plain_place,
+    read_small,
+    read_whole,
+    source_of,
+    store_of,
+    uploaded,
+)
 from fastinfer.storage.remote import RemoteStore
 from fastinfer.storage.s3_client import Bucket
 
@@ -20,8 +31,10 @@ def test_each_place_has_its_store(tmp_path: Path) -> None:
     assert plain_place("S3://bucket/X") == "s3://bucket/X"
     assert folder_place("s3://bucket/out//") == "s3://bucket/out"
     assert folder_place("out/") == "out/"
-    with pytest.raises(ConfigError, match="to s3://, file:// or a path, found") as caught:
-        store_of("ftp://host/x")
+    assert isinstance(store_of("memory://x"), FilesystemStore)
+    assert isinstance(source_of("http://host/x"), FilesystemSource)
+    with pytest.raises(ConfigError, match="no results are written to http://, found") as caught:
+        store_of("http://host/x")
     assert caught.value.code == "bad_place"
 
 

@@ -1,0 +1,188 @@
+"""Requests to fsspec's file systems: what they say of an object, its bytes, and what went wrong, in one line.
+
+Packages of file systems raise anything. What is a fact about one object is an OSError with an errno here; all else is a
+ServiceError. The packages try again by themselves what may pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from ..errors import ConfigError, FastinferError, InputError, ServiceError, quote
+from ..extras import install_command
+from .atomic import unreadable
+from .base import Object
+
+T = TypeVar("T")
+
+# What file systems call an object's version, what is made of its bytes first; times are the last resort.
+VERSIONS = (
+    *("ETag", "etag", "md5Hash", "content_md5", "generation", "version_id"),
+    *("mtime", "updated", "LastModified", "last_modified", "modified", "created"),
+)
+# What is no place by itself, but a view of another one.
+VIEWS = {
+    **dict.fromkeys(("zip", "tar", "libarchive"), "it is an archive, and no place by itself"),
+    **dict.fromkeys(
+        ("cached", "blockcache", "filecache", "simplecache", "dir", "reference"), "it is a view of another place"
+    ),
+}
+# Errors that say something of one object, or of the place where it is.
+FACTS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+FACT_NUMBERS = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+
+
+def connect(uri: str) -> tuple[Any, str]:
+    """The file system of a URL, and the URL's name there.
+
+    Raises:
+        ConfigError: ``fsspec_missing``, ``bad_place``.
+        ServiceError: the file system failed.
+    """
+    try:
+        import fsspec
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{quote(uri)} requires fsspec, which is not installed",
+            code="fsspec_missing",
+            hint=f"{install_command('urls')}, and the package of that file system",
+        ) from error
+    reason = VIEWS.get(uri.partition("://")[0].lower())
+    if reason is not None:
+        raise ConfigError(f"{quote(uri)}: {reason}", code="bad_place", hint="name that place; unpack an archive first")
+    # fsspec would take what is behind :: for another URL, but it may be in any key.
+    above, colons, rest = uri.partition("::")
+    try:
+        files, path = fsspec.core.url_to_fs(f"{above}:" if colons else uri)
+    except ImportError as error:
+        raise ConfigError(f"{quote(uri)}: {first_line(error)}", code="fsspec_missing") from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"expected s3://, file://, a URL that fsspec knows, or a path, found {quote(uri)}: {first_line(error)}",
+            code="bad_place",
+        ) from error
+    except Exception as error:
+        raise ServiceError(f"{uri}: {first_line(error)}", code="url_failed") from error
+    return files, f"{path}:{rest}" if colons else str(path)
+
+
+def ask(uri: str, request: Callable[[], T]) -> T:
+    """Carries out a request. Raises OSError for a fact about the object, else ServiceError."""
+    try:
+        return request()
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, (FileNotFoundError, KeyError)):
+            raise plain(error) from error
+        # Over HTTP whatever fails is called so.
+        raise ServiceError(f"{uri}: {first_line(cause)}", code="url_failed") from error
+    except FastinferError:
+        raise
+    except FACTS as error:
+        raise plain(error) from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FACT_NUMBERS:
+            raise
+        raise ServiceError(f"{uri}: {first_line(error)}", code="url_failed") from error
+
+
+def look_up(uri: str) -> dict[str, Any]:
+    """What the file system says now of a file or folder. Raises OSError, ServiceError."""
+    files, path = connect(uri)
+
+    def look() -> dict[str, Any]:
+        files.invalidate_cache()
+        return dict(files.info(path))
+
+    return ask(uri, look)
+
+
+def find(uri: str) -> dict[str, Any] | None:
+    """As :func:`look_up`; None if there is nothing of this name."""
+    try:
+        return look_up(uri)
+    except FileNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def reading(uri: str) -> Iterator[None]:
+    """Where a request is refused, that is an error of the input."""
+    try:
+        yield
+    except OSError as error:
+        raise unreadable(uri, error) from error
+
+
+def object_of(uri: str, key: str, entry: dict[str, Any]) -> Object:
+    """The object of an entry of a listing. Raises InputError if its size is not told."""
+    size = entry.get("size")
+    if size is None:
+        raise InputError("its size is not told, so nobody could say whether all of it came", path=uri)
+    return Object(uri, key, int(size), version_of(entry))
+
+
+def version_of(entry: dict[str, Any]) -> bytes:
+    """What changes with an object's bytes; empty where the file system says nothing of that kind.
+
+    >>> version_of({"size": 3, "mtime": 1.5, "etag": "abc"}), version_of({"size": 3, "ETag": 'W/"weak"'})
+    (b'etag:abc', b'')
+    """
+    for name in VERSIONS:
+        value = _said(entry, name)
+        if value:
+            return f"{name}:{value}".encode()
+    return b""
+
+
+def read(item: Object, start: int, size: int) -> bytes:
+    """Bytes of an object. Raises OSError: ESTALE where other bytes came than were listed."""
+    files, path = connect(item.uri)
+    if not size:
+        return b""
+    is_whole = (start, size) == (0, item.size)
+    bounds = {} if is_whole else {"start": start, "end": start + size}
+    content = bytes(ask(item.uri, functools.partial(files.cat_file, path, **bounds)))
+    if len(content) == item.size:  # all of it, where the server knows no ranges
+        content = content[start : start + size]
+    if len(content) != size:
+        raise OSError(errno.ESTALE, f"{len(content):,} bytes came instead of {size:,}")
+    return content
+
+
+def check_unchanged(item: Object) -> None:
+    """Raises OSError (ESTALE) if the object has another size or version than when it was listed."""
+    entry = look_up(item.uri)
+    name, _, value = item.version.decode().partition(":")
+    # A listing may say something of an object that the object itself does not.
+    if entry.get("size") != item.size or (name and _said(entry, name) not in ("", value)):
+        raise OSError(errno.ESTALE, "it changed after it was listed")
+
+
+def plain(error: OSError) -> OSError:
+    """The error with an errno and a text, which packages of file systems leave out."""
+    if error.strerror and error.errno:
+        return error
+    numbers = (errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EISDIR, errno.ENOTDIR)
+    number = next((number for kind, number in zip(FACTS, numbers) if isinstance(error, kind)), errno.EIO)
+    return OSError(number, first_line(error))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line that is not long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _said(entry: dict[str, Any], name: str) -> str:
+    """What an entry says under a name of VERSIONS; empty if nothing, or what other bytes may have as well."""
+    value = entry.get(name)
+    if not value:
+        return ""
+    # The same time comes as a datetime and as seconds.
+    text = str(getattr(value, "timestamp", lambda: value)())
+    return "" if text.startswith("W/") else text
