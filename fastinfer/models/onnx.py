@@ -58,7 +58,7 @@ class OnnxModel:
         content: the file.
         graph_inputs: what its graph takes, in the order in which a record has their values.
         output_names: what its graph gives, in its order.
-        opset: the version of its operators.
+        opset: the version of its operators; 0 where none is ONNX's own, as where decision trees are all of it.
         all_outputs: whether each output is given, by its name; else there is one.
         metadata: what was written into it, by keys.
         choice: what was said when it was loaded.
@@ -221,13 +221,14 @@ class Reader:
         self._undecided: list[ModelError] = []
 
     def read(self) -> OnnxModel:
-        graph, opset, metadata = None, 0, {}
+        graph, metadata = None, {}
+        versions: dict[str, int] = {}  # of each set of operators
         for each in fields(self._view, 0, len(self._view)):
             if each.number == 7:
                 graph = self._message(each, "its graph")
             elif each.number == 8:
                 domain, version = self._opset(self._message(each, "a set of operators"))
-                opset = version if domain in ("", "ai.onnx") else opset
+                versions[domain if domain != "ai.onnx" else ""] = version
             elif each.number == 14:
                 entry = {part.number: text(self._view, part) for part in self._inside(each)}
                 metadata[entry.get(1, "")] = entry.get(2, "")
@@ -235,7 +236,7 @@ class Reader:
                 for function in self._inside(each):
                     if function.number == 7:
                         self.take_node(function, 0)
-        if graph is None or opset < 1:
+        if graph is None or max(versions.values(), default=0) < 1:
             raise ValueError("it has no graph, or no version of its operators")
         saved, inputs, outputs = set(), [], []
         for each in self._inside(graph):
@@ -261,7 +262,13 @@ class Reader:
         self._check_inputs(found)
         undecided = tuple(self._undecided)
         return OnnxModel(
-            self._path, self._content, found, tuple(outputs), opset, metadata=metadata, undecided=undecided
+            self._path,
+            self._content,
+            found,
+            tuple(outputs),
+            versions.get("", 0),
+            metadata=metadata,
+            undecided=undecided,
         )
 
     def _inside(self, field: Field) -> list[Field]:

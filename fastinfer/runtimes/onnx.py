@@ -269,6 +269,10 @@ class OnnxExecutor:
                 f"the output {quote(name)} has the shape {array.shape} for {records} records, not a row for each",
                 path=self._model.path,
             )
+        if 0 in array.shape:
+            raise ModelError(
+                f"the output {quote(name)} has no values: its shape is {array.shape}", path=self._model.path
+            )
         return BoundOutput(name, array.shape[0] // records, tuple(array.shape[1:]), array.dtype.name)
 
 

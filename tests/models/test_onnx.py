@@ -41,6 +41,16 @@ def test_inputs_outputs_and_versions() -> None:
     assert model.batch is None
 
 
+def test_a_model_without_operators_of_onnx_itself() -> None:
+    """As decision trees are: of the set for them alone."""
+    model = onnx.load_from_string(SIMPLE)
+    model.opset_import[0].domain, model.opset_import[0].version = "ai.onnx.ml", 3
+    assert read_onnx(model.SerializeToString(), "m.onnx").opset == 0
+    del model.opset_import[:]
+    with pytest.raises(ModelError, match="no version of its operators"):
+        read_onnx(model.SerializeToString(), "m.onnx")
+
+
 def test_a_fixed_batch_and_other_types() -> None:
     model = read_onnx(make([info("ids", [2, 5], INT64), info("x", [2, 3])], [info("y", [2, 5])]), "m.onnx")
     assert model.graph_inputs == (OnnxInput("ids", "int64", 2, (5,)), OnnxInput("x", "float32", 2, (3,)))

@@ -124,6 +124,15 @@ def test_what_a_graph_of_whole_numbers_cannot_take_is_refused(runtime: OnnxRunti
         executor.forward()
 
 
+def test_an_output_without_values_is_refused(runtime: OnnxRuntime) -> None:
+    none = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "none")
+    axis = onnx.numpy_helper.from_array(np.ones(1, np.int64), "axis")
+    nodes = [onnx.helper.make_node("Slice", ["x", "none", "none", "axis"], ["y"])]
+    model = read_onnx(make([info("x", ["n", 3])], [info("y", ["n", 0])], nodes, [none, axis]), "m.onnx")
+    with pytest.raises(ModelError, match=r"the output 'y' has no values: its shape is \(1, 0\)"):
+        runtime.bind(model, CPU, 3)
+
+
 @pytest.mark.parametrize("batch", ["n", 2])
 def test_an_output_that_depends_on_the_values_is_refused(runtime: OnnxRuntime, batch: Any) -> None:
     """The records of zeros alone: all of the blank ones, by which its shape was found."""
