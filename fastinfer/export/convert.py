@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .._version import __version__
-from ..errors import ConfigError
+from ..errors import ConfigError, ModelError, quote
 from ..extras import install_command
 from ..models.certificate import SUFFIX, Certificate
 from ..models.choice import ChoiceKeywords
@@ -29,7 +29,8 @@ from .certificate import (
     stored_rows,
     versions_of,
 )
-from .parting import CPU, Parting, find_parting
+from .network import Network
+from .parting import CPU, Parting, find_failing, find_parting
 from .probe import make_rows
 from .reference import read_arrays, read_network
 from .running import compare, predict
@@ -74,7 +75,7 @@ def export_model(
         choice: with which the model was loaded; kept, so that it can be loaded again.
 
     Raises:
-        ModelError: ``no_translation``, with the node; or one of them cannot run it.
+        ModelError: ``no_translation``, with the node; or one of them cannot run it, with the node if it is MXNet.
         ConfigError: ``onnx_missing``, ``onnxruntime_missing``, ``mxnet_missing``.
     """
     _need_onnx()
@@ -84,13 +85,31 @@ def export_model(
     metadata = {"fastinfer": __version__, "mxnet_model": model.digest, "flattens": str(network.flattens).lower()}
     onnx = read_onnx(translated.build(metadata=metadata), name)
     rows = rows or Rows(PROBE, make_rows(network))
-    result = compare_engines(model, onnx, rows.values, reference, other)
+    try:
+        result = compare_engines(model, onnx, rows.values, reference, other)
+    except ModelError as error:
+        raise _at_node(error, model, network, reference) from error
     reasons = result.fails(tolerance)
     if reasons:
         parting = _part(model, translated, rows, result, tolerance, (reference, other))
         return Exported(onnx, None, tuple(reasons), parting)
     versions = versions_of(reference.identity()["mxnet"], other.identity()["onnxruntime"])
     return Exported(onnx, make_certificate(model, onnx, rows, result, tolerance, versions, choice))
+
+
+def _at_node(error: ModelError, model: Model, network: Network, reference: Runtime) -> ModelError:
+    """An error of a comparison, with the node that MXNet cannot compute, if it is that."""
+    node = find_failing(model, network, reference)
+    if node is None:
+        return error
+    kind = node.outputs[0].dtype
+    hint = "MXNet computes it on GPUs only; save the model in float32" if kind == "float16" else error.hint
+    return ModelError(
+        f"{quote(node.name)} ({node.operator}, {kind}) cannot be compared: {error.message}",
+        code=error.code,
+        path=error.path,
+        hint=hint,
+    )
 
 
 def _part(

@@ -1,4 +1,4 @@
-"""Finds the first node at which a translation and MXNet part: both run with all inner values as outputs."""
+"""Finds the first node at which a translation and MXNet part, or that MXNet cannot compute: inner values are outputs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ModelError
 from ..models.module import Model
 from ..models.onnx import read_onnx
 from ..runtimes.base import Runtime
 from ..runtimes.mxnet.libmxnet import binding
 from ..runtimes.mxnet.settings import without_engine_line
-from .network import Entry, Network
+from .network import Entry, Network, Node
 from .reference import with_outputs
 from .running import Difference, compare, predict
 from .translate import Translated
@@ -76,6 +77,30 @@ def find_parting(
             return Parting(node.name, node.operator, difference, before)
         relative[entry[0]] = difference.relative
     return None
+
+
+def find_failing(model: Model, network: Network, reference: Runtime) -> Node | None:
+    """The first node that MXNet cannot compute of a blank record; None if it can compute all of them."""
+    entries = inner_entries(network)
+
+    def fails(count: int) -> bool:
+        inner = with_outputs(model, network, entries[:count])
+        try:
+            with _without_fusion():
+                executor = reference.bind(inner, CPU, 1)
+            executor.forward()
+        except ModelError:
+            return True
+        return False
+
+    # Of all values up to one: where some of them fail, so do more.
+    first, last = 0, len(entries)
+    if not fails(last):
+        return None
+    while last - first > 1:
+        middle = (first + last) // 2
+        first, last = (first, middle) if fails(middle) else (middle, last)
+    return network.nodes[entries[last - 1][0]]
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from fastinfer.export.certificate import Rows
 from fastinfer.export.convert import Exported, check_absent, export_model, verify_model, write_model
 from fastinfer.export.translate import TRANSLATIONS
 from fastinfer.models.certificate import Certificate
-from fastinfer.models.module import Model
+from fastinfer.models.module import Model, load_model
 from tests import networks
 from tests.export.comparing import load
 from tests.networks import mx
@@ -147,6 +147,24 @@ def test_half_precision_is_certified_only_where_it_holds() -> None:
     tripled = mx.sym.Cast(half * 3, dtype="float32")
     assert export_model(load(tripled, (1,)), "m.onnx").certificate is None
     assert export_model(load(tripled, (1,)), "m.onnx", tolerance=1e-3).certificate is not None
+
+
+def test_what_mxnet_cannot_compute_here_is_named() -> None:
+    half = mx.sym.Cast(mx.sym.Activation(data(), act_type="tanh"), dtype="float16")
+    layer = mx.sym.Convolution(half, kernel=(2, 2), num_filter=3, name="halved")
+    model = load(mx.sym.Cast(mx.sym.Activation(layer, act_type="relu"), dtype="float32"), (2, 4, 4))
+    with pytest.raises(
+        ModelError, match=r"'halved' \(Convolution, float16\) cannot be compared: MXNet cannot run it"
+    ) as caught:
+        export_model(model, "m.onnx", tolerance=1e-2)
+    assert caught.value.hint == "MXNet computes it on GPUs only; save the model in float32"
+
+
+def test_parameters_that_are_saved_in_half_precision_are_certified(tmp_path: Path) -> None:
+    networks.save(networks.convolution, tmp_path)
+    path = str(tmp_path / "model-0000.params")
+    mx.nd.save(path, {name: array.astype("float16") for name, array in mx.nd.load(path).items()})
+    assert export_model(load_model(tmp_path), "m.onnx").certificate is not None
 
 
 # Checking again.
