@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,9 +35,13 @@ def read_network(model: Model) -> Network:
     """
     with binding, errors_of("MXNet cannot load it", model.path):
         symbol = load_symbol(model.graph.text)
-        text = symbol.to_json()
-        graph = json.loads(text)
-        smaller, larger = (_infer(model, graph, batch) for batch in BATCHES)
+        graph = json.loads(symbol.to_json())
+        try:
+            smaller, larger = (_infer(model, graph, batch) for batch in BATCHES)
+        except (MXNetError, ValueError):
+            if not _open_states(model, graph):
+                raise
+            smaller, larger = (_infer(model, graph, batch) for batch in BATCHES)
         nodes = []
         for number, node in enumerate(graph["nodes"]):
             outputs = tuple(
@@ -50,11 +55,30 @@ def read_network(model: Model) -> Network:
     variables = {node.name: number for number, node in enumerate(nodes) if node.operator == "null"}
     heads = tuple((source, output) for source, output, *_ in graph["heads"])
     given = tuple(variables[each.name] for each in model.inputs)
+    text = write_graph(graph["nodes"], graph["heads"], graph.get("attrs", {}))
     network = Network(tuple(nodes), heads, tuple(names), given, text)
     for entry, name in zip(heads, names):
         if not network.value(entry).shape[:1] < (0,):
-            raise ModelError(f"the output {quote(name)} does not have a row for each record", path=model.path)
+            raise ModelError(
+                f"the output {quote(name)} does not have a row for each record",
+                path=model.path,
+                hint="if the graph holds a batch size, save it for batches of any size",
+            )
     return network
+
+
+def _open_states(model: Model, graph: Mapping[str, Any]) -> bool:
+    """Takes the shape away from variables that are not saved, such as states, where it holds the batch size 1; whether there
+    were any. MXNet finds the shape that fits the batch."""
+    known = {*(each.name for each in model.inputs), *map(bare, load_arrays(model.params))}
+    found = [
+        node["attrs"]
+        for node in graph["nodes"]
+        if node["op"] == "null" and node["name"] not in known and "__shape__" in node.get("attrs", {})
+    ]
+    for attributes in found:
+        del attributes["__shape__"]
+    return bool(found)
 
 
 def read_arrays(model: Model) -> dict[str, NDArray[Any]]:
@@ -84,8 +108,13 @@ def _infer(model: Model, graph: Mapping[str, Any], batch: int) -> dict[int, list
     heads = [[number, 0, 0] for number in range(len(named))]
     inside = Symbol.load(write_graph(named, heads, graph.get("attrs", {}))).internals()
     places = {node["name"]: f"n{number}" for number, node in enumerate(graph["nodes"]) if node["op"] == "null"}
-    shapes = inside.infer_shapes({places[each.name]: (batch, *each.shape) for each in model.inputs})
-    types = _infer_types(inside, [places[each.name] for each in model.inputs])
+    try:
+        shapes = inside.infer_shapes({places[each.name]: (batch, *each.shape) for each in model.inputs})
+        types = _infer_types(inside, [places[each.name] for each in model.inputs])
+    except MXNetError as error:
+        names = {f"n{number}": quote(node["name"]) for number, node in enumerate(graph["nodes"])}
+        said = re.sub(r"\bn[0-9]+\b", lambda match: names.get(match[0], match[0]), str(error))
+        raise MXNetError(f"at batch size {batch}: {said}") from error
     if shapes is None or types is None:
         raise ValueError("the graph does not determine all of its shapes and types")
     found: dict[int, list[tuple[Shape, str]]] = {number: [] for number in range(len(named))}

@@ -117,9 +117,12 @@ def _operator(network: Network, node: Node, writer: GraphWriter, names: Mapping[
 
 
 def _refused(node: Node, path: str, why: str) -> ModelError:
+    hint = "replace the operator by others; docs/onnx.md lists those that are translated"
+    if "quantize" in node.operator:
+        hint = "export the model as it was before it was quantized"
     return ModelError(
         f"{quote(node.name)} ({node.operator}) cannot be written as ONNX: {why}",
         code="no_translation",
         path=path,
-        hint="replace the operator by others; docs/onnx.md lists those that are translated",
+        hint=hint,
     )

@@ -14,7 +14,7 @@ from fastinfer.export.reference import read_network
 from fastinfer.models.module import Model, load_model
 from tests.export.comparing import load
 from tests.export.nets import NETS
-from tests.networks import mx
+from tests.networks import HELD, SERVED, mx
 
 pytest.importorskip("onnxruntime")
 ROWS = 40
@@ -47,10 +47,25 @@ def test_nets_of_the_zoo_are_certified(name: str, tmp_path: Path) -> None:
     is_certified(load_model(tmp_path, input_shape=(3, 32, 32)), 4)
 
 
-def test_quantized_operators_are_refused_by_name() -> None:
-    data = mx.sym.var("data")
-    whole = mx.sym.contrib.quantize_v2(data, min_calib_range=-1.0, max_calib_range=1.0, name="small")
-    model = load(mx.sym.contrib.dequantize(*whole, name="back"), (4,))
-    with pytest.raises(ModelError, match=r"'small' \(_contrib_quantize_v2\) cannot be written as ONNX") as caught:
-        export_model(model, "model.onnx")
-    assert caught.value.code == "no_translation"
+@pytest.mark.parametrize("kind", ["uint8", "int32", "steps", "lstm", "topk", "class_number", "own_loss", "names"])
+def test_other_kinds_of_networks_are_certified(kind: str, tmp_path: Path) -> None:
+    """Among them such whose states or labels are not saved, and are declared for one record."""
+    is_certified(load_model(SERVED[kind](tmp_path)))
+
+
+def test_a_quantized_model_is_refused_by_its_first_operator(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelError, match=r"'data_quantize' \(_contrib_quantize_v2\) cannot be written as ONNX"
+    ) as caught:
+        export_model(load_model(SERVED["int8"](tmp_path)), "model.onnx")
+    assert (caught.value.code, caught.value.hint) == (
+        "no_translation",
+        "export the model as it was before it was quantized",
+    )
+
+
+def test_a_graph_that_holds_a_batch_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'softmax_output' does not have a row for each record.*any size"):
+        export_model(load_model(HELD["reshape"](tmp_path / "a")), "model.onnx")
+    with pytest.raises(ModelError, match=r"at batch size 3: Error in operator '_plus[0-9]+'"):
+        export_model(load_model(HELD["states"](tmp_path / "b")), "model.onnx")
