@@ -44,6 +44,11 @@ INPUT: tuple[tuple[str, str, str], ...] = (
     ("output_full", "the input has more values than the array has room for", "pass an array with more rows"),
     ("partial_row", "the number of values is not a multiple of what one record takes", "complete the last record"),
     ("payload_too_large", "a record or payload is larger than the limit", "raise the limit, or split by lines"),
+    (
+        "refused_record",
+        "an operator of the model refuses the values of a record, such as an index that is too large",
+        "see the message, which is of MXNet or onnxruntime; correct the record or leave it out",
+    ),
     ("too_many_errors", "more records were rejected than allowed", "correct the records listed in `_rejects.jsonl`"),
     ("truncated", "compressed data, RecordIO or an IDX file ends too early", "get the file again"),
     (
@@ -137,6 +142,11 @@ MODEL: tuple[tuple[str, str, str], ...] = (
     ("bad_program", "the model's own serving code fails or lacks a function", "correct the code"),
     ("diverged", "a parameter became infinite or NaN in training", "use a smaller learning rate"),
     ("has_code", "the model has hooks of its own, and nothing says whether they are called", "run or ignore its code"),
+    (
+        "failed_pass",
+        "an operator failed while the model computed, on blank records too, or on very many records in a row",
+        "see the message: it is of MXNet or onnxruntime; compare the records with what the model takes",
+    ),
     ("held_batch", "the graph holds a batch size whose records influence each other", "save it for any batch size"),
     (
         "mixed_batch",

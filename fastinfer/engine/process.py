@@ -15,6 +15,7 @@ from ..runtimes import load_runtime
 from ..runtimes.batch_size import bind_ladder
 from ..runtimes.ladder import Ladder
 from ..runtimes.pool import Pool
+from ..runtimes.refused import RefusedInARow
 from .job import Job
 from .progress import Progress
 from .provenance import check_machine
@@ -59,6 +60,7 @@ class WorkerProcess:
         stop: set when the run must end early.
         progress: is told of each batch.
         is_checked: whether a batch of real records was compared with itself.
+        refused: ends a run whose records are all refused by the model.
     """
 
     def __init__(self, job: Job, workers: int) -> None:
@@ -68,6 +70,7 @@ class WorkerProcess:
         self.stop = threading.Event()
         self.progress = Progress()
         self.is_checked = not job.batching.invariant or job.batching.row_wise
+        self.refused = RefusedInARow(job.model.path)
         self._job = job
         self._handler: Handler | None = None
         self._lock = threading.Lock()

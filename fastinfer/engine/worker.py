@@ -28,6 +28,7 @@ from ..records.reading import (
 )
 from ..records.spans import Span, whole
 from ..runtimes.predictions import by_record
+from ..runtimes.refused import REFUSED, predict
 from ..storage.base import Object
 from .batch import Batch, Objects, Segment
 from .filtered import FilteredDecoder, columns_of
@@ -36,6 +37,7 @@ from .payloads import PayloadRun
 from .plan import Shard
 from .process import WorkerProcess, Workspace, end_if_orphaned, prepare
 from .recorder import Recorder
+from .refusals import Refusals
 
 T = TypeVar("T")
 
@@ -85,6 +87,7 @@ class _ShardRun:
         )
         self.writer = OutputWriter(job.layout, job.store, job.encoder.form)
         self.recorder = Recorder(job, self.report)
+        self.refusals: Refusals | None = None  # takes out what the model refuses
         self.values = self.bad_records = 0  # that were read of the object
         self.payloads: PayloadRun | None = None  # transforms objects that turn out to be no rows
         self.counter: LineCounter | None = None  # of the lines of the object that an error was last in
@@ -125,20 +128,26 @@ class _ShardRun:
         except Exception as error:
             self.report.error = error
         self.decoder.release()
-        try:
-            # Also after an error: objects before the failed one are finished.
-            self._run_batch()
-            if self.payloads is not None:
-                self.payloads.finish()
-            end_if_orphaned(self.job)
-            started = perf_counter()
-            self.recorder.count(self.writer.flush())
-            self.recorder.write_rejects()
-            self.report.seconds["write"] += perf_counter() - started
-        except Exception as error:
-            self.report.error = self.report.error or error
+        # Also after an error: objects before the failed one are finished.
+        for step in (self._run_batch, self._write):
+            try:
+                step()
+            except Exception as error:
+                # A refused record is in an object before the one of an earlier error.
+                is_first = isinstance(error, InputError) and error.code == REFUSED
+                self.report.error = error if is_first else self.report.error or error
         self.writer.close()
         return self.report
+
+    def _write(self) -> None:
+        """Gives finished results their names."""
+        if self.payloads is not None:
+            self.payloads.finish()
+        end_if_orphaned(self.job)
+        started = perf_counter()
+        self.recorder.count(self.writer.flush())
+        self.recorder.write_rejects()
+        self.report.seconds["write"] += perf_counter() - started
 
     def _on_clock(self, stage: str, items: Iterator[T]) -> Iterator[T]:
         """The items; the time to get each one is added to the stage."""
@@ -215,6 +224,8 @@ class _ShardRun:
 
     def _may_be_payloads(self, span: Span, error: InputError) -> bool:
         """Whether an object that has an error as rows may have an answer as payloads."""
+        if error.code == REFUSED:
+            return False  # it was a row
         if self.job.request.is_single:
             return True  # a line that is not one row may be several
         # A graph may also take rows of other shapes than the model's own.
@@ -323,10 +334,11 @@ class _ShardRun:
         seconds, ladder, encoder = self.report.seconds, self.workspace.ladder, self.job.encoder
         started = perf_counter()
         row_shape = ladder.outputs[0].shape
-        predicted = ladder.forward(records) if records else ()
-        predictions = by_record(ladder.outputs, predicted) if records else memoryview(b"")
-        if not self.process.is_checked:
+        predicted, refused = predict(ladder, records) if records else ((), {})
+        predictions = by_record(ladder.outputs, predicted) if predicted else memoryview(b"")
+        if predicted and not self.process.is_checked:
             self._check(records, predicted)
+        segments, problem = self._without(segments, refused, records)
         forwarded = perf_counter()
         seconds["forward"] += forwarded - started
         written = seconds["write"]
@@ -357,3 +369,18 @@ class _ShardRun:
                 seconds["write"] += perf_counter() - started
         written = seconds["write"] - written
         seconds["format"] += perf_counter() - forwarded - written
+        if problem is not None:
+            raise problem
+
+    def _without(
+        self, segments: list[Segment | Objects], refused: dict[int, ModelError], records: int
+    ) -> tuple[list[Segment | Objects], InputError | None]:
+        """The segments without what the model refuses; and what is to be raised when they are finished."""
+        self.process.refused.count(refused, records)
+        if not refused:
+            return segments, None
+        if self.refusals is None:
+            self.refusals = Refusals(self.job, self.report, self.recorder, self.writer)
+        kept, problem = self.refusals.take_out(segments, refused)
+        self.recorder.write_rejects()
+        return kept, problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from ..runtimes.base import Runtime
 from ..runtimes.batch_size import Batching, bind_ladder, copied_bytes
 from ..runtimes.pool import Pool
 from ..runtimes.predictions import as_array, named_records
+from ..runtimes.refused import predict
 from ..runtimes.views import rows_of
 
 if TYPE_CHECKING:
@@ -58,8 +60,9 @@ class Graphs:
         self.rows = self.outputs[0].rows if len(self.outputs) == 1 else 1  # for each record
         self._ladders = Pool(ladders)
 
-    def run(self, rows: NDArray[np.float32], *, blank: bool) -> NDArray[Any]:
+    def run(self, rows: NDArray[np.float32], *, blank: bool) -> tuple[NDArray[Any], dict[int, ModelError]]:
         """Predictions of rows, (rows, values) to (rows * self.rows, *output_shape); of several outputs, a structured array.
+        And why the model refuses a row, by its number: its predictions are not to be used.
 
         They are copied into the graph's memory, in about a tenth of the time that reading them from CSV took; so decoding
         needs no graph, and each request is decoded by itself.
@@ -69,18 +72,26 @@ class Graphs:
             blank: whether to clear what an earlier batch left behind the last row, which may influence the rows' bits.
         """
         parts: list[NDArray[Any]] = []
+        refused: dict[int, ModelError] = {}
         with self._ladders.lend() as ladder:
             read = rows_of(ladder)
             for first in range(0, len(rows), ladder.batch_size):
                 part = rows[first : first + ladder.batch_size]
                 read[: len(part)] = part
-                values = ladder.forward(len(part), blank=blank)
+                values, errors = predict(ladder, len(part), blank=blank)
+                refused.update({first + number: error for number, error in errors.items()})
+                values = values or self._blanks(len(part))
                 parts.append(
                     as_array(self.outputs[0], values[0])[: len(part) * self.rows]
                     if len(self.outputs) == 1
                     else named_records(self.outputs, values)[: len(part)]
                 )
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts), refused
+
+    def _blanks(self, count: int) -> tuple[memoryview, ...]:
+        """Values in the place of the predictions of so many records, which are all refused."""
+        sizes = [(count * each.rows * math.prod(each.shape), each.dtype) for each in self.outputs]
+        return tuple(np.zeros(size, dtype).view(np.uint8).data for size, dtype in sizes)
 
 
 class OtherShapes:

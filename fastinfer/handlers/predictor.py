@@ -14,18 +14,29 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codecs.content_types import CSV, JSON, check_rows, choose_accepted, decode_rows, encode_predictions
+from ..codecs.content_types import (
+    CSV,
+    JSON,
+    JSONLINES,
+    check_rows,
+    choose_accepted,
+    decode_rows,
+    encode_predictions,
+    find_content_type,
+)
+from ..errors import ModelError
 from ..models.load import is_loaded, load_any_model
 from ..models.module import find_model
 from ..options import Options, parse_device
 from ..runtimes import load_runtime, runtime_of
 from ..runtimes.batch_size import choose_batching
+from ..runtimes.refused import refusal
 from .graphs import Graphs, OtherShapes
 from .request import Answer, Request, unwrap
 
@@ -110,13 +121,14 @@ class Predictor:
             except Exception as error:
                 results[index] = error
         try:
-            predictions = self._predict_together([rows for _, _, rows in together])
+            predictions, refused = self._predict_together([rows for _, _, rows in together])
         except Exception as error:
             results.update({index: error for index, _, _ in together})
         else:
             first = 0
             for index, accepted, rows in together:
                 try:
+                    _check_refused(refused, first, len(rows), requests[index])
                     found = predictions[first * self.rows : (first + len(rows)) * self.rows]
                     results[index] = self._encode(found, accepted)
                 except Exception as error:
@@ -156,12 +168,14 @@ class Predictor:
             several rows for each record, so many times as many. Of several outputs, a structured array with a field for each.
 
         Raises:
-            InputError: ``bad_shape`` where the graph does not accept the rows; ``empty_input`` where there are none.
+            InputError: ``bad_shape`` where the graph does not accept the rows; ``empty_input`` where there are none;
+                ``refused_record`` where an operator of the model refuses the values of one.
         """
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         check_rows(rows)
-        graphs = self._graphs if self._has_own_shape(rows) else self._others.graphs(rows.shape[1:])
-        return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
+        predictions, refused = self._run(rows)
+        _check_refused(refused, 0, len(rows))
+        return predictions
 
     def encode(self, predictions: NDArray[Any], accept: str | None = JSON) -> tuple[bytes, str]:
         """Predictions as the container's encoder prints them, and their content type.
@@ -187,9 +201,30 @@ class Predictor:
             return True
         return self._flattens and len(row_shape) > 0 and math.prod(row_shape) == self.model.row_values
 
-    def _predict_together(self, parts: Sequence[NDArray[np.float32]]) -> NDArray[Any]:
-        """The predictions of flat rows of the model's shape; none for no rows."""
+    def _predict_together(self, parts: Sequence[NDArray[np.float32]]) -> tuple[NDArray[Any], Mapping[int, ModelError]]:
+        """The predictions of flat rows of the model's shape, none for no rows; and why rows are refused, by their numbers."""
         if not parts:
-            return np.empty((0, *self.output_shape), np.float32)
+            return np.empty((0, *self.output_shape), np.float32), {}
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return self.predict(rows.reshape(-1, *self.model.row_shape))
+        return self._run(rows.reshape(-1, *self.model.row_shape))
+
+    def _run(self, rows: NDArray[np.float32]) -> tuple[NDArray[Any], Mapping[int, ModelError]]:
+        graphs = self._graphs if self._has_own_shape(rows) else self._others.graphs(rows.shape[1:])
+        return graphs.run(rows.reshape(rows.shape[0], -1), blank=not self._invariant)
+
+
+def _check_refused(refused: Mapping[int, ModelError], first: int, count: int, request: Request | None = None) -> None:
+    """Raises InputError (``refused_record``) where one of `count` rows from number `first` on is refused.
+
+    It names the row's line where each line of the request's body is a row; else its number.
+    """
+    number = next((each for each in range(first, first + count) if each in refused), None) if refused else None
+    if number is None:
+        return
+    line = None
+    if request is not None and find_content_type(request.content_type) in (CSV, JSONLINES):
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        lines = [index for index, text in enumerate(body.splitlines(), 1) if text.strip(b" \t")]
+        line = lines[number - first] if len(lines) == count else None
+    is_only = line is not None or count == 1
+    raise refusal(refused[number], None if is_only else number - first + 1).at(line=line)

@@ -64,7 +64,7 @@ class Executor(Protocol):
             held as uint16.
 
         Raises:
-            ModelError: an operator fails. The executor can be used again.
+            ModelError: ``failed_pass``: an operator fails, perhaps on the values of a record. The executor can be used again.
         """
         ...
 

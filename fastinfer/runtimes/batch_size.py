@@ -22,6 +22,7 @@ from .base import Executor, Runtime
 from .ladder import Ladder
 from .predictions import with_one_input
 from .provenance import of_model
+from .refused import FAILED_PASS
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
@@ -133,7 +134,7 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
             return None
 
     def find() -> probe_cache.Found | None:
-        from .invariance import find_sizes  # and NumPy with it: most runs know the answer
+        from .invariance import find_sizes, takes_some  # and NumPy with it: most runs know the answer
 
         if asked is not None:
             executor = bind(asked)
@@ -152,9 +153,9 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         has_dense = any(node["op"] == DENSE for node in nodes)
         try:
             return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense)
-        except ModelError:
-            if is_onnx_model(model):
-                return None  # its operators check what they are given, as indices; which rows it takes is not known
+        except ModelError as error:
+            if error.code == FAILED_PASS and takes_some(bind(1)):
+                return None  # an operator checks what it is given, as indices; which rows it takes is not known
             raise
 
     if varies:

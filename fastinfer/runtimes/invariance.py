@@ -8,6 +8,7 @@ not depend on how records are divided into batches: not on workers, order, shard
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Callable, Optional
@@ -15,6 +16,7 @@ from typing import Any, Callable, Optional
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ModelError
 from .base import Executor
 from .probe_cache import Found
 from .views import predict_all, rows_of
@@ -25,6 +27,8 @@ Bind = Callable[[int, int], Optional[Executor]]
 WORTH = 0.9
 # A pass is timed so often, or until it has taken so long together.
 TIMED_PASSES, TIMED_S = 5, 1.0
+# Of a model that refuses rows of the probe, so many are tried alone.
+TRIED_ROWS = 24
 
 
 def find_sizes(
@@ -140,6 +144,18 @@ def gives_the_bits(small: Executor, rows: Rows, reference: list[NDArray[Any]]) -
             if not same_bits(part, wanted):
                 return False
     return True
+
+
+def takes_some(executor: Executor | None) -> bool:
+    """Whether a graph for one row computes at least one of the probe's rows: an operator may check what it is given."""
+    if executor is None or executor.batch_size != 1:
+        return False
+    rows = [probe_rows(TRIED_ROWS, rows_of(executor, number).shape[1]) for number in range(len(executor.inputs))]
+    for index in range(TRIED_ROWS):
+        with contextlib.suppress(ModelError):
+            run(executor, [each[index : index + 1] for each in rows])
+            return True
+    return False
 
 
 def time_pass(executor: Executor) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any, Callable
 
+from ..errors import ModelError
 from .base import BoundInput, BoundOutput, Executor
 
 # Where the time of a pass was not measured: it takes as long as its rows, and about one row more.
@@ -19,6 +20,8 @@ PASS_ROWS = 1.0
 
 class Ladder:
     """A model at several batch sizes, for one thread at a time. Rows are written to the memory of the largest.
+
+    So many attributes: what callers see of the largest graph, and how a batch is divided.
 
     Args:
         bind: returns a bound graph of a batch size. All but the largest are bound when that is worth its time: when passes
@@ -30,6 +33,7 @@ class Ladder:
         batch_size: the largest size.
         inputs, outputs: of its graph; see :class:`fastinfer.runtimes.base.Executor`.
         gives_a_row_each: whether it gives rows for records.
+        has_passed: whether it has ever predicted something.
     """
 
     def __init__(
@@ -50,23 +54,25 @@ class Ladder:
         self._is_timed = seconds is not None
         self._divided = divide(self._costs)
         self._lost_s = 0.0  # because a size is not bound
+        self.has_passed = False
 
     def bind_smallest(self) -> None:
         """Binds the smallest size now: where rows mostly come alone, that is worth its time."""
         self._executor(min(self._costs))
 
-    def forward(self, count: int, *, blank: bool = False) -> tuple[memoryview, ...]:
+    def forward(self, count: int, *, blank: bool = False, repeat: bool = False) -> tuple[memoryview, ...]:
         """Predicts the first rows in the memory of `inputs`.
 
         Args:
             count: how many rows there are, at least 1.
             blank: whether to clear what an earlier batch left behind the last row, which may influence the rows' bits.
+            repeat: whether to fill that place with a row of this batch, so that no other one can make the pass fail.
 
         Returns:
             for each output a flat buffer with the values of at least `count` rows, in order.
 
         Raises:
-            ModelError: an operator fails.
+            ModelError: ``failed_pass``: an operator fails. The rows are still in the memory of `inputs`.
         """
         parts: list[tuple[memoryview, ...]] = []
         first = 0
@@ -74,18 +80,32 @@ class Ladder:
             size = self._choose(count - first)
             executor = self._executor(size)
             rows = min(size, count - first)
+            displaced: list[tuple[memoryview, bytes]] = []
             for mine, theirs in zip(self.inputs, executor.inputs):
                 width = math.prod(mine.shape)
                 if first or theirs.memory is not mine.memory:
+                    if theirs.memory is mine.memory:
+                        displaced.append((mine.memory.cast("B"), bytes(mine.memory.cast("B")[: 4 * count * width])))
                     theirs.memory[: rows * width] = mine.memory[first * width : (first + rows) * width]
-                if blank and rows < size:
-                    theirs.memory.cast("B")[4 * rows * width :] = bytes(4 * (size - rows) * width)
+                if (blank or repeat) and rows < size:
+                    memory = theirs.memory.cast("B")
+                    row = bytes(memory[: 4 * width]) if repeat else bytes(4 * width)
+                    memory[4 * rows * width :] = row * (size - rows)
             started = perf_counter()
-            parts.append(executor.forward())
+            try:
+                parts.append(executor.forward())
+            except ModelError:
+                for mine, theirs in zip(self.inputs, executor.inputs):
+                    if theirs.memory is not mine.memory:  # what has failed is not to be behind the rows of a later pass
+                        theirs.memory.cast("B")[:] = bytes(theirs.memory.nbytes)
+                for memory, kept in displaced:
+                    memory[: len(kept)] = kept
+                raise
             if not self._is_timed:
                 unit_s = (perf_counter() - started) / self._costs[size]
                 self._unit_s = min(self._unit_s or unit_s, unit_s)
             first += rows
+        self.has_passed = True
         return parts[0] if len(parts) == 1 else tuple(map(_join, zip(*parts)))
 
     def gives_again(self, count: int, predictions: tuple[memoryview, ...]) -> bool:

@@ -229,6 +229,7 @@ class OnnxExecutor:
                 raise ModelError(
                     f"the output {quote(output.name)} has the shape {array.shape} for {self._width} records, expected {shape}: "
                     "it depends on their values",
+                    code="failed_pass",
                     path=self._model.path,
                 )
         return found
@@ -244,10 +245,10 @@ class OnnxExecutor:
         least, most = max(info.min, -MOST_WHOLE), min(info.max, MOST_WHOLE)
         wrong = ~((array >= least) & (array <= most) & (np.rint(array) == array))
         if wrong.any():
-            place = int(wrong.reshape(len(array), -1).any(axis=1).argmax())
             raise ModelError(
                 f"the input {quote(given.name)} takes {given.type}: whole numbers from {least:,} to {most:,}, found "
-                f"{array[wrong][0]:.9g} in record {place + 1} of {len(array)} that were computed together",
+                f"{array[wrong][0]:.9g}",
+                code="failed_pass",
                 path=self._model.path,
             )
         return array.astype(given.type)
@@ -346,7 +347,7 @@ def load_onnxruntime() -> Any:
 
 
 def _failed(error: Exception, path: str) -> ModelError:
-    return ModelError(f"onnxruntime cannot run it: {_first_line(error)}", path=path)
+    return ModelError(f"onnxruntime cannot run it: {_first_line(error)}", code="failed_pass", path=path)
 
 
 def _first_line(error: Exception) -> str:

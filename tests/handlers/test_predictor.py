@@ -239,13 +239,13 @@ def test_many_requests_are_answered_as_one_by_one_each_with_its_own_error(case: 
 def test_requests_that_can_share_a_batch_do(digits: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     answering = Predictor(exact=True)
     counts: list[int] = []
-    predict = answering.predict
+    run = answering._run
 
     def count(rows: Any) -> Any:
         counts.append(len(rows))
-        return predict(rows)
+        return run(rows)
 
-    monkeypatch.setattr(answering, "predict", count)
+    monkeypatch.setattr(answering, "_run", count)
     flat = json.dumps(digits[:2].tolist()).encode()
     requests = [
         Request(csv(digits[:3]), CSV),
@@ -266,7 +266,7 @@ def test_an_error_of_the_model_is_that_of_all_requests_of_its_batch(
     def fail(_: Any) -> Any:
         raise MemoryError("as asked")
 
-    monkeypatch.setattr(answering, "predict", fail)
+    monkeypatch.setattr(answering, "_run", fail)
     results = answering.answer_many([Request(csv(digits[:1]), CSV)] * 2 + [Request(b"1", "text/plain")])
     assert [type(result) for result in results] == [MemoryError, MemoryError, InputError]
     with pytest.raises(MemoryError, match="as asked"):

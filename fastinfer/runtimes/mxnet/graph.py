@@ -156,9 +156,10 @@ class MXNetExecutor:
         except (MXNetError, MemoryError) as error:
             self._bound = None
             said = first_line(error)
-            raise ModelError(
-                f"MXNet cannot run it: {said}", path=self._model.path, hint=without_onednn(said)
-            ) from error
+            lacks_memory = isinstance(error, MemoryError) or "bad_alloc" in said or "out of memory" in said.lower()
+            code = "bad_model" if lacks_memory else "failed_pass"  # no record is to blame for the former
+            message = f"MXNet cannot run it: {said}"
+            raise ModelError(message, code=code, path=self._model.path, hint=without_onednn(said)) from error
         return tuple(results)
 
 

@@ -1,0 +1,138 @@
+"""Finds where a record is in its object by its number: for what is found out about it when its bytes are not held any more.
+
+Nothing of this is read unless it is asked for. Then an object is read once more, from where the last question ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..storage.base import Source
+from .compression import NONE
+from .reading import LineCounter, read_chunks
+from .spans import Span
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class Lines(NamedTuple):
+    """Which lines of an object hold records.
+
+    Attributes:
+        skip: how many lines of an object come before its records.
+        comment: a character; from it to the end of its line nothing is read. None: there are no comments.
+        columns: values of a line; 0: as many as the first one has.
+        only_lf: whether a lone CR does not end a line.
+    """
+
+    skip: int = 0
+    comment: str | None = None
+    columns: int = 0
+    only_lf: bool = False
+
+    def holds_values(self, line: bytes) -> bool:
+        """Whether a line is not blank."""
+        return bool(self._read(line).strip(b" \t\r\n"))
+
+    def columns_of(self, line: bytes) -> int:
+        """The values of a line, if it is the first."""
+        return self.columns or self._read(line).count(b",") + 1
+
+    def split(self, text: bytes) -> list[bytes]:
+        """The lines of a text, with their ends."""
+        return [*text.split(b"\n")] if self.only_lf else text.splitlines(keepends=True)
+
+    def _read(self, line: bytes) -> bytes:
+        return line.partition(self.comment.encode())[0] if self.comment else line
+
+
+class Found(NamedTuple):
+    """A line: its number in the object, from 1; where it begins in the expanded object; its text, without its end."""
+
+    number: int
+    start: int
+    text: bytes
+
+
+class RecordFinder:
+    """Finds the lines of records, which are asked for in the order of the objects.
+
+    Args:
+        store: where the objects are.
+        lines: which lines hold records.
+        row_values: values of a record.
+        chunk_bytes, line_bytes, compression: how objects are read; see :func:`fastinfer.records.reading.read_chunks`.
+    """
+
+    def __init__(
+        self,
+        store: Source,
+        lines: Lines,
+        row_values: int,
+        *,
+        chunk_bytes: int,
+        line_bytes: int,
+        compression: str = NONE,
+    ) -> None:
+        self._store = store
+        self._lines = lines
+        self._row_values = row_values
+        self._chunk_bytes = chunk_bytes
+        self._line_bytes = line_bytes
+        self._compression = compression
+        self._span: Span | None = None
+        self._left: Iterator[Found] = iter(())  # lines of the span
+        self._next = 0  # number of the first of them
+        self._columns = 0
+        self._line: Found | None = None  # the one before them
+
+    def find(self, span: Span, record: int) -> Found | None:
+        """The line in which a record of a span begins; None if the object is not any more what it was.
+
+        Args:
+            span: the span.
+            record: the record's number in it, from 0; rejected ones count.
+
+        Raises:
+            InputError: the object cannot be read.
+        """
+        if self._span != span:
+            self._begin(span)
+        index = record * self._row_values // self._columns if self._columns else 0
+        if index < self._next - 1:
+            self._begin(span)
+        while self._next <= index:
+            self._line = next(self._left, None)
+            if self._line is None:
+                self._span = None
+                return None
+            if not self._columns:
+                self._columns = self._lines.columns_of(self._line.text)
+                index = record * self._row_values // self._columns
+            self._next += 1
+        return self._line
+
+    def _begin(self, span: Span) -> None:
+        self._span, self._left, self._next, self._line = span, self._read(span), 0, None
+        self._columns = self._lines.columns
+
+    def _read(self, span: Span) -> Iterator[Found]:
+        """The lines of a span that hold records."""
+        buffer = bytearray(self._chunk_bytes)
+        number = 0
+        if span.start:
+            number = LineCounter(self._store, span.item, self._chunk_bytes, self._line_bytes).before(span.start)
+        chunks = read_chunks(self._store, span, buffer, self._line_bytes, compression=self._compression)
+        for chunk in chunks:
+            start = chunk.base
+            for line in self._lines.split(bytes(buffer[chunk.start : chunk.stop])):
+                size = len(line) + self._lines.only_lf
+                if start == 0 and line.startswith(BYTE_ORDER_MARK):
+                    line = line[len(BYTE_ORDER_MARK) :]
+                    start += len(BYTE_ORDER_MARK)
+                    size -= len(BYTE_ORDER_MARK)
+                number += 1
+                if number > self._lines.skip and self._lines.holds_values(line):
+                    yield Found(number, start, line.rstrip(b"\r\n"))
+                start += size
