@@ -136,7 +136,7 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(("batch", f"{found['batch']:,} records, no other number"))
     if found["records"]:
         lines.append(("computed", found["records"]))
-    lines += [("to choose", f"{each['message']}: {each['hint']}") for each in found["undecided"]]
+    lines += [("to choose", f"{each['message']}; {each['hint']}") for each in found["undecided"]]
     return "\n".join(f"{label:<11} {text}".rstrip() for label, text in lines)
 
 

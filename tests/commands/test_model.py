@@ -50,7 +50,7 @@ def test_what_is_not_known_is_asked_for_in_words_of_the_command(
         "output      a_output",
         "output      data",
         "operators   relu 1",
-        "to choose   the model has 2 outputs: a_output, data: --output NAME gives one, --output all each by its name",
+        "to choose   the model has 2 outputs: a_output, data; --output NAME gives one, --output all each by its name",
     ):
         assert line in printed.splitlines()
     assert "to choose   the shape of the input 'data' is not known" in printed
@@ -96,8 +96,8 @@ def test_a_model_in_onnx_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([str(tmp_path / "open.onnx"), "--files-only"]) == 0
     printed = capsys.readouterr().out
     assert "input       x, float32 3 x ?" in printed.splitlines()
-    assert "to choose   the model has 2 outputs: y, z: " in printed
-    assert "in which more than the batch is open: --input-shape gives" in printed
+    assert "to choose   the model has 2 outputs: y, z; " in printed
+    assert "in which more than the batch is open; --input-shape gives" in printed
     assert main([str(path), "--epoch", "3"]) == 2
     assert "a model in ONNX has none" in capsys.readouterr().err
 
