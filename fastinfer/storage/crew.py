@@ -1,7 +1,9 @@
-"""Threads for requests: as many at a time as keep the machine busy while each request waits for its answer.
+"""Threads for requests: as many at a time as keep client, link and server busy while each request waits for its answer.
 
-Requests under way = rate x latency. The latency is the least that was seen lately, since a machine that is busy makes it look
-longer; the rate is what the cores can do. A request's bytes move without the interpreter's lock.
+Requests under way = rate x latency. Both are those of the last requests: how many were answered in a second, and the least
+time that one took, since those that wait for each other take longer. Twice as many are let under way. Where that gives more
+answers in a second there will be still more; where the requests only wait, rate and least latency stay, and so does their
+number. (TCP's congestion control BBR does the same.) A request's bytes move without the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -14,12 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Callable
 
-from ..machine import cores
-
-# Small requests that a core can carry out in a second, with the work that they are for.
-RATE_A_CORE = 5000
-LEAST_THREADS, MOST_THREADS = 16, 256
-# The least latency is that of so many requests.
+LEAST_THREADS, MOST_THREADS = 32, 256
+# Before anything is known.
+FIRST_THREADS = 64
+# Rate and latency are those of so many requests.
 WINDOW = 64
 # So many requests of one caller are under way where it takes the answers one by one.
 ANSWERS_AHEAD = 64
@@ -35,22 +35,22 @@ class Crew:
         self._lock = threading.Lock()
         self._working = 0
         self._threads = ThreadPoolExecutor(MOST_THREADS, "fastinfer-io")
-        self._least = self._latency = float("inf")
+        self._width = FIRST_THREADS
+        self._least = float("inf")
         self._seen = 0
+        self._began = perf_counter()
 
     @property
     def width(self) -> int:
-        """How many requests should be under way."""
-        if self._latency == float("inf"):
-            return 4 * LEAST_THREADS
-        return max(LEAST_THREADS, min(MOST_THREADS, round(self._latency * RATE_A_CORE * cores()) + LEAST_THREADS // 2))
+        """How many small requests should be under way."""
+        return self._width
 
-    def add(self, tasks: Iterable[Task]) -> None:
-        """Adds tasks; threads that are not at work begin them."""
+    def add(self, tasks: Iterable[Task], most: int) -> None:
+        """Adds tasks; threads that are not at work begin them, until so many are."""
         added = list(tasks)
         with self._lock:
             self._tasks.extend(added)
-            starting = max(0, min(self.width - self._working, len(added)))
+            starting = max(0, min(most - self._working, len(added)))
             self._working += starting
         for _ in range(starting):
             self._threads.submit(self._work)
@@ -60,8 +60,11 @@ class Crew:
         # Without a lock: an estimate.
         self._seen += 1
         self._least = min(self._least, seconds)
-        if self._seen % WINDOW == 0 or self._latency == float("inf"):
-            self._latency, self._least = self._least, float("inf")
+        if self._seen % WINDOW == 0:
+            now = perf_counter()
+            rate = WINDOW / max(now - self._began, 1e-9)
+            self._width = max(LEAST_THREADS, min(MOST_THREADS, round(2 * rate * self._least)))
+            self._least, self._began = float("inf"), now
 
     def _work(self) -> None:
         while True:
@@ -74,6 +77,11 @@ class Crew:
                     self._working -= 1
                     return
             task()
+            if self._working > self._width:
+                with self._lock:
+                    if self._working > self._width:
+                        self._working -= 1
+                        return
 
 
 class Gathering:
@@ -82,14 +90,17 @@ class Gathering:
     Args:
         crew: carries them out.
         request: a function of a number whose answer is kept.
+        is_large: whether requests move many bytes. Who begins them bounds their number, and they say nothing of the latency.
     """
 
-    def __init__(self, crew: Crew, request: Callable[[Any], Any]) -> None:
+    def __init__(self, crew: Crew, request: Callable[[Any], Any], *, is_large: bool = False) -> None:
         self._crew = crew
         self._request = request
+        self._is_large = is_large
         self._done = threading.Condition()
         self._answers: dict[Any, Any] = {}
         self._wanted: set[Any] = set()
+        self._awaited: set[Any] = set()  # what somebody waits for: nobody is woken for another answer
         self._under_way = 0
         self._is_closed = False
 
@@ -99,7 +110,8 @@ class Gathering:
         with self._done:
             self._wanted.update(added)
             self._under_way += len(added)
-        self._crew.add([lambda key=key: self._run(key) for key in added])  # type: ignore[misc]
+        tasks: list[Task] = [lambda key=key: self._run(key) for key in added]  # type: ignore[misc]
+        self._crew.add(tasks, MOST_THREADS if self._is_large else self._crew.width)
 
     def has(self, key: Any) -> bool:
         """Whether a request of this key was begun, and its answer was not taken."""
@@ -109,6 +121,7 @@ class Gathering:
         """Waits for an answer, which is then forgotten. Raises what the request raised."""
         with self._done:
             while key not in self._answers:
+                self._awaited.add(key)
                 self._done.wait()
             answer = self._answers.pop(key)
             self._wanted.discard(key)
@@ -130,13 +143,16 @@ class Gathering:
             started = perf_counter()
             try:
                 answer = self._request(key)
-                self._crew.note(perf_counter() - started)
+                if not self._is_large:
+                    self._crew.note(perf_counter() - started)
             except BaseException as error:
                 answer = error
         with self._done:
             self._answers[key] = answer
             self._under_way -= 1
-            self._done.notify_all()
+            if key in self._awaited or not self._under_way:
+                self._awaited.discard(key)
+                self._done.notify_all()
 
 
 _crew: Crew | None = None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
-from fastinfer.machine import cores
-from fastinfer.storage.crew import LEAST_THREADS, MOST_THREADS, WINDOW, Crew, Gathering
+from fastinfer.storage.crew import FIRST_THREADS, LEAST_THREADS, MOST_THREADS, WINDOW, Crew, Gathering
 
 
 def test_answers_are_taken_in_any_order_and_errors_are_raised() -> None:
@@ -34,6 +34,15 @@ def test_requests_run_at_a_time() -> None:
     assert sorted(gathered.take(number) for number in range(LEAST_THREADS)) == list(range(LEAST_THREADS))
 
 
+def test_large_requests_run_at_a_time_however_few_small_ones_should() -> None:
+    crew, meeting = Crew(), threading.Barrier(2 * FIRST_THREADS)
+    assert crew.width == FIRST_THREADS
+    gathered = Gathering(crew, lambda _: meeting.wait(30), is_large=True)
+    gathered.begin(range(2 * FIRST_THREADS))
+    assert len({gathered.take(number) for number in range(2 * FIRST_THREADS)}) == 2 * FIRST_THREADS
+    assert crew.width == FIRST_THREADS
+
+
 def test_nothing_runs_when_a_gathering_is_closed() -> None:
     goes_on = threading.Event()
     begun: list[int] = []
@@ -42,9 +51,7 @@ def test_nothing_runs_when_a_gathering_is_closed() -> None:
         begun.append(number)
         goes_on.wait(30)
 
-    crew = Crew()
-    crew.note(1e-9)  # few threads
-    gathered = Gathering(crew, request)
+    gathered = Gathering(Crew(), request)
     gathered.begin(range(10 * MOST_THREADS))
     threading.Timer(0.05, goes_on.set).start()
     gathered.close()
@@ -54,12 +61,73 @@ def test_nothing_runs_when_a_gathering_is_closed() -> None:
     assert len(begun) == ended
 
 
-def test_the_width_follows_the_latency() -> None:
+@pytest.mark.parametrize(
+    ("latency", "most_a_second", "width"),
+    [
+        (0.001, 3000, LEAST_THREADS),  # a server nearby: more requests would only wait
+        (0.02, 3000, 120),
+        (0.02, 100_000, MOST_THREADS),  # nothing but the latency holds them up
+        (0.5, 10, LEAST_THREADS),
+    ],
+)
+def test_as_many_requests_are_under_way_as_are_answered_in_twice_the_latency(
+    latency: float, most_a_second: float, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("fastinfer.storage.crew.perf_counter", lambda: now)
     crew = Crew()
-    widths = []
-    for latency in (0.0001, 0.02, 10.0):
-        for _ in range(2 * WINDOW):
-            crew.note(latency)
-            crew.note(latency * 5)  # a busy machine makes it look longer
-        widths.append(crew.width)
-    assert widths == [LEAST_THREADS, min(MOST_THREADS, 100 * cores() + LEAST_THREADS // 2), MOST_THREADS]
+    for _ in range(20):
+        rate = min(crew.width / latency, most_a_second)
+        waiting = crew.width / rate
+        for number in range(WINDOW):
+            now += 1 / rate
+            crew.note(waiting if number % 5 else latency)
+    assert crew.width == pytest.approx(width, abs=1)
+
+
+def test_threads_that_are_no_longer_wanted_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("fastinfer.storage.crew.perf_counter", lambda: now)
+    crew, lock, goes_on = Crew(), threading.Lock(), threading.Event()
+    working = most = 0
+
+    def request(number: int) -> None:
+        nonlocal now, working, most
+        with lock:
+            now += 1.0
+            working += 1
+            most = max(most, working if number >= FIRST_THREADS + 2 * WINDOW else 0)
+        goes_on.wait(30)
+        time.sleep(0.001)  # all others begin theirs
+        with lock:
+            working -= 1
+
+    gathered = Gathering(crew, request)
+    gathered.begin(range(FIRST_THREADS + 4 * WINDOW))
+    assert crew.width == FIRST_THREADS
+    goes_on.set()
+    for number in range(FIRST_THREADS + 4 * WINDOW):
+        gathered.take(number)
+    assert crew.width == LEAST_THREADS
+    assert most <= LEAST_THREADS
+    gathered.close()
+
+
+def test_nobody_is_woken_but_for_the_answer_that_is_awaited() -> None:
+    goes_on = threading.Event()
+    gathered = Gathering(Crew(), lambda number: goes_on.wait(0.05 if number else 30))
+    woken = []
+    wait = gathered._done.wait
+
+    def count(*arguments: float) -> bool:
+        ended = wait(*arguments)
+        woken.append(ended)
+        return ended
+
+    gathered._done.wait = count  # type: ignore[method-assign]
+    threading.Timer(0.2, goes_on.set).start()
+    gathered.begin(range(20))
+    assert gathered.take(0) is True
+    assert len(woken) == 1
+    assert [gathered.take(number) for number in range(1, 20)] == [False] * 19
+    gathered.close()
