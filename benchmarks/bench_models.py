@@ -6,13 +6,14 @@
 Each side runs in a process of its own, in turns; the least time of each counts. The script's batch size is the best of
 several, on one thread and on as many as there are cores. Answers are compared before times count. What is compared: text to
 text (a file of CSV on the memory file system to JSON); the forward pass alone on one core, also of ``--exact`` beside a loop at
-batch size 1, which is what SageMaker's container runs; a request of one row (``Predictor.answer`` in process, without HTTP);
-the largest memory of the processes.
+batch size 1, which is what SageMaker's container runs; a request of one row to ``fastinfer.serve``; the largest memory of the
+processes.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import resource
@@ -29,9 +30,10 @@ import pytest
 
 from benchmarks import networks
 from benchmarks.conftest import Keep
+from tests.sagemaker.serving import free_ports
 
 # Rows of a file: about a second for the script, so that a round of all networks takes some minutes.
-ROWS = {"mlp": 2_000, "lenet": 480, "lstm": 120, "mobilenet0.25-96": 96, "mobilenet1.0-224": 12, "resnet18-224": 12}
+ROWS = {"mlp": 2_000, "lenet": 480, "lstm": 120, "mobilenet0.25-96": 96, "mobilenet1.0-224": 24, "resnet18-224": 24}
 SCRIPT_SIZES = (1, 4, 12, 32, 96, 240, 480)
 SCRIPT_PASSES = 32  # the most forward passes over the rows that are timed
 # Rows of a forward pass that is timed by itself.
@@ -122,7 +124,7 @@ def side_loop(folder: Path, source: Path, output: Path, forward_rows: int) -> di
 
 def side_ours(folder: Path, source: Path, output: Path, forward_rows: int, *, exact: bool) -> dict[str, Any]:
     """fastinfer."""
-    from fastinfer import Predictor, transform
+    from fastinfer import transform
     from fastinfer.models.module import load_model
     from fastinfer.options import Options
     from fastinfer.runtimes import load_runtime
@@ -141,18 +143,43 @@ def side_ours(folder: Path, source: Path, output: Path, forward_rows: int, *, ex
     rows_of(ladder)[:] = np.random.RandomState(0).rand(ladder.batch_size, model.row_values)
     passes = max(1, forward_rows // ladder.batch_size)
     seconds = least(lambda: [ladder.forward(ladder.batch_size) for _ in range(passes)]) / (passes * ladder.batch_size)
-    predictor = Predictor(folder, exact=exact)
     with source.open("rb") as file:
-        body = file.readline()
-    requests = [least(lambda: predictor.answer(body), 1, 0) for _ in range(REQUESTS)]
+        request_s = time_request(folder, file.readline(), exact=exact)
     return {
         "text_s": summary.seconds,
         "forward_s": seconds,
         "batch_size": batching.batch_size,
         "smaller": batching.smaller,
-        "request_s": statistics.median(requests),
+        "request_s": request_s,
         "peak_bytes": memory,
     }
+
+
+def time_request(folder: Path, body: bytes, *, exact: bool) -> float:
+    """Seconds from a client's request of one row to the answer of a server that does nothing else: the median of some."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "fastinfer.serve", "--quiet", "--model", str(folder), "--port", str(port)]
+    server = subprocess.Popen([*command, *(["--exact"] if exact else [])])
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        seconds: list[float] = []
+        while len(seconds) < REQUESTS and server.poll() is None:
+            started = time.perf_counter()
+            try:
+                client.request("POST", "/invocations", body, {"Content-Type": "text/csv"})
+                answer = client.getresponse()
+                answer.read()
+            except ConnectionRefusedError:  # it does not listen yet
+                client.close()
+                time.sleep(0.01)
+                continue
+            if answer.status == 200:  # else the model is still loading
+                seconds.append(time.perf_counter() - started)
+        client.close()
+        return statistics.median(seconds[1:])
+    finally:
+        server.terminate()
+        server.wait()
 
 
 SIDES: dict[str, Callable[[Path, Path, Path, int], dict[str, Any]]] = {

@@ -172,6 +172,8 @@ class Limits:
             together; but of at least ``span_bytes_least``, so that the overhead of each (its own file) is negligible, and of
             at most ``span_bytes_most``, so that a killed run loses little.
         far_span_bytes_least: the same for objects that are read by requests, each of which takes as long as some MiB.
+        costly_object_bytes: as large_object_bytes, where a record is much work for its bytes: else a file of few records would
+            keep one worker busy while the others wait.
         shard_objects, shard_bytes: the largest shard: much larger than a batch, because its last batch is only partly filled,
             and much smaller than the whole run.
     """
@@ -183,6 +185,7 @@ class Limits:
     span_bytes_least: int = 2 << 20
     far_span_bytes_least: int = 8 << 20
     span_bytes_most: int = 16 << 20
+    costly_object_bytes: int = 4 << 20
     shard_objects: int = 4096
     shard_bytes: int = 64 << 20
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterable, Iterator
 
@@ -14,6 +15,8 @@ from ..outputs.assembly import Assembly
 from ..outputs.folder import OutputFolder
 from ..outputs.rejects import Reject
 from ..records.spans import Span, cut
+from ..runtimes import load_runtime
+from ..runtimes.batch_size import is_costly
 from ..storage.base import Object
 from ..storage.uri import is_url
 from .job import STAGES, Job, ShardReport
@@ -59,8 +62,7 @@ class Gatherer:
             if folder.is_finished(item):
                 self._summary.skipped += 1
                 continue
-            is_cut = item.size >= job.limits.large_object_bytes and job.may_cut(item.size)
-            spans = self._cut(item) if is_cut else []
+            spans = self._cut(item) if job.may_cut(item.size) else []
             if len(spans) < 2:
                 yield item
                 continue
@@ -139,14 +141,23 @@ class Gatherer:
                 self._write_reject(span.item, error)
             self._summary.rejected = self._folder.settle(has_rejects=self._job.quarantine)
 
+    @functools.cached_property
+    def _is_costly(self) -> bool:
+        """Whether a record is much work for its bytes; a function of the model alone."""
+        return is_costly(load_runtime(self._job.runtime, cpu_isa=self._job.cpu_isa), self._job.model)
+
     def _cut(self, item: Object) -> list[Span]:
-        job, row_values = self._job, self._job.model.row_values
+        """The spans of an object; none if it is too small to be divided, or cannot be."""
+        job, limits, row_values, is_far = self._job, self._job.limits, self._job.model.row_values, is_url(item.uri)
+        is_large = item.size >= limits.large_object_bytes
         if job.codec.framing is not Framing.LINES:
+            return []
+        if not is_large and (is_far or item.size < limits.costly_object_bytes or not self._is_costly):
             return []
         return cut(
             job.inputs,
             item,
-            job.limits.span_bytes(item.size, is_far=is_url(item.uri)),
+            limits.span_bytes(item.size, is_far=is_far),
             row_values,
             job.codec.count_columns,
             job.limits.line_bytes,

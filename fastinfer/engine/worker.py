@@ -319,7 +319,7 @@ class _ShardRun:
 
     def _check(self, records: int, predicted: tuple[memoryview, ...]) -> None:
         """Compares the first batch of the process with itself, before anything of it is written. Raises ModelError."""
-        self.process.is_checked = records > 2
+        self.process.is_checked = records >= self.workspace.ladder.least_checked
         if not self.workspace.ladder.gives_again(records, predicted):
             self.process.is_checked = False
             raise ModelError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from operator import truediv
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConfigError, ModelError
@@ -39,6 +40,11 @@ FEW_ROWS = 12
 LARGE_VALUE_BYTES = 32 << 10
 # All rows of a batch together have at most so many bytes in such a value.
 BATCH_VALUE_BYTES = 64 << 20
+# A record is much work for its bytes where the graph computes so many times the bytes of its inputs: an MLP of 784 values 2,
+# mobilenet 26, LeNet 46, an LSTM 200.
+COSTLY_VALUES = 8
+# A larger size is bound if a row takes no more than this part of its least time at smaller ones: a graph costs time and memory.
+WORTH = 0.97
 # The layers that can be computed on more rows than there are.
 DENSE = "FullyConnected"
 # A GPU needs more rows at a time.
@@ -229,6 +235,11 @@ def _candidates(runtime: Runtime, model: AnyModel, kind: str) -> list[int]:
     return sorted(fitting, key=lambda size: (size > named, abs(size - named)))
 
 
+def is_costly(runtime: Runtime, model: AnyModel) -> bool:
+    """Whether a record is much work for its bytes; by a rule on the graph alone."""
+    return sum(runtime.value_bytes(model)) > COSTLY_VALUES * 4 * model.row_values
+
+
 def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batching: Batching) -> Ladder:
     """The bound graphs of one thread, the largest of them bound.
 
@@ -240,4 +251,7 @@ def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batc
         dense_rows = batching.dense_rows if size < batching.dense_rows else 1
         return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise, dense_rows=dense_rows))
 
-    return Ladder(bind, (*batching.smaller, batching.batch_size), batching.seconds or None)
+    sizes, seconds = (*batching.smaller, batching.batch_size), batching.seconds
+    while len(seconds) > 1 and seconds[-1] / sizes[-1] > WORTH * min(map(truediv, seconds[:-1], sizes)):
+        sizes, seconds = sizes[:-1], seconds[:-1]
+    return Ladder(bind, sizes, seconds or None)

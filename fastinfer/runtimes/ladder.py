@@ -56,6 +56,11 @@ class Ladder:
         self._lost_s = 0.0  # because a size is not bound
         self.has_passed = False
 
+    @property
+    def least_checked(self) -> int:
+        """How many rows :meth:`gives_again` needs: two, and where a batch has more a third beside which they stood."""
+        return max(2, min(3, self.batch_size))
+
     def bind_smallest(self) -> None:
         """Binds the smallest size now: where rows mostly come alone, that is worth its time."""
         self._executor(min(self._costs))
@@ -111,19 +116,20 @@ class Ladder:
     def gives_again(self, count: int, predictions: tuple[memoryview, ...]) -> bool:
         """Whether the first record and the last one get the same bits once more, in the other order and without the others.
 
-        The probe has asked that of rows of its own; this asks it of real ones. Of fewer than three it is not asked. The memory
-        of `inputs` does not hold the rows any more afterwards.
+        The probe has asked that of rows of its own; this asks it of real ones. Of fewer than :attr:`least_checked` it is not
+        asked. The memory of `inputs` does not hold the rows any more afterwards.
 
         Args:
             count: how many rows there are in the memory of `inputs`.
             predictions: of them, as :meth:`forward` gave them.
         """
-        if count < 3:
+        if count < self.least_checked:
             return True
         for each in self.inputs:
             size, memory = 4 * math.prod(each.shape), each.memory.cast("B")
+            last = bytes(memory[(count - 1) * size : count * size])
             memory[size : 2 * size] = memory[:size]
-            memory[:size] = memory[(count - 1) * size : count * size]
+            memory[:size] = last
         again = self.forward(2, blank=True)
         for output, now, before in zip(self.outputs, again, predictions):
             size = now.itemsize * output.rows * math.prod(output.shape)

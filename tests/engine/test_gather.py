@@ -23,6 +23,8 @@ from fastinfer.outputs.label import Label
 from fastinfer.outputs.writer import Result
 from fastinfer.records.spans import Span
 from fastinfer.runtimes.batch_size import Batching
+from tests import networks
+from tests.networks import mx
 from tests.runs import transform
 
 LIMITS = Limits(large_object_bytes=64, span_bytes_least=32, span_bytes_most=32)
@@ -31,7 +33,7 @@ LIMITS = Limits(large_object_bytes=64, span_bytes_least=32, span_bytes_most=32)
 class Run:
     """A gatherer over a folder of results, without workers."""
 
-    def __init__(self, model: Path, output: Path, **options: Any) -> None:
+    def __init__(self, model: Path, output: Path, limits: Limits = LIMITS, **options: Any) -> None:
         self.folder = OutputFolder(str(output))
         self.options = Options(**options)
         self.stop = threading.Event()
@@ -44,7 +46,7 @@ class Run:
             CsvCodec(),
             self.folder.layout,
             quarantine=self.options.quarantine,
-            limits=LIMITS,
+            limits=limits,
         )
         self.gatherer = Gatherer(self.job, self.options, self.folder, self.summary, self.stop)
 
@@ -93,6 +95,20 @@ def test_spans_that_are_finished_are_not_done_again(linear: Path, tmp_path: Path
             run.write(spans[0])
             (tmp_path / "out" / "small.csv.out").touch()
             run.gatherer.close()
+
+
+@pytest.mark.parametrize(("hidden", "spans"), [(3, 0), (100, 4)])
+def test_a_smaller_object_is_divided_where_a_record_is_much_work(hidden: int, spans: int, tmp_path: Path) -> None:
+    def network() -> tuple[Any, tuple[int, ...]]:
+        layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=hidden)
+        return mx.sym.FullyConnected(layer, num_hidden=1), (2,)
+
+    limits = Limits(costly_object_bytes=64, span_bytes_least=32, span_bytes_most=32)
+    run = Run(networks.save(network, tmp_path / "model"), tmp_path / "out", limits)
+    with run.folder.open_run({"depends_on": {}}, overwrite=False):
+        large, small = run.gatherer.unfinished(find_objects(str(source(tmp_path))))
+    assert (len(large) if isinstance(large, list) else 0) == spans
+    assert not isinstance(small, list)
 
 
 def test_the_first_error_in_the_order_of_the_inputs_is_raised(run: Run) -> None:

@@ -188,6 +188,26 @@ def test_a_ladder_has_its_largest_graph_bound(model: Model) -> None:
     assert runtime.bound == [(("cpu", 1), 4, True)]
 
 
+@pytest.mark.parametrize(
+    ("smaller", "seconds", "largest"),
+    [
+        ((1, 2), (1.0, 1.9, 11.9), 2),
+        ((1, 2, 4), (1.0, 1.9, 3.6, 11.9), 4),
+        ((1, 2), (1.0, 2.0, 11.0), 12),
+        ((1, 2), (1.0, 2.0, 12.0), 1),
+        ((), (1.0,), 12),
+        ((1, 2), (), 12),
+    ],
+)
+def test_a_graph_is_bound_only_if_a_row_costs_less_in_it(
+    smaller: tuple[int, ...], seconds: tuple[float, ...], largest: int, model: Model
+) -> None:
+    batching = Batching(12, False, True, smaller=smaller, seconds=seconds)
+    runtime = Sums()
+    assert bind_ladder(runtime, model, ("cpu", 0), batching).batch_size == largest
+    assert [size for _, size, _ in runtime.bound] == [largest]
+
+
 class BatchOfOne(Sums):
     """A graph that holds the batch size 1."""
 

@@ -129,3 +129,20 @@ def test_real_rows_are_compared_with_themselves() -> None:
         rows_of(ladder)[:6] = values.reshape(6, 2)
         assert ladder.gives_again(6, ladder.forward(6)) is expected
     assert ladder.gives_again(2, ladder.forward(2))  # not asked
+
+
+def test_real_rows_are_compared_in_a_batch_of_two_as_well() -> None:
+    class First(Doubles):
+        """The first row gets something else than the second."""
+
+        def forward(self) -> tuple[memoryview, ...]:
+            doubles, sums = super().forward()
+            doubles[0] += 1
+            return doubles, sums
+
+    ladder = Ladder(lambda size: First(size, []), (2,), (1.0,))
+    rows_of(ladder)[:] = [[1, 2], [3, 4]]
+    assert not ladder.gives_again(2, ladder.forward(2))
+    ladder = Ladder(lambda size: Doubles(size, []), (2,), (1.0,))
+    rows_of(ladder)[:] = [[1, 2], [3, 4]]
+    assert ladder.gives_again(2, ladder.forward(2))
