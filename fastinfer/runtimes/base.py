@@ -69,6 +69,21 @@ class Executor(Protocol):
         ...
 
 
+class DenseLayers(NamedTuple):
+    """How fully connected layers are computed whose bits depend on the number of rows.
+
+    Attributes:
+        rows: as on so many rows at least.
+        chained: whether by operators that sum as many rows are summed, where there are such; else the rows are repeated.
+    """
+
+    rows: int = 1
+    chained: bool = False
+
+
+AS_IT_IS = DenseLayers()
+
+
 class Runtime(Protocol):
     """A loaded framework. Devices are (kind, index), as :func:`fastinfer.options.parse_device` gives them.
 
@@ -95,7 +110,13 @@ class Runtime(Protocol):
         ...
 
     def bind(
-        self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False, dense_rows: int = 1
+        self,
+        model: AnyModel,
+        device: tuple[str, int],
+        batch_size: int,
+        *,
+        row_wise: bool = False,
+        dense: DenseLayers = AS_IT_IS,
     ) -> Executor:
         """Binds a model. Raises ModelError.
 
@@ -104,7 +125,6 @@ class Runtime(Protocol):
             device: where it runs.
             batch_size: records of one forward pass.
             row_wise: whether each record is computed as at batch size 1 in the container, to the bit.
-            dense_rows: on how many rows at least fully connected layers are computed, whose bits depend on that; where the
-                runtime has a way to do that.
+            dense: how fully connected layers are computed, where the runtime has a way to do that.
         """
         ...

@@ -19,7 +19,7 @@ from ..models.operators import is_random
 from ..models.params import VALUES_LIMIT
 from ..options import Options, parse_device
 from . import probe_cache
-from .base import Executor, Runtime
+from .base import AS_IT_IS, DenseLayers, Executor, Runtime
 from .ladder import Ladder
 from .predictions import with_one_input
 from .provenance import of_model
@@ -73,7 +73,7 @@ class Batching(NamedTuple):
         smaller: smaller sizes that give the same bits, in ascending order, for batches that are not full.
         seconds: of a pass at each of them and at the batch size; empty: not known.
         varies: operators that give other values each time, by design.
-        dense_rows: at sizes below it, fully connected layers are computed on so many rows.
+        dense: how fully connected layers are computed at sizes below its rows.
     """
 
     batch_size: int
@@ -82,7 +82,7 @@ class Batching(NamedTuple):
     smaller: tuple[int, ...] = ()
     seconds: tuple[float, ...] = ()
     varies: tuple[str, ...] = ()
-    dense_rows: int = 1
+    dense: DenseLayers = AS_IT_IS
 
     @property
     def smallest(self) -> int:
@@ -131,10 +131,10 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     if options.exact:
         return by_row._replace(varies=varies)
 
-    def bind(batch_size: int, dense_rows: int = 1) -> Executor | None:
+    def bind(batch_size: int, dense: DenseLayers = AS_IT_IS) -> Executor | None:
         """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
         try:
-            return with_one_input(runtime.bind(model, device, batch_size, dense_rows=dense_rows))
+            return with_one_input(runtime.bind(model, device, batch_size, dense=dense))
         except ModelError:
             runtime.bind(model, device, 1)  # says what is wrong with a graph that cannot be bound at all
             return None
@@ -170,7 +170,7 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     depends_on = {**of_model(model, options), **runtime.identity(), "sizes": SIZES, "asked": asked}
     found = probe_cache.cached(depends_on, find)
     if found is not None:
-        return Batching(found.sizes[-1], False, True, found.sizes[:-1], found.seconds, dense_rows=found.dense_rows)
+        return Batching(found.sizes[-1], False, True, found.sizes[:-1], found.seconds, dense=found.dense)
     if asked is not None:
         return Batching(asked, row_wise=False, invariant=False)
     # Row by row, at the container's batch size, every model is invariant.
@@ -188,7 +188,7 @@ def _held(runtime: Runtime, model: AnyModel, options: Options, held: int, varies
     if varies:
         return Batching(held, False, invariant=False, varies=varies)
 
-    def bind(batch_size: int, _: int = 1) -> Executor:
+    def bind(batch_size: int, _: DenseLayers = AS_IT_IS) -> Executor:
         return with_one_input(runtime.bind(model, parse_device(options.device)[0], batch_size))
 
     def find() -> probe_cache.Found | None:
@@ -248,8 +248,8 @@ def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batc
     """
 
     def bind(size: int) -> Executor:
-        dense_rows = batching.dense_rows if size < batching.dense_rows else 1
-        return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise, dense_rows=dense_rows))
+        dense = batching.dense if size < batching.dense.rows else AS_IT_IS
+        return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise, dense=dense))
 
     sizes, seconds = (*batching.smaller, batching.batch_size), batching.seconds
     while len(seconds) > 1 and seconds[-1] / sizes[-1] > WORTH * min(map(truediv, seconds[:-1], sizes)):

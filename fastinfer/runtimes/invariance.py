@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from .base import Executor
+from .base import AS_IT_IS, DenseLayers, Executor
 from .probe_cache import Found
 from .views import predict_all, rows_of
 
 Rows = list[NDArray[np.float32]]
-Bind = Callable[[int, int], Optional[Executor]]
+Bind = Callable[[int, DenseLayers], Optional[Executor]]
 # A size whose dense layers are computed on more rows is used if it takes no more than this part of the pass that it saves.
 WORTH = 0.9
 # A pass is timed so often, or until it has taken so long together.
@@ -42,15 +42,15 @@ def find_sizes(
     """The first invariant candidate, and the smaller sizes that give the same bits; None if none is invariant.
 
     Args:
-        bind: returns an executor of a batch size, whose dense layers are computed on so many rows at least; None where the
-            graph has none of that size.
+        bind: returns an executor of a batch size, whose dense layers are computed in a given way; None where the graph has
+            none of that size.
         candidates: sizes in the order in which they are tried.
         smaller: sizes that may be used below it, in ascending order.
         most: how many of them are looked for, the smallest first; None: all.
         has_dense: whether it has dense layers that the runtime can compute on more rows.
     """
     for candidate in candidates:
-        executor = bind(candidate, 1)
+        executor = bind(candidate, AS_IT_IS)
         if executor is None or not is_invariant(executor):
             continue
         inputs = probe_inputs(executor)
@@ -60,32 +60,36 @@ def find_sizes(
         for size in smaller:
             if size >= candidate or len(sizes) == most:
                 break
-            small = bind(size, 1)
+            small = bind(size, AS_IT_IS)
             if small is not None and gives_the_bits(small, inputs, reference):
                 sizes.append(size)
                 seconds.append(time_pass(small))
         sizes.append(candidate)
         seconds.append(time_pass(executor))
-        dense_rows = sizes[0]
+        dense = DenseLayers(sizes[0])
         if has_dense:
-            below = [size for size in smaller if size < dense_rows][:most]
-            padded = _find_padded(bind, below, dense_rows, WORTH * min(seconds), inputs, reference)
+            below = [size for size in smaller if size < dense.rows][:most]
+            padded: dict[int, float] = {}
+            for dense in (DenseLayers(sizes[0], chained=True), DenseLayers(sizes[0])):
+                padded = _find_padded(bind, below, dense, WORTH * min(seconds), inputs, reference)
+                if padded:
+                    break
             kept = 0 if padded and most is not None else len(sizes) - 1  # of those above, beside the candidate
             sizes = [*padded, *sizes[:kept], candidate]
             seconds = [*padded.values(), *seconds[:kept], seconds[-1]]
         # Fewer rows take no longer: where the clock says so, the machine was busy.
-        return Found(tuple(sizes), tuple(min(seconds[number:]) for number in range(len(seconds))), dense_rows)
+        return Found(tuple(sizes), tuple(min(seconds[number:]) for number in range(len(seconds))), dense)
     return None
 
 
 def _find_padded(
-    bind: Bind, sizes: Sequence[int], dense_rows: int, most_s: float, rows: Rows, reference: list[NDArray[Any]]
+    bind: Bind, sizes: Sequence[int], dense: DenseLayers, most_s: float, rows: Rows, reference: list[NDArray[Any]]
 ) -> dict[int, float]:
-    """Of a few sizes those that give the same bits with their dense layers on more rows, up to the first that does not or takes
-    too long; with the seconds of a pass."""
+    """Of a few sizes those that give the same bits with such dense layers, up to the first that does not or takes too long;
+    with the seconds of a pass."""
     found: dict[int, float] = {}
     for size in sizes:
-        small = bind(size, dense_rows)
+        small = bind(size, dense)
         if small is None or not gives_the_bits(small, rows, reference):
             break
         seconds = time_pass(small)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConfigError, ModelError, quote
 from ..extras import install_command
 from ..models.onnx import OnnxInput, OnnxModel
-from .base import BoundInput, BoundOutput
+from .base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
@@ -85,7 +85,7 @@ class OnnxRuntime:
         batch_size: int,
         *,
         row_wise: bool = False,
-        dense_rows: int = 1,  # noqa: ARG002
+        dense: DenseLayers = AS_IT_IS,  # noqa: ARG002
     ) -> OnnxExecutor:
         if not isinstance(model, OnnxModel):
             raise ConfigError(

@@ -9,6 +9,7 @@ import os
 from typing import Any, Callable, NamedTuple
 
 from ..errors import OutputError
+from .base import DenseLayers
 
 # A file has less than a kilobyte.
 MOST_BYTES = 1 << 20
@@ -20,12 +21,12 @@ class Found(NamedTuple):
     Attributes:
         sizes: in ascending order.
         seconds: of a pass at each.
-        dense_rows: at sizes below it, fully connected layers are computed on so many rows.
+        dense: how fully connected layers are computed at sizes below its rows.
     """
 
     sizes: tuple[int, ...]
     seconds: tuple[float, ...]
-    dense_rows: int
+    dense: DenseLayers
 
 
 def cached(depends_on: dict[str, Any], find: Callable[[], Found | None]) -> Found | None:
@@ -40,7 +41,7 @@ def cached(depends_on: dict[str, Any], find: Callable[[], Found | None]) -> Foun
         if kept["depends_on"] == json.loads(text):
             return _read(kept["found"])
     found = find()
-    _keep(path, {"depends_on": depends_on, "found": found and found._asdict()})
+    _keep(path, {"depends_on": depends_on, "found": found and {**found._asdict(), "dense": found.dense._asdict()}})
     return found
 
 
@@ -51,7 +52,7 @@ def _read(kept: Any) -> Found | None:
     sizes, seconds = tuple(map(int, kept["sizes"])), tuple(map(float, kept["seconds"]))
     if not sizes or sizes[0] < 1 or sorted(set(sizes)) != list(sizes) or len(sizes) != len(seconds):
         raise ValueError("sizes do not ascend")
-    return Found(sizes, seconds, int(kept["dense_rows"]))
+    return Found(sizes, seconds, DenseLayers(int(kept["dense"]["rows"]), bool(kept["dense"]["chained"])))
 
 
 def _keep(path: str, content: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from fastinfer.models.inputs import Input
 from fastinfer.models.module import Model, load_model
 from fastinfer.options import Options
 from fastinfer.runtimes import batch_size, load_runtime
-from fastinfer.runtimes.base import BoundInput, BoundOutput, Executor
+from fastinfer.runtimes.base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers, Executor
 from fastinfer.runtimes.batch_size import (
     BATCH_VALUE_BYTES,
     FEW_ROWS,
@@ -64,7 +64,7 @@ class Sums:
         batch_size: int,
         *,
         row_wise: bool = False,
-        dense_rows: int = 1,  # noqa: ARG002
+        dense: DenseLayers = AS_IT_IS,  # noqa: ARG002
     ) -> Executor:
         self.bound.append((device, batch_size, row_wise))
         return SumExecutor(self, model, batch_size)
@@ -214,10 +214,12 @@ class BatchOfOne(Sums):
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "holds": 1}  # what the probe finds is kept
 
-    def bind(self, model: Any, device: Any, batch_size: int, *, row_wise: bool = False, dense_rows: int = 1) -> Any:
+    def bind(
+        self, model: Any, device: Any, batch_size: int, *, row_wise: bool = False, dense: DenseLayers = AS_IT_IS
+    ) -> Any:
         if batch_size > 1 and not row_wise:
             raise ModelError("shapes do not fit", path="x")
-        return super().bind(model, device, batch_size, row_wise=row_wise, dense_rows=dense_rows)
+        return super().bind(model, device, batch_size, row_wise=row_wise, dense=dense)
 
 
 def test_a_graph_that_holds_the_batch_size_1_is_computed_row_by_row(model: Model) -> None:

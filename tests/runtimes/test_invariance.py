@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastinfer.models.module import load_model
+from fastinfer.runtimes.base import AS_IT_IS, DenseLayers
 from fastinfer.runtimes.invariance import find_sizes, is_invariant, probe_inputs, probe_rows
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from tests import networks
@@ -81,8 +82,8 @@ def test_a_smaller_graph_is_used_only_if_it_gives_the_same_bits(mlp: Path, digit
     assert answer is not None
     assert answer.sizes == (48,)
 
-    def bind(size: int, dense_rows: int = 1) -> MXNetExecutor:
-        return MXNetExecutor(load_model(mlp), ("cpu", 0), size, dense_rows=dense_rows)
+    def bind(size: int, dense: DenseLayers = AS_IT_IS) -> MXNetExecutor:
+        return MXNetExecutor(load_model(mlp), ("cpu", 0), size, dense=dense)
 
     answer = find_sizes(bind, [96, 48], (2, 4, 12, 16, 24))
     assert answer is not None

@@ -1,4 +1,4 @@
-"""Dense layers computed on more rows than there are, so that few rows have the bits of many."""
+"""Dense layers of few rows with the bits of many: on the rows several times over, or by other operators."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastinfer import machine
 from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from fastinfer.runtimes import invariance, load_runtime
+from fastinfer.runtimes.base import DenseLayers
 from fastinfer.runtimes.batch_size import bind_ladder, choose_batching
 from fastinfer.runtimes.invariance import probe_rows
+from fastinfer.runtimes.mxnet.dense_rows import chains
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.views import predict_rows, rows_of
 from tests import networks
@@ -27,12 +30,26 @@ def steps() -> tuple[Any, tuple[int, ...]]:
     return mx.sym.FullyConnected(layer, num_hidden=2), (3, 5)
 
 
-@pytest.mark.parametrize("network", [networks.convolution, networks.mlp, steps])
-def test_repeated_rows_change_last_bits_at_most(network: Any, tmp_path: Path) -> None:
+def wide() -> tuple[Any, tuple[int, ...]]:
+    """A layer of several chains, with and without bias, one whose weights two layers share, and a small one."""
+    layer = mx.sym.Flatten(mx.sym.var("data"))
+    layer = mx.sym.FullyConnected(layer, num_hidden=400, name="first", no_bias=True)
+    weight, bias = mx.sym.var("shared_weight"), mx.sym.var("shared_bias")
+    for number in range(2):
+        layer = mx.sym.Activation(
+            mx.sym.FullyConnected(layer, weight, bias, num_hidden=400, name=f"shared_{number}"), act_type="relu"
+        )
+    layer = mx.sym.Activation(mx.sym.FullyConnected(layer, num_hidden=32, name="few"), act_type="tanh")
+    return mx.sym.FullyConnected(layer, num_hidden=3, name="last"), (2, 5, 80)
+
+
+@pytest.mark.parametrize("dense", [DenseLayers(7), DenseLayers(7, chained=True)])
+@pytest.mark.parametrize("network", [networks.convolution, networks.mlp, steps, wide])
+def test_other_ways_of_dense_layers_change_last_bits_at_most(dense: DenseLayers, network: Any, tmp_path: Path) -> None:
     model = load_model(networks.save(network, tmp_path))
     rows = probe_rows(4, model.row_values)
     plain = MXNetExecutor(model, ("cpu", 0), 2)
-    more = MXNetExecutor(model, ("cpu", 0), 2, dense_rows=7)
+    more = MXNetExecutor(model, ("cpu", 0), 2, dense=dense)
     assert (more.batch_size, more.outputs, more.gives_a_row_each) == (2, plain.outputs, True)
     np.testing.assert_allclose(run(more, rows), run(plain, rows), rtol=1e-4, atol=1e-6)
 
@@ -65,3 +82,43 @@ def test_a_row_of_a_convolution_net_costs_one_row_with_the_bits_of_a_batch(
         executor = ladder._bind(size)
         rows_of(executor)[:] = rows[-size:]
         assert predict_rows(executor).tobytes() == together[-size:].tobytes()
+
+
+def test_a_row_of_dense_layers_has_the_bits_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invariance, "WORTH", float("inf"))
+    model, runtime = load_model(networks.save(wide, tmp_path)), load_runtime()
+    batching = choose_batching(runtime, model, Options(batch_size=48))
+    if "avx512f" in machine.cpu_features():
+        assert batching.smallest == 1
+        assert batching.dense == DenseLayers(16, chained=True)
+    rows = probe_rows(48, model.row_values)
+    rows[7] *= 1e-40  # below the smallest normal number
+    rows[8] *= 1e34  # sums are infinite
+    rows[9, 3], rows[10, 4] = np.inf, np.nan
+    ladder = bind_ladder(runtime, model, ("cpu", 0), batching)
+    largest = ladder._bind(48)
+    rows_of(largest)[:] = rows
+    together = predict_rows(largest).copy()
+    for size in batching.smaller:
+        executor = ladder._bind(size)
+        for first in range(0, 48 - size, size):
+            rows_of(executor)[:] = rows[first : first + size]
+            np.testing.assert_array_equal(predict_rows(executor), together[first : first + size])
+
+
+@pytest.mark.parametrize(
+    ("units", "values", "expected"),
+    [
+        (64, 384, [384]),
+        (128, 400, [200, 200]),
+        (128, 501, [251, 250]),
+        (128, 784, [384, 384, 16]),
+        (64, 784, [384, 200, 200]),
+        (96, 2048, [384, 384, 384, 384, 256, 256]),
+        (112, 1152, [384, 384, 384]),
+    ],
+)
+def test_a_layer_is_divided_into_chains_as_onednn_divides_it(units: int, values: int, expected: list[int]) -> None:
+    found = list(chains(units, values))
+    assert [stop - start for start, stop in found] == expected
+    assert [start for start, _ in found[1:]] == [stop for _, stop in found[:-1]]

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from fastinfer.runtimes.base import DenseLayers
 from fastinfer.runtimes.probe_cache import Found, cached
 
 
 def test_the_probes_answer_is_kept_for_what_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first, second, third = Found((2, 12), (0.25, 1.5), 2), Found((96,), (1e-3,), 96), Found((48,), (2.0,), 48)
+    first, second, third = (
+        Found(sizes, seconds, DenseLayers(sizes[0], chained=sizes[0] == 2))
+        for sizes, seconds in (((2, 12), (0.25, 1.5)), ((96,), (1e-3,)), ((48,), (2.0,)))
+    )
     answers = iter([first, None, second, third])
 
     def find() -> Found | None:
@@ -42,7 +46,7 @@ def test_a_file_that_was_not_written_here_is_not_believed(
     kept: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    true = Found((4,), (1.0,), 4)
+    true = Found((4,), (1.0,), DenseLayers(4))
     cached({"cpu": "a"}, lambda: true)
     (path,) = tmp_path.rglob("*.json")
     path.write_text(json.dumps({"depends_on": {"cpu": "a"}, "found": kept}))

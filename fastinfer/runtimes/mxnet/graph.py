@@ -19,8 +19,8 @@ from ...errors import FastinferError, ModelError, quote
 from ...models.graph import held_sizes
 from ...models.module import Model
 from ...models.params import bare
-from ..base import BoundInput, BoundOutput
-from .dense_rows import repeat_dense_rows
+from ..base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
+from .dense_rows import Part, compute_as_many
 from .inner_shapes import find_misfit, has_reshapes, load_symbol, shapes_inside
 from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
 from .row_wise import repeat_rows
@@ -64,17 +64,23 @@ class MXNetExecutor:
         device: (kind, index).
         batch_size: records of one forward pass.
         row_wise: whether each record is computed as at batch size 1.
-        dense_rows: see :meth:`fastinfer.runtimes.base.Runtime.bind`.
+        dense: see :meth:`fastinfer.runtimes.base.Runtime.bind`.
 
     Raises:
         ModelError: MXNet cannot load or bind it, or it is not a model that can be served.
     """
 
     def __init__(
-        self, model: Model, device: tuple[str, int], batch_size: int, *, row_wise: bool = False, dense_rows: int = 1
+        self,
+        model: Model,
+        device: tuple[str, int],
+        batch_size: int,
+        *,
+        row_wise: bool = False,
+        dense: DenseLayers = AS_IT_IS,
     ) -> None:
         self.batch_size = batch_size
-        self._times = -(-dense_rows // batch_size)
+        self._dense = dense
         self._model = model
         self._row_wise = row_wise
         self._device: Device = (GPU, device[1]) if device[0] == "gpu" else (CPU, 0)  # the host's memory is one
@@ -98,8 +104,11 @@ class MXNetExecutor:
         text = symbol.to_json()
         if not self._row_wise:
             text = slice_by_parts(vectorize(text, partial(_float32_outputs, model, symbol)), shapes)
-        if self._times > 1:
-            text = repeat_dense_rows(text, self._times)
+        times = -(-self._dense.rows // batch_size)
+        if times > 1:
+            text, parts = compute_as_many(text, times, _matrices(parameters, kinds) if self._dense.chained else {})
+            parameters.update((part.name, _copy(part, parameters[part.source])) for part in parts)
+            kinds.update((part.name, FLOAT32) for part in parts)
         try:
             self._bound = self._bind_graph(text if self._row_wise else take_slow_apart(text), parameters, kinds)
         except MXNetError as error:
@@ -236,6 +245,24 @@ class _Bound:
     def __del__(self) -> None:
         if self.handle:
             self._free(self.handle)
+
+
+def _matrices(parameters: Arrays, kinds: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """The shapes of the parameters that are matrices of float32."""
+    shapes = {name: array.shape for name, array in parameters.items() if array.kind == kinds.get(name) == FLOAT32}
+    return {name: (shape[0], shape[1]) for name, shape in shapes.items() if len(shape) == 2}
+
+
+def _copy(part: Part, source: Array) -> Array:
+    """The columns of a parameter that an operator takes by themselves."""
+    array = Array.zeros(part.shape)
+    target, values = array.memory(), source.memory()
+    width = len(values) // part.rows
+    count = part.stop - part.start
+    for row in range(part.rows):
+        first = row * width + part.start
+        target[row * count : (row + 1) * count] = values[first : first + count]
+    return array
 
 
 def value_bytes(model: Model) -> list[int]:

@@ -11,6 +11,7 @@ from ... import machine
 from ...errors import ConfigError
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
+from ..base import AS_IT_IS, DenseLayers
 from .graph import MXNetExecutor, held_batch, value_bytes
 from .libmxnet import build, check_devices, is_started, load_libmxnet, version
 from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, numeric_environment
@@ -70,10 +71,16 @@ class MXNetRuntime:
         check_devices(devices)
 
     def bind(
-        self, model: AnyModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False, dense_rows: int = 1
+        self,
+        model: AnyModel,
+        device: tuple[str, int],
+        batch_size: int,
+        *,
+        row_wise: bool = False,
+        dense: DenseLayers = AS_IT_IS,
     ) -> MXNetExecutor:
         check_devices([device])
-        return MXNetExecutor(_own(model), device, batch_size, row_wise=row_wise, dense_rows=dense_rows)
+        return MXNetExecutor(_own(model), device, batch_size, row_wise=row_wise, dense=dense)
 
 
 def _own(model: AnyModel) -> Model:
