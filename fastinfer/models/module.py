@@ -56,7 +56,7 @@ class Model:
         allow_missing: whether parameters that are not saved are zero.
         has_code: whether serving code of its own, ``code/``, is saved with it.
         choice: what was said when it was loaded.
-        undecided: what must be said before it can be used (:func:`open_model`); it may have no inputs then.
+        undecided: what must be said before it can be used (``open_model``); it may have no inputs then.
     """
 
     path: str

@@ -62,7 +62,7 @@ class OnnxModel:
         all_outputs: whether each output is given, by its name; else there is one.
         metadata: what was written into it, by keys.
         choice: what was said when it was loaded.
-        undecided: what must be said before it can be used (:func:`open_onnx`).
+        undecided: what must be said before it can be used (``open_onnx``).
     """
 
     path: str
