@@ -16,6 +16,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = f"fastinfer {__version__}"
 myst_heading_anchors = 4
+smartquotes = False  # or `--model` in a sentence gets a dash
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 # What annotations and docstrings name and these pages do not describe: other packages, what is not public, shapes.

@@ -25,7 +25,7 @@ class Extra(NamedTuple):
 
 EXTRAS = {
     "train": Extra("requests", ">=2.20,<3", "fastinfer train, a model's serving code"),
-    "report": Extra("Pillow", ">=9,<14", "fastinfer report --png"),
+    "report": Extra("Pillow", ">=9,<14", "pictures as inputs, and fastinfer report --png"),
     "serve": Extra("aiohttp", ">=3.9,<4", "fastinfer serve"),
     "sagemaker": Extra("boto3", ">=1.34,<2", "S3 and SageMaker's jobs on AWS"),
     "onnx": Extra("onnxruntime", ">=1.19,<2", "models in ONNX"),

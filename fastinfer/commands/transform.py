@@ -104,7 +104,7 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
         prog=prog,
         # Also, what argparse makes of so many options takes long, and parse_intermixed_args() makes it in every run.
         usage="%(prog)s IN OUT [options]\n       %(prog)s --job FILE [IN] [OUT] [options]",
-        description="Run an MXNet model over CSV files on this machine.",
+        description="Run a model over the records of files or objects, on this machine.",
         epilog=EPILOG,
         formatter_class=help_formatter,
     )
