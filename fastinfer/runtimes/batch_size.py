@@ -21,6 +21,7 @@ from ..options import Options, parse_device
 from . import probe_cache
 from .base import AS_IT_IS, DenseLayers, Executor, Runtime
 from .ladder import Ladder
+from .number_types import fitted
 from .predictions import with_one_input
 from .provenance import of_model
 from .refused import FAILED_PASS
@@ -134,7 +135,8 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     def bind(batch_size: int, dense: DenseLayers = AS_IT_IS) -> Executor | None:
         """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
         try:
-            return with_one_input(runtime.bind(model, device, batch_size, dense=dense))
+            executor = runtime.bind(model, device, batch_size, dense=dense)
+            return with_one_input(fitted(executor, model.graph_inputs) if is_onnx_model(model) else executor)
         except ModelError:
             runtime.bind(model, device, 1)  # says what is wrong with a graph that cannot be bound at all
             return None

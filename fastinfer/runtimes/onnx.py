@@ -17,6 +17,7 @@ from ..errors import ConfigError, ModelError, quote
 from ..extras import install_command
 from ..models.onnx import OnnxInput, OnnxModel
 from .base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
+from .number_types import limits, misfits
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
@@ -28,8 +29,6 @@ SESSION_SETTINGS = {"session.intra_op.allow_spinning": "0", "session.inter_op.al
 CUDA_OPTIONS = {"use_tf32": "0"}
 # What goes wrong is an exception as well; a line of its own on stderr would be said twice.
 FATAL_ONLY = 4
-# Up to here float32, in which records arrive, has every whole number.
-MOST_WHOLE = (1 << 24) - 1
 
 
 class OnnxRuntime:
@@ -236,17 +235,14 @@ class OnnxExecutor:
 
     def _converted(self, given: OnnxInput, array: Any) -> Any:
         """Records in the type that the graph takes."""
-        import numpy as np
-
-        if given.type.startswith("float"):
+        if given.type in ("float32", "float64"):
             return array.astype(given.type, copy=False)
-        info = np.iinfo(given.type)
-        # Larger ones are not told apart by float32; what is not a number is neither.
-        least, most = max(info.min, -MOST_WHOLE), min(info.max, MOST_WHOLE)
-        wrong = ~((array >= least) & (array <= most) & (np.rint(array) == array))
+        wrong = misfits(given.type, array)
         if wrong.any():
+            least, most = limits(given.type)
+            numbers = "numbers" if given.type.startswith("float") else "whole numbers"
             raise ModelError(
-                f"the input {quote(given.name)} takes {given.type}: whole numbers from {least:,} to {most:,}, found "
+                f"the input {quote(given.name)} takes {given.type}: {numbers} from {least:,.0f} to {most:,.0f}, found "
                 f"{array[wrong][0]:.9g}",
                 code="failed_pass",
                 path=self._model.path,
