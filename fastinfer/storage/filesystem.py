@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from ..errors import InputError
 from .atomic import unreadable
 from .base import Object, Select
 from .crew import gathering, the_crew
-from .filesystem_requests import ask, check_unchanged, connect, find, look_up, object_of, read, reading
+from .filesystem_requests import check_unchanged, connected, find, list_folder, look_up, object_of, read, reading
 from .listing import GLOB_SIGNS, every_key
 from .remote_reader import GroupReader
 
@@ -92,10 +91,8 @@ class FilesystemSource:
 
     def names(self, folder: str) -> Iterator[str]:
         """The names of the files in a folder; none if it does not exist."""
-        files, path = connect(folder)
-        files.invalidate_cache()
         with reading(folder), contextlib.suppress(FileNotFoundError):
-            for entry in ask(folder, functools.partial(files.ls, path, detail=True)):
+            for entry in list_folder(folder):
                 if entry["type"] == "file":
                     yield str(entry["name"]).rpartition("/")[2]
 
@@ -164,28 +161,29 @@ class FilesystemReader:
 
 def _files_below(root: str, enter: Select) -> Iterator[tuple[str, dict[str, Any]]]:
     """The keys of the files below a folder, in any order. fsspec's own find() passes over folders that it fails to list."""
-    files, path = connect(f"{root}/")
-    files.invalidate_cache()
+    with connected(f"{root}/") as (_, path):
+        pass
     # Packages name a folder with or without slashes around it.
     inside = f"{path.strip('/')}/" if path.strip("/") else ""
-    folders = [(root, path)]
-    known = {path.rstrip("/")}
+    folders = [""]
+    known = set(folders)
     while folders:
-        at, folder = folders.pop()
+        above = folders.pop()
+        at = f"{root}/{above}"
         entries: list[dict[str, Any]] = []
-        with reading(at), contextlib.suppress(FileNotFoundError) if at == root else contextlib.nullcontext():
-            entries = ask(at, functools.partial(files.ls, folder, detail=True))
+        with reading(at), contextlib.nullcontext() if above else contextlib.suppress(FileNotFoundError):
+            entries = list_folder(at)
         named = [(str(entry["name"]).lstrip("/"), entry) for entry in entries]
         below = [(name[len(inside) :], entry) for name, entry in named if name.startswith(inside) and name != inside]
-        if at == root and not below:
+        if not (above or below):
             raise _missing(root)
         for key, entry in below:
             if entry["type"] != "directory":
                 if not key.endswith("/"):  # else it only marks a folder
                     yield key, entry
-            elif entry["name"].rstrip("/") not in known and enter(key.rstrip("/")):
-                known.add(entry["name"].rstrip("/"))
-                folders.append((f"{root}/{key}", entry["name"]))
+            elif (folder := key.rstrip("/")) not in known and enter(folder):
+                known.add(folder)
+                folders.append(folder)
 
 
 def _slashless(folder: str) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
+import os
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -31,17 +32,18 @@ VIEWS = {
         ("cached", "blockcache", "filecache", "simplecache", "dir", "reference"), "it is a view of another place"
     ),
 }
+# So many connections of one process to a server.
+CONNECTIONS = 4
 # Errors that say something of one object, or of the place where it is.
 FACTS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 FACT_NUMBERS = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
-def connect(uri: str) -> tuple[Any, str]:
-    """The file system of a URL, and the URL's name there.
+def class_of(uri: str) -> Any:
+    """The class of a URL's file system.
 
     Raises:
         ConfigError: ``fsspec_missing``, ``bad_place``.
-        ServiceError: the file system failed.
     """
     try:
         import fsspec
@@ -51,52 +53,122 @@ def connect(uri: str) -> tuple[Any, str]:
             code="fsspec_missing",
             hint=f"{install_command('urls')}, and the package of that file system",
         ) from error
-    reason = VIEWS.get(uri.partition("://")[0].lower())
-    if reason is not None:
-        raise ConfigError(f"{quote(uri)}: {reason}", code="bad_place", hint="name that place; unpack an archive first")
-    # fsspec would take what is behind :: for another URL, but it may be in any key.
-    above, colons, rest = uri.partition("::")
+    scheme = uri.partition("://")[0].lower()
+    if scheme in VIEWS:
+        message = f"{quote(uri)}: {VIEWS[scheme]}"
+        raise ConfigError(message, code="bad_place", hint="name that place; unpack an archive first")
     try:
-        files, path = fsspec.core.url_to_fs(f"{above}:" if colons else uri)
+        return fsspec.get_filesystem_class(scheme)
     except ImportError as error:
         raise ConfigError(f"{quote(uri)}: {first_line(error)}", code="fsspec_missing") from error
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ConfigError(
             f"expected s3://, file://, a URL that fsspec knows, or a path, found {quote(uri)}: {first_line(error)}",
             code="bad_place",
         ) from error
-    except Exception as error:
-        raise ServiceError(f"{uri}: {first_line(error)}", code="url_failed") from error
-    return files, f"{path}:{rest}" if colons else str(path)
 
 
-def ask(uri: str, request: Callable[[], T]) -> T:
-    """Carries out a request. Raises OSError for a fact about the object, else ServiceError."""
+class _Connections:
+    """The connections to one server, each lent to one thread at a time."""
+
+    def __init__(self) -> None:
+        self._free: list[Any] = []
+        self._room = threading.Semaphore(CONNECTIONS)
+
+    @contextlib.contextmanager
+    def lent(self, make: Callable[[], Any]) -> Iterator[Any]:
+        with self._room:
+            files = self._free.pop() if self._free else make()
+            try:
+                yield files
+            except OSError:  # a fact about an object
+                self._free.append(files)
+                raise
+            self._free.append(files)  # after a failure it may be broken
+
+
+_connections: dict[object, _Connections] = {}
+
+
+@contextlib.contextmanager
+def connected(uri: str) -> Iterator[tuple[Any, str]]:
+    """The file system of a URL, and the URL's name there.
+
+    Packages that are asynchronous inside share one client among all threads. Others have one connection each time one is
+    made, and ftplib's may not be used by two threads: a few are made, and lent.
+
+    Raises:
+        ConfigError: ``fsspec_missing``, ``bad_place``.
+        ServiceError: the file system failed.
+    """
+    kind = class_of(uri)
+    # Neither fsspec.core.url_to_fs() nor all packages see that :: may be in a key: they take what is behind it for a URL.
+    above, colons, rest = uri.partition("::")
     try:
-        return request()
-    except FileNotFoundError as error:
-        cause = error.__cause__
-        if cause is None or isinstance(cause, (FileNotFoundError, KeyError)):
-            raise plain(error) from error
-        # Over HTTP whatever fails is called so.
-        raise ServiceError(f"{uri}: {first_line(cause)}", code="url_failed") from error
-    except FastinferError:
-        raise
-    except FACTS as error:
-        raise plain(error) from error
+        options, path = kind._get_kwargs_from_urls(uri), str(kind._strip_protocol(above + colons[:1]))
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FACT_NUMBERS:
-            raise
         raise ServiceError(f"{uri}: {first_line(error)}", code="url_failed") from error
+
+    path += colons[1:] + rest
+
+    def make(**more: bool) -> Any:
+        try:
+            return kind(**options, **more)
+        except ImportError as error:
+            raise ConfigError(f"{quote(uri)}: {first_line(error)}", code="fsspec_missing") from error
+        except Exception as error:
+            raise ServiceError(f"{uri}: {first_line(error)}", code="url_failed") from error
+
+    if kind.async_impl:
+        yield make(), path
+        return
+    server = _connections.setdefault((kind, repr(sorted(options.items())), os.getpid()), _Connections())
+    with server.lent(lambda: make(skip_instance_cache=True)) as files:
+        yield files, path
+
+
+def ask(uri: str, request: Callable[[Any, str], T]) -> T:
+    """Carries out a request of a file system and the URL's name there.
+
+    Raises:
+        OSError: a fact about the object.
+        ConfigError, ServiceError: as :func:`connected`.
+    """
+    with connected(uri) as (files, path):
+        try:
+            return request(files, path)
+        except FileNotFoundError as error:
+            cause = error.__cause__
+            if cause is None or isinstance(cause, (FileNotFoundError, KeyError)):
+                raise plain(error) from error
+            # Over HTTP whatever fails is called so.
+            raise ServiceError(f"{uri}: {first_line(cause)}", code="url_failed") from error
+        except FastinferError:
+            raise
+        except FACTS as error:
+            raise plain(error) from error
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in FACT_NUMBERS:
+                raise
+            raise ServiceError(f"{uri}: {first_line(error)}", code="url_failed") from error
 
 
 def look_up(uri: str) -> dict[str, Any]:
     """What the file system says now of a file or folder. Raises OSError, ServiceError."""
-    files, path = connect(uri)
 
-    def look() -> dict[str, Any]:
+    def look(files: Any, path: str) -> dict[str, Any]:
         files.invalidate_cache()
         return dict(files.info(path))
+
+    return ask(uri, look)
+
+
+def list_folder(uri: str) -> list[dict[str, Any]]:
+    """What is in a folder now, by its names there. Raises OSError, ServiceError."""
+
+    def look(files: Any, path: str) -> list[dict[str, Any]]:
+        files.invalidate_cache()
+        return list(files.ls(path, detail=True))
 
     return ask(uri, look)
 
@@ -141,12 +213,11 @@ def version_of(entry: dict[str, Any]) -> bytes:
 
 def read(item: Object, start: int, size: int) -> bytes:
     """Bytes of an object. Raises OSError: ESTALE where other bytes came than were listed."""
-    files, path = connect(item.uri)
     if not size:
         return b""
     is_whole = (start, size) == (0, item.size)
     bounds = {} if is_whole else {"start": start, "end": start + size}
-    content = bytes(ask(item.uri, functools.partial(files.cat_file, path, **bounds)))
+    content = ask(item.uri, lambda files, path: bytes(files.cat_file(path, **bounds)))
     if len(content) == item.size:  # all of it, where the server knows no ranges
         content = content[start : start + size]
     if len(content) != size:

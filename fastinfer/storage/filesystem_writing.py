@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
-from ..errors import ConfigError, OutputError, ServiceError, quote
+from ..errors import ConfigError, FastinferError, OutputError, ServiceError, quote
 from .atomic import unwritable
-from .filesystem_requests import VIEWS, ask, connect, find
+from .filesystem_requests import VIEWS, ask, class_of, find
 
 # Classes whose pipe_file() and put_file() put an object by one request, or in parts that have no name before the last one.
 WHOLE = {
@@ -55,24 +55,16 @@ def is_whole(uri: str) -> bool:
         ConfigError: ``fsspec_missing``; ``bad_place`` where nothing is written, and why.
     """
     scheme = uri.partition("://")[0].lower()
-    try:
-        import fsspec
-
-        kind = None if scheme in REASONS else fsspec.get_filesystem_class(scheme)
-    except ImportError:
-        connect(uri)  # says what is missing
-        raise
-    except ValueError:
-        kind = None
-    names = {f"{each.__module__}.{each.__qualname__}" for each in (kind.__mro__ if kind is not None else ())}
-    if not names & (WHOLE | RENAMED):
-        reason = REASONS.get(scheme) or (UNKNOWN if kind is not None else "fsspec does not know it")
-        raise ConfigError(
-            f"no results are written to {scheme}://, found {quote(uri)}: {reason}",
-            code="bad_place",
-            hint="write them to a folder or to s3://, and copy them there",
-        )
-    return bool(names & WHOLE)
+    reason = REASONS.get(scheme, UNKNOWN)
+    if scheme not in REASONS:
+        names = {f"{each.__module__}.{each.__qualname__}" for each in class_of(uri).__mro__}
+        if names & (WHOLE | RENAMED):
+            return bool(names & WHOLE)
+    raise ConfigError(
+        f"no results are written to {scheme}://, found {quote(uri)}: {reason}",
+        code="bad_place",
+        hint="write them to a folder or to s3://, and copy them there",
+    )
 
 
 def put(uri: str, content: bytes | str, size: int, hidden: str) -> None:
@@ -88,23 +80,14 @@ def put(uri: str, content: bytes | str, size: int, hidden: str) -> None:
         OSError: it cannot have this name, or there is no room or no right to write it.
         ServiceError: the file system failed.
     """
-    files, path = connect(uri)
     if is_whole(uri):
-        ask(uri, lambda: _send(files, content, path))
+        ask(uri, lambda files, path: _send(files, content, path))
         return
-    folder, _, _ = path.rpartition("/")
-    unfinished = f"{folder}/{hidden}"
-    try:
-        ask(uri, lambda: _send_into_folder(files, content, unfinished, folder))
-        ask(uri, lambda: files.mv(unfinished, path))
-    except BaseException:
-        with contextlib.suppress(Exception):
-            files.rm_file(unfinished)
-        raise
+    ask(uri, lambda files, path: _send_and_rename(files, content, path, hidden))
     entry = find(uri)
     if entry is not None and entry["type"] != "file":
-        with contextlib.suppress(Exception):  # some move into a folder of that name
-            files.rm_file(f"{path}/{hidden}")
+        with contextlib.suppress(OSError, FastinferError):  # some move into a folder of that name
+            remove(f"{uri}/{hidden}")
         raise IsADirectoryError(errno.EISDIR, "there is a folder of this name")
     if entry is None or entry["size"] != size:
         raise ServiceError(f"{uri}: it was renamed, and is not there with its {size:,} bytes", code="url_failed")
@@ -117,16 +100,15 @@ def create(uri: str, content: bytes, hidden: str) -> None:
         FileExistsError: somebody else has put one there.
         OSError, ServiceError: as :func:`put`.
     """
-    files, path = connect(uri)
-    options = _exclusive(files.pipe_file) if is_whole(uri) else {}
+    options = ask(uri, lambda files, _: _exclusive(files.pipe_file)) if is_whole(uri) else {}
     if not options:
         put(uri, content, len(content), hidden)
         return
     try:
-        ask(uri, lambda: files.pipe_file(path, content, **options))
+        ask(uri, lambda files, path: files.pipe_file(path, content, **options))
     except (OSError, ServiceError) as error:
         # It may be our own, of an attempt whose reply was lost.
-        there = ask(uri, lambda: files.cat_file(path)) if find(uri) is not None else None
+        there = ask(uri, lambda files, path: files.cat_file(path)) if find(uri) is not None else None
         if there is None:
             raise
         if bytes(there) != content:
@@ -135,9 +117,8 @@ def create(uri: str, content: bytes, hidden: str) -> None:
 
 def remove(uri: str) -> None:
     """Removes an object that need not exist. Raises OSError, ServiceError."""
-    files, path = connect(uri)
     try:
-        ask(uri, lambda: files.rm_file(path))
+        ask(uri, lambda files, path: files.rm_file(path))
     except (OSError, ServiceError):
         entry = find(uri)
         if entry is not None and entry["type"] == "file":  # packages say in many ways that there was none
@@ -221,15 +202,23 @@ def _send(files: Any, content: bytes | str, path: str) -> None:
         files.put_file(content, path)
 
 
-def _send_into_folder(files: Any, content: bytes | str, path: str, folder: str) -> None:
-    """Writes a file into a folder, which is created if it is missing."""
+def _send_and_rename(files: Any, content: bytes | str, path: str, hidden: str) -> None:
+    """Writes a file under a hidden name into its folder, which is created if it is missing, and renames it."""
+    folder = path.rpartition("/")[0]
+    unfinished = f"{folder}/{hidden}"
     try:
-        _send(files, content, path)
-    except Exception:
-        if not folder or files.exists(folder):
-            raise
-        files.makedirs(folder, exist_ok=True)
-        _send(files, content, path)
+        try:
+            _send(files, content, unfinished)
+        except Exception:
+            if not folder or files.exists(folder):
+                raise
+            files.makedirs(folder, exist_ok=True)
+            _send(files, content, unfinished)
+        files.mv(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            files.rm_file(unfinished)
+        raise
 
 
 def _exclusive(pipe_file: Callable[..., Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from fastinfer.errors import ConfigError, ServiceError
+from fastinfer.storage.crew import answered
 from fastinfer.storage.filesystem import FilesystemSource
-from fastinfer.storage.filesystem_requests import ask, check_unchanged, connect, find, read, version_of
+from fastinfer.storage.filesystem_requests import CONNECTIONS, ask, check_unchanged, connected, find, read, version_of
 from tests.storage import disk
 
 
@@ -80,8 +82,8 @@ def test_an_object_that_says_less_than_its_listing_is_compared_by_size(
     ("uri", "code"), [("zip://a.csv", "bad_place"), ("nosuch://x", "bad_place"), ("dropbox://x", "fsspec_missing")]
 )
 def test_what_is_no_place_is_one_line(uri: str, code: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        connect(uri)
+    with pytest.raises(ConfigError) as caught, connected(uri):
+        pass
     assert caught.value.code == code
     assert "\n" not in str(caught.value)
 
@@ -99,7 +101,7 @@ def test_what_is_no_place_is_one_line(uri: str, code: str) -> None:
     ],
 )
 def test_facts_about_an_object_have_a_number_and_all_else_is_a_failure(raised: Exception, number: int | None) -> None:
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise raised
 
     with pytest.raises(ServiceError if number is None else OSError) as caught:
@@ -116,3 +118,36 @@ def test_what_is_there_is_asked_and_not_remembered(memory: Any) -> None:
     entry = find("memory://requests/b")
     assert entry is not None
     assert entry["size"] == 1
+
+
+def test_a_connection_is_lent_to_one_thread_at_a_time_and_few_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    disk.register()
+    made: list[int] = []
+    used: list[int] = []
+    begin = disk.Disk.__init__
+
+    def count(files: disk.Disk, **options: Any) -> None:
+        made.append(1)
+        begin(files, **options)
+
+    def use(files: disk.Disk, _: str) -> None:
+        assert id(files) not in used
+        used.append(id(files))
+        time.sleep(0.002)
+        used.remove(id(files))
+
+    monkeypatch.setattr(disk.Disk, "__init__", count)
+    assert list(answered(lambda _: ask("disk://counted/x", use), range(40))) == [None] * 40
+    assert 0 < len(made) <= CONNECTIONS
+
+    def fail(*_: object) -> None:
+        raise ConnectionResetError
+
+    def miss(*_: object) -> None:
+        raise FileNotFoundError
+
+    before = len(made)
+    for request, error in ((miss, OSError), (fail, ServiceError), (miss, OSError)):
+        with pytest.raises(error):
+            ask("disk://broken/x", request)
+    assert len(made) == before + 2  # one that may be broken is not lent again

@@ -44,7 +44,7 @@ def no_preparation(*_: object) -> None:
         ("filecache://out", "it is a view of another place"),
         ("github://out", "it is a repository"),
         ("data://out", "it is not known that its package writes an object whole or not at all"),
-        ("nosuch://out", "fsspec does not know it"),
+        ("nosuch://out", "a URL that fsspec knows"),
     ],
 )
 def test_what_cannot_be_written_whole_is_refused_and_why(uri: str, why: str) -> None:
