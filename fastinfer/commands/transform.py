@@ -8,15 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..engine.progress import Progress
 from ..engine.request import TransformRequest
 from ..errors import FastinferError, counted
 from ..options import BACKENDS, CODE, ON_ERROR, RECORDS, Limits, Options
@@ -262,15 +259,15 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
     if arguments.dry_run:
         return _dry_run(arguments, model, options, request)
 
-    # NumPy comes with it.
     from ..engine.run import transform
+    from ._bar import Bar
 
     source = arguments.input
     objects = _list(arguments, request)
     if objects.means_nothing:
         say("nothing was rejected")
         return 0
-    with _Bar(quiet=arguments.quiet) as bar:
+    with Bar(quiet=arguments.quiet) as bar:
         summary = transform(
             model,
             objects,
@@ -373,41 +370,3 @@ def _dry_run(
             price = "" if prices is None else f", which cost {requests.cost(prices):,.4f}"
             say(f"about {requests.reads:,} GET and {requests.writes:,} PUT and LIST requests to S3{price}")
     return 0
-
-
-class _Bar(Progress):
-    """A bar on a terminal: what the start is doing, then how many bytes and records are done. Nothing elsewhere."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._shown = sys.stderr is not None and sys.stderr.isatty() and not quiet
-        self._records = 0
-        self._lock = threading.Lock()  # workers call at the same time
-
-    def __enter__(self) -> _Bar:
-        if self._shown:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=0, unit="B", unit_scale=True, file=sys.stderr, leave=False)
-        return self
-
-    def starting(self, what: str) -> None:
-        if self._shown:
-            self._bar.set_description_str(what)  # shows it at once
-
-    def found(self, size: int) -> None:
-        if self._shown:
-            with self._lock:
-                self._bar.total += size
-
-    def advance(self, records: int, size: int) -> None:
-        if self._shown:
-            with self._lock:
-                if not self._records:
-                    self._bar.set_description_str(None, refresh=False)
-                self._records += records
-                self._bar.set_postfix_str(counted(self._records, "record"), refresh=False)
-                self._bar.update(size)
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._bar.close()

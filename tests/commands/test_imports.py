@@ -16,7 +16,7 @@ from fastinfer.runtimes.batch_size import choose_batching
 # The modules of fastinfer: those of --help, what --dry-run has besides, and what a run on threads has besides that.
 HELP = """
 _native _native.text _version commands commands._model commands._request commands._run commands.transform engine
-engine.progress engine.request error_codes errors extras options records records.compression storage storage.base
+engine.request error_codes errors extras options records records.compression storage storage.base
 storage.expanded storage.regular storage.uri
 """
 DRY_RUN = """
@@ -27,13 +27,13 @@ runtimes runtimes.base runtimes.provenance storage.atomic storage.exclusive stor
 storage.listing storage.local storage.manifest storage.places storage.selection
 """
 RUN = """
-_native.rows codecs codecs.base codecs.csv codecs.csv_errors codecs.json_rows engine.backends engine.batch
+_native.rows codecs codecs.base codecs.csv codecs.csv_errors codecs.json_rows commands._bar engine.backends engine.batch
 engine.filtered engine.formats engine.gather engine.job engine.lanes engine.payloads engine.plan engine.process
-engine.processed engine.recorder engine.run engine.summary engine.worker handlers handlers.request outputs.assembly
-outputs.writer records.jsonpath records.processing records.reading records.split runtimes.batch_size runtimes.ladder
-runtimes.mxnet runtimes.mxnet.dense_rows runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.libmxnet
-runtimes.mxnet.row_wise runtimes.mxnet.runtime runtimes.mxnet.settings runtimes.mxnet.slices runtimes.mxnet.symbol
-runtimes.mxnet.unfused runtimes.mxnet.vectorized runtimes.pool runtimes.predictions runtimes.probe_cache
+engine.processed engine.progress engine.recorder engine.run engine.summary engine.worker handlers handlers.request
+outputs.assembly outputs.writer records.jsonpath records.processing records.reading records.split runtimes.batch_size
+runtimes.ladder runtimes.mxnet runtimes.mxnet.dense_rows runtimes.mxnet.graph runtimes.mxnet.inner_shapes
+runtimes.mxnet.libmxnet runtimes.mxnet.row_wise runtimes.mxnet.runtime runtimes.mxnet.settings runtimes.mxnet.slices
+runtimes.mxnet.symbol runtimes.mxnet.unfused runtimes.mxnet.vectorized runtimes.pool runtimes.predictions runtimes.probe_cache
 """
 # What a dry run has and a run has not.
 DRY_RUN_ALONE = """

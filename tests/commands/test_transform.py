@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.commands.transform import _Bar, main, option_hint
+from fastinfer.commands.transform import main, option_hint
 from fastinfer.errors import ConfigError, FastinferError, InputError, ModelError
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Options
@@ -514,22 +513,3 @@ def test_ctrl_c_keeps_what_is_finished(digits: np.ndarray, mlp: Path, tmp_path: 
     # Finished parts of large files are kept for the next run; half-written files are not.
     layout = OutputLayout("", json.loads((output / "_run.json").read_text())["run"])
     assert not [name for name in names if name.startswith(TEMPORARY_PREFIX) and not layout.is_span(name)]
-
-
-def test_the_bar_tells_of_the_start_and_then_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    with _Bar(quiet=False) as bar:
-        bar.starting("choosing a batch size")
-        assert "choosing a batch size" in screen.getvalue()
-        bar.found(4000)
-        bar.advance(7, 1000)
-        bar._bar.refresh()
-        last = screen.getvalue().rpartition("\r")[2]
-        assert "choosing" not in last
-        assert "1.00k/4.00k" in last
-        assert "7 records" in last
