@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..engine.request import TransformRequest
 from ..errors import FastinferError, counted
@@ -331,7 +331,6 @@ def _dry_run(
     arguments: argparse.Namespace, model: AnyModel | CodeModel, options: Options, request: TransformRequest
 ) -> int:
     """Lists and counts; MXNet is not imported, nothing is written."""
-    from ..engine.provenance import of_plan
     from ..engine.requests import Requests, parse_prices
     from ..engine.source import name_source
     from ..outputs.folder import OutputFolder
@@ -341,7 +340,13 @@ def _dry_run(
 
         check_table(arguments.table, arguments.input, arguments.output, request, model)
     folder = OutputFolder(arguments.output)
-    folder.inspect(of_plan(model, options, name_source(arguments.input), request), overwrite=options.overwrite)
+
+    def depends_on() -> dict[str, Any]:
+        from ..engine.provenance import of_plan
+
+        return of_plan(model, options, name_source(arguments.input), request)
+
+    folder.inspect(depends_on, overwrite=options.overwrite)
     prices = None if arguments.request_price is None else parse_prices(arguments.request_price)
     todo = skipped = size = 0
     requests, limits = Requests(), Limits()

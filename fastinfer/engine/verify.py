@@ -125,7 +125,7 @@ def _compare(
 ) -> Iterator[Difference]:
     """The outputs of the folder `old` that differ from those of `new`."""
     folder, again = OutputFolder(old), OutputLayout(new)
-    folder.inspect(record["depends_on"], overwrite=False)
+    folder.inspect(lambda: record["depends_on"], overwrite=False)
     for item in objects:
         result = folder.layout.result(item)
         if not os.path.lexists(again.result(item)):

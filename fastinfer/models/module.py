@@ -8,11 +8,11 @@ Loading needs no mxnet: runtimes/ bind the graph.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
@@ -92,9 +92,11 @@ class Model:
         """Whether the graph first flattens a row, so that its shape does not matter."""
         return flattens(self.symbol, self.data_name)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over graph, parameters, inputs and outputs: the same digest means the same predictions."""
+        import hashlib  # late: a dry run does without
+
         content = hashlib.sha256()
         shape = (self.inputs, self.graph.outputs, self.all_outputs)
         for part in (self.symbol.encode(), self.params, repr(shape).encode()):

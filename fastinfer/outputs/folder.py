@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import ConfigError, InputError
-from ..records.spans import Span
 from ..storage.base import Object, RunStore
 from ..storage.places import store_of
 from .label import Label
@@ -20,6 +19,9 @@ from .layout import LABEL_JOURNAL, LABELS, OUTPUT_SUFFIX, RESERVED, OutputLayout
 from .leftovers import Leftovers
 from .rejects import Rejects
 from .run_record import HINT, RunRecord
+
+if TYPE_CHECKING:
+    from ..records.spans import Span  # a dry run has none
 
 
 class OutputFolder:
@@ -59,7 +61,7 @@ class OutputFolder:
         """
         with self.store.lock(self.layout.root):
             self._is_held, self._overwrites = True, overwrite
-            self._record.compare(record["depends_on"], overwrite=overwrite)
+            self._record.compare(lambda: record["depends_on"], overwrite=overwrite)
             self._take_run()
             if not overwrite:
                 self.store = self.store.for_new_results(is_first=self._record.is_first)
@@ -71,11 +73,11 @@ class OutputFolder:
             self._leftovers.sweep_once("", remove=True)
             yield self
 
-    def inspect(self, depends_on: dict[str, Any], *, overwrite: bool) -> None:
+    def inspect(self, depends_on: Callable[[], dict[str, Any]], *, overwrite: bool) -> None:
         """Prepares :meth:`is_finished` for a dry run. Nothing is written or removed.
 
         Args:
-            depends_on: what the bytes depend on, as far as it is known.
+            depends_on: gives what the bytes depend on, as far as it is known; called only where there was a run before.
             overwrite: as for a run.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from ..errors import ConfigError, FastinferError, quote
 from ..storage.atomic import TEMPORARY_PREFIX
@@ -54,13 +54,14 @@ class RunRecord:
         self.run = new_run()
         self.replaced: list[str] = []
 
-    def compare(self, depends_on: dict[str, Any], *, overwrite: bool, partial: bool = False) -> None:
+    def compare(self, depends_on: Callable[[], dict[str, Any]], *, overwrite: bool, partial: bool = False) -> None:
         """Finds out whether the run can continue with the results in the folder; writes nothing.
 
         Args:
-            depends_on: what the run's bytes depend on.
+            depends_on: gives what the run's bytes depend on; called only where the folder has a record, because a digest of
+                the model is in it.
             overwrite: whether every result is replaced.
-            partial: whether only the keys of `depends_on` are compared.
+            partial: whether only the keys that it gives are compared.
 
         Raises:
             ConfigError: ``other_run``.
@@ -86,7 +87,7 @@ class RunRecord:
                 path=root,
                 hint=HINT,
             )
-        differing = differences(kept.depends_on, depends_on, partial=partial)
+        differing = differences(kept.depends_on, depends_on(), partial=partial)
         if overwrite or differing:
             if differing and not overwrite and self._holds_results():
                 message = f"the outputs there are of another run: {'; '.join(differing)}"

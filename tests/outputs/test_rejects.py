@@ -227,7 +227,7 @@ def test_a_look_at_the_folder_changes_nothing(tmp_path: Path) -> None:
         write(folder, whole(item("a.csv")), 1)
     before = sorted(os.listdir(tmp_path))
     folder = OutputFolder(str(tmp_path))
-    folder.inspect(RECORD["depends_on"], overwrite=False)
+    folder.inspect(lambda: RECORD["depends_on"], overwrite=False)
     assert folder.is_finished(item("a.csv"))
     assert sorted(os.listdir(tmp_path)) == before
 

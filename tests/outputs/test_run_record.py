@@ -53,7 +53,7 @@ def write_record(folder: Path, **fields: Any) -> str:
 def test_a_record_of_nothing_finished_is_replaced(tmp_path: Path) -> None:
     write_record(tmp_path, depends_on={"model": "xyz"}, replaced=["1" * 16])
     record = RunRecord(OutputLayout(str(tmp_path)), LocalStore())
-    record.compare(RECORD["depends_on"], overwrite=False)
+    record.compare(lambda: RECORD["depends_on"], overwrite=False)
     assert not record.resumes
     # Its unfinished files, and those of the run before it, may be in the folder.
     assert record.replaced == [RUN, "1" * 16]
@@ -66,11 +66,28 @@ def test_a_record_of_nothing_finished_is_replaced(tmp_path: Path) -> None:
 def test_a_look_compares_what_is_known_and_writes_nothing(tmp_path: Path) -> None:
     kept = write_record(tmp_path, depends_on={"model": "abc", "mxnet": "1.9.1"})
     record = RunRecord(OutputLayout(str(tmp_path)), LocalStore())
-    record.compare({"model": "abc"}, overwrite=False, partial=True)
+    record.compare(lambda: {"model": "abc"}, overwrite=False, partial=True)
     assert (record.resumes, record.run) == (True, RUN)
-    record.compare({"model": "abc"}, overwrite=False)
+    record.compare(lambda: {"model": "abc"}, overwrite=False)
     assert not record.resumes
     assert (tmp_path / RUN_RECORD).read_text() == kept
+
+
+def test_what_results_depend_on_is_asked_only_where_there_is_a_record(tmp_path: Path) -> None:
+    asked = []
+
+    def depends_on() -> dict[str, Any]:
+        asked.append(True)
+        return {"model": "abc"}
+
+    record = RunRecord(OutputLayout(str(tmp_path)), LocalStore())
+    record.compare(depends_on, overwrite=False)
+    assert not record.resumes
+    assert not asked
+    write_record(tmp_path, depends_on={"model": "abc"})
+    record.compare(depends_on, overwrite=False)
+    assert record.resumes
+    assert asked == [True]
 
 
 def test_what_differs_is_said_in_words(tmp_path: Path) -> None:
@@ -78,7 +95,7 @@ def test_what_differs_is_said_in_words(tmp_path: Path) -> None:
     write_record(tmp_path, depends_on={"model": "b" * 64, "mode": "exact", "batch_size": None})
     (tmp_path / "a.csv.out").touch()
     with pytest.raises(ConfigError) as caught:
-        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare(depends_on, overwrite=False)
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare(lambda: depends_on, overwrite=False)
     assert caught.value.message == (
         "the outputs there are of another run: the model was another one; mode was 'exact', is 'default'"
     )
@@ -91,14 +108,14 @@ def test_what_differs_is_said_in_words(tmp_path: Path) -> None:
 def test_a_record_that_somebody_changed_is_refused(fields: dict[str, Any], tmp_path: Path) -> None:
     write_record(tmp_path, **fields)
     with pytest.raises(ConfigError, match="is not the record of a run"):
-        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({"model": "abc"}, overwrite=False)
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare(lambda: {"model": "abc"}, overwrite=False)
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b'{"run": 1e400}', b" " * (MOST_BYTES + 1)])
 def test_what_is_no_record_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / RUN_RECORD).write_bytes(content)
     with pytest.raises(FastinferError):
-        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({"model": "abc"}, overwrite=False)
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare(lambda: {"model": "abc"}, overwrite=False)
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b" " * (MOST_BYTES + 1), b"{}", None])
@@ -121,10 +138,10 @@ def test_a_strangers_words_are_cut_and_escaped_in_messages(tmp_path: Path) -> No
     write_record(tmp_path, depends_on=depends_on)
     (tmp_path / "\x1b[2J.out").touch()
     with pytest.raises(ConfigError) as caught:
-        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({}, overwrite=False)
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare(dict, overwrite=False)
     assert len(str(caught.value)) < 2000
     assert caught.value.message.isprintable()
     (tmp_path / RUN_RECORD).unlink()
     with pytest.raises(ConfigError) as caught:
-        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare({}, overwrite=False)
+        RunRecord(OutputLayout(str(tmp_path)), LocalStore()).compare(dict, overwrite=False)
     assert caught.value.message.isprintable()
