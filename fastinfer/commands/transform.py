@@ -99,7 +99,7 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
     """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        # Also, what argparse makes of so many options takes long, and parse_intermixed_args() makes it in every run.
+        # Also, what argparse makes of so many options takes long, and parse_intermixed_args() makes it each time.
         usage="%(prog)s IN OUT [options]\n       %(prog)s --job FILE [IN] [OUT] [options]",
         description="Run a model over the records of files or objects, on this machine.",
         epilog=EPILOG,
@@ -205,7 +205,10 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
 
 def _transform(prog: str, argv: Sequence[str] | None) -> int:
     parser = make_parser(prog)
-    arguments = parser.parse_intermixed_args(argv)  # OUT may follow options, although both are optional beside --job
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:
+        # OUT may follow options, although both are optional beside --job. It takes twice as long.
+        arguments = parser.parse_intermixed_args(argv)
     if arguments.job is None and arguments.output is None:
         parser.error("IN and OUT are required, or --job FILE")
 

@@ -54,6 +54,14 @@ def test_options_may_stand_between_the_two_folders(samples: Path, linear: Path, 
     assert main([str(samples), "--model", str(linear), "--dry-run", "--quiet", str(tmp_path / "out")]) == 0
 
 
+def test_behind_two_dashes_names_may_begin_like_options(
+    samples: Path, linear: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--model", str(linear), "--quiet", "--", str(samples), "--out"]) == 0
+    assert (tmp_path / "--out" / "_run.json").exists()
+
+
 def test_without_a_model_the_shipped_one_is_used_and_named(samples: Path, tmp_path: Path) -> None:
     done = command(samples, tmp_path / "out")
     assert done.returncode == 0
