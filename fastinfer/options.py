@@ -8,7 +8,6 @@ import reprlib
 from dataclasses import InitVar, dataclass, fields
 from typing import Any, Callable
 
-from ._native.text import CsvParser
 from .errors import ConfigError, quote
 
 BACKENDS = ("threads", "processes", "dask", "ray")
@@ -138,7 +137,10 @@ class Options:
                 f"{spell('address')} requires {spell('backend', 'dask', 'ray')}, found {quote(self.backend)}"
             )
         parse_device(self.device)
-        CsvParser(comment=self.comment)  # refuses a character that a number may contain
+        if self.comment is not None:
+            from ._native.text import CsvParser  # late: most options have none
+
+            CsvParser(comment=self.comment)  # refuses a character that a number may contain
 
     def _check_types(self, spell: Spelling) -> None:
         for field in fields(self):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,6 +40,8 @@ class CodeModel(NamedTuple):
 
 def find_code_model(path: str | os.PathLike[str]) -> CodeModel:
     """The model of a folder or an archive; nothing of it is loaded or run. Raises ModelError."""
+    import hashlib  # late: most models are run without code
+
     source = Path(path)
     content = hashlib.sha256()
     files = [source]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD
-from ..storage import manifest
 from ..storage.base import Object, Source
 from ..storage.listing import BEGINNING, GLOB_SIGNS
 from ..storage.places import plain_place, read_small, source_of
 from ..storage.selection import HIDDEN, OnPassedOver, Selection
 from ..storage.uri import absolute, is_url
 from .request import MANIFEST, TransformRequest
+
+if TYPE_CHECKING:
+    from ..storage import manifest
 
 
 class Listing:
@@ -116,6 +118,8 @@ class Listing:
 
 def read_entries(place: str) -> list[manifest.Entry]:
     """The names of the objects in a manifest; raises as :func:`read_manifest`."""
+    from ..storage import manifest
+
     return manifest.parse_manifest(read_small(place, manifest.MOST_BYTES), absolute(plain_place(place)))
 
 
@@ -149,6 +153,8 @@ def as_prefix(source: str) -> str:
     place = plain_place(source)
     if is_url(place) or os.path.lexists(place) or place.endswith("/") or any(sign in place for sign in GLOB_SIGNS):
         return source
+    import glob  # late, as the next: most sources are folders
+
     pattern = f"{glob.escape(place)}{BEGINNING}"
     return pattern if glob.glob(pattern) else source
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ..records.spans import Span
 from ..storage.atomic import TEMPORARY_PREFIX
 from ..storage.base import Object
 from ..storage.exclusive import temporary_name
+
+if TYPE_CHECKING:
+    from ..records.spans import Span  # a dry run has none
 
 OUTPUT_SUFFIX = ".out"
 RUN_RECORD = "_run.json"
@@ -124,4 +126,6 @@ def _word_of_run(name: str, runs: Collection[str]) -> str:
 
 
 def _word(name: str) -> str:
+    import hashlib  # late: a dry run does without
+
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from ..storage.base import RunStore
 from .layout import OUTPUT_SUFFIX, REJECTS, RUN_RECORD, UNFINISHED, OutputLayout, is_of_run
+
+if TYPE_CHECKING:
+    from array import array
 
 
 class Leftovers:
@@ -50,6 +52,8 @@ class Leftovers:
         if self._existing is None:
             self._sweep_tree(remove=False)
         assert self._existing is not None
+        from bisect import bisect_left  # late, as array: folders of this machine are not listed at once
+
         place = bisect_left(self._existing, _hash(uri))
         return place < len(self._existing) and self._existing[place] == _hash(uri)
 
@@ -91,6 +95,8 @@ class Leftovers:
 
     def _sweep_tree(self, *, remove: bool) -> None:
         """Sweeps all folders at once."""
+        from array import array
+
         existing = array("q")
         root = self._layout.below("")
         for path, names in self._store.walk(self._layout.root):

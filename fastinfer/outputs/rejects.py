@@ -13,16 +13,18 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import InputError, OutputError
-from ..records.spans import Span
 from ..storage.atomic import unwritable
 from ..storage.base import Object, RunStore
 from ..storage.local import writer_name
 from ..storage.uri import absolute
 from .label import Label
 from .layout import OutputLayout, is_reject_journal
+
+if TYPE_CHECKING:
+    from ..records.spans import Span  # a dry run has none
 
 # A longer record is not repeated in its reject, which says where it is.
 MOST_RECORD_BYTES = 64 << 10

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +83,8 @@ def replacing_long(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: as :func:`replacing`.
     """
+    import hashlib  # late: no run needs it
+
     prefix = f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}-"
     temporary = path.with_name(f"{prefix}{os.urandom(8).hex()}{TEMPORARY_SUFFIX}")
     try:

@@ -10,7 +10,6 @@ it is as likely to be damage as to be meant, and gzip too does not end well with
 from __future__ import annotations
 
 import io
-import zlib
 from typing import Any, Callable
 
 from ..errors import ConfigError
@@ -24,8 +23,14 @@ XZ_MEMORY_LIMIT = 256 << 20
 PARTS_LIMIT = 1_000_000
 
 
+def _gzip_decoder() -> Any:
+    import zlib  # late, as the others: a plain run reads none of them
+
+    return zlib.decompressobj(wbits=31)
+
+
 def _bzip2_decoder() -> Any:
-    import bz2  # late, as the others: a plain run reads none of them
+    import bz2
 
     return bz2.BZ2Decompressor()
 
@@ -53,7 +58,7 @@ def _zstd_decoder() -> Any:
 
 
 DECODERS: dict[bytes, Callable[[], Any]] = {
-    GZIP: lambda: zlib.decompressobj(wbits=31),
+    GZIP: _gzip_decoder,
     BZIP2: _bzip2_decoder,
     XZ: _xz_decoder,
     ZSTD: _zstd_decoder,

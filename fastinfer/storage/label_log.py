@@ -7,7 +7,6 @@ a result that has its name and an entry is therefore the one of the entry.
 from __future__ import annotations
 
 import errno
-import hashlib
 import itertools
 import os
 import re
@@ -109,6 +108,8 @@ class LabelLog:
 
     def _name(self, uri: str) -> str:
         # Short: there may be millions.
+        import hashlib  # late: most file systems have attributes
+
         return hashlib.sha256(os.fsencode(uri[len(self._above) :])).hexdigest()[:32]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import glob
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -153,6 +152,8 @@ def _glob(pattern: str) -> Iterator[Object]:
 
     A pattern that ends with ``**`` within a name, ``in/part-0**``, matches whatever begins so: also files below folders.
     """
+    import glob  # late: most sources are folders
+
     first_sign = min(pattern.index(sign) for sign in GLOB_SIGNS if sign in pattern)
     base = pattern[: pattern.rfind("/", 0, first_sign) + 1]
     found = glob.glob(pattern, recursive=True)
