@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from time import perf_counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..codecs.base import DONE, BadRecord, Decoder, Framing, Outcome
 from ..errors import FastinferError, InputError, ModelError
@@ -37,7 +37,9 @@ from .payloads import PayloadRun
 from .plan import Shard
 from .process import WorkerProcess, Workspace, end_if_orphaned, prepare
 from .recorder import Recorder
-from .refusals import Refusals
+
+if TYPE_CHECKING:
+    from .refusals import Refusals
 
 T = TypeVar("T")
 
@@ -380,6 +382,8 @@ class _ShardRun:
         if not refused:
             return segments, None
         if self.refusals is None:
+            from .refusals import Refusals  # late: most models refuse nothing
+
             self.refusals = Refusals(self.job, self.report, self.recorder, self.writer)
         kept, problem = self.refusals.take_out(segments, refused)
         self.recorder.write_rejects()

@@ -33,7 +33,7 @@ records.reading records.spans records.split runtimes runtimes.base runtimes.batc
 runtimes.mxnet.dense_rows runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.libmxnet
 runtimes.mxnet.row_wise runtimes.mxnet.runtime runtimes.mxnet.settings runtimes.mxnet.slices runtimes.mxnet.symbol
 runtimes.mxnet.unfused runtimes.mxnet.vectorized runtimes.pool runtimes.predictions runtimes.probe_cache
-runtimes.provenance
+runtimes.provenance runtimes.refused
 """
 # What a dry run has and a run has not.
 DRY_RUN_ALONE = """
