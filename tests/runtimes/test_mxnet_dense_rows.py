@@ -34,12 +34,15 @@ def wide() -> tuple[Any, tuple[int, ...]]:
     """A layer of several chains, with and without bias, one whose weights two layers share, and a small one."""
     layer = mx.sym.Flatten(mx.sym.var("data"))
     layer = mx.sym.FullyConnected(layer, num_hidden=400, name="first", no_bias=True)
-    weight, bias = mx.sym.var("shared_weight"), mx.sym.var("shared_bias")
+    weight, bias = mx.sym.var("w"), mx.sym.var("b")
     for number in range(2):
         layer = mx.sym.Activation(
             mx.sym.FullyConnected(layer, weight, bias, num_hidden=400, name=f"shared_{number}"), act_type="relu"
         )
-    layer = mx.sym.Activation(mx.sym.FullyConnected(layer, num_hidden=32, name="few"), act_type="tanh")
+    # Names that the new parameters of the layers before would have.
+    weight, bias = mx.sym.var("w_0"), mx.sym.var("b_row")
+    layer = mx.sym.FullyConnected(layer, weight, bias, num_hidden=32, name="few")
+    layer = mx.sym.Activation(layer, act_type="tanh")
     return mx.sym.FullyConnected(layer, num_hidden=3, name="last"), (2, 5, 80)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...models.graph import write_graph
+from .symbol import Shape
 
 DENSE = "FullyConnected"
 # Up to here oneDNN and OpenBLAS sum all values in one chain.
@@ -41,81 +42,83 @@ class Part(NamedTuple):
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: Shape
     source: str
     rows: int
     start: int
     stop: int
 
 
-def compute_as_many(symbol: str, times: int, matrices: Mapping[str, tuple[int, int]]) -> tuple[str, Sequence[Part]]:
+def compute_as_many(symbol: str, times: int, shapes: Mapping[str, Shape]) -> tuple[str, list[Part]]:
     """The graph in which each fully connected layer has the bits that it has on several times as many rows.
 
     Args:
         symbol: a graph, as MXNet of this version prints it.
         times: how often a layer is given its rows where there is no cheaper way; the first of its results is used.
-        matrices: the shapes of those weights, by their names, with which chains may be computed.
+        shapes: of the parameters with which chains may be computed.
 
     Returns:
         the graph, and the new parameters that it takes.
     """
     graph = json.loads(symbol)
-    writer = _Writer()
+    writer = _Writer({node["name"] for node in graph["nodes"]}, shapes)
     place: list[int] = []  # of each node of the original
     for node in graph["nodes"]:
-        inputs = [[place[source], *rest] for source, *rest in node["inputs"]]
+        node = {**node, "inputs": [[place[source], *rest] for source, *rest in node["inputs"]]}
         if node["op"] == DENSE:
-            weight = graph["nodes"][node["inputs"][1][0]]["name"]
-            writer.add_layer(node, inputs, times, weight, matrices.get(weight))
+            writer.add_layer(node, times)
         else:
-            writer.nodes.append({**node, "inputs": inputs})
+            writer.nodes.append(node)
         place.append(len(writer.nodes) - 1)
     heads = [[place[source], *rest] for source, *rest in graph["heads"]]
-    return write_graph(writer.nodes, heads, graph["attrs"]), list(writer.parts.values())
+    return write_graph(writer.nodes, heads, graph["attrs"]), writer.parts
 
 
 class _Writer:
-    """Writes nodes. Entries (node, output, version) say what a node takes."""
+    """Writes nodes. Entries (node, output, version) say what a node takes.
 
-    def __init__(self) -> None:
+    Args:
+        taken: names that new parameters must not have.
+        shapes: of the parameters with which chains may be computed.
+    """
+
+    def __init__(self, taken: set[str], shapes: Mapping[str, Shape]) -> None:
         self.nodes: list[dict[str, Any]] = []
-        self.parts: dict[str, Part] = {}
-        self._variables: dict[str, list[int]] = {}
+        self.parts: list[Part] = []
+        self._taken = taken
+        self._shapes = shapes
+        self._variables: dict[tuple[str, Shape, int], list[int]] = {}
 
-    def add_layer(
-        self,
-        layer: dict[str, Any],
-        inputs: list[list[int]],
-        times: int,
-        weight: str,
-        shape: tuple[int, int] | None,
-    ) -> None:
+    def add_layer(self, layer: dict[str, Any], times: int) -> None:
         """Adds a fully connected layer; the last node gives what it gives."""
-        units, values = shape or (0, 0)
-        is_small = values <= PRODUCT_VALUES and units * values <= PRODUCT_WEIGHTS
+        name, (rows, weight, *bias) = layer["name"], layer["inputs"]
+        shape = self._shape(weight)
         is_flat = layer["attrs"].get("flatten", "True") in ("True", "1")
-        if not units or not is_flat:
-            self._repeat(layer, inputs, times)
+        if not is_flat or len(shape) != 2 or (bias and not self._shape(bias[0])):
+            self._repeat(layer, times)
             return
-        name = layer["name"]
-        if is_small:
-            rows = self._add("Reshape", f"{name}_rows", [inputs[0]], shape="(0, -1)")
-            matrix = self._take(Part(f"{weight}_matrix", (units, values), weight, units, 0, values))
-            total = self._add("dot", f"{name}_product", [rows, matrix], transpose_b="True")
+        units, values = shape
+        if values <= PRODUCT_VALUES and units * values <= PRODUCT_WEIGHTS:
+            flat = self._add("Reshape", f"{name}_rows", [rows], shape="(0, -1)")
+            matrix = self._take(weight, (units, values), 0, values)
+            total = self._add("dot", f"{name}_product", [flat, matrix], transpose_b="True")
         else:
-            total = self._convolve(name, inputs[0], weight, units, values)
-        if len(inputs) > 2:
-            bias = self.nodes[inputs[2][0]]["name"]
-            row = self._take(Part(f"{bias}_row", (1, units), bias, 1, 0, units))
-            self._add("broadcast_add", f"{name}_biased", [total, row])
+            total = self._convolve(name, rows, weight, units, values)
+        if bias:
+            self._add("broadcast_add", f"{name}_biased", [total, self._take(bias[0], (1, units), 0, units)])
 
-    def _repeat(self, layer: dict[str, Any], inputs: list[list[int]], times: int) -> None:
-        name = layer["name"]
-        repeated = self._add("Concat", f"{name}_repeated", [inputs[0]] * times, num_args=str(times), dim="0")
-        self.nodes.append({**layer, "inputs": [repeated, *inputs[1:]]})
-        self._add("slice_like", f"{name}_first", [[len(self.nodes) - 1, 0, 0], inputs[0]], axes="(0,)")
+    def _shape(self, entry: list[int]) -> Shape:
+        """The shape of a parameter; empty for what may not be used."""
+        node = self.nodes[entry[0]]
+        return self._shapes.get(node["name"], ()) if node["op"] == "null" else ()
 
-    def _convolve(self, name: str, rows: list[int], weight: str, units: int, values: int) -> list[int]:
+    def _repeat(self, layer: dict[str, Any], times: int) -> None:
+        name, (rows, *parameters) = layer["name"], layer["inputs"]
+        repeated = self._add("Concat", f"{name}_repeated", [rows] * times, num_args=str(times), dim="0")
+        self.nodes.append({**layer, "inputs": [repeated, *parameters]})
+        self._add("slice_like", f"{name}_first", [[len(self.nodes) - 1, 0, 0], rows], axes="(0,)")
+
+    def _convolve(self, name: str, rows: list[int], weight: list[int], units: int, values: int) -> list[int]:
         """The sums of chains, each of them a convolution of one pixel whose channels are the values."""
         pixels = self._add("Reshape", f"{name}_pixels", [rows], shape="(0, -1, 1, 1)")
         total: list[int] = []
@@ -125,7 +128,7 @@ class _Writer:
             label, cut = f"{name}_{start}", pixels
             if stop - start < values:
                 cut = self._add("slice_axis", f"{label}_cut", [pixels], axis="1", begin=str(start), end=str(stop))
-            part = self._take(Part(f"{weight}_{start}", (filters, stop - start, 1, 1), weight, units, start, stop))
+            part = self._take(weight, (filters, stop - start, 1, 1), start, stop)
             attributes = {"kernel": "(1, 1)", "num_filter": str(filters), "no_bias": "True"}
             chain = self._add("Convolution", f"{label}_chain", [cut, part], **attributes)
             total = self._add("elemwise_add", f"{label}_sum", [total, chain]) if total else chain
@@ -133,13 +136,20 @@ class _Writer:
             total = self._add("slice_axis", f"{name}_own", [total], axis="1", begin="0", end=str(units))
         return self._add("Reshape", f"{name}_units", [total], shape="(0, -1)")
 
-    def _take(self, part: Part) -> list[int]:
-        """The variable of a part; layers may share one."""
-        if part.name not in self._variables:
-            self.parts[part.name] = part
+    def _take(self, parameter: list[int], shape: Shape, start: int, stop: int) -> list[int]:
+        """The variable of some columns of a parameter; layers may share one."""
+        source = self.nodes[parameter[0]]["name"]
+        key = source, shape, start
+        if key not in self._variables:
+            name = f"{source}_{start}"
+            while name in self._taken:
+                name += "_"
+            self._taken.add(name)
+            rows = self._shapes[source][0] if len(self._shapes[source]) > 1 else 1
+            self.parts.append(Part(name, shape, source, rows, start, stop))
             # Not all operators say what shape they need.
-            self._variables[part.name] = self._add("null", part.name, [], __shape__=str(part.shape))
-        return self._variables[part.name]
+            self._variables[key] = self._add("null", name, [], __shape__=str(shape))
+        return self._variables[key]
 
     def _add(self, operator: str, name: str, inputs: list[list[int]], **attributes: str) -> list[int]:
         self.nodes.append({"op": operator, "name": name, "attrs": attributes, "inputs": inputs})

@@ -106,7 +106,7 @@ class MXNetExecutor:
             text = slice_by_parts(vectorize(text, partial(_float32_outputs, model, symbol)), shapes)
         times = -(-self._dense.rows // batch_size)
         if times > 1:
-            text, parts = compute_as_many(text, times, _matrices(parameters, kinds) if self._dense.chained else {})
+            text, parts = compute_as_many(text, times, self._own_shapes(parameters, kinds))
             parameters.update((part.name, _copy(part, parameters[part.source])) for part in parts)
             kinds.update((part.name, FLOAT32) for part in parts)
         try:
@@ -122,6 +122,15 @@ class MXNetExecutor:
             array.shape == (batch_size * output.rows, *output.shape)
             for array, output in zip(self._bound.outputs, self.outputs)
         )
+
+    def _own_shapes(self, parameters: Arrays, kinds: dict[str, int]) -> dict[str, Shape]:
+        """The shapes of saved parameters of float32, where chains are to be computed with them."""
+        inputs = {each.name for each in self._model.inputs}
+        return {
+            name: array.shape
+            for name, array in parameters.items()
+            if self._dense.chained and name not in inputs and array.kind == kinds.get(name) == FLOAT32
+        }
 
     def _checked(self, symbol: Symbol, parameters: Arrays) -> tuple[tuple[BoundOutput, ...], dict[str, int]]:
         try:
@@ -245,12 +254,6 @@ class _Bound:
     def __del__(self) -> None:
         if self.handle:
             self._free(self.handle)
-
-
-def _matrices(parameters: Arrays, kinds: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """The shapes of the parameters that are matrices of float32."""
-    shapes = {name: array.shape for name, array in parameters.items() if array.kind == kinds.get(name) == FLOAT32}
-    return {name: (shape[0], shape[1]) for name, shape in shapes.items() if len(shape) == 2}
 
 
 def _copy(part: Part, source: Array) -> Array:
