@@ -69,6 +69,11 @@ INPUT: tuple[tuple[str, str, str], ...] = (
 CONFIG: tuple[tuple[str, str, str], ...] = (
     ("aiohttp_missing", "the server requires the package aiohttp", f"`{install_command('serve')}`"),
     ("backend_missing", "the backend's package cannot be imported", "install the package that the hint names"),
+    (
+        "bad_certificates",
+        "the certificates that S3's endpoint is checked with cannot be used",
+        "name a file in PEM; obstore takes them from 0.11 on",
+    ),
     ("bad_channel", "an input channel is not in S3, or is named twice", "name each channel once, with an S3 URI"),
     ("bad_device", "a device name is malformed, or names a device twice", "`cpu`, `gpu` or `gpu:0,1`"),
     ("bad_environment", "an environment variable has a value that cannot be used", "correct or unset it"),

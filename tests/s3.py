@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -152,7 +153,7 @@ Rule = Callable[[str, str], Optional[str]]
 
 
 class Proxy:
-    """Between a client and a server.
+    """Between a client and a server; behind TLS if there is a context.
 
     Faults: ``503``, ``500``; ``cut``: half of the answer; ``lost``: the request is carried out, and nobody hears of it;
     ``silence``: an answer that never comes.
@@ -163,7 +164,7 @@ class Proxy:
         requests: all requests so far: method, path, fault.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
         self.rule: Rule = lambda _method, _path: None
         self.latency_s = 0.0
         self.requests: list[tuple[str, str, str | None]] = []
@@ -201,12 +202,16 @@ class Proxy:
                 """A client has gone away."""
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        self._scheme = "http" if tls is None else "https"
+        if tls is not None:
+            # The handshake is the connection's own thread's.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._connections = threading.local()
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
         self._ended.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Connection:
         patience: how long to wait.
 
     Raises:
-        ConfigError: ``boto3_missing``.
+        ConfigError: ``boto3_missing``; ``bad_certificates``, also when :attr:`stores` is first used.
         ServiceError: ``aws_refused`` for an unknown profile, and others.
     """
 
@@ -50,7 +51,12 @@ class Connection:
             self.client = self._make_client(None)
             if (urlsplit(self.client.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
                 self.client = self._make_client(self._region())
-        self.http = _http_session(patience)
+            # As boto3's client finds them.
+            found = self._session._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+        self._certificates: str | None = found or None
+        if self._certificates is not None and self.client.meta.endpoint_url.startswith("https:"):
+            _read_certificates(self._certificates)  # to say so before a request fails
+        self.http = _http_session(self._certificates, patience)
 
     @functools.cached_property
     def stores(self) -> dict[bool, Any]:
@@ -72,15 +78,15 @@ class Connection:
         else:
             place.update(endpoint=meta.endpoint_url, virtual_hosted_style_request=False)
         patience = self.patience
-        certificates = _certificates()
-        # obstore 0.8 does not know the option.
-        needs_them = isinstance(certificates, str) and endpoint.scheme == "https"
-        extra = {"root_certificate": Path(certificates).read_bytes()} if needs_them else {}
-        return {
-            is_large: S3Store(
+        trusted = self._certificates if endpoint.scheme == "https" else None
+        extra = {} if trusted is None else {"root_certificate": _read_certificates(trusted)}
+        credentials = self._credentials()
+
+        def make(is_large: bool) -> Any:
+            return S3Store(
                 self._bucket,
                 **place,
-                credential_provider=self._credentials(),
+                credential_provider=credentials,
                 client_options={  # type: ignore[arg-type]
                     "allow_http": endpoint.scheme == "http",
                     "connect_timeout": timedelta(seconds=patience.connect_s),
@@ -98,8 +104,13 @@ class Connection:
                     "retry_timeout": timedelta(minutes=3),
                 },
             )
-            for is_large in (False, True)
-        }
+
+        try:
+            return {is_large: make(is_large) for is_large in (False, True)}
+        except Exception as error:
+            if trusted is None or not re.search("root_certificate|InvalidCertificate", str(error)):
+                raise
+            raise _refused_certificates(trusted, error) from error
 
     def _credentials(self) -> Any:
         """What gives obstore botocore's credentials, renewed as botocore renews them."""
@@ -152,15 +163,39 @@ class Connection:
         return None if found is None else str(found)
 
 
-def _certificates() -> Any:
-    return os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True
+def _read_certificates(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the certificates for S3 cannot be read: {error.strerror}",
+            code="bad_certificates",
+            hint="set $AWS_CA_BUNDLE to a file in PEM",
+        ) from error
 
 
-def _http_session(patience: Patience) -> Any:
+def _refused_certificates(path: str, error: Exception) -> ConfigError:
+    """The error for certificates that obstore did not take."""
+    if "Invalid key" in str(error):
+        from obstore import __version__
+
+        return ConfigError(
+            f"{path}: obstore {__version__} takes no certificates, which came with 0.11",
+            code="bad_certificates",
+            hint="with Python 3.10 or newer: pip install 'obstore>=0.11,<0.13'",
+        )
+    return ConfigError(
+        f"{path}: expected certificates in PEM, found something else",
+        code="bad_certificates",
+        hint="set $AWS_CA_BUNDLE to the certificates of the authority that signed the server's",
+    )
+
+
+def _http_session(certificates: str | None, patience: Patience) -> Any:
     from botocore.httpsession import URLLib3Session
     from botocore.utils import get_environ_proxies
 
     timeout = (patience.connect_s, patience.request_s)
     return URLLib3Session(
-        verify=_certificates(), proxies=get_environ_proxies("https://s3.amazonaws.com"), timeout=timeout
+        verify=certificates or True, proxies=get_environ_proxies("https://s3.amazonaws.com"), timeout=timeout
     )

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import obstore
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from fastinfer.errors import ConfigError, ServiceError
 from fastinfer.storage.retry import Patience
+from fastinfer.storage.s3_client import Bucket
 from fastinfer.storage.s3_connection import Connection
 from tests import s3
+from tests.storage.conftest import QUICK
 
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Nothing is configured; gives the file of the configuration."""
-    for name in (*s3.environment(""), "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL"):
+    for name in (
+        *s3.environment(""),
+        "AWS_PROFILE",
+        "AWS_SESSION_TOKEN",
+        "AWS_REGION",
+        "AWS_ENDPOINT_URL",
+        "AWS_CA_BUNDLE",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
@@ -80,3 +100,101 @@ def test_a_package_that_is_missing_is_named_with_both_that_s3_needs(
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("pip install 'obstore")
     assert "'boto3" in caught.value.hint
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[Path, Path]:
+    """The certificate of an authority, and that of 127.0.0.1 with its key."""
+    now, day = datetime.now(timezone.utc), timedelta(days=1)
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in ("authority", "server")]
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    found = []
+    for name, key, extension in zip(names, keys, (x509.BasicConstraints(ca=True, path_length=0), address)):
+        made = x509.CertificateBuilder().subject_name(name).issuer_name(names[0]).public_key(key.public_key())
+        made = made.serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
+        found.append(made.add_extension(extension, critical=False).sign(keys[0], hashes.SHA256()))
+    paths = tmp_path / "authority.pem", tmp_path / "server.pem"
+    for path, certificate in zip(paths, found):
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    with open(paths[1], "ab") as file:
+        file.write(keys[1].private_bytes(serialization.Encoding.PEM, *private))
+    return paths
+
+
+@pytest.fixture
+def https(moto: str, authority: tuple[Path, Path]) -> Iterator[str]:
+    """The endpoint of moto behind TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority[1])
+    proxy = s3.Proxy(moto, context)
+    yield proxy.endpoint
+    proxy.close()
+
+
+@pytest.mark.parametrize("place", ["environment", "profile"])
+def test_a_server_is_trusted_by_the_certificates_that_botocore_is_given(
+    fresh: Path, https: str, authority: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    for name, value in s3.environment(https).items():
+        monkeypatch.setenv(name, value)
+    if place == "environment":
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority[0]))
+    else:
+        fresh.write_text(f"[default]\nca_bundle = {authority[0]}\n")
+    bucket = Bucket(f"trusted-{place}", patience=QUICK)
+    bucket.client.create_bucket(Bucket=bucket.name)
+    if tuple(map(int, obstore.__version__.split(".")[:2])) < (0, 11):
+        with pytest.raises(ConfigError, match="takes no certificates"):
+            bucket.put("x", b"1")
+        return
+    bucket.put("x", b"1")
+    assert [each.key for each in bucket.entries("")] == ["x"]
+    assert bytes(bucket.get("x")) == b"1"
+
+
+def test_a_server_of_an_unknown_authority_is_not_trusted(
+    fresh: Path, https: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del fresh
+    for name, value in s3.environment(https).items():
+        monkeypatch.setenv(name, value)
+    bucket = Bucket("trusted", patience=replace(QUICK, attempts=1))
+    for request in (lambda: list(bucket.entries("")), lambda: bucket.put("x", b"1"), lambda: bucket.delete("x")):
+        with pytest.raises(ServiceError, match=r"s3://trusted/"):
+            request()
+
+
+def test_certificates_that_cannot_be_used_are_named_before_any_request(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del fresh
+    for name, value in s3.environment("https://127.0.0.1:1").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
+    with pytest.raises(ConfigError, match=r"nowhere\.pem: .*cannot be read: No such file") as caught:
+        Connection("bucket", None, Patience())
+    assert caught.value.code == "bad_certificates"
+
+    (tmp_path / "x.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "x.pem"))
+    connection = Connection("bucket", None, Patience())
+
+    with pytest.raises(ConfigError, match=r"x\.pem"):
+        _ = connection.stores
+
+    # What obstore says before 0.11, from then on, and of something else.
+    for message, found, hint in (
+        ("Invalid key: root_certificate.", "takes no certificates", "pip install 'obstore>=0.11"),
+        ("No certificates found in `root_certificate` input", "expected certificates in PEM", "authority"),
+        ("builder error: InvalidCertificate(BadEncoding)", "expected certificates in PEM", "authority"),
+    ):
+        monkeypatch.setattr("obstore.store.S3Store", Mock(side_effect=ValueError(message)))
+        with pytest.raises(ConfigError, match=found) as caught:
+            _ = connection.stores
+        assert caught.value.code == "bad_certificates"
+        assert hint in (caught.value.hint or "")
+    monkeypatch.setattr("obstore.store.S3Store", Mock(side_effect=ValueError("bad region")))
+    with pytest.raises(ValueError, match="bad region"):
+        _ = connection.stores
