@@ -41,6 +41,8 @@ PAYLOAD_MB = 100
 CSV = "text/csv"
 JSON = "application/json"
 JSON_LINES = "application/jsonlines"
+# The variable of the environment that says how many workers the container's server has.
+SERVER_WORKERS = "SAGEMAKER_MODEL_SERVER_WORKERS"
 # Content types whose records can be filtered and joined.
 PROCESSED_TYPES = (CSV, JSON, JSON_LINES)
 
@@ -165,6 +167,11 @@ class TransformRequest:
                 raise ConfigError(
                     f"{spell('env')} must have names and values that are text, found {quote(f'{name}={value}')}"
                 )
+        workers = found.get(SERVER_WORKERS)
+        if workers is not None and not (workers.isascii() and workers.isdigit() and 1 <= int(workers) <= MOST_WORKERS):
+            raise ConfigError(
+                f"{spell('env')}: {SERVER_WORKERS} must be a whole number from 1 to {MOST_WORKERS:,}, found {quote(workers)}"
+            )
 
     def _check_together(self, spell: Spelling) -> None:
         if self.strategy == SINGLE and self.split_type == NONE:
@@ -192,6 +199,11 @@ class TransformRequest:
     def payload_bytes(self) -> int:
         """The largest payload, in bytes; 0: no limit."""
         return (self.max_payload or 0) << 20
+
+    @property
+    def server_workers(self) -> int | None:
+        """How many workers the container's server would have by the environment; None: that is not said."""
+        return int(self.env[SERVER_WORKERS]) if SERVER_WORKERS in self.env else None
 
     @property
     def joins(self) -> bool:

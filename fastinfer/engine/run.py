@@ -127,6 +127,7 @@ def transform(
     workers = (
         options.workers
         or request.max_concurrent_transforms
+        or request.server_workers
         or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     )
     inputs = store or source_of(first.uri)

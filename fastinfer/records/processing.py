@@ -125,6 +125,10 @@ class CsvProcessing:
             raise InputError("empty input: no values found", code="empty_input")
         if names is not None and len(names) != count:
             raise InputError(f"the header has {len(names):,} names, the rows have {count:,} cells", code="unequal_line")
+        if prediction is not None and not self.joins:
+            self._output.columns(
+                prediction
+            )  # as with a join, an error of the object, before anything of it is computed
         return self._columns(count, names, prediction), start
 
     def resolve(self, columns: Columns, prediction: int) -> Columns:

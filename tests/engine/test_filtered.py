@@ -5,17 +5,22 @@ from __future__ import annotations
 import uuid
 from array import array
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from fastinfer.codecs.base import DONE, FULL, BadRecord
 from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine.filtered import FilteredDecoder, columns_of
 from fastinfer.engine.job import Job
 from fastinfer.engine.request import TransformRequest
+from fastinfer.errors import InputError
 from fastinfer.models.module import load_model
+from fastinfer.options import Options
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.runtimes.batch_size import Batching
+from tests.runs import transform
 
 
 def decoder(model: Path, folder: Path, request: TransformRequest) -> FilteredDecoder:
@@ -79,3 +84,27 @@ def test_each_object_has_its_own_plan(linear: Path, tmp_path: Path) -> None:
 
 def test_the_columns_of_a_prediction_are_its_values() -> None:
     assert (columns_of(()), columns_of((10,)), columns_of((2, 3))) == (1, 10, 6)
+
+
+@pytest.mark.parametrize("road", [{}, {"compression_type": "auto", "max_payload": 1}], ids=["rows", "payloads"])
+@pytest.mark.parametrize("join", ["None", "Input"])
+@pytest.mark.parametrize("output_filter", ["$[9]", "$[-9]", "$[0,9]", "$[7:9]", "$.x"])
+def test_an_output_filter_out_of_range_is_an_error_of_each_object(
+    output_filter: str, join: str, road: dict[str, Any], linear: Path, tmp_path: Path
+) -> None:
+    request = TransformRequest(
+        output_filter=output_filter,
+        join_source=join,
+        split_type="Line",
+        assemble_with="Line",
+        accept="text/csv",
+        **road,
+    )
+    (tmp_path / "in").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "in" / name).write_text("1,2\n3,4\n")
+    with pytest.raises(InputError, match="the output filter") as caught:
+        transform(linear, tmp_path / "in", tmp_path / "stopped", Options(workers=1), request=request)
+    assert (caught.value.code, caught.value.path) == ("bad_filter", str(tmp_path / "in" / "a.csv"))
+    summary = transform(linear, tmp_path / "in", tmp_path / "out", Options(on_error="continue"), request=request)
+    assert (summary.inputs, summary.records, summary.rejected) == (0, 0, 2)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fastinfer.engine.request import TransformRequest
 from fastinfer.errors import ConfigError
+from fastinfer.options import Options
+from tests.runs import transform
 
 
 def test_the_words_of_the_api_are_taken_in_any_case() -> None:
@@ -50,6 +53,8 @@ def test_what_has_its_default_is_not_recorded() -> None:
         ({"env": {"A": "a\0b"}}, "env must have"),
         ({"env": {"A": "\ud800"}}, "env must have"),
         ({"env": "x"}, "env must have"),
+        ({"env": {"SAGEMAKER_MODEL_SERVER_WORKERS": "x"}}, "WORKERS must be a whole number from 1 to 1,024, found 'x'"),
+        ({"env": {"SAGEMAKER_MODEL_SERVER_WORKERS": "0"}}, "found '0'"),
         ({"input_filter": ""}, "input_filter must be text of 1 to 63 characters"),
         ({"input_filter": "$" * 64}, "input_filter must be text"),
         ({"content_type": 5}, "content_type must be text"),
@@ -85,3 +90,14 @@ def test_messages_name_fields_as_they_were_typed() -> None:
             strategy="SingleRecord",
             spell=lambda name, *values: f"--{name.replace('_', '-')} {' '.join(values[:1])}".strip(),
         )
+
+
+def test_the_servers_workers_are_those_of_the_run_where_nothing_else_says_how_many(
+    linear: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_text("1,2\n")
+    request = TransformRequest(env={"SAGEMAKER_MODEL_SERVER_WORKERS": "3"})
+    assert request.server_workers == 3
+    assert transform(linear, tmp_path / "x.csv", tmp_path / "out", request=request).workers == 3
+    asked = Options(workers=2)
+    assert transform(linear, tmp_path / "x.csv", tmp_path / "two", asked, request=request).workers == 2
