@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ModelError
 from ..models.choice import Choice, refuse_choice
@@ -36,6 +36,11 @@ class CodeModel(NamedTuple):
 
     path: str
     digest: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others: its digest."""
+        return {"model": self.digest}
 
 
 def find_code_model(path: str | os.PathLike[str]) -> CodeModel:

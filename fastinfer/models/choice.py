@@ -109,6 +109,11 @@ def decided(model: Undecided) -> Undecided:
     return model
 
 
+def said_outputs(names: Sequence[str], *, all_outputs: bool) -> str:
+    """The outputs that a model gives, in words."""
+    return f"{ALL_OUTPUTS}: {', '.join(names)}" if all_outputs else ", ".join(names)
+
+
 def several_outputs(names: Sequence[str]) -> ModelError:
     """What must be said of a model with several outputs."""
     return ModelError(

@@ -21,7 +21,7 @@ from ..options import path_of
 from ..storage.places import fetch_for_good, fetched, plain_place
 from ..storage.regular import read_regular
 from ..storage.uri import is_url
-from .choice import ALL_OUTPUTS, Choice, decided, several_outputs
+from .choice import ALL_OUTPUTS, Choice, decided, said_outputs, several_outputs
 from .files import CODE, ModelFiles, choose_epoch, choose_files, part_of
 from .graph import Graph, choose_output, flattens, read_graph
 from .inputs import Input, find_inputs, read_shapes
@@ -91,6 +91,20 @@ class Model:
     def flattens(self) -> bool:
         """Whether the graph first flattens a row, so that its shape does not matter."""
         return flattens(self.symbol, self.data_name)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others, by its parts: SHA-256 over its content, the inputs, the output that is given."""
+        import hashlib  # late: a dry run does without
+
+        symbol = self.symbol.encode()
+        content = hashlib.sha256(b"%d " % len(symbol) + symbol)
+        content.update(self.params)
+        return {
+            "model": content.hexdigest(),
+            "inputs": [[each.name, list(each.shape)] for each in self.inputs],
+            "output": said_outputs(self.graph.outputs, all_outputs=self.all_outputs),
+        }
 
     @cached_property
     def digest(self) -> str:

@@ -13,11 +13,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ConfigError, FastinferError, ModelError, quote
 from ..storage.regular import read_regular
-from .choice import ALL_OUTPUTS, Choice, decided, several_outputs
+from .choice import ALL_OUTPUTS, Choice, decided, said_outputs, several_outputs
 from .inputs import Input
 from .params import VALUES_LIMIT, Shape
 from .protobuf import BYTES, VARINT, Field, fields, text
@@ -108,6 +108,15 @@ class OnnxModel:
     def content_digest(self) -> str:
         """SHA-256 of the file."""
         return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others, by its parts: SHA-256 over its content, the inputs, the output that is given."""
+        return {
+            "model": self.content_digest,
+            "inputs": [[each.name, list(each.shape)] for each in self.graph_inputs],
+            "output": said_outputs(self.output_names, all_outputs=self.all_outputs),
+        }
 
     @property
     def digest(self) -> str:

@@ -10,18 +10,20 @@ from .._version import __version__
 from ..options import CPU_ISA_VARIABLE, Options, parse_device
 
 
-class HasDigest(Protocol):
-    """A model that a digest tells from others."""
+class HasIdentity(Protocol):
+    """A model."""
 
     @property
-    def digest(self) -> str: ...
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others, by its parts."""
+        ...
 
 
-def of_model(model: HasDigest, options: Options) -> dict[str, Any]:
+def of_model(model: HasIdentity, options: Options) -> dict[str, Any]:
     """Model, processor and device; the batch size and the runtime's identity count as well."""
     return {
         "fastinfer": __version__,
-        "model": model.digest,
+        **model.identity,
         "device": parse_device(options.device)[0][0],
         "cpu": machine.cpu_name(),
         "cpu_features": machine.cpu_features(),

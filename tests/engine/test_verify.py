@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import fastinfer
+from fastinfer import load_model
 from fastinfer.commands import transform as command
 from fastinfer.commands import verify
 from fastinfer.engine.request import TransformRequest
@@ -16,6 +18,7 @@ from fastinfer.engine.verify import verify_run
 from fastinfer.errors import ConfigError
 from fastinfer.options import Options
 from tests import networks
+from tests.networks import mx
 from tests.runs import transform
 
 
@@ -150,3 +153,16 @@ def test_only_what_was_rejected_is_run_again(finished: Path, linear: Path, capsy
     assert not (finished / "9.csv.out").exists()
     keys = {json.loads(line)["key"] for line in (finished / "_rejects.jsonl").read_text().splitlines()}
     assert keys == {"0.csv", "1.csv", "3.csv"}
+
+
+def test_another_output_of_the_same_model_is_no_other_model(tmp_path: Path) -> None:
+    hidden = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3, name="hidden")
+    folder = networks.write(tmp_path / "m", mx.sym.FullyConnected(hidden, num_hidden=1, name="last"), {"data": (2,)})
+    (tmp_path / "x.csv").write_text("1,2\n")
+    fastinfer.transform(tmp_path / "x.csv", tmp_path / "out", load_model(folder))
+    with pytest.raises(ConfigError) as caught:
+        fastinfer.transform(tmp_path / "x.csv", tmp_path / "out", load_model(folder, output="hidden_output"))
+    message = "the outputs there are of another run: output was 'last_output', is 'hidden_output'"
+    assert (caught.value.code, caught.value.message) == ("other_run", message)
+    with pytest.raises(ConfigError, match="output was 'last_output', is 'all: last_output'"):
+        fastinfer.transform(tmp_path / "x.csv", tmp_path / "out", load_model(folder, output="all"))

@@ -27,7 +27,7 @@ def model(linear: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
 def test_all_that_bits_depend_on_is_in_it(model: Model) -> None:
     assert provenance.of_model(model, Options()) == {
         "fastinfer": __version__,
-        "model": model.digest,
+        **model.identity,
         "device": "cpu",
         "cpu": "a CPU",
         "cpu_features": ["avx"],
