@@ -21,7 +21,6 @@ from ..options import Options, parse_device
 from . import probe_cache
 from .base import AS_IT_IS, DenseLayers, Executor, Runtime
 from .ladder import Ladder
-from .number_types import fitted
 from .predictions import with_one_input
 from .provenance import of_model
 from .refused import FAILED_PASS
@@ -114,7 +113,12 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     device = parse_device(options.device)[0]
     runtime.check_devices([device])
     nodes = json.loads(model.graph.text)["nodes"] if isinstance(model, Model) else []
-    varies = tuple(node["name"] for node in nodes if is_random(node["op"], node.get("attrs", {})))
+    if is_onnx_model(model):
+        from ..models.onnx_random import random_nodes
+
+        varies = random_nodes(model.content)
+    else:
+        varies = tuple(node["name"] for node in nodes if is_random(node["op"], node.get("attrs", {})))
     if varies:
         warnings.warn(
             f"outputs vary by design: {', '.join(varies[:8])} draw random numbers", RuntimeWarning, stacklevel=2
@@ -136,7 +140,11 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
         try:
             executor = runtime.bind(model, device, batch_size, dense=dense)
-            return with_one_input(fitted(executor, model.graph_inputs) if is_onnx_model(model) else executor)
+            if is_onnx_model(model):
+                from .number_types import fitted
+
+                executor = fitted(executor, model.graph_inputs)
+            return with_one_input(executor)
         except ModelError:
             runtime.bind(model, device, 1)  # says what is wrong with a graph that cannot be bound at all
             return None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..models.onnx import OnnxInput
 from .base import Executor
+
+if TYPE_CHECKING:
+    from ..models.onnx import OnnxInput
 
 # Up to here float32 has every whole number; larger ones are not told apart.
 MOST_WHOLE = (1 << 24) - 1
