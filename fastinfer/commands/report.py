@@ -25,7 +25,7 @@ from ..report.labels import read_label_file
 from ..report.page import Report, accuracy_in_words, write_page
 from ..report.pictures import HALF_BLOCKS, draw_images, save_contact_sheet
 from ..report.predictions import CLASSES, KINDS, NOT_A_NUMBER, REJECTED, Predictions, read_predictions
-from ..report.results import Result, find_results, read_record, read_rejects, request_of
+from ..report.results import Result, asked_of, find_results, read_record, read_rejects
 from ..report.rows import choose_field
 from ..storage.places import fetched, folder_place, plain_place, uploaded
 from ..storage.uri import absolute, is_url
@@ -182,7 +182,7 @@ def _read(
 
 def _missing(source: str, results: list[Result], record: dict[str, Any]) -> list[str]:
     """What to say of inputs without a result, of which the report says nothing."""
-    request = request_of(record) or TransformRequest()
+    request, _ = asked_of(record) or (TransformRequest(), None)
     request = replace(request, data_type=PREFIX)  # a manifest names objects below the inputs
     found = {result.key for result in results}
     missing = [item.key for item in Listing(source, request) if item.key not in found]

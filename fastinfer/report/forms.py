@@ -15,7 +15,7 @@ from ..engine.request import CSV, JSON, JSON_LINES, KEEP, TransformRequest
 from ..errors import ConfigError, InputError
 from ..records.jsonpath import Path
 from ..storage.atomic import unreadable
-from .results import Result, request_of
+from .results import Result, asked_of
 
 # The key of the answer in a document that was joined with its record.
 ANSWER = "SageMakerOutput"
@@ -70,7 +70,8 @@ def form_of(
         ConfigError: ``last_columns`` of results that are no CSV.
         InputError: a result cannot be read; ``bad_output`` where it cannot be told which of its columns are the prediction.
     """
-    request = request_of(record)
+    asked = asked_of(record) if "request" in record else None  # of a downloaded folder the first result says it
+    request = asked[0] if asked is not None else None
     has_code = "row_shape" in record and record["row_shape"] is None
     if request is not None and request.prints_lines:
         form = _joined(record, request, results[0].path, cells, last_columns)

@@ -5,24 +5,25 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..codecs.csv import read_body
+from ..engine.filtered import processing_of, skips_header
 from ..engine.formats import content_type_of
-from ..engine.request import CSV, RECORDIO, TransformRequest
+from ..engine.request import ALL, CSV, KEEP, NONE, RECORDIO, TransformRequest
 from ..errors import InputError, quote
 from ..options import Options
 from ..records.compression import AUTO, expand
-from ..records.jsonpath import Path
 from ..records.split import split
 from ..storage.atomic import unreadable
 from ..storage.listing import list_files
 from ..storage.regular import open_regular
 from .payload_inputs import read_payloads
-from .results import Result, request_of
+from .results import Result, asked_of
 
 Values = NDArray[np.float64]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -41,25 +42,18 @@ class Inputs:
 
     def __init__(self, folder: str, record: dict[str, Any]) -> None:
         self._folder = folder
-        settings = record.get("depends_on")
-        settings = settings if isinstance(settings, dict) else {}
-        comment = settings.get("comment")
-        self._comment = comment.encode() if isinstance(comment, str) else None
-        self._has_names = settings.get("header") == "keep"
-        self._skip_header = bool(settings.get("skip_header")) or settings.get("header") in ("skip", "keep")
-        missing = settings.get("missing")  # as text, which JSON has for any float
-        self._missing = None if missing is None else float(missing)
-        self._settings = settings
-        self._options = Options(skip_header=bool(settings.get("skip_header")))
+        asked = asked_of(record)
+        self._request, self._options = asked or (TransformRequest(), Options())
+        comment = self._options.comment
+        self._comment = None if comment is None else comment.encode()
         shape = record.get("row_shape")
         self._row_shape = tuple(shape) if isinstance(shape, list) else None
-        kept = request_of(record)
-        self._request = kept or TransformRequest()
         self._is_csv = self._request.essence == CSV and self._request.split_type != RECORDIO
-        is_known = kept is not None or settings.get("content_type", CSV) == CSV
-        self.unread = self._why_unread() if is_known else "inputs are not shown: another version wrote the run's record"
+        self.unread = self._why_unread(is_known=asked is not None)
 
-    def _why_unread(self) -> str | None:
+    def _why_unread(self, *, is_known: bool) -> str | None:
+        if not is_known:
+            return "inputs are not shown: another version wrote the run's record"
         if self._is_csv:
             return None
         request = self._request
@@ -165,41 +159,26 @@ class Inputs:
             held = held[len(held) // size * size :]
 
     def _kept(self, path: str) -> list[int] | None:
-        """The columns that the model is given; None: all."""
-        inclusive = bool(self._settings.get("inclusive_slices"))
-        text = self._settings.get("input_filter", "$")
-        left_out = [
-            self._settings[name] for name in ("id_column", "label_column") if self._settings.get(name) is not None
-        ]
-        if text == "$" and not left_out:
+        """The columns that the model is given; None: all. Raises InputError (``bad_filter``)."""
+        request = self._request
+        if (request.input_filter, request.id_column, request.label_column) == (ALL, None, None):
             return None
-        names = self._names(path)
-        count = len(names) if names else next((line.count(b",") + 1 for _, line in self._lines(path)), 0)
-        if left_out:
-            missing = {self._column(column, names, count) for column in left_out}
-            return [column for column in range(count) if column not in missing]
-        ranges = Path(text, inclusive=inclusive).columns(count, names)
-        return [column for start, stop in ranges for column in range(start, stop)]
+        first = next((line for _, line in self._lines(path)), None)
+        if first is None:
+            return []
+        head = self._header(path) + b"\n" + first if request.header == KEEP else first
+        request = replace(request, output_filter=ALL, join_source=NONE)  # what the result has does not matter
+        columns, _ = processing_of(request).columns(head, 0, len(head), None)
+        return [column for start, stop in columns.kept for column in range(start, stop)]
 
-    def _names(self, path: str) -> list[str] | None:
-        """The names in the first line, where the run read names there."""
-        if not self._has_names:
-            return None
+    def _header(self, path: str) -> bytes:
+        """The first line, which has the names of the columns."""
         try:
             with open_regular(path) as file:
                 (item,) = list_files(path)
-                first = next(iter(split(expand(file.read, AUTO, item), "line", path=path)), None)
+                return next(split(expand(file.read, AUTO, item), "line", path=path)).content.rstrip(b"\r\n")
         except OSError as error:
             raise unreadable(path, error) from error
-        if first is None:
-            return None
-        text = first.content.removeprefix(BYTE_ORDER_MARK).decode("utf-8", "replace")
-        return [name.strip().strip('"') for name in text.strip("\r\n").split(",")]
-
-    def _column(self, column: int | str, names: list[str] | None, count: int) -> int:
-        if isinstance(column, str):
-            return names.index(column) if names and column in names else -1
-        return column % count if count and -count <= column < count else column
 
     def column(self, result: Result, count: int, column: int) -> NDArray[np.float64]:
         """The numbers in one column of an input whose lines are its records; the first column is 0, the last one -1.
@@ -233,13 +212,14 @@ class Inputs:
     def _lines(self, path: str) -> Iterator[tuple[int, bytes]]:
         """The lines that have values, without their ends, and their numbers in the file."""
         (item,) = list_files(path)
+        skips = self._request.header == KEEP or skips_header(self._request, self._options)
         try:
             with open_regular(path) as file:
                 for record in split(expand(file.read, AUTO, item), "line", path=path):
                     text, number = record.content, record.place.number
                     if number == 1:
                         text = text.removeprefix(BYTE_ORDER_MARK)
-                        if self._skip_header:
+                        if skips:
                             continue
                     if self._comment is not None:
                         text = text.partition(self._comment)[0]
@@ -256,7 +236,7 @@ class Inputs:
                 cells = line.split(b",")
                 line = b",".join([cells[column] for column in kept])
             values = np.empty(line.count(b",") + 1, np.float32)
-            read_body(line, values, missing=self._missing)
+            read_body(line, values, missing=self._options.missing)
         except (InputError, IndexError):
             return None
         return values.astype(np.float64)

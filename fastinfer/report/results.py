@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..engine.request import TransformRequest
 from ..errors import ConfigError, InputError
+from ..options import Options
 from ..outputs.layout import OUTPUT_SUFFIX, REJECTS, RUN_RECORD
 from ..storage.atomic import unreadable
 from ..storage.listing import list_files
@@ -70,13 +71,10 @@ def read_record(folder: str) -> dict[str, Any]:
     return record
 
 
-def request_of(record: dict[str, Any]) -> TransformRequest | None:
-    """What the run was asked to do; None where its record does not say it, or is of another version."""
-    kept = record.get("request")
-    if not isinstance(kept, dict):
-        return None
+def asked_of(record: dict[str, Any]) -> tuple[TransformRequest, Options] | None:
+    """What a run was asked to do, and how; None where its record is of another version. An empty record says: as by default."""
     try:
-        return TransformRequest(**kept)
+        return TransformRequest(**record.get("request", {})), Options(**record.get("options", {}))
     except (TypeError, ValueError, ConfigError):
         return None
 

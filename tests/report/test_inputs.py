@@ -17,7 +17,8 @@ A = Result("a.csv", "out/a.csv.out")
 
 def inputs(folder: Path, content: bytes, **settings: Any) -> Inputs:
     (folder / "a.csv").write_bytes(content)
-    return Inputs(str(folder), {"depends_on": settings})
+    asked = {name: settings.pop(name) for name in ("header", "input_filter", "label_column") if name in settings}
+    return Inputs(str(folder), {"request": asked, "options": settings})
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,9 @@ def inputs(folder: Path, content: bytes, **settings: Any) -> Inputs:
         (b"# x\n1,2 # y\n", 1, {"comment": "#"}, {0: [1, 2]}),
         (b"a,b\n1,2\n", 1, {"header": "keep"}, {0: [1, 2]}),
         (b"1,2\r3,4\r", 2, {}, {0: [1, 2], 1: [3, 4]}),
-        (b"1,\n", 1, {"missing": "-1.0"}, {0: [1, -1]}),
+        (b"1,\n", 1, {"missing": -1.0}, {0: [1, -1]}),
+        (b"7,1,2\n8,3,4\n", 2, {"input_filter": "$[1:]"}, {0: [1, 2], 1: [3, 4]}),
+        (b"\xef\xbb\xbfa,y,b\r\n1,7,2\r\n", 1, {"header": "keep", "label_column": "y"}, {0: [1, 2]}),
         (b"1,2\nx,y\n", 2, {}, {0: [1, 2]}),
         (gzip.compress(b"1,2\n", mtime=0), 1, {}, {0: [1, 2]}),
     ],
