@@ -118,7 +118,7 @@ def transform(
     batching = NO_BATCHES if isinstance(model, CodeModel) else choose_batching(runtime, model, options)
     has_plain_rows, outputs = True, None
     if (request.processes or table is not None) and not isinstance(model, CodeModel):
-        outputs = runtime.bind(model, devices[0], batching.smallest, row_wise=batching.row_wise).outputs
+        outputs = runtime.outputs_of(model, batching.smallest)
         has_plain_rows = [(each.rows, each.dtype) for each in outputs] == [(1, "float32")]
     if request.essence != CSV and (options.comment is not None or options.missing is not None):
         raise ConfigError(f"only text/csv has comments and empty cells, found {request.content_type}")

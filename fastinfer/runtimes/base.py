@@ -105,6 +105,10 @@ class Runtime(Protocol):
         """The only batch size that the graph takes; 1 where it takes one record, as most do. Raises ModelError."""
         ...
 
+    def outputs_of(self, model: AnyModel, batch_size: int) -> tuple[BoundOutput, ...]:
+        """What an executor of that size has as :attr:`Executor.outputs`. Raises ModelError."""
+        ...
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         """Raises ConfigError (``no_such_device``) if a device does not exist."""
         ...

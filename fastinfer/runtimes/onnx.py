@@ -66,6 +66,9 @@ class OnnxRuntime:
     def held_batch(self, model: AnyModel) -> int:  # noqa: ARG002
         return 1  # one that holds another size is padded by the executor
 
+    def outputs_of(self, model: AnyModel, batch_size: int) -> tuple[BoundOutput, ...]:
+        return self.bind(model, ("cpu", 0), batch_size).outputs
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         available = self._onnxruntime.get_available_providers()
         for kind, index in devices:

@@ -20,6 +20,7 @@ from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.runtimes.batch_size import Batching
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from tests.runs import transform
 
 
@@ -108,3 +109,15 @@ def test_an_output_filter_out_of_range_is_an_error_of_each_object(
     assert (caught.value.code, caught.value.path) == ("bad_filter", str(tmp_path / "in" / "a.csv"))
     summary = transform(linear, tmp_path / "in", tmp_path / "out", Options(on_error="continue"), request=request)
     assert (summary.inputs, summary.records, summary.rejected) == (0, 0, 2)
+
+
+def test_a_run_with_filters_binds_its_graph_once(linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.csv").write_text("7,1,2\n")
+    request = TransformRequest(id_column=0)
+    transform(linear, tmp_path / "x.csv", tmp_path / "probed", Options(workers=1), request=request)
+    bound: list[int] = []
+    bind = MXNetExecutor._bind
+    monkeypatch.setattr(MXNetExecutor, "_bind", lambda self: (bound.append(self.batch_size), bind(self)))
+    transform(linear, tmp_path / "x.csv", tmp_path / "out", Options(workers=1), request=request)
+    assert len(bound) == 1
+    assert (tmp_path / "out" / "x.csv.out").read_bytes().startswith(b"7,")

@@ -53,6 +53,9 @@ class Sums:
     def held_batch(self, model: Model) -> int:  # noqa: ARG002
         return self.held
 
+    def outputs_of(self, model: Model, batch_size: int) -> tuple[BoundOutput, ...]:  # noqa: ARG002
+        return self.outputs
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         if any(kind == "gpu" for kind, _ in devices):
             raise ConfigError("there is no gpu:0", code="no_such_device")

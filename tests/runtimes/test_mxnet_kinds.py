@@ -14,7 +14,7 @@ import pytest
 from fastinfer.errors import ModelError
 from fastinfer.models.inputs import Input
 from fastinfer.models.module import Model, load_model
-from fastinfer.runtimes.mxnet.graph import MXNetExecutor
+from fastinfer.runtimes.mxnet.graph import MXNetExecutor, outputs_of
 from fastinfer.runtimes.views import predict_all, rows_of
 from tests.networks import mx
 
@@ -141,6 +141,8 @@ def test_outputs_are_those_of_module(name: str, tmp_path: Path) -> None:
         assert [each.dtype for each in found] == [each.dtype for each in expected]
         assert [each.shape for each in found] == [each.shape for each in expected]
         assert [each.tobytes() for each in found] == [each.tobytes() for each in expected]
+    # What they are is known without binding it.
+    assert outputs_of(model, SIZE) == MXNetExecutor(model, ("cpu", 0), SIZE).outputs
 
 
 def test_an_input_of_a_type_that_module_cannot_bind_is_converted(tmp_path: Path) -> None:

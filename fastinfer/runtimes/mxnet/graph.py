@@ -98,7 +98,8 @@ class MXNetExecutor:
         with errors_of("MXNet cannot load it", model.path):
             symbol = load_symbol(model.graph.text)
             parameters = {bare(name): array for name, array in load_arrays(model.params).items()}
-        self.outputs, kinds = self._checked(symbol, parameters)
+        own = {name: array.shape for name, array in parameters.items()}
+        self.outputs, kinds = _check_batch(model, symbol, own, 1 if self._row_wise else batch_size)
         shapes = {} if self._row_wise else shapes_inside(model, symbol, batch_size)
         self._fits = self._row_wise or find_misfit(model, symbol, batch_size, shapes) is None
         text = symbol.to_json()
@@ -131,17 +132,6 @@ class MXNetExecutor:
             for name, array in parameters.items()
             if self._dense.chained and name not in inputs and array.kind == kinds.get(name) == FLOAT32
         }
-
-    def _checked(self, symbol: Symbol, parameters: Arrays) -> tuple[tuple[BoundOutput, ...], dict[str, int]]:
-        try:
-            return _check(self._model, symbol, parameters, 1)
-        except ModelError as error:
-            if self._row_wise or self.batch_size == 1:
-                raise
-            # It may hold this batch size; if not, what is wrong with one record says more.
-            with contextlib.suppress(FastinferError):
-                return _check(self._model, symbol, parameters, self.batch_size)
-            raise error
 
     def _bind_graph(self, text: str, parameters: Arrays, kinds: dict[str, int]) -> _Bound:
         inputs = self._model.inputs
@@ -325,8 +315,30 @@ def errors_of(what: str, path: str) -> Iterator[None]:
         raise ModelError(f"{what}: {first_line(error)}", path=path) from error
 
 
+def outputs_of(model: Model, batch_size: int) -> tuple[BoundOutput, ...]:
+    """The outputs that a model's graph has when it is bound, found without that. Raises ModelError."""
+    with binding, errors_of("MXNet cannot load it", model.path):
+        saved = {name: array.shape for name, array in model.arrays.items()}
+        return _check_batch(model, load_symbol(model.graph.text), saved, batch_size)[0]
+
+
+def _check_batch(
+    model: Model, symbol: Symbol, parameters: dict[str, Shape], batch_size: int
+) -> tuple[tuple[BoundOutput, ...], dict[str, int]]:
+    """As :func:`_check` of one record, or of a whole batch where the graph holds its size."""
+    try:
+        return _check(model, symbol, parameters, 1)
+    except ModelError as error:
+        if batch_size == 1:
+            raise
+        # It may hold this batch size; if not, what is wrong with one record says more.
+        with contextlib.suppress(FastinferError):
+            return _check(model, symbol, parameters, batch_size)
+        raise error
+
+
 def _check(
-    model: Model, symbol: Symbol, parameters: Arrays, records: int
+    model: Model, symbol: Symbol, parameters: dict[str, Shape], records: int
 ) -> tuple[tuple[BoundOutput, ...], dict[str, int]]:
     """Raises ModelError for a graph that cannot be used with so many records.
 
@@ -348,9 +360,8 @@ def _check(
     if shapes is None or types is None:
         raise ModelError("the graph does not determine the shapes and types of its parameters", path=model.path)
     for name, shape in [*zip(arguments, shapes.arguments), *zip(auxiliary, shapes.auxiliary)]:
-        if name in parameters and name not in data and parameters[name].shape != shape:
-            found = parameters[name].shape
-            raise ModelError(f"the parameter {name} is {found}, the graph needs {shape}", path=model.path)
+        if name in parameters and name not in data and parameters[name] != shape:
+            raise ModelError(f"the parameter {name} is {parameters[name]}, the graph needs {shape}", path=model.path)
     kinds = dict(zip([*arguments, *auxiliary], [*types.arguments, *types.auxiliary]))
     outputs = list(zip(symbol.outputs(), shapes.outputs, types.outputs))
     for name, kind in [*kinds.items(), *((name, kind) for name, _, kind in outputs)]:

@@ -11,8 +11,8 @@ from ... import machine
 from ...errors import ConfigError
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
-from ..base import AS_IT_IS, DenseLayers
-from .graph import MXNetExecutor, held_batch, value_bytes
+from ..base import AS_IT_IS, BoundOutput, DenseLayers
+from .graph import MXNetExecutor, held_batch, outputs_of, value_bytes
 from .libmxnet import build, check_devices, is_started, load_libmxnet, version
 from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, numeric_environment
 
@@ -66,6 +66,9 @@ class MXNetRuntime:
 
     def held_batch(self, model: AnyModel) -> int:
         return held_batch(_own(model))
+
+    def outputs_of(self, model: AnyModel, batch_size: int) -> tuple[BoundOutput, ...]:
+        return outputs_of(_own(model), batch_size)
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         check_devices(devices)
