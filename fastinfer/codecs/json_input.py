@@ -179,10 +179,11 @@ class JsonLinesDecoder:
             self._chunk = buffer, min(line_stop + 1, stop), stop
             self._lines += 1
             self._records += 1
+            line = bytes(memoryview(buffer)[position:line_stop]).removesuffix(b"\r")
             try:
-                values = self._read_by_module(bytes(memoryview(buffer)[position:line_stop]))
+                values = self._read_by_module(line)
             except InputError as error:
-                return BadRecord(error.at(line=self._lines), 0, position, line_stop)
+                return BadRecord(error.at(line=self._lines), 0, position, position + len(line))
             filled += pour(values, rows, filled)
 
     def fill_bodies(

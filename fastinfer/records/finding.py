@@ -5,6 +5,7 @@ Nothing of this is read unless it is asked for. Then an object is read once more
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ class Lines(NamedTuple):
 
     def split(self, text: bytes) -> list[bytes]:
         """The lines of a text, with their ends."""
-        return [*text.split(b"\n")] if self.only_lf else text.splitlines(keepends=True)
+        return io.BytesIO(text).readlines() if self.only_lf else text.splitlines(keepends=True)
 
     def _read(self, line: bytes) -> bytes:
         return line.partition(self.comment.encode())[0] if self.comment else line
@@ -127,7 +128,7 @@ class RecordFinder:
         for chunk in chunks:
             start = chunk.base
             for line in self._lines.split(bytes(buffer[chunk.start : chunk.stop])):
-                size = len(line) + self._lines.only_lf
+                size = len(line)
                 if start == 0 and line.startswith(BYTE_ORDER_MARK):
                     line = line[len(BYTE_ORDER_MARK) :]
                     start += len(BYTE_ORDER_MARK)

@@ -85,3 +85,9 @@ def test_only_a_line_feed_ends_a_line_of_json(tmp_path: Path) -> None:
         Found(3, 10, b"[3]"),
         None,
     ]
+
+
+def test_lines_of_json_are_counted_from_chunk_to_chunk(tmp_path: Path) -> None:
+    item = put(tmp_path, b"[1]\n[22]\r\n\n" * 50)
+    found = finder(Lines(columns=1, only_lf=True))
+    assert found.find(whole(item), 99) == Found(149, 49 * 11 + 4, b"[22]")
