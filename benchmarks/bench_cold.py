@@ -14,7 +14,6 @@ is another checkout, built, whose commands are timed beside these.
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import signal
 import socket
@@ -30,6 +29,7 @@ from typing import Callable
 
 from benchmarks import inputs
 from benchmarks.conftest import Keep
+from benchmarks.environment import AS_STARTED
 from fastinfer.export.convert import export_model
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 
@@ -60,7 +60,7 @@ PING_S = 30.0
 
 def python(*arguments: str, root: Path = ROOT) -> list[float]:
     """Runs Python to its end: seconds by the clock, and of the processor."""
-    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
+    environment = {**AS_STARTED, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     # In the other checkout: its package is found first there.
@@ -76,7 +76,7 @@ def serving(root: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**AS_STARTED, "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "fastinfer.serve", "--quiet", "--port", str(port)]
     server = subprocess.Popen(command, cwd=root, env=environment)
     try:

@@ -22,6 +22,7 @@ import pytest
 
 from benchmarks.bench_serve import Client, container_server, post
 from benchmarks.conftest import Keep
+from benchmarks.environment import AS_STARTED
 from fastinfer import machine
 from fastinfer.codecs.csv_errors import OUTPUT_FULL
 from fastinfer.codecs.json_rows import encode_json
@@ -96,6 +97,7 @@ def run(source: Path, output: Path, *options: object, cores: int | None = None) 
         [*command, *map(str, options)],
         check=True,
         stdout=subprocess.PIPE,
+        env=AS_STARTED,
         preexec_fn=lambda: os.sched_setaffinity(0, allowed[:cores]),
     )
     return dict(json.loads(done.stdout))
@@ -235,7 +237,7 @@ def bench_a_cold_command(small_files: Path, place: Path, keep: Keep) -> None:
     command = [sys.executable, "-m", "fastinfer.transform", str(source), str(place / "out"), "--quiet"]
     # NumPy's aliases are put back first where mxnet could not be imported without.
     bare = [sys.executable, "-c", "import numpy; numpy.bool = bool; import mxnet"]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": AS_STARTED, "check": True}
     run(source, place / "out")
     ratios, helps, plans = [], [], []
     for _ in range(TURNS):

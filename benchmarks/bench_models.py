@@ -30,6 +30,7 @@ import pytest
 
 from benchmarks import networks
 from benchmarks.conftest import Keep
+from benchmarks.environment import AS_STARTED
 from tests.sagemaker.serving import free_ports
 
 # Rows of a file: about a second for the script, so that a round of all networks takes some minutes.
@@ -159,7 +160,7 @@ def time_request(folder: Path, body: bytes, *, exact: bool) -> float:
     """Seconds from a client's request of one row to the answer of a server that does nothing else: the median of some."""
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "fastinfer.serve", "--quiet", "--model", str(folder), "--port", str(port)]
-    server = subprocess.Popen([*command, *(["--exact"] if exact else [])])
+    server = subprocess.Popen([*command, *(["--exact"] if exact else [])], env=AS_STARTED)
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         seconds: list[float] = []
@@ -210,7 +211,7 @@ def run_side(side: str, folder: Path, source: Path, place: Path) -> dict[str, An
         str(source),
         str(place / side),
     ]
-    environment = {**os.environ, **ENVIRONMENT.get(side, {})}
+    environment = {**AS_STARTED, **ENVIRONMENT.get(side, {})}
     done = subprocess.run(
         command, check=True, env=environment, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
     )

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from benchmarks.conftest import Keep
+from benchmarks.environment import AS_STARTED
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL
 from tests.sagemaker.serving import free_ports, model_server
@@ -45,7 +46,7 @@ def post(url: str, body: bytes) -> bytes:
 def fastinfer_server(*options: str) -> Iterator[str]:
     (port,) = free_ports(1)
     command = [sys.executable, "-m", "fastinfer.serve", "--port", str(port), "--model", str(SHIPPED_MODEL), "--quiet"]
-    process = subprocess.Popen([*command, *options])
+    process = subprocess.Popen([*command, *options], env=AS_STARTED)
     try:
         while process.poll() is None:
             with contextlib.suppress(OSError):  # a refused connection, or 503

@@ -14,6 +14,7 @@ import textwrap
 from pathlib import Path
 
 from benchmarks.conftest import Keep
+from benchmarks.environment import AS_STARTED
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN, TEST = str(ROOT / "examples" / "mnist" / "train"), str(ROOT / "examples" / "mnist" / "test")
@@ -36,7 +37,9 @@ OURS = """
 
 def epoch_seconds(command: list[str], folder: Path) -> list[float]:
     arguments = [TRAIN, TEST, str(folder), str(EPOCHS), str(SEED)]
-    done = subprocess.run([*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, timeout=600, check=True)
+    done = subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=AS_STARTED, stdout=subprocess.PIPE, timeout=600, check=True
+    )
     return list(json.loads(done.stdout)["epoch_seconds"])
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pytest
 
+import benchmarks.environment  # noqa: F401 (kept before any other import can set variables)
 from benchmarks.figures import Figure, conditions, of_benchmark, show, write_figures
 
 FIGURES = pytest.StashKey[list[Figure]]()
