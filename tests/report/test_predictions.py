@@ -66,6 +66,11 @@ def test_wrong_and_uncertain_rows_are_listed_first_and_others_by_chance(tmp_path
     assert len(chosen.detailed) == 30
     assert chosen.words is not None
     assert choose(report.predictions, report.wrong, 200, 30).words is None
+    # Of large images fewer are drawn: wrong ones and the least certain before others.
+    drawn = choose(report.predictions, report.wrong, 60, 30, most_drawn=6).drawn.tolist()
+    assert len(drawn) == 6
+    assert set(drawn) <= set(chosen.detailed.tolist())
+    assert len({*range(190, 200)} & set(drawn)) >= 3
 
 
 def test_places_lead_back_to_results_and_records(tmp_path: Path) -> None:
