@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ VIEWS = {
         ("cached", "blockcache", "filecache", "simplecache", "dir", "reference"), "it is a view of another place"
     ),
 }
+_PASSWORD = re.compile(r"([^/]*://[^/:@]*:)[^/]*@")
 # So many connections of one process to a server.
 CONNECTIONS = 4
 # Errors that say something of one object, or of the place where it is.
@@ -57,6 +59,13 @@ def class_of(uri: str) -> Any:
     if scheme in VIEWS:
         message = f"{quote(uri)}: {VIEWS[scheme]}"
         raise ConfigError(message, code="bad_place", hint="name that place; unpack an archive first")
+    hidden = r"\1(hidden)@"
+    if _PASSWORD.match(uri):
+        raise ConfigError(
+            f"a URL with a password would be kept in the record of the run: {quote(_PASSWORD.sub(hidden, uri))}",
+            code="bad_place",
+            hint=f"leave it out, and set $FSSPEC_{scheme.upper()}_PASSWORD",
+        )
     try:
         return fsspec.get_filesystem_class(scheme)
     except ImportError as error:
@@ -138,11 +147,9 @@ def ask(uri: str, request: Callable[[Any, str], T]) -> T:
         try:
             return request(files, path)
         except FileNotFoundError as error:
-            cause = error.__cause__
-            if cause is None or isinstance(cause, (FileNotFoundError, KeyError)):
+            if _is_missing(error):
                 raise plain(error) from error
-            # Over HTTP whatever fails is called so.
-            raise ServiceError(f"{uri}: {first_line(cause)}", code="url_failed") from error
+            raise ServiceError(f"{uri}: {first_line(error.__cause__ or error)}", code="url_failed") from error
         except FastinferError:
             raise
         except FACTS as error:
@@ -232,6 +239,17 @@ def check_unchanged(item: Object) -> None:
     # A listing may say something of an object that the object itself does not.
     if entry.get("size") != item.size or (name and _said(entry, name) not in ("", value)):
         raise OSError(errno.ESTALE, "it changed after it was listed")
+
+
+def _is_missing(error: FileNotFoundError) -> bool:
+    """Whether there is no such object: over HTTP and FTP whatever fails is called so, and its cause is kept."""
+    cause = error.__cause__
+    return (
+        cause is None
+        or error.errno is not None
+        or isinstance(cause, (FileNotFoundError, LookupError, StopIteration))
+        or str(cause).startswith("550 ")  # of FTP
+    )
 
 
 def plain(error: OSError) -> OSError:

@@ -16,6 +16,7 @@ from fastinfer.errors import ConfigError, ServiceError
 from fastinfer.storage.crew import answered
 from fastinfer.storage.filesystem import FilesystemSource
 from fastinfer.storage.filesystem_requests import CONNECTIONS, ask, check_unchanged, connected, find, read, version_of
+from fastinfer.storage.filesystem_writing import is_whole
 from tests.storage import disk
 
 
@@ -88,12 +89,32 @@ def test_what_is_no_place_is_one_line(uri: str, code: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def from_cause(cause: Exception) -> FileNotFoundError:
+    error = FileNotFoundError("x")
+    error.__cause__ = cause
+    return error
+
+
+def test_a_password_is_neither_kept_nor_shown() -> None:
+    for uri in ("ftp://me:secret@host/in", "http://me:se@cret@host/in"):
+        with pytest.raises(ConfigError, match="a URL with a password") as caught, connected(uri):
+            pass
+        assert "cret" not in str(caught.value)
+        assert f"$FSSPEC_{uri.partition(':')[0].upper()}_PASSWORD" in (caught.value.hint or "")
+    with pytest.raises(ConfigError, match="a URL with a password"):
+        is_whole("ftp://me:secret@host/out")
+
+
 @pytest.mark.parametrize(
     ("raised", "number"),
     [
         (FileNotFoundError("x"), errno.ENOENT),
         (FileExistsError("x"), errno.EEXIST),
         (PermissionError("x"), errno.EACCES),
+        (from_cause(StopIteration()), errno.ENOENT),  # of ftplib
+        (from_cause(OSError("550 no such file")), errno.ENOENT),
+        (from_cause(OSError("530 not logged in")), None),
+        (from_cause(ConnectionResetError()), None),  # over HTTP
         (OSError(errno.ENOSPC, "full"), errno.ENOSPC),
         (OSError("the connection\nbroke"), None),
         (ConnectionResetError(errno.ECONNRESET, "reset"), None),
