@@ -24,7 +24,17 @@ T = TypeVar("T")
 # What file systems call an object's version, what is made of its bytes first; times are the last resort.
 VERSIONS = (
     *("ETag", "etag", "md5Hash", "content_md5", "generation", "version_id"),
-    *("mtime", "updated", "LastModified", "last_modified", "modified", "created"),
+    *(
+        "mtime",
+        "updated",
+        "LastModified",
+        "last_modified",
+        "modified",
+        "modificationTime",
+        "timeModified",
+        "modify",
+        "created",
+    ),
 )
 # What is no place by itself, but a view of another one.
 VIEWS = {

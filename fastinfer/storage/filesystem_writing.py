@@ -212,7 +212,11 @@ def _send_and_rename(files: Any, content: bytes | str, path: str, hidden: str) -
         except Exception:
             if not folder or files.exists(folder):
                 raise
-            files.makedirs(folder, exist_ok=True)
+            try:
+                files.makedirs(folder, exist_ok=True)
+            except Exception:
+                if not files.exists(folder):  # else another thread was faster
+                    raise
             _send(files, content, unfinished)
         files.mv(unfinished, path)
     except BaseException:

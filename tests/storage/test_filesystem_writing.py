@@ -124,6 +124,27 @@ def test_what_was_renamed_is_looked_at(tmp_path: Path, monkeypatch: pytest.Monke
         put(f"disk://host{tmp_path}/x.out", b"12345", 5, HIDDEN)
 
 
+def test_a_folder_that_another_thread_makes_in_the_same_moment_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.register()
+
+    def late(_: disk.Disk, path: str, **__: object) -> None:
+        os.mkdir(path)
+        raise OSError("550 File exists")
+
+    monkeypatch.setattr(disk.Disk, "makedirs", late)
+    put(f"disk://host{tmp_path}/new/x.out", b"12345", 5, HIDDEN)
+    assert (tmp_path / "new" / "x.out").read_bytes() == b"12345"
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("550 no right")
+
+    monkeypatch.setattr(disk.Disk, "makedirs", fail)
+    with pytest.raises(ServiceError, match="550 no right"):
+        put(f"disk://host{tmp_path}/other/x.out", b"12345", 5, HIDDEN)
+
+
 def test_a_folder_of_that_name_is_named(tmp_path: Path) -> None:
     disk.register()
     (tmp_path / "x.out").mkdir()
