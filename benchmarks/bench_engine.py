@@ -229,6 +229,24 @@ def bench_one_and_two_cores(shape: str, place: Path, keep: Keep, request: pytest
     keep(f"{shape}/two_workers", f"{shape}: two workers / one, on two cores", workers, "times")
 
 
+def bench_an_id_column_that_is_joined_back(medium_file: Path, integers: bytes, place: Path, keep: Keep) -> None:
+    """The commonest filter, beside a plain run over the same rows."""
+    source, output = place / "ids.csv", place / "out"
+    lines = integers.splitlines(keepends=True)
+    with source.open("wb") as file:
+        for number in range(100_000):
+            file.write(b"%06d,%b" % (number, lines[number % len(lines)]))
+    ratios = []
+    for _ in range(TURNS):
+        plain = run(medium_file, output)["seconds"]
+        ratios.append(plain / run(source, output, "--id-column", 0)["seconds"])
+    answers = (output / "ids.csv.out").read_bytes().splitlines()
+    assert [int(line.partition(b",")[0]) for line in answers] == list(range(100_000))
+    source.unlink()
+    title = "an ID column dropped and joined back, images/s over the plain run's"
+    keep("filters/id_column", title, ratios, "times")
+
+
 def bench_a_cold_command(small_files: Path, place: Path, keep: Keep) -> None:
     source = place / "thousand"
     source.mkdir()
