@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +240,7 @@ def test_a_run_that_is_killed_again_and_again_is_finished_by_the_same_command(
     assert far_bucket.find("out/_run.lock") is None
 
 
-def test_many_requests_are_under_way_while_each_waits(
+def test_many_requests_are_under_way_while_each_waits_and_an_object_takes_two(
     linear: Path, inputs: Path, far_bucket: Bucket, proxy: s3.Proxy
 ) -> None:
     upload(far_bucket, inputs)
@@ -248,6 +250,9 @@ def test_many_requests_are_under_way_while_each_waits(
     summary = run(linear, far_bucket)
     assert time.perf_counter() - started < 0.2 * len(proxy.requests) / 4
     assert summary.inputs == 151
+    # One GET and one PUT for each small object; nothing is asked of an object or a result beside.
+    small = Counter(method for method, path, _ in proxy.requests if re.search(r"/x%20y-\d+\.csv", path))
+    assert small == {"GET": 150, "PUT": 150}
 
 
 def test_the_command_takes_urls_for_everything(
