@@ -1,6 +1,8 @@
 """A run from S3 to S3 beside its parts: obstore alone, and boto3 with `Module.predict`; SeaweedFS on loopback.
 
-The server shares the cores with its clients, so only the ratios mean something. Both sides of a ratio run in turns.
+The server shares the cores with its clients, so only the ratios mean something, and those of seconds say as much of the server.
+A server on another machine costs the client nothing: the ratios of processor time are those of the client's process alone.
+Ranges of the long object come from a server that takes next to no time (range_server.py). All sides of a ratio run in turns.
 """
 
 from __future__ import annotations
@@ -13,29 +15,32 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 import pytest
 
 from benchmarks.conftest import Keep
+from benchmarks.range_server import Ranged, range_server
 from fastinfer.engine.run import transform
 from fastinfer.engine.source import Listing, name_source
+from fastinfer.machine import cores
 from fastinfer.mnist.dataset import read_idx
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.storage.crew import the_crew
-from fastinfer.storage.remote_reader import RANGE_BYTES
+from fastinfer.storage.remote_reader import AHEAD_BYTES, RANGE_BYTES
 from fastinfer.storage.s3_client import Bucket, open_bucket
 from tests import s3
 from tests.conftest import csv
 
 ROOT = Path(__file__).parent.parent
-OBJECTS = 500
-BOTO_OBJECTS = 100
+OBJECTS = 1000
+BOTO_OBJECTS = 200
 BOTO_THREADS = 16
+FAR_OBJECTS = 500
 LATENCY_S = 0.02
-ROUNDS = 3
-LONG_TURNS = 5
+TURNS = 5
+LONG_TURNS = 11
 # The long object: so many times the 10,000 images.
 LONG_COPIES = 6
 # What a result of a small object weighs.
@@ -62,10 +67,10 @@ def enter(patch: pytest.MonkeyPatch, endpoint: str) -> None:
         patch.setenv(name, value)
 
 
-def fill(bucket: Bucket, digits: Any) -> list[str]:
-    """Writes the small objects; returns their keys."""
-    keys = [f"in/{number:06}.csv" for number in range(OBJECTS)]
-    bodies = [csv(digits[number % len(digits)][None]) for number in range(OBJECTS)]
+def fill(bucket: Bucket, digits: Any, count: int) -> list[str]:
+    """Writes small objects; returns their keys."""
+    keys = [f"in/{number:06}.csv" for number in range(count)]
+    bodies = [csv(digits[number % len(digits)][None]) for number in range(count)]
     with ThreadPoolExecutor(BOTO_THREADS) as pool:
         list(pool.map(bucket.put, keys, bodies))
     return keys
@@ -73,67 +78,100 @@ def fill(bucket: Bucket, digits: Any) -> list[str]:
 
 def bench_small_objects(endpoint: str, digits: Any, keep: Keep) -> None:
     bucket = open_bucket("bench")
-    keys = fill(bucket, digits)
+    keys = fill(bucket, digits, OBJECTS)
+    loop = BotoLoop(endpoint)
     ours, alone, boto = [], [], []
-    for turn in range(ROUNDS):
-        ours.append(run("s3://bench/in/", f"s3://bench/out-{turn}", OBJECTS))
-        alone.append(timed(partial(obstore_alone, bucket, keys, f"alone-{turn}")))
-        boto.append(timed(lambda: boto_loop(endpoint, keys[:BOTO_OBJECTS])) / BOTO_OBJECTS * OBJECTS)
-    keep("small/rate", "S3, objects of an image", [OBJECTS / each for each in ours], "images/s")
-    ratios = [theirs / each for theirs, each in zip(alone, ours)]
-    keep("small/obstore", "S3, objects of an image: over obstore alone with the same threads", ratios, "times")
-    ratios = [theirs / each for theirs, each in zip(boto, ours)]
-    keep(
-        "small/boto", f"S3, objects of an image: over boto3 in {BOTO_THREADS} threads, Module.predict", ratios, "times"
-    )
+    for turn in range(TURNS):
+        ours.append(run("s3://bench/in/", f"s3://bench/out-{turn}", OBJECTS).each(OBJECTS))
+        alone.append(cost_of(partial(obstore_alone, bucket, keys, f"alone-{turn}")).each(OBJECTS))
+        boto.append(cost_of(partial(loop.run, keys[:BOTO_OBJECTS])).each(BOTO_OBJECTS))
+    what = "S3, objects of an image"
+    keep("small/rate", what, [1 / each.seconds for each in ours], "images/s")
+    for name, theirs, other in (
+        ("obstore", alone, "obstore alone with the same threads"),
+        ("boto", boto, f"boto3 in {BOTO_THREADS} threads, Module.predict"),
+    ):
+        seconds = [each.seconds / own.seconds for each, own in zip(theirs, ours)]
+        keep(f"small/{name}", f"{what}: over {other}", seconds, "times")
+        processor = [each.processor / own.processor for each, own in zip(theirs, ours)]
+        keep(f"small/{name}-processor", f"{what}: processor time of the client, {other} over ours", processor, "times")
+    processor = [each.processor * 1e6 for each in ours]
+    keep("small/processor", f"{what}: processor time of the client, the start with it", processor, "us", better="lower")
 
 
 def bench_latency(endpoint: str, digits: Any, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = s3.Proxy(endpoint)
-    try:
-        enter(monkeypatch, proxy.endpoint)
-        fill(open_bucket("far"), digits)
+    with range_server(endpoint) as server:
+        enter(monkeypatch, server.endpoint)
+        fill(open_bucket("far"), digits, FAR_OBJECTS)
         ratios = []
-        for turn in range(ROUNDS):
-            proxy.latency_s = 0.0
-            near = run("s3://far/in/", f"s3://far/near-{turn}", OBJECTS)
-            proxy.latency_s = LATENCY_S
-            ratios.append(near / run("s3://far/in/", f"s3://far/far-{turn}", OBJECTS))
-    finally:
-        proxy.close()
+        for turn in range(TURNS):
+            server.processor_seconds(0.0)
+            near = run("s3://far/in/", f"s3://far/near-{turn}", FAR_OBJECTS)
+            server.processor_seconds(LATENCY_S)
+            ratios.append(near.seconds / run("s3://far/in/", f"s3://far/far-{turn}", FAR_OBJECTS).seconds)
     title = f"S3, objects of an image: {LATENCY_S * 1000:.0f} ms more for every request, over none (by a proxy)"
     keep("small/latency", title, ratios, "times")
 
 
-def bench_long_object(endpoint: str, digits: Any, keep: Keep) -> None:
-    assert endpoint
-    bucket = open_bucket("bench")
+def bench_long_object(endpoint: str, digits: Any, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
     text = b"".join(csv(digits[first : first + 1000], "integers") for first in range(0, 10_000, 1000)) * LONG_COPIES
-    bucket.put("long/long.csv", text)
-    rates: dict[str, list[float]] = {"disk": [], "ranges": [], "alone": []}
+    open_bucket("bench").put("long/long.csv", text)
+    version = s3.client(endpoint).head_object(Bucket="bench", Key="long/long.csv")["ETag"]
+    records = 10_000 * LONG_COPIES
+    disk, ranges, alone, floors = [], [], [], []
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        Path(folder, "long.csv").write_bytes(text)
-        for turn in range(LONG_TURNS):
-            records = 10_000 * LONG_COPIES
-            seconds = run(f"{folder}/long.csv", f"{folder}/disk-{turn}", records)
-            rates["disk"].append(len(text) / seconds)
-            seconds = run("s3://bench/long/", f"{folder}/ranges-{turn}", records)
-            rates["ranges"].append(len(text) / seconds)
-            rates["alone"].append(len(text) / timed(lambda: ranges_alone(bucket, len(text))))
-            for name in (f"disk-{turn}/long.csv.out", f"ranges-{turn}/long.csv.out"):
-                assert Path(folder, name).read_bytes() == Path(folder, "disk-0/long.csv.out").read_bytes()
+        file, line = Path(folder, "long.csv"), Path(folder, "line.csv")
+        file.write_bytes(text)
+        line.write_bytes(text[: text.index(b"\n")])
+        with range_server(endpoint, Ranged("/bench/long/long.csv", version, file)) as server:
+            enter(monkeypatch, server.endpoint)
+            bucket = open_bucket("bench")
+            for turn in range(LONG_TURNS):
+                start = run(str(line), f"{folder}/line-{turn}", 1)
+                disk.append(run(str(file), f"{folder}/disk-{turn}", records))
+                ranges.append(run("s3://bench/long/", f"{folder}/ranges-{turn}", records))
+                served = server.processor_seconds()
+                alone.append(cost_of(partial(ranges_alone, bucket, len(text))))
+                served = server.processor_seconds() - served
+                floors.append((disk[-1].processor - start.processor + alone[-1].processor + served) / cores())
+                for name in (f"disk-{turn}/long.csv.out", f"ranges-{turn}/long.csv.out"):
+                    assert Path(folder, name).read_bytes() == Path(folder, "disk-0/long.csv.out").read_bytes()
     title = f"S3, a long object ({len(text) >> 20} MiB) by ranges"
-    for other, what in (("disk", "the disk"), ("alone", "obstore alone reading the same ranges in as many threads")):
-        ratios = [each / theirs for each, theirs in zip(rates["ranges"], rates[other])]
-        keep(f"long/{other}", f"{title}: over {what}", ratios, "times")
+    for name, theirs, what in (
+        ("disk", [each.seconds for each in disk], "the disk"),
+        ("alone", [each.seconds for each in alone], "obstore alone reading the same ranges in as many threads"),
+        ("floor", floors, "what all cores could do in the processor time of disk, obstore alone and the server"),
+    ):
+        keep(
+            f"long/{name}", f"{title}: over {what}", [each / own.seconds for each, own in zip(theirs, ranges)], "times"
+        )
+    processor = [each.processor / own.processor for each, own in zip(disk, ranges)]
+    keep("long/processor", f"{title}: processor time of the client, from the disk over ours", processor, "times")
 
 
-def run(source: str, output: str, records: int) -> float:
-    """Transforms; returns the seconds without the start."""
+class Cost(NamedTuple):
+    """What something took: seconds, and processor time of this process."""
+
+    seconds: float
+    processor: float
+
+    def each(self, count: int) -> Cost:
+        return Cost(self.seconds / count, self.processor / count)
+
+
+def cost_of(action: Callable[[], object]) -> Cost:
+    started, processor = time.perf_counter(), time.process_time()
+    action()
+    return Cost(time.perf_counter() - started, time.process_time() - processor)
+
+
+def run(source: str, output: str, records: int) -> Cost:
+    """Transforms; the seconds are without the start, the processor time is with it."""
+    processor = time.process_time()
     summary = transform(load_model(SHIPPED_MODEL), Listing(source, output=output), output, source=name_source(source))
     assert (summary.records, summary.rejected, summary.skipped) == (records, 0, 0)
-    return summary.seconds
+    return Cost(summary.seconds, time.process_time() - processor)
 
 
 def obstore_alone(bucket: Bucket, keys: list[str], prefix: str) -> None:
@@ -151,44 +189,40 @@ def obstore_alone(bucket: Bucket, keys: list[str], prefix: str) -> None:
 
 
 def ranges_alone(bucket: Bucket, size: int) -> None:
-    """Reads the same ranges by obstore, as many at a time as two workers have under way."""
+    """Reads an object by obstore, in ranges as large as most of a run's, as many at a time as all workers have under way."""
     import obstore
 
     store = bucket._connection.stores[True]
-    with ThreadPoolExecutor(4) as pool:
-        read = pool.map(
-            lambda start: len(
-                obstore.get_range(store, "long/long.csv", start=start, end=min(start + RANGE_BYTES, size))
-            ),
-            range(0, size, RANGE_BYTES),
-        )
-        assert sum(read) == size
+
+    def read(start: int) -> int:
+        options: Any = {"range": (start, min(start + RANGE_BYTES, size))}
+        return len(obstore.get(store, "long/long.csv", options=options).bytes())
+
+    with ThreadPoolExecutor(cores() * AHEAD_BYTES // RANGE_BYTES) as pool:
+        assert sum(pool.map(read, range(0, size, RANGE_BYTES))) == size
 
 
-def boto_loop(endpoint: str, keys: list[str]) -> None:
-    """What one would write: boto3 in threads around `Module.predict`, one at a time."""
-    from fastinfer.runtimes.mxnet.library import load_mxnet
+class BotoLoop:
+    """What one would write: boto3 in threads around `Module.predict`, one at a time. The start is not measured."""
 
-    mx, boto = load_mxnet(), s3.client(endpoint)
-    symbol, arguments, auxiliary = mx.model.load_checkpoint(str(SHIPPED_MODEL / "model"), 0)
-    module = mx.mod.Module(symbol, label_names=None)
-    module.bind(for_training=False, data_shapes=[("data", (1, 1, 28, 28))])
-    module.set_params(arguments, auxiliary, allow_missing=True)
-    lock = threading.Lock()
+    def __init__(self, endpoint: str) -> None:
+        from fastinfer.runtimes.mxnet.library import load_mxnet
 
-    def one(key: str) -> None:
-        text = boto.get_object(Bucket="bench", Key=key)["Body"].read().decode()
+        self._mx, self._boto = load_mxnet(), s3.client(endpoint)
+        symbol, arguments, auxiliary = self._mx.model.load_checkpoint(str(SHIPPED_MODEL / "model"), 0)
+        self._module = self._mx.mod.Module(symbol, label_names=None)
+        self._module.bind(for_training=False, data_shapes=[("data", (1, 1, 28, 28))])
+        self._module.set_params(arguments, auxiliary, allow_missing=True)
+        self._lock = threading.Lock()
+
+    def run(self, keys: list[str]) -> None:
+        with ThreadPoolExecutor(BOTO_THREADS) as pool:
+            list(pool.map(self._one, keys))
+
+    def _one(self, key: str) -> None:
+        text = self._boto.get_object(Bucket="bench", Key=key)["Body"].read().decode()
         rows = np.array([[float(cell) for cell in line.split(",")] for line in text.split()], dtype=np.float32)
-        with lock:
-            answer = module.predict(mx.io.NDArrayIter(rows.reshape(-1, 1, 28, 28), batch_size=1)).asnumpy()
-        boto.put_object(Bucket="bench", Key=f"boto/{key}.out", Body=json.dumps(answer.tolist()).encode())
-
-    with ThreadPoolExecutor(BOTO_THREADS) as pool:
-        list(pool.map(one, keys))
-
-
-def timed(action: Callable[[], object]) -> float:
-    """The seconds of an action."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
+        with self._lock:
+            data = self._mx.io.NDArrayIter(rows.reshape(-1, 1, 28, 28), batch_size=1)
+            answer = self._module.predict(data).asnumpy()
+        self._boto.put_object(Bucket="bench", Key=f"boto/{key}.out", Body=json.dumps(answer.tolist()).encode())
