@@ -8,17 +8,13 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..models.code import PROGRAM_VARIABLE
-from ..storage.aws import translating_errors
 from . import image_uris, jobs
 from .code_archive import MODEL_ARCHIVE, repack_model
-from .deployment import Deployable
-from .estimator import INSTANCE_TYPE
+from .deployment import Creation, Deployable
 from .image_uris import LOCAL_INFERENCE, base_name
-from .inputs import Tags
-from .local.session import choose_session, run_locally
-from .requests import SERVED_CODE, model_request
+from .local.session import run_locally
+from .requests import SERVED_CODE, Request, model_request
 from .session import LOCAL_ROLE, Session
-from .transformer import Transformer
 from .uploads import upload_servable
 
 
@@ -58,74 +54,32 @@ class MXNetModel(Deployable):
         self.env = dict(env or {})
         self.sagemaker_session = sagemaker_session
 
-    def transformer(
-        self,
-        instance_count: int = 1,
-        instance_type: str = INSTANCE_TYPE,
-        strategy: str | None = None,
-        assemble_with: str | None = None,
-        output_path: str | None = None,
-        output_kms_key: str | None = None,
-        accept: str | None = None,
-        env: Mapping[str, str] | None = None,
-        max_concurrent_transforms: int | None = None,
-        max_payload: int | None = None,
-        tags: Tags = None,
-        volume_kms_key: str | None = None,
-    ) -> Transformer:
-        """Creates the model, and returns a Transformer for it; the arguments are those of :class:`Transformer`, in the SDK's
-        order.
-
-        Raises:
-            ConfigError: an argument is wrong or lacks.
-            InputError: there is no such archive.
-            ServiceError: AWS refused.
-        """
-        session = choose_session(self.sagemaker_session, instance_type)
-        return Transformer(
-            self._create(session, instance_type, tags),
-            instance_count,
-            instance_type,
-            strategy=strategy,
-            assemble_with=assemble_with,
-            output_path=output_path,
-            output_kms_key=output_kms_key,
-            accept=accept,
-            max_concurrent_transforms=max_concurrent_transforms,
-            max_payload=max_payload,
-            tags=tags,
-            env=env,
-            sagemaker_session=session,
-            volume_kms_key=volume_kms_key,
-        )
-
-    def _create(self, session: Session, instance_type: str, tags: Tags) -> str:
-        """CreateModel; returns the model's name."""
+    def _model_request(self, session: Session, asked: Creation) -> Request:
         image = self.image_uri or (
             LOCAL_INFERENCE
-            if run_locally(instance_type)
+            if run_locally(asked.instance_type)
             else image_uris.image_uri(
                 image_uris.INFERENCE,
                 session.boto_region_name,
                 framework_version=self.framework_version,
                 py_version=self.py_version,
-                instance_type=instance_type,
+                instance_type=asked.instance_type,
             )
         )
-        name = self.name or jobs.make_name(base_name(image))
-        role = (self.role or LOCAL_ROLE) if session.local_mode else session.expand_role(self.role)
+        name = asked.model_name or self.name or jobs.make_name(base_name(image))
+        role = asked.role or self.role
+        role = (role or LOCAL_ROLE) if session.local_mode else session.expand_role(role)
+        entry_point = asked.entry_point or self.entry_point
         model, program = self.model_data, ""
-        if self.entry_point is not None:
-            model, program = self._add_code(session, name, self.entry_point)
+        if entry_point is not None:
+            model, program = self._add_code(session, name, entry_point)
         elif not session.local_mode:
             model, program = upload_servable(session, model, name)
-        environment = dict(self.env)
+        environment = {**self.env, **asked.environment}
         if program:
             environment.update({PROGRAM_VARIABLE: program, "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE})
-        request = model_request(name, role, image, model, environment, tags=tags)
-        with translating_errors(f"creating the model {name}"):
-            session.sagemaker_client.create_model(**request)
-        return name
+        isolated = bool(asked.enable_network_isolation)
+        return model_request(name, role, image, model, environment, tags=asked.tags, enable_network_isolation=isolated)
 
     def _add_code(self, session: Session, name: str, entry_point: str) -> tuple[str, str]:
         """The URI of the archive with the script in it, and the script's name there."""

@@ -15,15 +15,16 @@ from ..storage.aws import translating_errors
 from ..storage.uri import join
 from . import image_uris, jobs
 from .code_archive import MODEL_ARCHIVE
-from .deployment import Deployable
-from .estimator import INSTANCE_TYPE, EstimatorOptions
+from .deployment import Creation, Deployable
+from .estimator import EstimatorOptions
 from .image_uris import LOCAL_INFERENCE, LOCAL_TRAINING
-from .inputs import Channels, Tags
+from .inputs import Channels
 from .local.session import choose_session, run_locally
 from .logs import TRAINING
 from .model import MXNetModel
 from .requests import (
     SERVED_CODE,
+    Request,
     encode_hyperparameters,
     model_request,
     parse_version,
@@ -32,7 +33,6 @@ from .requests import (
     vpc_config,
 )
 from .session import LOCAL_ROLE, Session
-from .transformer import Transformer
 from .uploads import code_uri, upload_code, upload_model
 
 __all__ = ["MXNet", "MXNetModel"]
@@ -149,60 +149,24 @@ class MXNet(EstimatorOptions, Deployable):
         estimator.wait()
         return estimator
 
-    def transformer(
-        self,
-        instance_count: int = 1,
-        instance_type: str = INSTANCE_TYPE,
-        strategy: str | None = None,
-        assemble_with: str | None = None,
-        output_path: str | None = None,
-        output_kms_key: str | None = None,
-        accept: str | None = None,
-        env: Mapping[str, str] | None = None,
-        max_concurrent_transforms: int | None = None,
-        max_payload: int | None = None,
-        tags: Tags = None,
-        role: str | None = None,
-        model_server_workers: int | None = None,
-        volume_kms_key: str | None = None,
-        entry_point: str | None = None,
-        enable_network_isolation: bool | None = None,
-        model_name: str | None = None,
-    ) -> Transformer:
-        """Creates a model of the training's result and its code, and returns a Transformer for it.
-
-        Args:
-            instance_count, instance_type: the transform jobs' instances; ``local`` runs the jobs on this machine.
-            entry_point: another script to serve with than the one that trained.
-            strategy, assemble_with, output_path, output_kms_key, accept, env, max_concurrent_transforms, max_payload, tags,
-                volume_kms_key: see :class:`Transformer`.
-            role, enable_network_isolation: None: as for the training.
-            model_server_workers: the number of processes of the model's server.
-            model_name: None: the base name of jobs and the time.
-
-        Raises:
-            ConfigError: ``not_started`` before a training.
-            ServiceError: AWS refused.
-        """
+    def _model_request(self, session: Session, asked: Creation) -> Request:
         if self.model_data is None:
             raise ConfigError("there is no trained model", code="not_started", hint="call fit() first")
-        session = choose_session(self._session, instance_type)
-        local = run_locally(instance_type)
-        image = LOCAL_INFERENCE if local else self._find_image(image_uris.INFERENCE, instance_type)
-        name = model_name or self._make_name()
+        local = run_locally(asked.instance_type)
+        image = LOCAL_INFERENCE if local else self._find_image(image_uris.INFERENCE, asked.instance_type)
+        name = asked.model_name or self._make_name()
         repacked = local or parse_version(self.framework_version, FIRST_REPACKED) >= FIRST_REPACKED
         model_data = self.model_data
         environment = {
-            PROGRAM_VARIABLE: os.path.basename(entry_point or self.entry_point),
+            PROGRAM_VARIABLE: os.path.basename(asked.entry_point or self.entry_point),
             # Where the code is not in the model's archive, the container downloads it.
             "SAGEMAKER_SUBMIT_DIRECTORY": SERVED_CODE if repacked else str(self._code),
             "SAGEMAKER_CONTAINER_LOG_LEVEL": str(self.container_log_level),
             "SAGEMAKER_REGION": "local" if local else session.boto_region_name,
+            **asked.environment,
         }
-        if model_server_workers is not None:
-            environment["SAGEMAKER_MODEL_SERVER_WORKERS"] = str(model_server_workers)
-        isolated = self.enable_network_isolation if enable_network_isolation is None else enable_network_isolation
-        role_arn = self._find_role(role or self.role, local)
+        isolated = asked.enable_network_isolation
+        role_arn = self._find_role(asked.role or self.role, local)
         if repacked:
             model_data = upload_model(
                 self._session,
@@ -210,39 +174,22 @@ class MXNet(EstimatorOptions, Deployable):
                 name,
                 model=model_data,
                 code=self._code,
-                entry_point=entry_point,
+                entry_point=asked.entry_point,
                 output_path=self._output_path(),
             )
-        request = model_request(
+        return model_request(
             name,
             role_arn,
             image,
             model_data,
             environment,
-            tags=tags if tags is not None else self.tags,
+            tags=asked.tags,
             vpc=vpc_config(self.subnets, self.security_group_ids),
-            enable_network_isolation=isolated,
+            enable_network_isolation=self.enable_network_isolation if isolated is None else isolated,
         )
-        with translating_errors(f"creating the model {name}"):
-            session.sagemaker_client.create_model(**request)
-        session.say(f"model {name}: created")
-        return Transformer(
-            name,
-            instance_count,
-            instance_type,
-            strategy=strategy,
-            assemble_with=assemble_with,
-            output_path=output_path,
-            output_kms_key=output_kms_key,
-            accept=accept,
-            max_concurrent_transforms=max_concurrent_transforms,
-            max_payload=max_payload,
-            tags=tags if tags is not None else self.tags,
-            env=env,
-            base_transform_job_name=self._base_name(),
-            sagemaker_session=session,
-            volume_kms_key=volume_kms_key,
-        )
+
+    def _transform_base_name(self) -> str:
+        return self._base_name()
 
     def _base_name(self) -> str:
         """How names of jobs and models begin; as in the SDK, all are named after the training."""

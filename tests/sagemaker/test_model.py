@@ -41,11 +41,22 @@ def test_a_saved_model_is_transformed_without_a_training(archive: str, tmp_path:
 
 
 def test_a_transformer_is_made_by_the_same_arguments_as_of_a_training(archive: str) -> None:
-    names = list(inspect.signature(MXNetModel.transformer).parameters)
-    assert names == [*list(inspect.signature(MXNet.transformer).parameters)[: len(names) - 1], "volume_kms_key"]
+    assert inspect.signature(MXNetModel.transformer) == inspect.signature(MXNet.transformer)
     # The first seven by their places.
     made = MXNetModel(archive).transformer(1, "local", "SingleRecord", "Line", "/out", "key", "text/csv")
     assert (made.output_path, made.output_kms_key, made.accept) == ("/out", "key", "text/csv")
+
+
+def test_what_a_model_is_created_with_may_be_said_with_the_transformer(archive: str) -> None:
+    model = MXNetModel(archive, name="a", role="r", env={"X": "1"})
+    made = model.transformer(1, "local", tags={"k": "v"}, model_name="b", role="s", model_server_workers=2)
+    facts = made.sagemaker_session.sagemaker_client.describe_model(ModelName="b")
+    assert (made.model_name, made.tags, facts["ExecutionRoleArn"]) == ("b", {"k": "v"}, "s")
+    environment = facts["PrimaryContainer"]["Environment"]
+    assert (environment["X"], environment["SAGEMAKER_MODEL_SERVER_WORKERS"]) == ("1", "2")
+    with pytest.raises(ConfigError, match="does not support EnableNetworkIsolation"):
+        model.transformer(1, "local", enable_network_isolation=True)
+    assert model.transformer(1, "local").model_name == "a"
 
 
 def test_a_script_serves_a_saved_model(archive: str, tmp_path: Path) -> None:
