@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..errors import InputError
 from .atomic import unreadable
 from .base import Object
@@ -67,6 +65,8 @@ class RemoteReader:
                 raise unreadable(self._item.uri, error) from error
         count = min(len(view), start + len(content) - offset)
         # Unlike memoryview's, NumPy's copies leave the interpreter to the other workers.
+        import numpy as np  # late: sessions of SageMaker, which read nothing so, do without
+
         np.copyto(np.frombuffer(view, np.uint8, count), np.frombuffer(content, np.uint8, count, offset - start))
         return count
 
