@@ -128,7 +128,6 @@ FINDINGS = {
         "Memory of large models",
     ),
     "onnx.md": ("Speed",),
-    "s3.md": ("What was tried",),
 }
 
 
