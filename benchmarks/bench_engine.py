@@ -282,14 +282,15 @@ def bench_files_beside_the_container(rows: int, requests: int, place: Path, tmp_
         shutil.copy(path, tmp_path / "bodies")
     rates, over, over_exact, over_whole = [], [], [], []
     with container_server(tmp_path) as url, contextlib.closing(Client()) as client:
+        expected = {path.name: post(url, path.read_bytes()) for path in (tmp_path / "bodies").iterdir()}
         for _ in range(TURNS):
             # As many at a time as the server has workers for.
             seconds = client.ask(url, tmp_path / "bodies", requests, machine.cores())
             rate = requests * rows / seconds
             rates.append(rate)
             exact = run(source, place / "out", "--exact")
-            for path in (tmp_path / "bodies").iterdir():
-                assert (place / "out" / f"{path.name}.out").read_bytes() == post(url, path.read_bytes())
+            for name, answer in expected.items():
+                assert (place / "out" / f"{name}.out").read_bytes() == answer
             over_exact.append(exact["records_per_second"] / rate)
             started = time.perf_counter()
             summary = run(source, place / "out")
