@@ -34,7 +34,7 @@ from fastinfer.export.convert import export_model
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 
 ROOT = Path(__file__).parent.parent
-ONNX, ONNX_SESSION = "1,000 files, model.onnx", "a session of model.onnx"
+ONNX, ONNX_SESSION = "1,000 files, model.onnx", "import onnxruntime, a session"
 # The least that any program does that runs a model in ONNX.
 SESSION = """
 import onnxruntime, sys

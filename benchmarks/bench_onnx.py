@@ -97,7 +97,7 @@ def run_long_file() -> tuple[float, float]:
     """Microseconds of the processor for an image of one long file of integers, from the file to its result, by one worker: with
     MXNet, and with ONNX Runtime."""
     model = load_model(SHIPPED_MODEL)
-    models = [model, export_model(model, "model.onnx").onnx]
+    models: list[AnyModel] = [model, export_model(model, "model.onnx").onnx]
     best = [float("inf")] * len(models)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         source, output = f"{folder}/images.csv", f"{folder}/out"
