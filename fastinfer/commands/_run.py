@@ -41,7 +41,7 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 PACKAGE = str(Path(__file__).parent.parent) + os.sep
 # Imported where a model's own code is.
-USER_CODE = f"{__package__.partition('.')[0]}.handlers.user_module"
+USER_CODE = f"{__name__.partition('.')[0]}.handlers.user_module"
 # What the system answers when the disk is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
