@@ -173,7 +173,7 @@ class Limits:
         large_object_bytes: an object of this size or more is cut into ``spans`` spans: enough that all workers finish
             together; but of at least ``span_bytes_least``, so that the overhead of each (its own file) is negligible, and of
             at most ``span_bytes_most``, so that a killed run loses little.
-        far_span_bytes_least: the same for objects that are read by requests, each of which takes as long as some MiB.
+        far_span_bytes_least: the same for objects that are read by requests: one more for each span.
         costly_object_bytes: as large_object_bytes, where a record is much work for its bytes: else a file of few records would
             keep one worker busy while the others wait.
         shard_objects, shard_bytes: the largest shard: much larger than a batch, because its last batch is only partly filled,
@@ -185,7 +185,7 @@ class Limits:
     large_object_bytes: int = 16 << 20
     spans: int = 64
     span_bytes_least: int = 2 << 20
-    far_span_bytes_least: int = 8 << 20
+    far_span_bytes_least: int = 4 << 20
     span_bytes_most: int = 16 << 20
     costly_object_bytes: int = 4 << 20
     shard_objects: int = 4096

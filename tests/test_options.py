@@ -168,4 +168,10 @@ def test_spans_grow_with_their_object_between_bounds(size: int, expected: int) -
 def test_spans_are_as_many_as_asked_for_where_the_bounds_allow_it() -> None:
     limits = Limits(spans=10, span_bytes_least=5, span_bytes_most=50)
     assert [limits.span_bytes(size) for size in (0, 49, 50, 69, 500, 5000)] == [5, 5, 5, 6, 50, 50]
-    assert [Limits().span_bytes(size << 20, is_far=True) >> 20 for size in (16, 512, 640, 4096)] == [8, 8, 10, 16]
+    assert [Limits().span_bytes(size << 20, is_far=True) >> 20 for size in (16, 256, 512, 640, 4096)] == [
+        4,
+        4,
+        8,
+        10,
+        16,
+    ]

@@ -40,12 +40,15 @@ class Requests:
     def add(self, item: Object, output: str, limits: Limits) -> None:
         """Adds those for an object that is to be transformed."""
         if is_s3(item.uri):
-            from ..storage.remote_reader import count_ranges  # late: it brings all that a client of S3 takes
+            from ..storage.remote_reader import (
+                RANGE_BYTES,
+                count_ranges,
+            )  # late: it brings all that a client of S3 takes
 
             if item.size >= limits.large_object_bytes:
-                span_bytes = limits.span_bytes(item.size, is_far=True)
-                # A block where each span begins, and the span, as if no worker had two of them in turn.
-                self.reads += round(item.size / span_bytes) * (1 + count_ranges(span_bytes))
+                spans = round(item.size / limits.span_bytes(item.size, is_far=True))
+                # Where each span begins, the ranges, and the smaller ones with which a worker begins some spans in turn.
+                self.reads += 2 * spans + -(-item.size // RANGE_BYTES)
             else:
                 self.reads += max(1, count_ranges(item.size))
         if is_s3(output):
