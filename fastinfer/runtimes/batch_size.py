@@ -202,10 +202,16 @@ def _held(runtime: Runtime, model: AnyModel, options: Options, held: int, varies
         return with_one_input(runtime.bind(model, parse_device(options.device)[0], batch_size))
 
     def find() -> probe_cache.Found | None:
-        from .invariance import find_sizes, is_invariant
+        from .invariance import accepted_rows, find_sizes, is_invariant
 
-        found = find_sizes(bind, [held], ())
-        if found is None and not is_invariant(bind(held), nearly=True):
+        rows = found = None
+        try:
+            found = find_sizes(bind, [held], ())
+        except ModelError as error:
+            if error.code != FAILED_PASS:
+                raise
+            rows = accepted_rows(bind(held))  # an operator checks what it is given: no proof that it is invariant
+        if found is None and not is_invariant(bind(held), rows, nearly=True):
             raise ModelError(
                 f"the graph holds batch size {held}, and the records of a batch influence each other",
                 code="held_batch",

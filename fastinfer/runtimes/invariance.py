@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError
 from .base import AS_IT_IS, DenseLayers, Executor
+from .ladder import Ladder
 from .probe_cache import Found
+from .refused import FAILED_PASS, predict
 from .views import predict_all, rows_of
 
 Rows = list[NDArray[np.float32]]
@@ -124,7 +126,13 @@ def is_invariant(executor: Executor, rows: Rows | None = None, *, nearly: bool =
             for each in mixed:
                 each[first::2] = each[first::2] * np.float32(factor) + np.float32(term)
             kept = slice(1 - first, None, 2)
-            if not same([each[kept] for each in run(executor, mixed)], [each[kept] for each in reference]):
+            try:
+                found = run(executor, mixed)
+            except ModelError as error:
+                if error.code != FAILED_PASS:
+                    raise
+                continue  # the model refuses such neighbours, so none has them
+            if not same([each[kept] for each in found], [each[kept] for each in reference]):
                 return False
     return True
 
@@ -160,6 +168,21 @@ def takes_some(executor: Executor | None) -> bool:
             run(executor, [each[index : index + 1] for each in rows])
             return True
     return False
+
+
+def accepted_rows(executor: Executor) -> Rows:
+    """The probe's rows that a model accepts, each as often as is needed to fill a batch. Raises ModelError where they are fewer
+    than two."""
+    inputs = probe_inputs(executor)
+    for number, each in enumerate(inputs):
+        rows_of(executor, number)[:] = each
+    size = executor.batch_size
+    _, refused = predict(Ladder(lambda _: executor, (size,)), size)
+    accepted = [number for number in range(size) if number not in refused]
+    if len(accepted) < 2:
+        raise refused[min(refused)]
+    chosen = [accepted[number % len(accepted)] for number in range(size)]
+    return [each[chosen] for each in inputs]
 
 
 def time_pass(executor: Executor) -> float:

@@ -64,9 +64,9 @@ class RemoteReader:
             except OSError as error:
                 raise unreadable(self._item.uri, error) from error
         count = min(len(view), start + len(content) - offset)
-        # Unlike memoryview's, NumPy's copies leave the interpreter to the other workers.
         import numpy as np  # late: sessions of SageMaker, which read nothing so, do without
 
+        # Unlike memoryview's, NumPy's copies leave the interpreter to the other workers.
         np.copyto(np.frombuffer(view, np.uint8, count), np.frombuffer(content, np.uint8, count, offset - start))
         return count
 

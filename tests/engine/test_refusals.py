@@ -246,3 +246,21 @@ def test_a_refused_record_of_several_rows_and_outputs(tmp_path: Path) -> None:
     assert [each == alone[0] for each in predictor.answer_many([request, bad, request])] == [True, False, True]
     assert isinstance(refused_only, InputError)
     assert refused_only.line == 1
+
+
+def test_a_graph_that_holds_a_batch_size_refuses_records_alone(lookup: Path, tmp_path: Path) -> None:
+    table = mx.sym.var("table", shape=(5, 3), dtype="float32")
+    words = mx.sym.take(table, mx.sym.reshape(mx.sym.var("data"), shape=(8, 4)), mode="raise")
+    saved = mx.nd.load(str(lookup / "model-0000.params"))
+    dense = mx.sym.FullyConnected(mx.sym.flatten(words), num_hidden=2, name="fc")
+    held = networks.write(tmp_path / "m", dense, {"data": (4,)}, saved, batch=8)
+    # More than a batch: the last one is padded with what is left of one that was refused.
+    text = f"{GOOD}\n{BAD}\n4,4,4,4\n" * 3 + f"{GOOD}\n"
+    with pytest.warns(RuntimeWarning, match="holds batch size 8"):
+        run(held, tmp_path, {"a.csv": text}, Options(on_error="quarantine", workers=1))
+    rows = json.loads(results(tmp_path)["a.csv.out"])
+    assert [row is None for row in rows] == [line == BAD for line in text.splitlines()]
+    alone = Predictor(lookup, exact=True).predict([[2, 1, 0, 3], [4, 4, 4, 4]])
+    assert np.allclose(rows[0], alone[0], atol=1e-6)
+    assert np.allclose(rows[2], alone[1], atol=1e-6)
+    assert rows[-1] == rows[0]
