@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastinfer.models.module import load_model
+from fastinfer.models.module import Model, load_model
 from fastinfer.runtimes.base import AS_IT_IS, DenseLayers
 from fastinfer.runtimes.invariance import find_sizes, is_invariant, probe_inputs, probe_rows
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
@@ -128,3 +128,24 @@ def test_the_probes_rows_are_of_all_kinds(mlp: Path) -> None:
     assert max(magnitudes) > 100
     executor = MXNetExecutor(load_model(mlp), ("cpu", 0), 12)
     assert [each.shape for each in probe_inputs(executor)] == [(12, 784)]
+
+
+def test_few_values_that_agree_by_chance_are_not_enough(tmp_path: Path) -> None:
+    def words() -> tuple[networks.Any, tuple[int, ...]]:
+        layer = mx.sym.Flatten(mx.sym.Embedding(mx.sym.var("data"), input_dim=300, output_dim=3))
+        layer = mx.sym.FullyConnected(layer, num_hidden=units)
+        return mx.sym.FullyConnected(layer, num_hidden=1), (20,)
+
+    rows = np.random.RandomState(3).randint(0, 300, (210, 20)).astype(np.float32)
+    for units in (8, 64, 100):
+        model = load_model(networks.save(words, tmp_path / str(units)))
+
+        def bind(size: int, dense: DenseLayers = AS_IT_IS, model: Model = model) -> MXNetExecutor:
+            return MXNetExecutor(model, ("cpu", 0), size, dense=dense)
+
+        for size in (2, 3, 5):
+            found = find_sizes(bind, [size], (1, 2))
+            assert found is not None
+            expected = run(bind(size), rows)
+            for smaller in found.sizes:
+                assert run(bind(smaller), rows).tobytes() == expected.tobytes()
