@@ -306,6 +306,32 @@ def test_requests_are_answered(tmp_path: Path) -> None:
         predictor.predict(np.ones((2, 4), np.float32))
 
 
+def test_decision_trees_and_records_of_150_000_values(tmp_path: Path) -> None:
+    """A tree of another set of operators than ONNX's own; and a mean."""
+    nodes = {"treeids": [0] * 3, "nodeids": [0, 1, 2], "featureids": [3, 0, 0], "values": [1.5, 0.0, 0.0]}
+    nodes.update(truenodeids=[1, 0, 0], falsenodeids=[2, 0, 0])
+    targets = {"treeids": [0, 0], "nodeids": [1, 2], "ids": [0, 0], "weights": [10.0, 20.0]}
+    tree = onnx.helper.make_node(
+        "TreeEnsembleRegressor",
+        *(["x"], ["y"]),
+        domain="ai.onnx.ml",
+        n_targets=1,
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+        **{f"nodes_{name}": values for name, values in nodes.items()},
+        **{f"target_{name}": values for name, values in targets.items()},
+    )
+    model = onnx.load_from_string(make([info("x", ["n", 4])], [info("y", ["n", 1])], [tree]))
+    model.opset_import[0].domain, model.opset_import[0].version = "ai.onnx.ml", 3
+    (tmp_path / "tree.onnx").write_bytes(model.SerializeToString())
+    assert Predictor(tmp_path / "tree.onnx").answer(b"1,2,3,4\n0,1,0,1\n", "text/csv")[0] == b"[[20.0], [10.0]]"
+
+    mean = onnx.helper.make_node("ReduceMean", ["x"], ["y"], axes=[1])
+    (tmp_path / "mean.onnx").write_bytes(make([info("x", ["n", 150_000])], [info("y", ["n", 1])], [mean]))
+    (tmp_path / "rows.csv").write_text("".join(",".join([str(row)] * 150_000) + "\n" for row in (0, 2, 3)))
+    transform(tmp_path / "rows.csv", tmp_path / "out", model=tmp_path / "mean.onnx")
+    assert (tmp_path / "out" / "rows.csv.out").read_text() == "[[0.0], [2.0], [3.0]]"
+
+
 def test_a_server_answers(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(dense().content)
