@@ -55,6 +55,7 @@ HINTS = {
     "mixed_rows": "--exact computes each record by itself",
     "mixed_batch": "leave --batch-size out: records are computed one by one then",
     "model_missing": "name a folder or a model.tar.gz with --model",
+    "refused_record": "correct it, or go on without it: --on-error quarantine",
     "other_machine": "use the same versions and environment on all machines, and --cpu-isa for different CPUs",
     "other_run": "name another folder, or --overwrite",
 }

@@ -106,7 +106,9 @@ def refusal(error: ModelError, record: int | None = None) -> InputError:
         record: its number among its object's records, from 1, where that says more than a line does.
     """
     which = "the record" if record is None else f"record {record:,}"
-    return InputError(f"the model refuses {which}: {error.message}", code=REFUSED, hint=error.hint)
+    return InputError(
+        f"the model refuses {which}: {error.message}", code=REFUSED, hint=error.hint or "correct it, or leave it out"
+    )
 
 
 class RefusedInARow:

@@ -261,6 +261,10 @@ def test_what_is_refused_can_be_asked_for(linear: Path, tmp_path: Path, capsys: 
         (InputError("", code="expected_number", found="x", line=2, column=1), None),
         (InputError("", code="expected_number", found="x", line=1, column=9), None),
         (InputError("", code="expected_number", found="1;2", line=1, column=1, hint="it is ';'"), None),
+        (
+            InputError("", code="refused_record", hint="leave it out"),
+            "correct it, or go on without it: --on-error quarantine",
+        ),
         (ConfigError("", code="other_run"), "name another folder, or --overwrite"),
         (
             ConfigError("", code="other_machine"),
