@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import signal
 import threading
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Callable
@@ -134,6 +133,8 @@ def end_with_parent(parent: int) -> None:
     More precisely, as soon as the *thread* of the parent ends that started this process: that thread must live as long as the
     work. Where the system does not do it, an orphan ends by :func:`end_if_orphaned`.
     """
+    import signal  # late: threads need it not
+
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
     if os.getppid() != parent:  # it ended before it was asked

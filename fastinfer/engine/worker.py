@@ -31,14 +31,14 @@ from ..runtimes.predictions import by_record
 from ..runtimes.refused import REFUSED, predict
 from ..storage.base import Object
 from .batch import Batch, Objects, Segment
-from .filtered import FilteredDecoder, columns_of
 from .job import Job, ShardReport
-from .payloads import PayloadRun
 from .plan import Shard
 from .process import WorkerProcess, Workspace, end_if_orphaned, prepare
 from .recorder import Recorder
 
 if TYPE_CHECKING:
+    from .filtered import FilteredDecoder
+    from .payloads import PayloadRun
     from .refusals import Refusals
 
 T = TypeVar("T")
@@ -58,13 +58,19 @@ def run_shard(shard: Shard, job: Job) -> ShardReport:
     except FastinferError as error:
         return ShardReport(shard.number, error=error)
     if not job.by_rows:
-        return PayloadRun(job, process.handler(), ShardReport(shard.number), process).run(shard)
+        return _payload_run(job, ShardReport(shard.number), process).run(shard)
     with process.workspaces.lend() as workspace:
         try:
             return _ShardRun(shard, job, workspace, process).run()
         finally:
             for buffer in workspace.buffers:
                 del buffer[job.limits.chunk_bytes :]  # shrinks a buffer that grew for a long line
+
+
+def _payload_run(job: Job, report: ShardReport, process: WorkerProcess) -> PayloadRun:
+    from .payloads import PayloadRun  # late: most runs are of rows
+
+    return PayloadRun(job, process.handler(), report, process)
 
 
 class _ShardRun:
@@ -83,6 +89,8 @@ class _ShardRun:
         self.batch = Batch(workspace.ladder)
         self.filtered: FilteredDecoder | None = None
         if job.request.processes:
+            from .filtered import FilteredDecoder, columns_of  # late: most runs neither filter nor join
+
             self.filtered = FilteredDecoder(job, columns_of(workspace.ladder.outputs[0].shape))
         self.decoder: Decoder = self.filtered or job.codec.decoder(
             job.model.row_shape, line_is_record=job.line_is_record
@@ -236,7 +244,7 @@ class _ShardRun:
     def _transform_payloads(self, item: Object) -> None:
         """Transforms an object that is not the rows of shared batches."""
         if self.payloads is None:
-            self.payloads = PayloadRun(self.job, self.process.handler(), self.report, self.process)
+            self.payloads = _payload_run(self.job, self.report, self.process)
         self.payloads.transform(item)
 
     def _decode(self, result: Result, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
