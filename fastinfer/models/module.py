@@ -93,15 +93,20 @@ class Model:
         return flattens(self.symbol, self.data_name)
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What tells it from others, by its parts: SHA-256 over its content, the inputs, the output that is given."""
+    def content_digest(self) -> str:
+        """SHA-256 over graph and parameters."""
         import hashlib  # late: a dry run does without
 
         symbol = self.symbol.encode()
         content = hashlib.sha256(b"%d " % len(symbol) + symbol)
         content.update(self.params)
+        return content.hexdigest()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells it from others, by its parts: SHA-256 over its content, the inputs, the output that is given."""
         return {
-            "model": content.hexdigest(),
+            "model": self.content_digest,
             "inputs": [[each.name, list(each.shape)] for each in self.inputs],
             "output": said_outputs(self.graph.outputs, all_outputs=self.all_outputs),
         }

@@ -196,6 +196,5 @@ def _http_session(certificates: str | None, patience: Patience) -> Any:
     from botocore.utils import get_environ_proxies
 
     timeout = (patience.connect_s, patience.request_s)
-    return URLLib3Session(
-        verify=certificates or True, proxies=get_environ_proxies("https://s3.amazonaws.com"), timeout=timeout
-    )
+    verify: Any = certificates or True  # botocore's annotation knows no files of certificates
+    return URLLib3Session(verify=verify, proxies=get_environ_proxies("https://s3.amazonaws.com"), timeout=timeout)
