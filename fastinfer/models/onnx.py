@@ -30,7 +30,20 @@ DENSE, SPARSE = 5, 15
 INITIALIZERS = (DENSE, SPARSE)
 
 # The types that a record's numbers, which are float32, can be given to.
-TYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
+TYPES = {
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    12: "uint32",
+    13: "uint64",
+    1: "float32",
+    10: "float16",
+    11: "float64",
+}
 
 
 class OnnxInput(NamedTuple):

@@ -21,6 +21,8 @@ def limits(kind: str) -> tuple[float, float]:
 
     if kind == "float16":
         return -MOST_HALF, MOST_HALF
+    if kind == "bool":
+        return 0, 1
     if kind.startswith("float"):
         return -math.inf, math.inf
     info = np.iinfo(kind)

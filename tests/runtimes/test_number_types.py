@@ -48,3 +48,15 @@ def test_a_number_that_float16_does_not_have_is_refused() -> None:
     with pytest.raises(ModelError, match="takes float16: numbers from -65,504 to 65,504, found 65505") as caught:
         executor.forward()
     assert caught.value.code == "failed_pass"
+
+
+@pytest.mark.parametrize(("kind", "most"), [(4, 65535), (9, 1), (12, 16_777_215), (13, 16_777_215)])
+def test_unsigned_numbers_and_booleans_are_taken(kind: int, most: int) -> None:
+    nodes = [onnx.helper.make_node("Not" if kind == 9 else "Identity", ["x"], ["y"])]
+    content = make([info("x", ["n", 1], kind)], [info("y", ["n", 1], kind)], nodes)
+    executor = OnnxRuntime().bind(read_onnx(content, "m"), CPU, 2)
+    rows_of(executor)[:] = [[0], [most]]
+    assert predict_all(executor)[0].tolist() == ([[True], [False]] if kind == 9 else [[0], [most]])
+    rows_of(executor)[1] = most + 1 if kind < 12 else -1
+    with pytest.raises(ModelError, match="whole numbers from 0 to"):
+        executor.forward()

@@ -107,7 +107,7 @@ def test_a_model_that_checks_its_indices_is_computed_record_by_record(kind: int,
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [(INT64, 1.5), (INT64, 16_777_217), (INT64, np.nan), (3, 128), (2, -1), (6, np.inf)]
+    ("kind", "value"), [(INT64, 1.5), (INT64, 16_777_217), (INT64, np.nan), (3, 128), (2, -1), (4, 65536), (6, np.inf)]
 )
 def test_what_a_graph_of_whole_numbers_cannot_take_is_refused(runtime: OnnxRuntime, kind: int, value: float) -> None:
     model = read_onnx(
