@@ -61,6 +61,8 @@ class MXNet(EstimatorOptions, Deployable):
         ConfigError: an argument is wrong.
     """
 
+    sagemaker_session: Session | None  # of both bases
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.hyperparameters = Hyperparameters(self.hyperparameters or {})
