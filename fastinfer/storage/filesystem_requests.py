@@ -6,6 +6,7 @@ ServiceError. The packages try again by themselves what may pass.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import os
@@ -24,17 +25,8 @@ T = TypeVar("T")
 # What file systems call an object's version, what is made of its bytes first; times are the last resort.
 VERSIONS = (
     *("ETag", "etag", "md5Hash", "content_md5", "generation", "version_id"),
-    *(
-        "mtime",
-        "updated",
-        "LastModified",
-        "last_modified",
-        "modified",
-        "modificationTime",
-        "timeModified",
-        "modify",
-        "created",
-    ),
+    *("mtime", "updated", "LastModified", "last_modified", "modified"),
+    *("modificationTime", "timeModified", "modify", "created"),
 )
 # What is no place by itself, but a view of another one.
 VIEWS = {
@@ -107,6 +99,7 @@ class _Connections:
 
 
 _connections: dict[object, _Connections] = {}
+atexit.register(_connections.clear)  # else they close when half of Python is gone, and say so
 
 
 @contextlib.contextmanager

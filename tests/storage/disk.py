@@ -100,7 +100,13 @@ def content_below(place: str) -> dict[str, bytes]:
     """All that is below a folder, by key."""
     files, path = fsspec.core.url_to_fs(place)
     files.invalidate_cache()
-    return {name[len(path) + 1 :]: files.cat_file(name) for name in files.find(path)} if files.exists(path) else {}
+    return {name[len(path) + 1 :]: files.cat_file(name) for name in files.find(path)}
+
+
+def clear_memory() -> None:
+    """Removes all that is in memory."""
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
 
 
 KINDS = {"memory": MemoryFileSystem, "disk": Disk}

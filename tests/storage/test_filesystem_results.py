@@ -36,9 +36,7 @@ def out(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A folder that does not exist yet, of either kind of store."""
     disk.register()
     yield "memory://results/out" if request.param == "memory" else f"disk://host{tmp_path}/results/out"
-    files = fsspec.filesystem("memory")
-    if files.exists("/results"):
-        files.rm("/results", recursive=True)
+    disk.clear_memory()
 
 
 @pytest.fixture
@@ -141,7 +139,7 @@ def test_a_run_that_ends_at_any_call_leaves_whole_results_and_the_next_one_compl
         return f"memory://results/{number}" if kind == "memory" else f"disk://host{tmp_path}/results/{number}"
 
     if kind == "memory":
-        request.addfinalizer(lambda: fsspec.filesystem("memory").rm("/results", recursive=True))
+        request.addfinalizer(disk.clear_memory)
     with disk.dying(disk.KINDS[kind], 1000) as calls:
         run(source, folder(0), linear, on_error="quarantine")
     assert len(calls) > 20
@@ -223,7 +221,7 @@ def test_two_runs_that_begin_in_the_same_moment_are_kept_apart_where_the_package
         run(source, "memory://results/same", linear)
     assert caught.value.code == "output_in_use"
     assert outputs("memory://results/same") == {}
-    fsspec.filesystem("memory").rm("/results", recursive=True)
+    disk.clear_memory()
 
 
 def test_results_are_read_by_the_other_commands(

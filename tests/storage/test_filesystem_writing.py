@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -25,9 +24,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A folder, of either kind of store."""
     disk.register()
     yield "memory://writing" if request.param == "memory" else f"disk://host{tmp_path}/writing"
-    files = fsspec.filesystem("memory")
-    if files.exists("/writing"):
-        files.rm("/writing", recursive=True)
+    disk.clear_memory()
 
 
 def no_preparation(*_: object) -> None:
