@@ -31,6 +31,7 @@ INITIALIZERS = (DENSE, SPARSE)
 
 # The types that a record's numbers, which are float32, can be given to.
 TYPES = {
+    1: "float32",
     2: "uint8",
     3: "int8",
     4: "uint16",
@@ -38,11 +39,10 @@ TYPES = {
     6: "int32",
     7: "int64",
     9: "bool",
-    12: "uint32",
-    13: "uint64",
-    1: "float32",
     10: "float16",
     11: "float64",
+    12: "uint32",
+    13: "uint64",
 }
 
 
