@@ -72,6 +72,7 @@ class Deployable(Missing):
         max_concurrent_transforms: int | None = None,
         max_payload: int | None = None,
         tags: Tags = None,
+        *,
         role: str | None = None,
         model_server_workers: int | None = None,
         volume_kms_key: str | None = None,
@@ -79,7 +80,8 @@ class Deployable(Missing):
         enable_network_isolation: bool | None = None,
         model_name: str | None = None,
     ) -> Transformer:
-        """Creates the model, with its code, and returns a Transformer for it. The order is that of the SDK's estimator.
+        """Creates the model, with its code, and returns a Transformer for it. The order is that of the SDK's classes
+        as far as they agree; what comes behind goes by its name.
 
         Args:
             instance_count, instance_type: the transform jobs' instances; ``local`` runs the jobs on this machine.
