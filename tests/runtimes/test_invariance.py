@@ -9,7 +9,7 @@ import pytest
 
 from fastinfer.models.module import Model, load_model
 from fastinfer.runtimes.base import AS_IT_IS, DenseLayers
-from fastinfer.runtimes.invariance import find_sizes, is_invariant, probe_inputs, probe_rows
+from fastinfer.runtimes.invariance import find_sizes, is_invariant, probe_batches, probe_inputs, probe_rows
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from tests import networks
 from tests.networks import mx
@@ -149,3 +149,12 @@ def test_few_values_that_agree_by_chance_are_not_enough(tmp_path: Path) -> None:
             expected = run(bind(size), rows)
             for smaller in found.sizes:
                 assert run(bind(smaller), rows).tobytes() == expected.tobytes()
+
+
+def test_more_batches_are_compared_where_each_gives_few_values(tmp_path: Path, mlp: Path) -> None:
+    one = load_model(networks.save(networks.linear, tmp_path))
+    found = [
+        [len(rows[0]) for rows in probe_batches(MXNetExecutor(model, ("cpu", 0), size))]
+        for model, size in [(one, 7), (one, 144), (load_model(mlp), 12)]
+    ]
+    assert found == [[7] * 21, [144], [12] * 9]  # 144 rows; 103 with ten values each
