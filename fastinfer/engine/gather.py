@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from .. import machine
 from ..codecs.base import Framing
+from ..codecs.csv import CsvCodec
 from ..errors import InputError, OutputError, WorkerDied, counted
 from ..options import Options
 from ..outputs.assembly import Assembly
@@ -164,6 +165,7 @@ class Gatherer:
             # If bad records are rejected, each line is a record.
             columns=row_values if job.line_is_record or job.codec.lines_are_rows else 0,
             compression=job.request.compression_type,
+            only_lf=not isinstance(job.codec, CsvCodec),
         )
 
     def _add(self, span: Span, rejected: int, number: int) -> None:

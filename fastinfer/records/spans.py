@@ -52,6 +52,8 @@ def cut(
     line_bytes: int,
     columns: int = 0,
     compression: str = NONE,
+    *,
+    only_lf: bool = False,
 ) -> list[Span]:
     """Divides a large object at line ends into spans of about ``span_bytes``.
 
@@ -68,6 +70,7 @@ def cut(
         line_bytes: how long a line may be.
         columns: values of a line; 0: as the first record has them.
         compression: the object's; one that is compressed cannot be cut.
+        only_lf: whether a lone CR does not end a line.
     """
     try:
         count = max(1, round(item.size / span_bytes))
@@ -86,7 +89,7 @@ def cut(
             for offset in offsets:
                 if offset <= bounds[-1]:
                     continue  # in the line before that bound, which is read once, however many offsets lie in it
-                start = _next_line(reader, offset, line_bytes)
+                start = _next_line(reader, offset, line_bytes, only_lf=only_lf)
                 if start is None:
                     return []
                 bounds.append(min(start, item.size))
@@ -118,16 +121,23 @@ def _blocks(reader: Reader, line_bytes: int) -> Iterator[bytes]:
             return
 
 
-def _next_line(reader: Reader, position: int, line_bytes: int) -> int | None:
+def _next_line(reader: Reader, position: int, line_bytes: int, *, only_lf: bool) -> int | None:
     """The first byte at or after ``position`` (above 0) that begins a line; None if a line is too long."""
     # From one byte earlier, to see whether a line ends there.
     for begin in range(position - 1, position + line_bytes, BLOCK_BYTES - 1):
         block = _read(reader, begin, BLOCK_BYTES)
-        found = find_line_start(block, 1) if len(block) > 1 else len(block)
+        found = _line_start(block, only_lf=only_lf)
         # A line end at the very end of a block may be the first half of a CRLF: the next block begins with that byte.
         if found < len(block) or len(block) < BLOCK_BYTES:
             return begin + found
     return None
+
+
+def _line_start(block: bytes, *, only_lf: bool) -> int:
+    """Where the first line begins behind the first byte of a block; its end if none does."""
+    if only_lf:
+        return block.find(b"\n") + 1 or len(block)
+    return find_line_start(block, 1) if len(block) > 1 else len(block)
 
 
 def _read(reader: Reader, offset: int, size: int) -> bytes:

@@ -199,3 +199,13 @@ def test_a_run_that_was_stopped_is_continued(
     transform(linear, tmp_path / "in", out, options, **run)
     assert read_tree(out) == read_tree(tmp_path / "whole")
     assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_file_of_json_lines_is_not_cut_at_a_blank(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"".join(b"[%d,\r2]\n" % number for number in range(4000)))
+    request = TransformRequest(content_type=LINES)
+    found = []
+    for name, limits in (("whole", None), ("cut", SMALL)):
+        transform(linear, tmp_path / "a.jsonl", tmp_path / name, Options(**EXACT), request=request, limits=limits)
+        found.append(read_tree(tmp_path / name))
+    assert found[0] == found[1]
