@@ -61,7 +61,7 @@ def run(root: Path, model: Path, content: bytes, options: Options | None = None,
     [
         (json.dumps(RECORDS).encode(), {"content_type": "application/json"}),
         (
-            gzip.compress(json.dumps(RECORDS).encode()),
+            gzip.compress(json.dumps(RECORDS).encode(), mtime=0),
             {"content_type": "Application/JSON; charset=utf-8", "compression_type": "Gzip"},
         ),
         (npy(RECORDS), {"content_type": "application/x-npy"}),
