@@ -253,7 +253,11 @@ def _candidates(runtime: Runtime, model: AnyModel, kind: str) -> list[int]:
 
 def is_costly(runtime: Runtime, model: AnyModel) -> bool:
     """Whether a record is much work for its bytes; by a rule on the graph alone."""
-    return sum(runtime.value_bytes(model)) > COSTLY_VALUES * 4 * model.row_values
+    try:
+        values = runtime.value_bytes(model)
+    except ModelError:
+        return False  # the graph holds a batch size, so that nothing is known of one record
+    return sum(values) > COSTLY_VALUES * 4 * model.row_values
 
 
 def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batching: Batching) -> Ladder:

@@ -26,6 +26,7 @@ from fastinfer.runtimes.batch_size import (
     Batching,
     bind_ladder,
     choose_batching,
+    is_costly,
 )
 from fastinfer.runtimes.views import predict_rows, rows_of
 from tests import networks
@@ -257,6 +258,10 @@ def test_mxnet_knows_the_batch_size_that_a_graph_holds(tmp_path: Path) -> None:
     mixing = load_model(networks.held_mixing(tmp_path / "mixing"))
     with pytest.raises(ModelError, match="holds batch size 8, and the records of a batch influence each other"):
         choose_batching(runtime, mixing, Options())
+
+
+def test_nothing_is_known_of_a_record_where_the_graph_holds_a_batch_size(tmp_path: Path) -> None:
+    assert not is_costly(load_runtime(), load_model(networks.HELD["states"](tmp_path)))
 
 
 def test_mxnet_is_a_runtime(model: Model) -> None:
