@@ -53,6 +53,8 @@ class _Apart:
             self._put(range(self._count))
             return self._ladder.forward(self._count, repeat=True), {}  # it was a blank row behind them
         except ModelError as reason:
+            if reason.code != FAILED_PASS:
+                raise
             self._find(0, self._count, reason)
         good = next((number for number in range(self._count) if number not in self._refused), None)
         if good is None:

@@ -96,6 +96,20 @@ def test_no_record_is_blamed_for_what_is_not_of_its_values() -> None:
         predict(ladder, 4)
 
 
+def test_no_record_is_blamed_where_memory_lacks_once_a_batch_has_failed() -> None:
+    codes = iter(["failed_pass", "bad_model"])
+
+    class Failing(Picky):
+        def forward(self) -> tuple[memoryview, ...]:
+            raise ModelError("no", code=next(codes))
+
+    ladder = Ladder(lambda size: Failing(size, set()), (1,))
+    ladder.has_passed = True
+    with pytest.raises(ModelError, match="no") as caught:
+        predict(ladder, 1)
+    assert caught.value.code == "bad_model"
+
+
 def test_a_refusal_is_an_error_of_the_input_with_the_words_of_the_runtime() -> None:
     error = ModelError("MXNet cannot run it: no", code="failed_pass", path="m", hint="try")
     found = refusal(error, 1200)
