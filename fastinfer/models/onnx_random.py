@@ -73,7 +73,7 @@ class _Search:
         if not any(part.number == 2 and part.value == BOOL for part in parts):
             return False
         values = [self.view[part.first : part.last] for part in parts if part.number in (5, 9)]  # packed; raw
-        return not any(map(any, values))
+        return bool(values) and not any(map(any, values))
 
     def _inside(self, field: Field) -> Iterator[Field]:
         return fields(self.view, field.first, field.last)

@@ -36,7 +36,12 @@ def test_samplers_are_named_also_within_nodes() -> None:
 
 @pytest.mark.parametrize(
     ("training", "draws"),
-    [(saved("t", True), True), (saved("t", False), False), (onnx.helper.make_tensor("t", 9, [], [False]), False)],
+    [
+        (saved("t", True), True),
+        (saved("t", False), False),
+        (onnx.helper.make_tensor("t", 9, [], [False]), False),
+        (onnx.TensorProto(name="t", data_type=9), True),  # without its value
+    ],
 )
 @pytest.mark.parametrize("as_node", [True, False])
 def test_a_dropout_draws_in_training(training: Any, draws: bool, as_node: bool) -> None:
