@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from ..engine.request import SERVER_WORKERS
 from ..storage.aws import translating_errors
 from .estimator import INSTANCE_TYPE
 from .inputs import Tags
@@ -16,9 +17,6 @@ from .missing import Missing, refuse_deploy
 from .requests import Request
 from .session import Session
 from .transformer import Transformer
-
-# The variable of a container that says how many processes its server has.
-SERVER_WORKERS = "SAGEMAKER_MODEL_SERVER_WORKERS"
 
 
 class Creation(NamedTuple):
