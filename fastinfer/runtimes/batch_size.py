@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from operator import truediv
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConfigError, ModelError
 from ..models.load import is_onnx_model
@@ -113,12 +113,7 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     device = parse_device(options.device)[0]
     runtime.check_devices([device])
     nodes = json.loads(model.graph.text)["nodes"] if isinstance(model, Model) else []
-    if is_onnx_model(model):
-        from ..models.onnx_random import random_nodes
-
-        varies = random_nodes(model.content)
-    else:
-        varies = tuple(node["name"] for node in nodes if is_random(node["op"], node.get("attrs", {})))
+    varies = _varying(model, nodes)
     if varies:
         warnings.warn(
             f"outputs vary by design: {', '.join(varies[:8])} draw random numbers", RuntimeWarning, stacklevel=2
@@ -185,6 +180,15 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         return Batching(asked, row_wise=False, invariant=False)
     # Row by row, at the container's batch size, every model is invariant.
     return by_row
+
+
+def _varying(model: AnyModel, nodes: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The operators that give other values each time, by design; `nodes` are those of a model of MXNet."""
+    if is_onnx_model(model):
+        from ..models.onnx_random import random_nodes
+
+        return random_nodes(model.content)
+    return tuple(node["name"] for node in nodes if is_random(node["op"], node.get("attrs", {})))
 
 
 def _held(runtime: Runtime, model: AnyModel, options: Options, held: int, varies: tuple[str, ...]) -> Batching:
