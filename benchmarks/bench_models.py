@@ -174,6 +174,7 @@ def time_request(folder: Path, body: bytes, *, exact: bool) -> float:
                 client.close()
                 time.sleep(0.01)
                 continue
+            assert answer.status in (200, 503), answer.status
             if answer.status == 200:  # else the model is still loading
                 seconds.append(time.perf_counter() - started)
         client.close()
