@@ -127,7 +127,7 @@ class Inputs:
             return self._by_lines(path, chosen, kept, rows_of_line=each)
         if size and values % size == 0 and values and count % (values // size) == 0:
             return self._by_values(path, chosen, size, rows_of_record=count // (values // size))
-        if size is None and count and lines % count == 0:  # a record is some lines
+        if size is None and count and lines and lines % count == 0:  # a record is some lines
             return self._by_values(path, chosen, values // count, rows_of_record=1)
         if size is None and lines and count % lines == 0 and values % count == 0:  # a line has some records
             return self._by_values(path, chosen, values // count, rows_of_record=1)

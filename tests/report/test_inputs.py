@@ -49,6 +49,8 @@ def test_records_are_those_of_the_run(
 def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="3 lines for 2 predictions"):
         next(inputs(tmp_path, b"1\n2\n3\n").records(A, 2, [0]))
+    with pytest.raises(InputError, match="0 lines for 1 predictions"):  # it was emptied
+        next(inputs(tmp_path, b"\n").records(A, 1, [0]))
     with pytest.raises(InputError, match="no such input"):
         next(Inputs(str(tmp_path), {}).records(Result("b.csv", "x"), 1, [0]))
     with pytest.raises(InputError):
