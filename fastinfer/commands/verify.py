@@ -37,7 +37,7 @@ def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
     """The command's options; `prog` is what its usage line calls it."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Check again what was certified.",
+        description="Make the outputs of a run again, or check a certificate.",
         epilog=EPILOG,
         formatter_class=help_formatter,
     )
