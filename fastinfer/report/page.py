@@ -144,7 +144,7 @@ def _chosen_in_words(report: Report, chosen: Chosen) -> list[str]:
     """What the reader should know of the rows that the page has."""
     words = [chosen.words] if chosen.words is not None else []
     if len(chosen.drawn) < len(chosen.rows) and report.inputs is not None:
-        words.append(f"inputs are shown of {counted(len(chosen.drawn), 'row')} of these, chosen in the same way")
+        words.append(f"of {counted(len(chosen.drawn), 'row')} of these the inputs are shown, chosen in the same way")
     return words
 
 

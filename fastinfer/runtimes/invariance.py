@@ -26,7 +26,8 @@ from .views import predict_all, rows_of
 
 Rows = list[NDArray[np.float32]]
 Bind = Callable[[int, DenseLayers], Optional[Executor]]
-# By chance a few values have the same last bits: so many are compared, but of no more rows, and with no more values given.
+# A few values may have the same last bits by chance, so at least so many are compared; but of at most so many rows, which have
+# at most so many values together.
 LEAST_VALUES, MOST_ROWS, MOST_GIVEN = 1024, 144, 1 << 17
 # A size whose dense layers are computed on more rows is used if it takes no more than this part of the pass that it saves.
 WORTH = 0.9
