@@ -3,6 +3,7 @@ reject in their place, or a reject of their objects."""
 
 from __future__ import annotations
 
+import contextlib
 from typing import Union
 
 from ..codecs.base import Framing
@@ -120,8 +121,14 @@ class Refusals:
 
     def _locate(self, span: Span, record: int, error: ModelError) -> tuple[InputError, Found | None]:
         """The error of a record of a span, by its number there; and the line in which it begins, of objects that have lines."""
-        line = self._finder.find(span, record) if self._has_lines else None
-        problem = refusal(error, record + 1 if line is None else None).at(path=span.item.uri)
+        line: Found | None = None
+        if self._has_lines:
+            # An object that cannot be read again fails alone: the others in the batch are not to be lost with it.
+            with contextlib.suppress(InputError):
+                line = self._finder.find(span, record)
+        # Nobody knows how many records come before a span.
+        number = record + 1 if line is None and span.is_whole else None
+        problem = refusal(error, number).at(path=span.item.uri)
         return (problem if line is None else problem.at(line=line.number)), line
 
     def _reject(self, span: Span, error: InputError, line: Found) -> None:

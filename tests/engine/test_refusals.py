@@ -16,6 +16,7 @@ from fastinfer.engine.summary import Summary
 from fastinfer.errors import InputError, ModelError
 from fastinfer.handlers.request import Answer, Request
 from fastinfer.options import Limits, Options
+from fastinfer.records.finding import RecordFinder
 from fastinfer.runtimes import refused
 from tests import networks, runs
 from tests.conftest import read_tree
@@ -113,6 +114,25 @@ def test_the_run_stops_at_the_first_one_and_what_is_before_it_is_finished(lookup
         1,
     )
     assert set(results(tmp_path)) == {"a.csv.out"}
+
+
+@pytest.mark.parametrize("on_error", ["continue", "quarantine"])
+def test_an_object_that_cannot_be_read_again_is_a_reject_alone(
+    on_error: str, lookup: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(*_: object) -> None:
+        raise InputError("it is gone", code="input_missing")
+
+    monkeypatch.setattr(RecordFinder, "find", find)
+    run(lookup, tmp_path, FILES, Options(exact=True, on_error=on_error, workers=1))
+    assert results(tmp_path) == {f"{name}.out": expected(predictor, FILES[name]) for name in ("a.csv", "d.csv")}
+    found = [
+        (each["key"], each["line"], each["range"], each["message"].partition(":")[0]) for each in rejects(tmp_path)
+    ]
+    assert found == [
+        ("b.csv", None, None, "the model refuses record 2"),
+        ("c.csv", None, None, "the model refuses record 1"),
+    ]
 
 
 # Every 50th record is bad: an object that is cut into spans, read in small pieces; and the same compressed.
