@@ -89,7 +89,10 @@ class _Connections:
     @contextlib.contextmanager
     def lent(self, make: Callable[[], Any]) -> Iterator[Any]:
         with self._room:
-            files = self._free.pop() if self._free else make()
+            try:
+                files = self._free.pop()
+            except IndexError:  # not asked before: another thread may take the last one in between
+                files = make()
             try:
                 yield files
             except OSError:  # a fact about an object
