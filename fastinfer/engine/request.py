@@ -168,7 +168,7 @@ class TransformRequest:
                     f"{spell('env')} must have names and values that are text, found {quote(f'{name}={value}')}"
                 )
         workers = found.get(SERVER_WORKERS)
-        if workers is not None and not (workers.isascii() and workers.isdigit() and 1 <= int(workers) <= MOST_WORKERS):
+        if workers is not None and not _is_worker_count(workers):
             raise ConfigError(
                 f"{spell('env')}: {SERVER_WORKERS} must be a whole number from 1 to {MOST_WORKERS:,}, found {quote(workers)}"
             )
@@ -243,3 +243,9 @@ class TransformRequest:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_worker_count(text: str) -> bool:
+    digits = text.lstrip("0")
+    # int() refuses thousands of digits.
+    return digits.isascii() and digits.isdigit() and len(digits) < 10 and int(digits) <= MOST_WORKERS

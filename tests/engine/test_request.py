@@ -55,6 +55,7 @@ def test_what_has_its_default_is_not_recorded() -> None:
         ({"env": "x"}, "env must have"),
         ({"env": {"SAGEMAKER_MODEL_SERVER_WORKERS": "x"}}, "WORKERS must be a whole number from 1 to 1,024, found 'x'"),
         ({"env": {"SAGEMAKER_MODEL_SERVER_WORKERS": "0"}}, "found '0'"),
+        ({"env": {"SAGEMAKER_MODEL_SERVER_WORKERS": "9" * 5000}}, "found '999"),
         ({"input_filter": ""}, "input_filter must be text of 1 to 63 characters"),
         ({"input_filter": "$" * 64}, "input_filter must be text"),
         ({"content_type": 5}, "content_type must be text"),
