@@ -175,7 +175,7 @@ def unreadable(path: str, error: OSError) -> InputError:
     if error.errno == errno.ESTALE:
         return InputError("changed after it was listed", code="input_changed", path=path)
     code = "input_missing" if isinstance(error, FileNotFoundError) else "cannot_read"
-    return InputError(f"cannot be read: {error.strerror}", code=code, path=path)
+    return InputError(f"cannot be read: {error.strerror or error}", code=code, path=path)
 
 
 def unreadable_result(path: str, error: OSError) -> OutputError:

@@ -168,8 +168,9 @@ def _read_certificates(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"{path}: the certificates for S3 cannot be read: {error.strerror}",
+            f"the certificates for S3 cannot be read: {error.strerror}",
             code="bad_certificates",
+            path=path,
             hint="set $AWS_CA_BUNDLE to a file in PEM",
         ) from error
 
@@ -180,13 +181,15 @@ def _refused_certificates(path: str, error: Exception) -> ConfigError:
         from obstore import __version__
 
         return ConfigError(
-            f"{path}: obstore {__version__} takes no certificates, which came with 0.11",
+            f"obstore {__version__} takes no certificates, which came with 0.11",
             code="bad_certificates",
+            path=path,
             hint="with Python 3.10 or newer: pip install 'obstore>=0.11,<0.13'",
         )
     return ConfigError(
-        f"{path}: expected certificates in PEM, found something else",
+        "expected certificates in PEM, found something else",
         code="bad_certificates",
+        path=path,
         hint="set $AWS_CA_BUNDLE to the certificates of the authority that signed the server's",
     )
 

@@ -176,7 +176,7 @@ def test_certificates_that_cannot_be_used_are_named_before_any_request(
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
     with pytest.raises(ConfigError, match=r"nowhere\.pem: .*cannot be read: No such file") as caught:
         Connection("bucket", None, Patience())
-    assert caught.value.code == "bad_certificates"
+    assert (caught.value.code, caught.value.path) == ("bad_certificates", str(tmp_path / "nowhere.pem"))
 
     (tmp_path / "x.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n")
     monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "x.pem"))
