@@ -173,9 +173,9 @@ class Limits:
         large_object_bytes: an object of this size or more is cut into ``spans`` spans: enough that all workers finish
             together; but of at least ``span_bytes_least``, so that the overhead of each (its own file) is negligible, and of
             at most ``span_bytes_most``, so that a killed run loses little.
-        far_span_bytes_least: the same for objects that are read by requests: one more for each span.
-        costly_object_bytes: as large_object_bytes, where a record is much work for its bytes: else a file of few records would
-            keep one worker busy while the others wait.
+        far_span_bytes_least: as ``span_bytes_least``, for objects that are read by requests: each span costs one more.
+        costly_object_bytes: as ``large_object_bytes``, for files of this machine where a record is much work for its bytes:
+            else a file of few records would keep one worker busy while the others wait.
         shard_objects, shard_bytes: the largest shard: much larger than a batch, because its last batch is only partly filled,
             and much smaller than the whole run.
     """

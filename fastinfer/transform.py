@@ -14,9 +14,8 @@ if __name__ == "__main__":
     from .commands.transform import main
 
     sys.exit(main(prog="python -m fastinfer.transform"))
-elif (
-    __name__ == "fastinfer.transform"
-):  # not in a worker process, which runs the parent's main module under another name
+elif __name__ == "fastinfer.transform":
+    # Not in a worker process, which runs the parent's main module under another name.
     from .transformer import transform
 
     modules: dict[str, Any] = sys.modules  # typed as modules only

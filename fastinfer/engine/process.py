@@ -133,7 +133,7 @@ def end_with_parent(parent: int) -> None:
     More precisely, as soon as the *thread* of the parent ends that started this process: that thread must live as long as the
     work. Where the system does not do it, an orphan ends by :func:`end_if_orphaned`.
     """
-    import signal  # late: threads need it not
+    import signal  # late: threads do not need it
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))

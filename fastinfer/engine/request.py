@@ -131,7 +131,7 @@ class TransformRequest:
         self._check_environment(spell)
         for name in ("input_filter", "output_filter"):
             if getattr(self, name) != ALL:
-                # Imported late: a run without filters needs it not.
+                # Imported late: a run without filters does not need it.
                 from ..records.jsonpath import Path
 
                 Path(getattr(self, name), spelled=spell(name))

@@ -40,10 +40,8 @@ class Requests:
     def add(self, item: Object, output: str, limits: Limits) -> None:
         """Adds those for an object that is to be transformed."""
         if is_s3(item.uri):
-            from ..storage.remote_reader import (
-                RANGE_BYTES,
-                count_ranges,
-            )  # late: it brings all that a client of S3 takes
+            # Late: it brings all that a client of S3 takes.
+            from ..storage.remote_reader import RANGE_BYTES, count_ranges
 
             if item.size >= limits.large_object_bytes:
                 spans = round(item.size / limits.span_bytes(item.size, is_far=True))

@@ -118,7 +118,7 @@ class Listing:
 
 def read_entries(place: str) -> list[manifest.Entry]:
     """The names of the objects in a manifest; raises as :func:`read_manifest`."""
-    from ..storage import manifest
+    from ..storage import manifest  # late: most sources are no manifests
 
     return manifest.parse_manifest(read_small(place, manifest.MOST_BYTES), absolute(plain_place(place)))
 
@@ -153,7 +153,7 @@ def as_prefix(source: str) -> str:
     place = plain_place(source)
     if is_url(place) or os.path.lexists(place) or place.endswith("/") or any(sign in place for sign in GLOB_SIGNS):
         return source
-    import glob  # late, as the next: most sources are folders
+    import glob  # late: most sources are folders
 
     pattern = f"{glob.escape(place)}{BEGINNING}"
     return pattern if glob.glob(pattern) else source

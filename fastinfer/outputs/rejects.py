@@ -303,7 +303,7 @@ class Rejects:
         return Label.unpack(self._store.label(uri))
 
     def _sort(self, lines: Iterable[bytes], folder: str) -> Iterator[tuple[Place | None, bytes]]:
-        # Imported late: a run that rejects nothing needs it not.
+        # Imported late: a run that rejects nothing does not need it.
         from .sorting import sort_lines
 
         try:

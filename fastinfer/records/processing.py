@@ -126,9 +126,8 @@ class CsvProcessing:
         if names is not None and len(names) != count:
             raise InputError(f"the header has {len(names):,} names, the rows have {count:,} cells", code="unequal_line")
         if prediction is not None and not self.joins:
-            self._output.columns(
-                prediction
-            )  # as with a join, an error of the object, before anything of it is computed
+            # As with a join: an error of the object, before anything of it is computed.
+            self._output.columns(prediction)
         return self._columns(count, names, prediction), start
 
     def resolve(self, columns: Columns, prediction: int) -> Columns:

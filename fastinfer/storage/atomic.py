@@ -27,9 +27,8 @@ def create_folders(folder: str, *, durable: bool = False) -> None:
     while folder and not os.path.isdir(folder):
         missing.append(folder)
         folder = os.path.dirname(folder)
-    for path in reversed(
-        missing
-    ):  # not by recursion, as os.makedirs does: they may be nested deeper than Python's calls
+    # Not by recursion, as os.makedirs does: they may be nested deeper than Python's calls.
+    for path in reversed(missing):
         try:
             os.mkdir(path)
         except FileExistsError:

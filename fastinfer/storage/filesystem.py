@@ -110,7 +110,7 @@ class FilesystemSource:
                 raise
 
     def read_pieces(self, uri: str) -> Iterator[bytes]:
-        """The bytes of an object. Raises OSError, ServiceError."""
+        """The bytes of an object. Raises InputError, OSError, ServiceError."""
         (item,) = self.examine([uri], [uri])
         if item.problem is not None:
             raise item.problem
@@ -119,7 +119,7 @@ class FilesystemSource:
         check_unchanged(item)
 
     def read_small(self, uri: str, most_bytes: int) -> bytes | None:
-        """The bytes of a small object; None if it does not exist. Raises OSError."""
+        """The bytes of a small object; None if it does not exist. Raises InputError, OSError, ServiceError."""
         entry = find(uri)
         if entry is None:
             return None

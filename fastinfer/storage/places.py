@@ -82,7 +82,7 @@ def read_small(place: str, most_bytes: int) -> bytes:
 
     Raises:
         InputError: ``input_missing``, ``cannot_read``.
-        ServiceError: S3 refused, or was not reached.
+        ServiceError: S3 or another service refused, or was not reached.
     """
     place = plain_place(place)
     try:
@@ -109,7 +109,7 @@ def fetched(place: str, *, most_objects: int | None = MOST_FETCHED) -> Iterator[
     Raises:
         InputError: ``input_missing``, ``cannot_read``; ``unsafe_key`` for a key that is no name of a file; ``bad_input`` for
             a folder of too many objects.
-        ServiceError: S3 refused, or was not reached.
+        ServiceError: S3 or another service refused, or was not reached.
     """
     place = plain_place(place)
     if not is_url(place):
@@ -162,7 +162,7 @@ def uploaded(place: str) -> Iterator[Path]:
 
     Raises:
         OutputError: ``cannot_write``.
-        ServiceError: S3 refused, or was not reached.
+        ServiceError: S3 or another service refused, or was not reached.
     """
     place = plain_place(place)
     if not is_url(place):
@@ -183,7 +183,7 @@ def read_whole(item: Object) -> bytes:
 
     Raises:
         InputError: ``input_missing``, ``cannot_read``, ``input_changed``.
-        ServiceError: S3 refused, or was not reached.
+        ServiceError: S3 or another service refused, or was not reached.
     """
     if item.problem is not None:
         raise item.problem

@@ -114,9 +114,8 @@ def test_half_an_object_has_no_name(root: str, size: int, monkeypatch: pytest.Mo
 
 def test_what_was_renamed_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.register()
-    monkeypatch.setattr(
-        disk.Disk, "mv", lambda *_, **__: None
-    )  # WebHDFS answers "false", and its package passes over it
+    # WebHDFS answers "false", and its package passes over it.
+    monkeypatch.setattr(disk.Disk, "mv", lambda *_, **__: None)
     with pytest.raises(ServiceError, match="it was renamed, and is not there with its 5 bytes"):
         put(f"disk://host{tmp_path}/x.out", b"12345", 5, HIDDEN)
 
