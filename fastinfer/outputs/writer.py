@@ -7,7 +7,6 @@ leaves finished results and temporary files, never half a result.
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 from collections import deque
@@ -18,7 +17,7 @@ from .._native.files import FILES_PER_CALL
 from ..codecs.base import Form
 from ..errors import FastinferError, InputError, OutputError
 from ..records.spans import Span
-from ..storage.atomic import unwritable
+from ..storage.atomic import NAME_ERRORS, unwritable
 from ..storage.base import Object, Store, Upload, Writing
 from .label import Label
 from .layout import OutputLayout
@@ -154,10 +153,6 @@ class Finished(NamedTuple):
     rows: int
     rejected: int = 0
     problem: InputError | None = None
-
-
-# The name of an object gives its result a name that is too long, or that a folder or another result has.
-NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
 
 
 def name_problem(item: Object, uri: str, cause: BaseException | None) -> InputError | None:

@@ -9,12 +9,11 @@ import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ..codecs.csv import BYTE_ORDER_MARK
 from ..storage.base import Source
 from .compression import NONE
 from .reading import LineCounter, read_chunks
 from .spans import Span
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Lines(NamedTuple):

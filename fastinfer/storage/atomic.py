@@ -14,6 +14,8 @@ from ..errors import ConfigError, InputError, OutputError
 # Unfinished files have hidden names, which no pattern of finished files matches. Those of runs have the run's id behind the
 # prefix; those of :func:`replacing` have the suffix.
 TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".fastinfer-", ".tmp"
+# The errors of a name that a result cannot have: it is too long, or that of a folder or of another result.
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
 
 
 def create_folders(folder: str, *, durable: bool = False) -> None:

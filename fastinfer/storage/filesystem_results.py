@@ -7,7 +7,6 @@ same moment and the package can put an object where there is none.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import io
 import itertools
 import tempfile
@@ -18,7 +17,7 @@ from typing import Any
 
 from ..errors import ConfigError, FastinferError, InputError, OutputError
 from . import exclusive, filesystem_writing, journal
-from .atomic import TEMPORARY_PREFIX, unreadable_result, unwritable
+from .atomic import NAME_ERRORS, TEMPORARY_PREFIX, unreadable_result, unwritable
 from .base import Select
 from .crew import Gathering, Puts, answered, the_crew
 from .filesystem import FilesystemSource
@@ -30,8 +29,6 @@ from .local import writer_name
 # So many groups of results are under way for each worker, and labels are got ahead.
 GROUPS_UNDER_WAY = 8
 LABELS_AHEAD = 2048
-# The errors of an object whose result cannot have its name.
-NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
 
 _numbers = itertools.count()
 
