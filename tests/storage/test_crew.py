@@ -114,20 +114,29 @@ def test_threads_that_are_no_longer_wanted_end(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nobody_is_woken_but_for_the_answer_that_is_awaited() -> None:
-    goes_on = threading.Event()
-    gathered = Gathering(Crew(), lambda number: goes_on.wait(0.05 if number else 30))
+    is_awaited, others = threading.Event(), threading.Semaphore(0)
+
+    def request(number: int) -> int:
+        assert is_awaited.wait(30)
+        if number:
+            others.release()
+        else:  # the last one to be answered
+            assert all(others.acquire(timeout=30) for _ in range(19))
+        return number
+
+    gathered = Gathering(Crew(), request)
     woken = []
     wait = gathered._done.wait
 
     def count(*arguments: float) -> bool:
+        is_awaited.set()
         ended = wait(*arguments)
         woken.append(ended)
         return ended
 
     gathered._done.wait = count  # type: ignore[method-assign]
-    threading.Timer(0.2, goes_on.set).start()
     gathered.begin(range(20))
-    assert gathered.take(0) is True
+    assert gathered.take(0) == 0
     assert len(woken) == 1
-    assert [gathered.take(number) for number in range(1, 20)] == [False] * 19
+    assert [gathered.take(number) for number in range(1, 20)] == list(range(1, 20))
     gathered.close()

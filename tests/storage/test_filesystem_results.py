@@ -225,7 +225,7 @@ def test_two_runs_that_begin_in_the_same_moment_are_kept_apart_where_the_package
 
 
 def test_results_are_read_by_the_other_commands(
-    out: str, source: Path, linear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    out: str, source: Path, linear: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(source), out, "--model", str(linear), "--table", f"{out}.csv", "--quiet"]) == 0
     files, path = fsspec.core.url_to_fs(f"{out}.csv")
@@ -239,7 +239,6 @@ def test_results_are_read_by_the_other_commands(
     files.pipe_file(f"{path[:-4]}/0.csv.out", b"x")
     assert verify([out]) == 1
     assert f"error: {out}/0.csv.out: differs from byte 0 on" in capsys.readouterr().err
-    del tmp_path
 
 
 def test_keys_that_are_no_names_are_refused(linear: Path, out: str) -> None:
