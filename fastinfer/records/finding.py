@@ -86,6 +86,8 @@ class RecordFinder:
         self._next = 0  # number of the first of them
         self._columns = 0
         self._line: Found | None = None  # the one before them
+        self._counter: LineCounter | None = None  # of the lines before a span
+        self._counted = 0  # where that span begins
 
     def find(self, span: Span, record: int) -> Found | None:
         """The line in which a record of a span begins; None if the object is not any more what it was.
@@ -120,9 +122,7 @@ class RecordFinder:
     def _read(self, span: Span) -> Iterator[Found]:
         """The lines of a span that hold records."""
         buffer = bytearray(self._chunk_bytes)
-        number = 0
-        if span.start:
-            number = LineCounter(self._store, span.item, self._chunk_bytes, self._line_bytes).before(span.start)
+        number = self._count_before(span)
         chunks = read_chunks(self._store, span, buffer, self._line_bytes, compression=self._compression)
         for chunk in chunks:
             start = chunk.base
@@ -136,3 +136,10 @@ class RecordFinder:
                 if number > self._lines.skip and self._lines.holds_values(line):
                     yield Found(number, start, line.rstrip(b"\r\n"))
                 start += size
+
+    def _count_before(self, span: Span) -> int:
+        """The number of lines before a span; counted on from the span before it, if that was asked for."""
+        if self._counter is None or self._counter.item != span.item or span.start < self._counted:
+            self._counter = LineCounter(self._store, span.item, self._chunk_bytes, self._line_bytes)
+        self._counted = span.start
+        return self._counter.before(span.start)

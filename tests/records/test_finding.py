@@ -14,7 +14,7 @@ from fastinfer.engine.source import find_objects
 from fastinfer.records.finding import Found, Lines, RecordFinder
 from fastinfer.records.spans import Span, whole
 from fastinfer.storage.base import Object
-from fastinfer.storage.local import LocalStore
+from fastinfer.storage.local import LocalReader, LocalStore
 
 
 def finder(lines: Lines, row_values: int = 1, chunk_bytes: int = 16, compression: str = "none") -> RecordFinder:
@@ -75,6 +75,27 @@ def test_lines_are_counted_from_the_start_of_the_object_in_each_of_its_spans(tmp
     found = finder(Lines(skip=1))
     places = [found.find(Span(item, *bounds), n) for bounds, n in [((0, 5, 1), 0), ((5, 9, 1), 1), ((9, 12, 1), 0)]]
     assert places == [Found(3, 3, b"2"), Found(5, 7, b"4"), Found(7, 10, b"5")]
+    # Also back again, and in another object.
+    assert found.find(Span(item, 5, 9, 1), 0) == Found(4, 5, b"3")
+    other = item._replace(key="other")
+    assert found.find(Span(other, 9, 12, 1), 0) == Found(7, 10, b"5")
+
+
+def test_lines_before_spans_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = put(tmp_path, b"123\n" * 400)
+    read: list[int] = []
+    fill = LocalReader.read_into
+
+    def count(reader: LocalReader, view: memoryview, offset: int) -> int:
+        read.append(fill(reader, view, offset))
+        return read[-1]
+
+    monkeypatch.setattr(LocalReader, "read_into", count)
+    found = finder(Lines(), chunk_bytes=40)
+    for start in range(0, 1600, 40):
+        assert found.find(Span(item, start, start + 40, 1), 9) == Found(start // 4 + 10, start + 36, b"123")
+    # Each span once for its records, and once for the lines before the next one.
+    assert sum(read) <= 2 * 1600
 
 
 def test_only_a_line_feed_ends_a_line_of_json(tmp_path: Path) -> None:
