@@ -194,7 +194,11 @@ SERVICE: tuple[tuple[str, str, str], ...] = (
     ("aws_throttled", "AWS received too many calls", "try again later"),
     ("aws_unreachable", "AWS did not answer", "check the network and the region, or try again later"),
     ("no_credentials", "no AWS credentials were found", "`aws configure`, or `$AWS_PROFILE`"),
-    ("url_failed", "a URL that is not of S3 could not be read; the message says why", "correct what it names"),
+    (
+        "url_failed",
+        "a URL that is not of S3 could not be read or written; the message says why",
+        "correct what it names",
+    ),
     ("quota_exceeded", "the account's quota is used up", "another instance type or count, or a higher quota from AWS"),
 )
 
