@@ -58,6 +58,8 @@ class Found(NamedTuple):
 class RecordFinder:
     """Finds the lines of records, which are asked for in the order of the objects.
 
+    So many attributes: how objects are read, and how far the last one has been.
+
     Args:
         store: where the objects are.
         lines: which lines hold records.
