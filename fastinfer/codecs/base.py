@@ -43,9 +43,15 @@ Outcome = Union[Filled, BadRecord]
 class Framing(Enum):
     """What of an object a decoder must be given at a time."""
 
-    LINES = "lines"  # whole lines
+    LINES = "lines"  # whole lines, which end with LF, CRLF or CR
+    LF_LINES = "lines that end with LF"  # a CR is a blank in them
     BODY = "body"  # the whole object
     PIECES = "pieces"  # any bytes
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether objects are lines."""
+        return self in (Framing.LINES, Framing.LF_LINES)
 
 
 class Decoder(Protocol):

@@ -48,7 +48,7 @@ class JsonLinesCodec(NamedTuple):
 
     @property
     def framing(self) -> Framing:
-        return Framing.LINES
+        return Framing.LF_LINES
 
     @property
     def lines_are_rows(self) -> bool:

@@ -8,8 +8,6 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from .. import machine
-from ..codecs.base import Framing
-from ..codecs.csv import CsvCodec
 from ..errors import InputError, OutputError, WorkerDied, counted
 from ..options import Options
 from ..outputs.assembly import Assembly
@@ -151,7 +149,7 @@ class Gatherer:
         """The spans of an object; none if it is too small to be divided, or cannot be."""
         job, limits, row_values, is_far = self._job, self._job.limits, self._job.model.row_values, is_url(item.uri)
         is_large = item.size >= limits.large_object_bytes
-        if job.codec.framing is not Framing.LINES:
+        if not job.codec.framing.has_lines:
             return []
         if not is_large and (is_far or item.size < limits.costly_object_bytes or not self._is_costly):
             return []
@@ -165,7 +163,7 @@ class Gatherer:
             # If bad records are rejected, each line is a record.
             columns=row_values if job.line_is_record or job.codec.lines_are_rows else 0,
             compression=job.request.compression_type,
-            only_lf=not isinstance(job.codec, CsvCodec),
+            framing=job.codec.framing,
         )
 
     def _add(self, span: Span, rejected: int, number: int) -> None:

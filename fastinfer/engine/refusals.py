@@ -6,8 +6,6 @@ from __future__ import annotations
 import contextlib
 from typing import Union
 
-from ..codecs.base import Framing
-from ..codecs.csv import CsvCodec
 from ..errors import InputError, ModelError
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
@@ -38,7 +36,7 @@ class Refusals:
         self._report = report
         self._recorder = recorder
         self._writer = writer
-        self._has_lines = job.codec.framing is Framing.LINES
+        self._has_lines = job.codec.framing.has_lines
         self._finder = RecordFinder(
             job.inputs,
             _lines_of(job),
@@ -143,5 +141,5 @@ def _lines_of(job: Job) -> Lines:
         skip=int(skips_header(job.request, job.options) or job.request.header == KEEP),
         comment=None if job.request.processes else job.options.comment,
         columns=job.model.row_values if by_line else 0,
-        only_lf=not isinstance(job.codec, CsvCodec),
+        framing=job.codec.framing,
     )

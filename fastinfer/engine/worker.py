@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
-from ..codecs.base import DONE, BadRecord, Decoder, Framing, Outcome
+from ..codecs.base import DONE, BadRecord, Decoder, Outcome
 from ..errors import FastinferError, InputError, ModelError
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
@@ -239,7 +239,7 @@ class _ShardRun:
         if self.job.request.is_single:
             return True  # a line that is not one row may be several
         # A graph may also take rows of other shapes than the model's own.
-        return error.code == "bad_shape" and self.job.codec.framing is not Framing.LINES and span.is_whole
+        return error.code == "bad_shape" and not self.job.codec.framing.has_lines and span.is_whole
 
     def _transform_payloads(self, item: Object) -> None:
         """Transforms an object that is not the rows of shared batches."""
@@ -252,7 +252,8 @@ class _ShardRun:
         span, decoder, limits = result.span, self.decoder, self.job.limits
         if self.counter is None or self.counter.item is not span.item:
             # Spans of one object come in order: lines are counted on from one to the next.
-            self.counter = LineCounter(self.job.inputs, span.item, limits.chunk_bytes, limits.line_bytes)
+            framing = self.job.codec.framing
+            self.counter = LineCounter(self.job.inputs, span.item, limits.chunk_bytes, limits.line_bytes, framing)
         decoder.begin(span.columns)
         self.values = self.bad_records = 0
         for chunk in chunks:

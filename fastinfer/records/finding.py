@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ..codecs.base import Framing
 from ..codecs.csv import BYTE_ORDER_MARK
 from ..storage.base import Source
 from .compression import NONE
@@ -23,13 +24,13 @@ class Lines(NamedTuple):
         skip: how many lines of an object come before its records.
         comment: a character; from it to the end of its line nothing is read. None: there are no comments.
         columns: values of a line; 0: as many as the first one has.
-        only_lf: whether a lone CR does not end a line.
+        framing: what a line is.
     """
 
     skip: int = 0
     comment: str | None = None
     columns: int = 0
-    only_lf: bool = False
+    framing: Framing = Framing.LINES
 
     def holds_values(self, line: bytes) -> bool:
         """Whether a line is not blank."""
@@ -41,7 +42,7 @@ class Lines(NamedTuple):
 
     def split(self, text: bytes) -> list[bytes]:
         """The lines of a text, with their ends."""
-        return io.BytesIO(text).readlines() if self.only_lf else text.splitlines(keepends=True)
+        return io.BytesIO(text).readlines() if self.framing is Framing.LF_LINES else text.splitlines(keepends=True)
 
     def _read(self, line: bytes) -> bytes:
         return line.partition(self.comment.encode())[0] if self.comment else line
@@ -125,7 +126,8 @@ class RecordFinder:
         """The lines of a span that hold records."""
         buffer = bytearray(self._chunk_bytes)
         number = self._count_before(span)
-        chunks = read_chunks(self._store, span, buffer, self._line_bytes, compression=self._compression)
+        framing, compression = self._lines.framing, self._compression
+        chunks = read_chunks(self._store, span, buffer, self._line_bytes, framing=framing, compression=compression)
         for chunk in chunks:
             start = chunk.base
             for line in self._lines.split(bytes(buffer[chunk.start : chunk.stop])):
@@ -142,6 +144,7 @@ class RecordFinder:
     def _count_before(self, span: Span) -> int:
         """The number of lines before a span; counted on from the span before it, if that was asked for."""
         if self._counter is None or self._counter.item != span.item or span.start < self._counted:
-            self._counter = LineCounter(self._store, span.item, self._chunk_bytes, self._line_bytes)
+            framing = self._lines.framing
+            self._counter = LineCounter(self._store, span.item, self._chunk_bytes, self._line_bytes, framing)
         self._counted = span.start
         return self._counter.before(span.start)

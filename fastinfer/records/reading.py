@@ -243,8 +243,7 @@ def expand_chunks(
 
     for chunk in _chunks(fill, 0, item, buffer, line_bytes, framing):
         yield chunk._replace(lines=lines)
-        if framing is Framing.LINES:
-            lines += count_lines(buffer, chunk.start, chunk.stop)
+        lines += _count_lines(buffer, chunk, framing)
 
 
 def _chunks(
@@ -279,9 +278,17 @@ def _chunks(
 # Where a chunk may end: the last place in the buffer up to a position, 0 if there is none.
 _LAST_ENDS: dict[Framing, Callable[[bytearray, int], int]] = {
     Framing.LINES: last_line_end,
+    Framing.LF_LINES: lambda buffer, stop: buffer.rfind(b"\n", 0, stop) + 1,
     Framing.BODY: lambda *_: 0,
     Framing.PIECES: lambda _, stop: stop,
 }
+
+
+def _count_lines(buffer: bytearray, chunk: Chunk, framing: Framing) -> int:
+    """How many lines end in a chunk; none where its object has no lines."""
+    if framing is Framing.LF_LINES:
+        return buffer.count(b"\n", chunk.start, chunk.stop)
+    return count_lines(buffer, chunk.start, chunk.stop) if framing is Framing.LINES else 0
 
 
 def _too_long(item: Object, base: int, line_bytes: int, framing: Framing) -> InputError:
@@ -305,11 +312,13 @@ class LineCounter:
         store: where the object is.
         item: the object.
         chunk_bytes, line_bytes: how it is read, and how long a line may be.
+        framing: what its lines are.
     """
 
-    def __init__(self, store: Source, item: Object, chunk_bytes: int, line_bytes: int) -> None:
+    def __init__(self, store: Source, item: Object, chunk_bytes: int, line_bytes: int, framing: Framing) -> None:
         self._store = store
         self.item = item
+        self._framing = framing
         self._chunk_bytes = chunk_bytes
         self._line_bytes = line_bytes
         self._base = self._lines = 0
@@ -319,7 +328,9 @@ class LineCounter:
         if base > self._base:
             buffer = bytearray(self._chunk_bytes)
             span = Span(self.item, self._base, base, 0)
-            chunks = read_chunks(self._store, span, buffer, self._line_bytes)
-            self._lines += sum(count_lines(buffer, 0, chunk.stop) for chunk in chunks)
+            # Where the object has no lines, what is asked for is a place in it.
+            framing = self._framing if self._framing.has_lines else Framing.LINES
+            chunks = read_chunks(self._store, span, buffer, self._line_bytes, framing=framing)
+            self._lines += sum(_count_lines(buffer, chunk, framing) for chunk in chunks)
             self._base = base
         return self._lines

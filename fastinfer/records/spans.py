@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Callable, NamedTuple
 
 from .._native.text import find_line_start
+from ..codecs.base import Framing
 from ..errors import InputError
 from ..storage.base import Object, Reader, Source
 from .compression import NONE, is_compressed
@@ -53,7 +54,7 @@ def cut(
     columns: int = 0,
     compression: str = NONE,
     *,
-    only_lf: bool = False,
+    framing: Framing = Framing.LINES,
 ) -> list[Span]:
     """Divides a large object at line ends into spans of about ``span_bytes``.
 
@@ -70,7 +71,7 @@ def cut(
         line_bytes: how long a line may be.
         columns: values of a line; 0: as the first record has them.
         compression: the object's; one that is compressed cannot be cut.
-        only_lf: whether a lone CR does not end a line.
+        framing: what its lines are.
     """
     try:
         count = max(1, round(item.size / span_bytes))
@@ -89,7 +90,7 @@ def cut(
             for offset in offsets:
                 if offset <= bounds[-1]:
                     continue  # in the line before that bound, which is read once, however many offsets lie in it
-                start = _next_line(reader, offset, line_bytes, only_lf=only_lf)
+                start = _next_line(reader, offset, line_bytes, framing)
                 if start is None:
                     return []
                 bounds.append(min(start, item.size))
@@ -121,21 +122,21 @@ def _blocks(reader: Reader, line_bytes: int) -> Iterator[bytes]:
             return
 
 
-def _next_line(reader: Reader, position: int, line_bytes: int, *, only_lf: bool) -> int | None:
+def _next_line(reader: Reader, position: int, line_bytes: int, framing: Framing) -> int | None:
     """The first byte at or after ``position`` (above 0) that begins a line; None if a line is too long."""
     # From one byte earlier, to see whether a line ends there.
     for begin in range(position - 1, position + line_bytes, BLOCK_BYTES - 1):
         block = _read(reader, begin, BLOCK_BYTES)
-        found = _line_start(block, only_lf=only_lf)
+        found = _line_start(block, framing)
         # A line end at the very end of a block may be the first half of a CRLF: the next block begins with that byte.
         if found < len(block) or len(block) < BLOCK_BYTES:
             return begin + found
     return None
 
 
-def _line_start(block: bytes, *, only_lf: bool) -> int:
+def _line_start(block: bytes, framing: Framing) -> int:
     """Where the first line begins behind the first byte of a block; its end if none does."""
-    if only_lf:
+    if framing is Framing.LF_LINES:
         return block.find(b"\n") + 1 or len(block)
     return find_line_start(block, 1) if len(block) > 1 else len(block)
 

@@ -209,3 +209,20 @@ def test_a_file_of_json_lines_is_not_cut_at_a_blank(linear: Path, tmp_path: Path
         transform(linear, tmp_path / "a.jsonl", tmp_path / name, Options(**EXACT), request=request, limits=limits)
         found.append(read_tree(tmp_path / name))
     assert found[0] == found[1]
+
+
+def test_a_carriage_return_ends_no_line_of_json(linear: Path, tmp_path: Path) -> None:
+    """Also where the only ones of a chunk stand in a record that is longer; and no line is counted for one."""
+    lines = [b"[%d,%s2]\n" % (number, b"\r" * 700) for number in range(40)]
+    lines[30] = b"[1,\r2,3]\n"
+    (tmp_path / "a.jsonl").write_bytes(b"".join(lines))
+    request = TransformRequest(content_type=LINES)
+    found = []
+    for name, limits in (("whole", None), ("cut", SMALL)):
+        options = Options(on_error="quarantine", **EXACT)
+        transform(linear, tmp_path / "a.jsonl", tmp_path / name, options, request=request, limits=limits)
+        (reject,) = map(json.loads, (tmp_path / name / "_rejects.jsonl").read_bytes().splitlines())
+        assert reject["line"] == 31
+        found.append((tmp_path / name / "a.jsonl.out").read_bytes())
+    assert found[0] == found[1]
+    assert found[0].count(b"null") == 1

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastinfer.codecs.base import Framing
 from fastinfer.engine.source import find_objects
 from fastinfer.records.finding import Found, Lines, RecordFinder
 from fastinfer.records.spans import Span, whole
@@ -100,7 +101,7 @@ def test_lines_before_spans_are_read_once(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_only_a_line_feed_ends_a_line_of_json(tmp_path: Path) -> None:
     item = put(tmp_path, b"[1,\r2]\n \r\n[3]")
-    found = finder(Lines(columns=1, only_lf=True), chunk_bytes=4096)
+    found = finder(Lines(columns=1, framing=Framing.LF_LINES), chunk_bytes=4096)
     assert [found.find(whole(item), number) for number in range(3)] == [
         Found(1, 0, b"[1,\r2]"),
         Found(3, 10, b"[3]"),
@@ -110,5 +111,5 @@ def test_only_a_line_feed_ends_a_line_of_json(tmp_path: Path) -> None:
 
 def test_lines_of_json_are_counted_from_chunk_to_chunk(tmp_path: Path) -> None:
     item = put(tmp_path, b"[1]\n[22]\r\n\n" * 50)
-    found = finder(Lines(columns=1, only_lf=True))
+    found = finder(Lines(columns=1, framing=Framing.LF_LINES))
     assert found.find(whole(item), 99) == Found(149, 49 * 11 + 4, b"[22]")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastinfer._native.files import FILES_PER_CALL
+from fastinfer.codecs.base import Framing
 from fastinfer.engine.source import find_objects
 from fastinfer.errors import InputError
 from fastinfer.records.reading import (
@@ -162,7 +163,7 @@ def test_lines_are_counted_on_from_the_last_count(lines: list[bytes], steps: lis
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()
-        counter = LineCounter(STORE, next(find_objects(file.name)), 16, 64)
+        counter = LineCounter(STORE, next(find_objects(file.name)), 16, 64, Framing.LINES)
         for step in sorted(step % len(lines) for step in steps):
             before = b"".join(lines[:step])
             if content[len(before) :].startswith(b"\n") and before.endswith(b"\r"):
