@@ -16,7 +16,6 @@ import argparse
 import http.client
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -196,8 +195,10 @@ ENVIRONMENT = {"script": {"OMP_NUM_THREADS": str(os.cpu_count())}, "script, one 
 
 
 def peak_bytes() -> int:
-    """The largest memory of this process so far."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The largest memory of this process so far. getrusage() has that of the process that started this one, if it had more."""
+    from fastinfer.machine import peak_memory_bytes
+
+    return peak_memory_bytes()
 
 
 def run_side(side: str, folder: Path, source: Path, place: Path) -> dict[str, Any]:

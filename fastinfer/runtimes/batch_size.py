@@ -8,9 +8,10 @@ row alone there. Only among sizes that the probe has found to give the same bits
 from __future__ import annotations
 
 import json
+import time
 import warnings
 from operator import truediv
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import ConfigError, ModelError
 from ..models.load import is_onnx_model
@@ -43,8 +44,6 @@ BATCH_VALUE_BYTES = 64 << 20
 # A record is much work for its bytes where the graph computes so many times the bytes of its inputs: an MLP of 784 values 2,
 # mobilenet 26, LeNet 46, an LSTM 200.
 COSTLY_VALUES = 8
-# A larger size is bound if a row takes no more than this part of its least time at smaller ones: a graph costs time and memory.
-WORTH = 0.97
 # The layers that can be computed on more rows than there are.
 DENSE = "FullyConnected"
 # A GPU needs more rows at a time.
@@ -163,7 +162,7 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         most = 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None
         has_dense = any(node["op"] == DENSE for node in nodes)
         try:
-            return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense)
+            return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense, clock=_clock(device[0]))
         except ModelError as error:
             if error.code == FAILED_PASS and takes_some(bind(1)):
                 return None  # an operator checks what it is given, as indices; which rows it takes is not known
@@ -180,6 +179,11 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         return Batching(asked, row_wise=False, invariant=False)
     # Row by row, at the container's batch size, every model is invariant.
     return by_row
+
+
+def _clock(kind: str) -> Callable[[], float]:
+    """What passes are timed by: what other programs do at that time does not matter then, as far as that can be had."""
+    return time.perf_counter if kind == "gpu" else time.process_time
 
 
 def _varying(model: AnyModel, nodes: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -210,7 +214,7 @@ def _held(runtime: Runtime, model: AnyModel, options: Options, held: int, varies
 
         rows = found = None
         try:
-            found = find_sizes(bind, [held], ())
+            found = find_sizes(bind, [held], (), clock=_clock(parse_device(options.device)[0][0]))
         except ModelError as error:
             if error.code != FAILED_PASS:
                 raise
@@ -276,6 +280,7 @@ def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batc
         return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise, dense=dense))
 
     sizes, seconds = (*batching.smaller, batching.batch_size), batching.seconds
-    while len(seconds) > 1 and seconds[-1] / sizes[-1] > WORTH * min(map(truediv, seconds[:-1], sizes)):
+    # A graph costs memory, and the time to bind it.
+    while len(seconds) > 1 and seconds[-1] / sizes[-1] >= min(map(truediv, seconds[:-1], sizes)):
         sizes, seconds = sizes[:-1], seconds[:-1]
     return Ladder(bind, sizes, seconds or None)

@@ -25,6 +25,7 @@ from .refused import FAILED_PASS, predict
 from .views import predict_all, rows_of
 
 Rows = list[NDArray[np.float32]]
+Clock = Callable[[], float]
 Bind = Callable[[int, DenseLayers], Optional[Executor]]
 # A few values may have the same last bits by chance, so at least so many are compared; but of at most so many rows, which have
 # at most so many values together.
@@ -44,6 +45,7 @@ def find_sizes(
     most: int | None = None,
     *,
     has_dense: bool = False,
+    clock: Clock = perf_counter,
 ) -> Found | None:
     """The first invariant candidate, and the smaller sizes that give the same bits; None if none is invariant.
 
@@ -54,6 +56,7 @@ def find_sizes(
         smaller: sizes that may be used below it, in ascending order.
         most: how many of them are looked for, the smallest first; None: all.
         has_dense: whether it has dense layers that the runtime can compute on more rows.
+        clock: gives the seconds by which passes are timed.
     """
     for candidate in candidates:
         executor = bind(candidate, AS_IT_IS)
@@ -72,15 +75,15 @@ def find_sizes(
             small = bind(size, AS_IT_IS)
             if small is not None and gives_the_bits(small, inputs, reference):
                 sizes.append(size)
-                seconds.append(time_pass(small))
+                seconds.append(time_pass(small, clock))
         sizes.append(candidate)
-        seconds.append(time_pass(executor))
+        seconds.append(time_pass(executor, clock))
         dense = DenseLayers(sizes[0])
         if has_dense:
             below = [size for size in smaller if size < dense.rows][:most]
             padded: dict[int, float] = {}
             for dense in (DenseLayers(sizes[0], chained=True), DenseLayers(sizes[0])):
-                padded = _find_padded(bind, below, dense, WORTH * min(seconds), inputs, reference)
+                padded = _find_padded(bind, below, dense, WORTH * min(seconds), inputs, reference, clock)
                 if padded:
                     break
             kept = 0 if padded and most is not None else len(sizes) - 1  # of those above, beside the candidate
@@ -92,7 +95,13 @@ def find_sizes(
 
 
 def _find_padded(
-    bind: Bind, sizes: Sequence[int], dense: DenseLayers, most_s: float, rows: Rows, reference: list[NDArray[Any]]
+    bind: Bind,
+    sizes: Sequence[int],
+    dense: DenseLayers,
+    most_s: float,
+    rows: Rows,
+    reference: list[NDArray[Any]],
+    clock: Clock,
 ) -> dict[int, float]:
     """Of a few sizes those that give the same bits with such dense layers, up to the first that does not or takes too long;
     with the seconds of a pass."""
@@ -101,7 +110,7 @@ def _find_padded(
         small = bind(size, dense)
         if small is None or not gives_the_bits(small, rows, reference):
             break
-        seconds = time_pass(small)
+        seconds = time_pass(small, clock)
         if seconds > most_s:
             break
         found[size] = seconds
@@ -192,13 +201,13 @@ def accepted_rows(executor: Executor) -> Rows:
     return [each[chosen] for each in inputs]
 
 
-def time_pass(executor: Executor) -> float:
+def time_pass(executor: Executor, clock: Clock) -> float:
     """Seconds of a pass: the least of a few."""
-    least, started = float("inf"), perf_counter()
+    least, started = float("inf"), clock()
     for _ in range(TIMED_PASSES):
-        before = perf_counter()
+        before = clock()
         executor.forward()
-        after = perf_counter()
+        after = clock()
         least = min(least, after - before)
         if after - started >= TIMED_S:
             break
