@@ -20,7 +20,6 @@ from ..outputs.writer import OutputWriter, Result
 from ..records.compression import expand
 from ..records.spans import Span, whole
 from ..records.split import Payload, Record, payloads, split
-from ..runtimes.refused import REFUSED
 from ..storage.base import Object, Source
 from .job import Job, ShardReport
 from .plan import Shard
@@ -194,10 +193,6 @@ class PayloadRun:
         self._recorder.write_rejects()
         started = perf_counter()
         answers = self._handler.answer_many([self._request(each) for each in waiting])
-        refused = {
-            index: each for index, each in enumerate(answers) if isinstance(each, InputError) and each.code == REFUSED
-        }
-        self._process.refused.count(refused, len(answers))
         answered = perf_counter()
         self._report.seconds["forward"] += answered - started
         self._process.progress.advance(sum(len(each.payload.places) for each in waiting), held)
