@@ -46,7 +46,7 @@ from .vectorized import vectorize
 Arrays = dict[str, Array]
 
 # What MXNet 1.9.1 says of a graph of its own making that it cannot bind; Module meets another check, in_arg_ctx_map.count.
-FUSION_FAILED = "arg_names.size() == in_args_map.size()"
+FUSION_FAILED = ("arg_names.size() == in_args_map.size()", "Error in operator sg_mkldnn_")
 # Said where the container's bytes were asked for.
 UNFUSED = (
     "MXNet cannot bind this graph with its operators fused, as the container would; they are computed apart, with the bytes "
@@ -113,7 +113,7 @@ class MXNetExecutor:
         try:
             self._bound = self._bind_graph(text if self._row_wise else take_slow_apart(text), parameters, kinds)
         except MXNetError as error:
-            if FUSION_FAILED not in str(error):
+            if not any(words in str(error) for words in FUSION_FAILED):
                 raise
             self._bound = self._bind_graph(take_all_apart(text), parameters, kinds)
             if self._row_wise:
