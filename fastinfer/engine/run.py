@@ -149,7 +149,7 @@ def transform(
     }
     limits = limits or Limits()
     if options.memory_limit is not None:
-        line_bytes = _line_bytes(options.memory_limit, limits, model, workers, batching.batch_size)
+        line_bytes = _line_bytes(options.memory_limit, limits, model, workers, batching.batch_size, inputs.ahead_bytes)
         limits = dataclasses.replace(limits, line_bytes=line_bytes)
     start_backend = BACKENDS_BY_NAME[options.backend]
     is_threaded = options.backend == "threads"
@@ -214,12 +214,14 @@ def _told(inputs: Iterator[Object | list[Span]], progress: Progress) -> Iterator
         yield item
 
 
-def _line_bytes(memory_limit: int, limits: Limits, model: AnyModel | CodeModel, workers: int, batch_size: int) -> int:
+def _line_bytes(
+    memory_limit: int, limits: Limits, model: AnyModel | CodeModel, workers: int, batch_size: int, ahead_bytes: int
+) -> int:
     """The longest line with which the run stays within its memory limit."""
     # A worker's batch, what is read ahead, and its unfinished results; a line's buffer is copied once when it grows.
     copies = 3
     row_values = 0 if isinstance(model, CodeModel) else model.row_values
-    held = 2 * 4 * row_values * batch_size + limits.chunk_bytes + 4 * BUFFER_BYTES
+    held = 2 * 4 * row_values * batch_size + limits.chunk_bytes + 4 * BUFFER_BYTES + ahead_bytes
     fixed = machine.resident_bytes() + workers * held
     line_bytes = (memory_limit - fixed) // workers // copies
     if line_bytes < limits.chunk_bytes:

@@ -69,6 +69,11 @@ class Upload(Protocol):
 class Source(Protocol):
     """Where objects are read from. Raises InputError, ServiceError."""
 
+    @property
+    def ahead_bytes(self) -> int:
+        """How much is read ahead for each worker, at most."""
+        ...
+
     def list_objects(self, source: str, select: Select, enter: Select) -> Iterator[Object]:
         """The objects that `source` names, in the order of their keys; in a folder those whose key is selected."""
         ...

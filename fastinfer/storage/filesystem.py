@@ -18,7 +18,7 @@ from .base import Object, Select
 from .crew import gathering, the_crew
 from .filesystem_requests import check_unchanged, connected, find, list_folder, look_up, object_of, read, reading
 from .listing import GLOB_SIGNS, every_key
-from .remote_reader import GroupReader
+from .remote_reader import GROUP_AHEAD_BYTES, GroupReader
 
 PIECE_BYTES = 8 << 20
 
@@ -26,6 +26,8 @@ PIECE_BYTES = 8 << 20
 @dataclass(frozen=True)
 class FilesystemSource:
     """What any of fsspec's file systems has, to be read. It finds its settings as the file system's own package does."""
+
+    ahead_bytes = GROUP_AHEAD_BYTES
 
     def list_objects(self, source: str, select: Select = every_key, enter: Select = every_key) -> Iterator[Object]:
         """The object of that name, or those below that folder, in the order of their keys.

@@ -173,6 +173,7 @@ class LocalStore:
 
     lists_trees = False  # folders are listed one by one, when an input needs them
     labels_ahead = 0
+    ahead_bytes = 0  # by the system
     groups_under_way = 0
     takes_any_key = False
 

@@ -21,7 +21,7 @@ from .base import Object, Select
 from .crew import Gathering, Puts, gathering, the_crew
 from .lease import Holder
 from .listing import GLOB_SIGNS, enters_folders, every_key
-from .remote_reader import GroupReader, RangeFile, RemoteReader
+from .remote_reader import MOST_AHEAD_BYTES, GroupReader, RangeFile, RemoteReader
 from .remote_upload import RemoteUpload, put_result
 from .retry import Patience
 from .s3_client import Bucket, Listed, open_bucket
@@ -67,6 +67,7 @@ class RemoteStore:
 
     lists_trees = True
     labels_ahead = LABELS_AHEAD
+    ahead_bytes = MOST_AHEAD_BYTES
     groups_under_way = GROUPS_UNDER_WAY
     takes_any_key = True
 

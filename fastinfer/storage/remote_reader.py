@@ -26,6 +26,8 @@ AHEAD_BYTES = 4 * RANGE_BYTES
 AHEAD_RANGES = 64
 # Of small objects, so many bytes are held for each worker.
 GROUP_AHEAD_BYTES = 8 << 20
+# What a worker may have of both, and the range that it reads.
+MOST_AHEAD_BYTES = AHEAD_BYTES + RANGE_BYTES + GROUP_AHEAD_BYTES
 
 _Block = tuple[int, int]  # the first byte, and how many
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -615,6 +616,15 @@ def test_a_memory_limit_bounds_a_line(linear: Path, tmp_path: Path) -> None:
     refused = subprocess.run([*arguments, "--memory-limit", "50M"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert "50 MiB of memory are not enough" in refused.stderr
+
+
+def test_what_is_read_ahead_is_part_of_the_memory_limit(linear: Path) -> None:
+    with pytest.raises(ConfigError, match="of memory are not enough") as caught:
+        engine._line_bytes(50 << 20, Limits(), load_model(linear), 2, 1, 0)
+    with pytest.raises(ConfigError, match="of memory are not enough") as with_ahead:
+        engine._line_bytes(50 << 20, Limits(), load_model(linear), 2, 1, 48 << 20)
+    needed = [int(re.findall(r"([0-9,]+) MiB are needed", str(each.value))[0]) for each in (caught, with_ahead)]
+    assert needed[1] - needed[0] == pytest.approx(96, abs=2)
 
 
 @pytest.mark.parametrize("shape", ["one-file", "many-files"])
