@@ -40,8 +40,9 @@ EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 PACKAGE = str(Path(__file__).parent.parent) + os.sep
-# Imported where a model's own code is.
-USER_CODE = f"{__name__.partition('.')[0]}.handlers.user_module"
+# What may leave objects in cycles that must be told of the end: a model's own code, which this module imports; and MXNet's
+# package, for which the servers of a training by several hosts wait.
+CLOSING = {f"{__name__.partition('.')[0]}.handlers.user_module", "mxnet"}
 # What the system answers when the disk is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -102,8 +103,8 @@ def run_command(command: Command, argv: Sequence[str] | None = None, *, hint: Hi
 
 def _end_soon() -> None:
     """Lets the process end without a search for cycles among all its objects, a tenth of a short run: the system frees them at
-    once. What a user's code has left in cycles, and wants to close, is found as ever."""
-    if USER_CODE not in sys.modules:
+    once. What closes something at the end is found as ever."""
+    if not CLOSING & sys.modules.keys():
         gc.freeze()
 
 

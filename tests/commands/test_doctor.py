@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -67,10 +68,11 @@ def test_an_unknown_instruction_set_is_reported() -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_an_unknown_instruction_set_is_an_error_of_the_kernels_and_of_the_command() -> None:
+def test_an_unknown_instruction_set_is_an_error_of_the_kernels_and_of_the_command(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("1\n")
     for arguments, code in (
         (["-c", "from fastinfer import kernels; kernels.count_lines(b'')"], 1),
-        (["-m", "fastinfer.transform", "in", "out"], 2),
+        (["-m", "fastinfer.transform", str(tmp_path), str(tmp_path / "out")], 2),
     ):
         result = subprocess.run(
             [sys.executable, *arguments],
