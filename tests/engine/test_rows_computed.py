@@ -50,7 +50,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         start(self, *arguments)
         self._bind_s, self._unit_s = 0.0, 1.0
 
-    def cost(executor: Executor) -> float:
+    def cost(executor: Executor, _: object) -> float:
         return executor.batch_size + 0.1
 
     monkeypatch.setattr(invariance, "time_pass", cost)

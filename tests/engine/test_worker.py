@@ -186,9 +186,9 @@ def test_lines_are_counted_on_from_span_to_span(
     counted = []
     read_chunks = reading.read_chunks
 
-    def read(store: Any, span: Span, *rest: Any) -> Any:
+    def read(store: Any, span: Span, *rest: Any, **named: Any) -> Any:
         counted.append((span.start, span.stop))
-        return read_chunks(store, span, *rest)
+        return read_chunks(store, span, *rest, **named)
 
     monkeypatch.setattr(reading, "read_chunks", read)
     report = quarantine(spans)
