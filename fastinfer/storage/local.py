@@ -172,8 +172,7 @@ class LocalStore:
     log: LabelLog | None = None
 
     lists_trees = False  # folders are listed one by one, when an input needs them
-    labels_ahead = 0
-    ahead_bytes = 0  # by the system
+    labels_ahead = ahead_bytes = 0  # the system reads ahead
     groups_under_way = 0
     takes_any_key = False
 
