@@ -147,11 +147,12 @@ class Gatherer:
 
     def _cut(self, item: Object) -> list[Span]:
         """The spans of an object; none if it is too small to be divided, or cannot be."""
-        job, limits, row_values, is_far = self._job, self._job.limits, self._job.model.row_values, is_url(item.uri)
+        job, limits = self._job, self._job.limits
         is_large = item.size >= limits.large_object_bytes
-        if not job.codec.framing.has_lines:
+        if not job.codec.framing.has_lines or item.size < min(limits.large_object_bytes, limits.costly_object_bytes):
             return []
-        if not is_large and (is_far or item.size < limits.costly_object_bytes or not self._is_costly):
+        row_values, is_far = job.model.row_values, is_url(item.uri)
+        if not is_large and (is_far or not self._is_costly):
             return []
         return cut(
             job.inputs,
