@@ -23,6 +23,9 @@ FIRST_THREADS = 64
 WINDOW = 64
 # So many requests of one caller are under way where it takes the answers one by one.
 ANSWERS_AHEAD = 64
+# So many groups of results are under way for each worker, and labels of results are got ahead.
+GROUPS_UNDER_WAY = 8
+LABELS_AHEAD = 2048
 
 Task = Callable[[], None]
 

@@ -19,16 +19,12 @@ from ..errors import ConfigError, FastinferError, InputError, OutputError
 from . import exclusive, filesystem_writing, journal
 from .atomic import NAME_ERRORS, TEMPORARY_PREFIX, unreadable_result, unwritable
 from .base import Select
-from .crew import Gathering, Puts, answered, the_crew
+from .crew import GROUPS_UNDER_WAY, LABELS_AHEAD, Gathering, Puts, answered, the_crew
 from .filesystem import FilesystemSource
 from .filesystem_requests import find
 from .filesystem_writing import FilesystemUpload
 from .label_log import LabelLog
 from .local import writer_name
-
-# So many groups of results are under way for each worker, and labels are got ahead.
-GROUPS_UNDER_WAY = 8
-LABELS_AHEAD = 2048
 
 _numbers = itertools.count()
 

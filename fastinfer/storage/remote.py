@@ -18,7 +18,7 @@ from ..errors import FastinferError, InputError, OutputError
 from . import journal
 from .atomic import TEMPORARY_PREFIX, unreadable, unreadable_result, unwritable
 from .base import Object, Select
-from .crew import Gathering, Puts, gathering, the_crew
+from .crew import GROUPS_UNDER_WAY, LABELS_AHEAD, Gathering, Puts, gathering, the_crew
 from .lease import Holder
 from .listing import GLOB_SIGNS, enters_folders, every_key
 from .remote_reader import MOST_AHEAD_BYTES, GroupReader, RangeFile, RemoteReader
@@ -30,9 +30,6 @@ from .uri import key_below, matches_glob, split_exactly
 LEASE = "_run.lock"
 # S3 allows no longer keys, in UTF-8.
 MOST_KEY_BYTES = 1024
-# So many groups of results are under way for each worker, and labels are got ahead.
-GROUPS_UNDER_WAY = 8
-LABELS_AHEAD = 2048
 
 _journal_numbers = itertools.count()
 
