@@ -623,7 +623,8 @@ def test_what_is_read_ahead_is_part_of_the_memory_limit(linear: Path) -> None:
         engine._line_bytes(50 << 20, Limits(), load_model(linear), 2, 1, 0)
     with pytest.raises(ConfigError, match="of memory are not enough") as with_ahead:
         engine._line_bytes(50 << 20, Limits(), load_model(linear), 2, 1, 48 << 20)
-    needed = [int(re.findall(r"([0-9,]+) MiB are needed", str(each.value))[0]) for each in (caught, with_ahead)]
+    found = [re.findall(r"([0-9,]+) MiB are needed", str(each.value))[0] for each in (caught, with_ahead)]
+    needed = [int(each.replace(",", "")) for each in found]
     assert needed[1] - needed[0] == pytest.approx(96, abs=2)
 
 
