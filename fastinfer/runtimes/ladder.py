@@ -34,6 +34,7 @@ class Ladder:
         inputs, outputs: of its graph; see :class:`fastinfer.runtimes.base.Executor`.
         gives_a_row_each: whether it gives rows for records.
         has_passed: whether it has ever predicted something.
+        failed: the rows of the last pass that has failed; those before them in :meth:`forward` passed.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Ladder:
         self._divided = divide(self._costs)
         self._lost_s = 0.0  # because a size is not bound
         self.has_passed = False
+        self.failed = range(0)
 
     @property
     def least_checked(self) -> int:
@@ -100,6 +102,7 @@ class Ladder:
             try:
                 parts.append(executor.forward())
             except ModelError:
+                self.failed = range(first, first + rows)
                 for mine, theirs in zip(self.inputs, executor.inputs):
                     if theirs.memory is not mine.memory:  # what has failed is not to be behind the rows of a later pass
                         theirs.memory.cast("B")[:] = bytes(theirs.memory.nbytes)

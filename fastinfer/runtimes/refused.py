@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ..errors import FastinferError, InputError, ModelError
 from .ladder import Ladder
@@ -38,6 +39,13 @@ def predict(ladder: Ladder, count: int, *, blank: bool = False) -> tuple[tuple[m
         return _Apart(ladder, count).predict(error)
 
 
+class _Failed(NamedTuple):
+    """Rows that one pass computes, which fails; and its error."""
+
+    rows: range
+    error: ModelError
+
+
 class _Apart:
     """A batch that has failed, taken apart."""
 
@@ -49,35 +57,66 @@ class _Apart:
         self._refused: dict[int, ModelError] = {}
 
     def predict(self, error: ModelError) -> tuple[tuple[memoryview, ...], dict[int, ModelError]]:
-        try:
-            self._put(range(self._count))
-            return self._ladder.forward(self._count, repeat=True), {}  # it was a blank row behind them
-        except ModelError as reason:
-            if reason.code != FAILED_PASS:
-                raise
-            self._find(0, self._count, reason)
-        good = next((number for number in range(self._count) if number not in self._refused), None)
+        numbers = range(self._count)
+        if self._count < self._ladder.batch_size:
+            try:
+                self._put(numbers)
+                return self._ladder.forward(self._count, repeat=True), {}  # it was a blank row behind them
+            except ModelError as again:
+                error = again
+                if error.code != FAILED_PASS:
+                    raise
+        self._find(_Failed(self._ladder.failed, error))
+        good = next((number for number in numbers if number not in self._refused), None)
         if good is None:
             return self._refuse_all(error)
         # At their own places, as if nothing had happened; a good record stands where a refused one was.
-        chosen = [good if number in self._refused else number for number in range(self._count)]
-        self._put(chosen)
+        self._put([good if number in self._refused else number for number in numbers])
         return self._ladder.forward(self._count, repeat=True), self._refused
 
-    def _find(self, first: int, stop: int, error: ModelError) -> None:
-        """Finds the refused records among some that fail together."""
-        if stop - first == 1:
-            self._refused[first] = error
-            return
-        middle = (first + stop) // 2
-        for begin, end in ((first, middle), (middle, stop)):
-            self._put(range(begin, end))
-            try:
-                self._ladder.forward(end - begin, repeat=True)
-            except ModelError as reason:
-                if reason.code != FAILED_PASS:
-                    raise
-                self._find(begin, end, reason)
+    def _find(self, failed: _Failed) -> None:
+        """Finds the refused records from the first to the last.
+
+        Behind one that is found so many rows are tried together as came, on average, to one so far, and while those pass twice
+        as many each time. So few pass or fail for nothing, whether records are refused often or seldom.
+        """
+        first = self._find_first(failed) + 1
+        size = first
+        while first < self._count:
+            rows = range(first, min(first + size, self._count))
+            again = self._try(rows)
+            if again is None:
+                first, size = rows.stop, 2 * size
+            else:
+                first = self._find_first(again) + 1
+                size = first // max(1, len(self._refused))
+
+    def _find_first(self, failed: _Failed) -> int:
+        """Finds the first refused record of rows that fail together, by halves; each must fail alone as well."""
+        rows = failed.rows
+        while rows != failed.rows or len(rows) > 1:
+            part = rows[: -(-len(rows) // 2)]
+            again = self._try(part)
+            if again is not None:
+                failed, rows = again, again.rows
+            elif part == rows:
+                return rows.start  # no record is at fault, so that what is left fails in the end or is right
+            else:
+                rows = rows[len(part) :]
+        self._refused[rows.start] = failed.error
+        return rows.start
+
+    def _try(self, rows: range) -> _Failed | None:
+        """Predicts some rows; where that fails, those of the pass that has failed. Those before them pass."""
+        self._put(rows)
+        try:
+            self._ladder.forward(len(rows), repeat=True)
+        except ModelError as error:
+            if error.code != FAILED_PASS:
+                raise
+            failed = self._ladder.failed
+            return _Failed(rows[failed.start : failed.stop], error)
+        return None
 
     def _refuse_all(self, error: ModelError) -> tuple[tuple[memoryview, ...], dict[int, ModelError]]:
         self._put(())

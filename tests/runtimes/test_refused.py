@@ -78,6 +78,68 @@ def test_the_others_are_predicted_whatever_an_earlier_batch_left(
             assert values == ()
 
 
+class Counted(Picky):
+    """Counts passes, and those that fail."""
+
+    passes = failing = 0
+
+    def forward(self) -> tuple[memoryview, ...]:
+        Counted.passes += 1
+        Counted.failing += 1
+        values = super().forward()
+        Counted.failing -= 1
+        return values
+
+
+def count(sizes: tuple[int, ...], bad: set[int]) -> tuple[int, int]:
+    """Passes for a batch with refused records at these places, and those that fail."""
+    ladder = Ladder(lambda size: Counted(size, {-1.0}), sizes)
+    ladder.has_passed = True
+    for size in sizes:
+        ladder._executor(size)
+    rows_of(ladder)[:] = [[-1 if place in bad else place, 7] for place in range(sizes[-1])]
+    Counted.passes = Counted.failing = 0
+    values, found = predict(ladder, sizes[-1])
+    assert set(found) == bad
+    left = [place for place in range(sizes[-1]) if place not in bad]
+    if left:
+        assert doubles(values, sizes[-1])[left, 0].tolist() == [2 * place for place in left]
+    return Counted.passes, Counted.failing
+
+
+def test_one_refused_record_costs_about_as_many_passes_as_its_batch_can_be_halved() -> None:
+    costs = [count((128,), {place}) for place in range(128)]
+    # Of 128: the batch, 7 halves, it alone, the rows behind it, the others together; trying both halves each time took 17.
+    assert sum(passes for passes, _ in costs) / 128 < 7 + 5
+    assert sum(failing for _, failing in costs) / 128 < 2 + 7 / 2
+    assert max(passes for passes, _ in costs) <= 17
+
+
+@pytest.mark.parametrize(("every", "most"), [(64, 24), (10, 92), (2, 200), (1, 137)])
+def test_many_refused_records_of_a_batch_are_found_in_few_passes_each(every: int, most: int) -> None:
+    bad = {place for place in range(128) if place % every == every // 2}
+    assert count((128,), bad)[0] <= most
+
+
+def test_rows_that_are_computed_alone_fail_once_for_each_refused_record() -> None:
+    # The row-wise graph of models that check indices, and of one row.
+    assert count((1, 8), {5}) == (10, 2)
+    assert count((1, 8), {2, 5, 7}) == (10, 4)
+
+
+def test_no_record_is_blamed_for_what_fails_only_beside_another_one() -> None:
+    class Jealous(Picky):
+        def forward(self) -> tuple[memoryview, ...]:
+            if {2.0, 5.0} <= set(rows_of(self).reshape(-1).tolist()):
+                raise ModelError("not both", code="failed_pass")
+            return super().forward()
+
+    ladder = Ladder(lambda size: Jealous(size, {7.0}), (8,))
+    rows_of(ladder)[:, 0] = range(8)
+    with pytest.raises(ModelError, match="not both"):
+        predict(ladder, 8)
+
+
 def test_a_model_that_refuses_whatever_it_is_given_is_at_fault_itself() -> None:
     ladder = picky((1, 4), {0.0, 5.0})
     rows_of(ladder)[:] = 5
@@ -103,10 +165,10 @@ def test_no_record_is_blamed_where_memory_lacks_once_a_batch_has_failed() -> Non
         def forward(self) -> tuple[memoryview, ...]:
             raise ModelError("no", code=next(codes))
 
-    ladder = Ladder(lambda size: Failing(size, set()), (1,))
+    ladder = Ladder(lambda size: Failing(size, set()), (2,))
     ladder.has_passed = True
     with pytest.raises(ModelError, match="no") as caught:
-        predict(ladder, 1)
+        predict(ladder, 2)
     assert caught.value.code == "bad_model"
 
 
