@@ -4,7 +4,7 @@
 
 The server may open 1,024 files, as is usual. The attackers are a process of their own, and connect again when they are closed
 out. Prints the times of usual requests and the server's memory, and fails if a request took more than a second or the
-server more than 100 MiB.
+server 100 MiB more than before.
 """
 
 from __future__ import annotations
