@@ -181,6 +181,11 @@ OUTPUT: tuple[tuple[str, str, str], ...] = (
     ("cannot_write", "a file or folder cannot be written", "check space and permissions"),
     ("lease_lost", "another run may write to the folder on S3, whose lease was not renewed in time", "run again"),
     ("foreign_files", "the folder holds files that would mix with the new ones", "remove them, or name another folder"),
+    (
+        "rejects_missing",
+        "fewer rejects are found in the folder than were written to it: its listing is out of date",
+        "run again in a minute; what is finished is kept",
+    ),
 )
 
 WORKER: tuple[tuple[str, str, str], ...] = (

@@ -138,7 +138,10 @@ class Gatherer:
             self._is_settled = True
             for span, error in self._refused.values():
                 self._write_reject(span.item, error)
-            self._summary.rejected = self._folder.settle(has_rejects=self._job.quarantine)
+            # A run that ends early may have counted rejects that it has not written.
+            is_whole = not (self._errors or self._stop.is_set())
+            written = self._summary.rejected - self._folder.rejected if is_whole else 0
+            self._summary.rejected = self._folder.settle(has_rejects=self._job.quarantine, written=written)
 
     @functools.cached_property
     def _is_costly(self) -> bool:

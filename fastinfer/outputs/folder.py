@@ -144,18 +144,19 @@ class OutputFolder:
         label = self._label(uri, span.item) if self._record.resumes else None
         return label.rejected if label is not None and self.rejects.has_all(span.item, label, span) else None
 
-    def settle(self, *, has_rejects: bool) -> int:
+    def settle(self, *, has_rejects: bool, written: int = 0) -> int:
         """Joins what the workers wrote by themselves, when none is running; returns how many rejects there are now.
 
         Args:
             has_rejects: whether the run rejects records.
+            written: how many rejects the workers wrote, as far as they could tell.
 
         Raises:
-            OutputError: a file cannot be read or written.
+            OutputError: a file cannot be read or written, or ``rejects_missing``.
         """
         self.store.settle_labels()
         if has_rejects or self.store.exists(self.layout.rejects):
-            return self.rejects.finish()
+            return self.rejects.finish(written)
         return 0
 
     def sweep(self) -> None:

@@ -198,14 +198,20 @@ class Rejects:
             self._replace(filter(stands, self._lines([])), [])
         return own
 
-    def finish(self) -> int:
+    def finish(self, written: int = 0) -> int:
         """Joins this run's journals, when all workers have ended; returns how many rejects there are now.
 
         All new rejects are kept, also if the run was stopped before their results had names: they tell why. Of the old ones
-        those go whose results were replaced. Raises OutputError.
+        those go whose results were replaced.
+
+        Args:
+            written: how many the workers wrote, as far as they could tell.
+
+        Raises:
+            OutputError: ``rejects_missing``; the journals stay as they are for the next run.
         """
         journals = self._journals([self._layout.run])
-        if not journals:  # the file is sorted, and stays as it is unless results were replaced
+        if not journals and not written:  # the file is sorted, and stays as it is unless results were replaced
             stands = self._stands()
             verdicts = [0, 0]
             for line in self._lines([]):
@@ -217,7 +223,7 @@ class Rejects:
 
         def count_all() -> Iterator[bytes]:
             nonlocal count
-            for line in self._join(journals, _is_reject, self._store.scratch_folder(self._layout.root)):
+            for line in self._join(journals, _is_reject, self._store.scratch_folder(self._layout.root), written):
                 count += 1
                 yield line
 
@@ -241,7 +247,9 @@ class Rejects:
             for entry in self._store.read_entries(journal, MOST_LINE_BYTES):
                 yield entry + b"\n"
 
-    def _join(self, journals: list[str], keeps: Callable[[bytes], bool], folder: str) -> Iterator[bytes]:
+    def _join(
+        self, journals: list[str], keeps: Callable[[bytes], bool], folder: str, written: int = 0
+    ) -> Iterator[bytes]:
         """The lines of the file and of journals, sorted, each once.
 
         Old lines go whose results do not stand, and those of an earlier attempt at a result of which the journals have all.
@@ -250,15 +258,25 @@ class Rejects:
             journals: of this run or of earlier ones.
             keeps: which of their lines are kept.
             folder: where more lines than memory holds are sorted.
+            written: how many lines the journals have at least.
         """
         remade: set[int] = set()
+        found = 0
         new = self._sort(filter(keeps, self._lines(journals, old=False)), folder)
         for group, lines in itertools.groupby(new, key=lambda each: each[0] and each[0][:3]):
             count = sum(1 for _ in lines)
+            found += count
             if group is not None:
                 label = self._label(self._uris(group[0], WHOLE)[0])
                 if label is not None and _made(label) == (group[2], group[1]) and label.rejected == count:
                     remade.add(hash(group))
+        if found < written:  # by other machines, to a shared disk whose listing is late, for example
+            raise OutputError(
+                f"only {found:,} of the {written:,} rejects are found that were written: the folder's listing is out of date",
+                code="rejects_missing",
+                path=self._layout.rejects,
+                hint="run again in a minute; what is finished is kept",
+            )
         stands = self._stands()
 
         def is_old(line: bytes) -> bool:

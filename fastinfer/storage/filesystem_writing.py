@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from ..errors import ConfigError, FastinferError, OutputError, ServiceError, quote
 from .atomic import unwritable
-from .filesystem_requests import VIEWS, ask, class_of, find
+from .filesystem_requests import FACT_NUMBERS, VIEWS, ask, class_of, find
 
 # Classes whose pipe_file() and put_file() put an object by one request, or in parts that have no name before the last one.
 WHOLE = {
@@ -209,14 +209,12 @@ def _send_and_rename(files: Any, content: bytes | str, path: str, hidden: str) -
     try:
         try:
             _send(files, content, unfinished)
-        except Exception:
-            if not folder or files.exists(folder):
+        except Exception as error:
+            if not folder or (isinstance(error, OSError) and error.errno in FACT_NUMBERS):
                 raise
-            try:
+            # Also if the folder is there by now: another thread may have created it since.
+            with contextlib.suppress(Exception):
                 files.makedirs(folder, exist_ok=True)
-            except Exception:
-                if not files.exists(folder):  # else another thread was faster
-                    raise
             _send(files, content, unfinished)
         files.mv(unfinished, path)
     except BaseException:

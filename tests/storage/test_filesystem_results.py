@@ -127,6 +127,44 @@ def test_bad_records_are_named_and_stay_named(out: str, source: Path, linear: Pa
     assert (again.skipped, again.rejected) == (4, 1)
 
 
+def test_rejects_that_a_late_listing_leaves_out_are_an_error_and_come_with_the_next_run(
+    out: str, source: Path, linear: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "1.csv").write_text("1,1\nbad\n2,2\n")
+    kind = disk.KINDS[out.partition("://")[0]]
+    listed = kind.ls
+
+    def late(files: Any, path: str, detail: bool = True, **options: Any) -> Any:
+        found = listed(files, path, detail=True, **options)
+        return [each if detail else each["name"] for each in found if "-rejects-" not in each["name"]]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "ls", late)
+        with pytest.raises(FastinferError, match="only 0 of the 1 rejects are found") as caught:
+            run(source, out, linear, on_error="quarantine")
+        assert caught.value.code == "rejects_missing"
+    summary = run(source, out, linear, on_error="quarantine")
+    assert (summary.skipped, summary.rejected) == (5, 1)
+    assert len(outputs(out)["_rejects.jsonl"].splitlines()) == 1
+
+
+def test_a_folder_that_another_thread_has_just_created_is_written_to(
+    source: Path, linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.register()
+    put = disk.Disk.pipe_file
+
+    def late(files: Any, path: str, value: bytes, **options: Any) -> None:
+        try:
+            put(files, path, value, **options)
+        except FileNotFoundError:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            raise
+
+    monkeypatch.setattr(disk.Disk, "pipe_file", late)
+    assert run(source, f"disk://host{tmp_path}/results/out", linear).inputs == 5
+
+
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_run_that_ends_at_any_call_leaves_whole_results_and_the_next_one_completes_them(
     kind: str, source: Path, linear: Path, tmp_path: Path, request: pytest.FixtureRequest
