@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,12 +18,10 @@ from ..models.params import bare
 from ..runtimes.mxnet.graph import errors_of
 from ..runtimes.mxnet.inner_shapes import load_symbol
 from ..runtimes.mxnet.libmxnet import MXNetError, binding, check, load_libmxnet
-from ..runtimes.mxnet.symbol import FLOAT32, TYPES, Inferred, Symbol, load_arrays
+from ..runtimes.mxnet.symbol import TYPES, load_arrays
 from .attributes import Attributes, default_of
-from .network import Entry, Network, Node, Shape, Value, merge_shapes
-
-# Two batch sizes, by which sizes that grow with the batch are known.
-BATCHES = (3, 5)
+from .network import Entry, Network, Node, Value, merge_shapes
+from .shapes import BATCHES, infer
 
 
 def read_network(model: Model) -> Network:
@@ -37,11 +34,11 @@ def read_network(model: Model) -> Network:
         symbol = load_symbol(model.graph.text)
         graph = json.loads(symbol.to_json())
         try:
-            smaller, larger = (_infer(model, graph, batch) for batch in BATCHES)
+            smaller, larger = (infer(model, graph, batch) for batch in BATCHES)
         except (MXNetError, ValueError):
             if not _open_states(model, graph):
                 raise
-            smaller, larger = (_infer(model, graph, batch) for batch in BATCHES)
+            smaller, larger = (infer(model, graph, batch) for batch in BATCHES)
         nodes = []
         for number, node in enumerate(graph["nodes"]):
             outputs = tuple(
@@ -100,41 +97,6 @@ def with_outputs(model: Model, network: Network, entries: Sequence[Entry]) -> Mo
     graph = json.loads(network.text)
     text = write_graph(graph["nodes"], [[*entry, 0] for entry in entries], graph.get("attrs", {}))
     return replace(model, graph=read_graph(text, model.path), all_outputs=True)
-
-
-def _infer(model: Model, graph: Mapping[str, Any], batch: int) -> dict[int, list[tuple[Shape, str]]]:
-    """Shapes and types of all outputs, by the numbers of their nodes."""
-    named = [{**node, "name": f"n{number}"} for number, node in enumerate(graph["nodes"])]
-    heads = [[number, 0, 0] for number in range(len(named))]
-    inside = Symbol.load(write_graph(named, heads, graph.get("attrs", {}))).internals()
-    places = {node["name"]: f"n{number}" for number, node in enumerate(graph["nodes"]) if node["op"] == "null"}
-    try:
-        shapes = inside.infer_shapes({places[each.name]: (batch, *each.shape) for each in model.inputs})
-        types = _infer_types(inside, [places[each.name] for each in model.inputs])
-    except MXNetError as error:
-        names = {f"n{number}": quote(node["name"]) for number, node in enumerate(graph["nodes"])}
-        said = re.sub(r"\bn[0-9]+\b", lambda match: names.get(match[0], match[0]), str(error))
-        raise MXNetError(f"at batch size {batch}: {said}") from error
-    if shapes is None or types is None:
-        raise ValueError("the graph does not determine all of its shapes and types")
-    found: dict[int, list[tuple[Shape, str]]] = {number: [] for number in range(len(named))}
-    for name, shape, kind in zip(inside.outputs(), shapes.outputs, types.outputs):
-        # `n7`, `n7_output`, `n7_output1`, `n7_mean`
-        number = int(name[1:].partition("_")[0])
-        if kind not in TYPES:
-            raise ValueError(
-                f"{quote(graph['nodes'][number]['name'])} has MXNet's type {kind}, which has no translation"
-            )
-        found[number].append((shape, TYPES[kind][0]))
-    return found
-
-
-def _infer_types(symbol: Symbol, inputs: list[str]) -> Inferred | None:
-    """As Module binds it: inputs are float32, unless the graph says otherwise and insists."""
-    try:
-        return symbol.infer_types(dict.fromkeys(inputs, FLOAT32))
-    except MXNetError:
-        return symbol.infer_types({})
 
 
 def describe(operator: str) -> tuple[str, dict[str, str]]:
