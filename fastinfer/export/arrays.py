@@ -50,7 +50,7 @@ def sliced(call: Call) -> str:
     steps = call.attributes.optional_sizes("step") or (None,) * len(begins)
     axes, starts, stops, strides = [], [], [], []
     for axis, (begin, end, step) in enumerate(zip(begins, ends, (step or 1 for step in steps))):
-        if (begin, end, step) == (None, None, 1):
+        if (begin, end, step) == (None, None, 1) or _keeps_batch(call, axis):
             continue
         axes.append(axis)
         starts.append((0 if step > 0 else TO_THE_END) if begin is None else begin)
@@ -61,7 +61,16 @@ def sliced(call: Call) -> str:
     return call.emit("Slice", call.input(), *(call.indices(numbers) for numbers in (starts, stops, axes, strides)))
 
 
+def _keeps_batch(call: Call, axis: int) -> bool:
+    """Whether a slice is along the batch, which must be left whole: its end may be a batch size that the graph holds."""
+    before, after = call.shape()[axis], call.outputs[0].shape[axis]
+    require(before == after or before >= 0, "it chooses records of the batch")
+    return before < 0
+
+
 def slice_axis(call: Call) -> str:
+    if _keeps_batch(call, call.axis()):
+        return call.input()
     end = TO_THE_END if call.attributes.is_none("end") else call.attributes.integer("end")
     return call.slice(call.input(), call.axis(), call.attributes.integer("begin"), end)
 

@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from .. import machine
 from .._version import __version__
+from ..errors import ModelError
 from ..models.certificate import FORMAT, Certificate
 from ..models.choice import ChoiceKeywords
 from ..models.module import Model
 from ..models.onnx import OnnxModel
 from ..runtimes.base import Executor, Runtime
+from ..runtimes.invariance import is_invariant
 from .parting import CPU
-from .running import Array, Difference, compare, predict, same_bits
+from .running import Array, Difference, compare, cut, predict, same_bits
 
 DEFAULT_TOLERANCE = 1e-5
+HELD_BATCH = "held_batch"
 PROBE = "probe"
 
 # Copies of the network in MXNet's graph that computes each record alone, as the container does.
@@ -54,22 +57,51 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """MXNet's answers to rows.
+
+    Attributes:
+        how: how they were computed.
+        names: of the outputs.
+        answers: for each output.
+    """
+
+    how: str
+    names: tuple[str, ...]
+    answers: list[Array] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Result:
     """What a comparison has found.
 
     Attributes:
         differences: one for each output.
         batches: how onnxruntime's rows were found to depend on their batch.
-        expected: MXNet's answers.
+        reference: MXNet's answers.
     """
 
     differences: tuple[Difference, ...]
     batches: dict[str, Any]
-    expected: list[Array] = field(repr=False)
+    reference: Reference
 
     def fails(self, tolerance: float) -> list[str]:
         """Why it cannot be certified; empty if it can."""
-        return [reason for each in self.differences for reason in refusals(each, tolerance)]
+        found = [reason for each in self.differences for reason in refusals(each, tolerance)]
+        mixed = self.mixes(tolerance)
+        return [*found, *([mixed] if mixed else [])]
+
+    def mixes(self, tolerance: float) -> str | None:
+        """How onnxruntime's rows depend on each other; None if they do not."""
+        for each in self.batches["other_bits"]:
+            if each["relative"] is None:
+                return f"a batch of {each['batch_size']} does not give a row for each record"
+            if not each["relative"] <= tolerance:
+                return (
+                    f"in a batch of {each['batch_size']} records influence each other: values differ by "
+                    f"{each['relative']:.2g} of the largest of a row from those of the record alone"
+                )
+        return None
 
 
 def refusals(difference: Difference, tolerance: float) -> list[str]:
@@ -87,27 +119,38 @@ def refusals(difference: Difference, tolerance: float) -> list[str]:
     return found
 
 
-def compare_engines(
-    model: Model, onnx: OnnxModel, rows: NDArray[np.float32], reference: Runtime, other: Runtime
-) -> Result:
-    """Runs both over rows: MXNet each record alone, as SageMaker's container does, and onnxruntime at several batch sizes.
+def run_reference(model: Model, rows: NDArray[np.float32], runtime: Runtime) -> Reference:
+    """Runs MXNet: each record alone, as SageMaker's container does, or in batches of the size that the graph holds.
 
     Raises:
-        ModelError: one of them cannot run its model.
+        ModelError: it cannot run the model; ``held_batch``.
     """
-    executor = reference.bind(model, CPU, ROWS_AT_A_TIME, row_wise=True)
-    expected = predict(executor, rows)
-    alone = other.bind(onnx, CPU, 1)
-    found = predict(alone, rows)
-    names = [output.name for output in executor.outputs]
-    differences = tuple(compare(name, *arrays) for name, *arrays in zip(names, expected, found))
-    return Result(differences, _compare_batches(other, onnx, rows, found), expected)
+    held = runtime.held_batch(model)
+    executor = runtime.bind(model, CPU, held if held > 1 else ROWS_AT_A_TIME, row_wise=held == 1)
+    if held > 1 and not is_invariant(executor, cut(executor, np.resize(rows, (held, rows.shape[1]))), nearly=True):
+        raise ModelError(
+            f"the graph holds batch size {held}, and the records of a batch influence each other",
+            code=HELD_BATCH,
+            path=model.path,
+            hint="save the graph for batches of any size",
+        )
+    how = f"MXNet, in batches of {held}" if held > 1 else "MXNet, each record alone"
+    return Reference(how, tuple(output.name for output in executor.outputs), predict(executor, rows))
+
+
+def compare_engines(reference: Reference, onnx: OnnxModel, rows: NDArray[np.float32], runtime: Runtime) -> Result:
+    """Runs onnxruntime over the same rows, at several batch sizes, and compares. Raises ModelError where it cannot."""
+    found = predict(runtime.bind(onnx, CPU, 1), rows)
+    arrays = zip(reference.names, reference.answers, found)
+    differences = tuple(compare(name, expected, array) for name, expected, array in arrays)
+    return Result(differences, _compare_batches(runtime, onnx, rows, found), reference)
 
 
 def _compare_batches(
     runtime: Runtime, onnx: OnnxModel, rows: NDArray[np.float32], alone: list[Array]
 ) -> dict[str, Any]:
-    """At which batch sizes every record has the bits that it has alone, wherever it is in the batch."""
+    """At which batch sizes every record has the bits that it has alone, wherever it is in the batch; and how far its values are
+    from those elsewhere."""
     same: list[dict[str, Any]] = []
     other: list[dict[str, Any]] = []
     for size in BATCH_SIZES:
@@ -115,10 +158,16 @@ def _compare_batches(
             continue
         executor = runtime.bind(onnx, CPU, size)
         places = sorted({0, 1 % size, size // 2, size - 1})
-        fits = executor.gives_a_row_each and all(
-            same_bits(_from_place(executor, rows, place), alone) for place in places
-        )
-        (same if fits else other).append({"batch_size": size, "first_record_at": places})
+        batches: dict[str, Any] = {"batch_size": size, "first_record_at": places}
+        if not executor.gives_a_row_each:
+            other.append({**batches, "relative": None})
+            continue
+        found = [_from_place(executor, rows, place) for place in places]
+        if all(same_bits(each, alone) for each in found):
+            same.append(batches)
+        else:
+            pairs = (pair for each in found for pair in zip(alone, each))
+            other.append({**batches, "relative": max(compare("", *pair).relative for pair in pairs)})
     return {"same_bits_as_alone": same, "other_bits": other}
 
 
@@ -147,9 +196,9 @@ def make_certificate(
             "rows": {"source": rows.source, "records": len(rows.values), "sha256": rows.digest},
             "tolerance": tolerance,
             "outputs": [each.as_dict() for each in result.differences],
-            "reference": "MXNet, each record alone",
+            "reference": result.reference.how,
             "batches": result.batches,
-            "stored": _store(rows, result.expected),
+            "stored": _store(rows, result.reference.answers),
             "versions": versions,
             "cpu": {"name": machine.cpu_name(), "features": machine.cpu_features()},
         }

@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from .._version import __version__
 from ..errors import ConfigError, ModelError, quote
 from ..extras import install_command
@@ -19,18 +21,20 @@ from ..runtimes.base import Runtime
 from ..storage.atomic import make_folder, replacing
 from .certificate import (
     DEFAULT_TOLERANCE,
+    HELD_BATCH,
     PROBE,
     Result,
     Rows,
     compare_engines,
     make_certificate,
     refusals,
+    run_reference,
     stored_answers,
     stored_rows,
     versions_of,
 )
-from .network import Network
-from .parting import CPU, Parting, find_failing, find_parting
+from .network import Node
+from .parting import CPU, Parting, find_failing, find_mixing, find_parting, inner_onnx, inner_reference
 from .probe import make_rows
 from .reference import read_arrays, read_network
 from .running import compare, predict
@@ -75,40 +79,55 @@ def export_model(
         choice: with which the model was loaded; kept, so that it can be loaded again.
 
     Raises:
-        ModelError: ``no_translation``, with the node; or one of them cannot run it, with the node if it is MXNet.
+        ModelError: ``no_translation``, ``held_batch``, with the node; or one of them cannot run it, with which and the node.
         ConfigError: ``onnx_missing``, ``onnxruntime_missing``, ``mxnet_missing``.
     """
     _need_onnx()
-    reference, other = load_runtime("mxnet"), load_runtime("onnx")
+    mxnet, onnxruntime = load_runtime("mxnet"), load_runtime("onnx")
     network = read_network(model)
     translated = translate(network, read_arrays(model), model.path)
     metadata = {"fastinfer": __version__, "mxnet_model": model.digest, "flattens": str(network.flattens).lower()}
     onnx = read_onnx(translated.build(metadata=metadata), name)
     rows = rows or Rows(PROBE, make_rows(network))
+    inner = inner_reference(model, network, mxnet)
     try:
-        result = compare_engines(model, onnx, rows.values, reference, other)
+        reference = run_reference(model, rows.values, mxnet)
     except ModelError as error:
-        raise _at_node(error, model, network, reference) from error
+        if error.code == HELD_BATCH:
+            batch = np.resize(rows.values, (network.held or 1, rows.values.shape[1]))
+            node = find_mixing(network, inner, batch, tolerance)
+            raise _at_node(error, node, "cannot be exported") from error
+        node = find_failing(network, inner, rows.values)
+        hint = "MXNet computes it on GPUs only; save the model in float32"
+        is_half = node is not None and node.outputs[0].dtype == "float16"
+        raise _at_node(error, node, "cannot be compared", hint if is_half else None) from error
+    try:
+        result = compare_engines(reference, onnx, rows.values, onnxruntime)
+    except ModelError as error:
+        node = find_failing(network, inner_onnx(translated, model.path, onnxruntime, 1), rows.values)
+        raise _at_node(error, node, "was translated, and onnxruntime cannot compute it") from error
     reasons = result.fails(tolerance)
     if reasons:
-        parting = _part(model, translated, rows, result, tolerance, (reference, other))
+        parting = _part(model, translated, rows, result, tolerance, (mxnet, onnxruntime))
+        if mixed := result.mixes(tolerance):
+            batch = np.resize(rows.values, (ROWS_TO_PART, rows.values.shape[1]))
+            node = find_mixing(network, inner_onnx(translated, model.path, onnxruntime, ROWS_TO_PART), batch, tolerance)
+            if node is not None:
+                reasons[-1] = f"{mixed}, first at {node.name} ({node.operator})"
         return Exported(onnx, None, tuple(reasons), parting)
-    versions = versions_of(reference.identity()["mxnet"], other.identity()["onnxruntime"])
+    versions = versions_of(mxnet.identity()["mxnet"], onnxruntime.identity()["onnxruntime"])
     return Exported(onnx, make_certificate(model, onnx, rows, result, tolerance, versions, choice))
 
 
-def _at_node(error: ModelError, model: Model, network: Network, reference: Runtime) -> ModelError:
-    """An error of a comparison, with the node that MXNet cannot compute, if it is that."""
-    node = find_failing(model, network, reference)
+def _at_node(error: ModelError, node: Node | None, what: str, hint: str | None = None) -> ModelError:
+    """An error of an engine, with the node at which it fails, if one was found."""
     if node is None:
         return error
-    kind = node.outputs[0].dtype
-    hint = "MXNet computes it on GPUs only; save the model in float32" if kind == "float16" else error.hint
     return ModelError(
-        f"{quote(node.name)} ({node.operator}, {kind}) cannot be compared: {error.message}",
+        f"{quote(node.name)} ({node.operator}, {node.outputs[0].dtype}) {what}: {error.message}",
         code=error.code,
         path=error.path,
-        hint=hint,
+        hint=hint or error.hint,
     )
 
 
@@ -123,12 +142,18 @@ def _part(
     """Looks for the node on the rows that differ most, and on the first ones that get another label."""
     records = len(rows.values)
     wanted = []
-    for difference, expected in zip(result.differences, result.expected):
+    for difference, expected in zip(result.differences, result.reference.answers):
         each = len(expected) // records
         found = [difference.row] if difference.row is not None else []
         wanted += [row // each for row in [*found, *difference.changed]]
     chosen = sorted(dict.fromkeys(wanted[:ROWS_TO_PART]))
-    return find_parting(model, translated, rows.values[chosen], tolerance, runtimes)
+    if not chosen:
+        return None
+    network = translated.network
+    batch = network.held or 1
+    values = rows.values[np.resize(chosen, -(-len(chosen) // batch) * batch)]
+    reference = inner_reference(model, network, runtimes[0])
+    return find_parting(network, reference, inner_onnx(translated, model.path, runtimes[1], batch), values, tolerance)
 
 
 def check_absent(path: str) -> None:
@@ -202,7 +227,8 @@ def verify_model(path: str, model: Model | None, rows: Rows | None = None) -> Ve
     changed = _other_rows(certificate, rows)
     if changed:
         return Verified(certificate, 0, True, (changed,))
-    result = compare_engines(model, onnx, rows.values, load_runtime("mxnet"), other)
+    reference = run_reference(model, rows.values, load_runtime("mxnet"))
+    result = compare_engines(reference, onnx, rows.values, other)
     return Verified(certificate, len(rows.values), True, tuple(result.fails(tolerance)))
 
 

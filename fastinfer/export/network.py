@@ -71,6 +71,7 @@ class Network:
         head_names: MXNet's names of them.
         inputs: the nodes of the data inputs, in the model's order.
         text: the graph as MXNet's JSON, with the same numbers of nodes.
+        held: the batch size that it holds; None if it takes any. Shapes are those for all batch sizes nevertheless.
         live: the nodes on which the outputs depend in inference.
     """
 
@@ -79,6 +80,7 @@ class Network:
     head_names: tuple[str, ...]
     inputs: tuple[int, ...]
     text: str = field(repr=False)
+    held: int | None = None
     live: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,11 +1,12 @@
-"""Finds the first node at which a translation and MXNet part, or that MXNet cannot compute: inner values are outputs."""
+"""Finds the first node at which a translation and MXNet part, where records influence each other, or that an engine cannot
+compute: inner values are outputs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 from ..models.module import Model
 from ..models.onnx import read_onnx
-from ..runtimes.base import Runtime
+from ..runtimes.base import Executor, Runtime
 from ..runtimes.mxnet.libmxnet import binding
 from ..runtimes.mxnet.settings import without_engine_line
 from .network import Entry, Network, Node
@@ -41,37 +42,44 @@ class Parting(NamedTuple):
     before: float
 
 
+# Binds the graph of a model, with other values of it as its outputs.
+Inner = Callable[[Sequence[Entry]], Executor]
+
+
+def inner_reference(model: Model, network: Network, runtime: Runtime) -> Inner:
+    """MXNet's graphs for one record, or for as many as the graph holds."""
+
+    def bind(entries: Sequence[Entry]) -> Executor:
+        with _without_fusion():
+            return runtime.bind(with_outputs(model, network, entries), CPU, network.held or 1)
+
+    return bind
+
+
+def inner_onnx(translated: Translated, path: str, runtime: Runtime, batch_size: int) -> Inner:
+    """onnxruntime's graphs for so many records."""
+    return lambda entries: runtime.bind(read_onnx(translated.build(entries), path), CPU, batch_size)
+
+
 def find_parting(
-    model: Model,
-    translated: Translated,
-    rows: NDArray[np.float32],
-    tolerance: float,
-    runtimes: tuple[Runtime, Runtime],
+    network: Network, reference: Inner, other: Inner, rows: NDArray[np.float32], tolerance: float
 ) -> Parting | None:
     """The first node whose output differs by more than the tolerance; None if only the outputs' labels do.
 
     Args:
-        model: the model.
-        translated: its translation.
+        network: the network.
+        reference: MXNet's graphs.
+        other: onnxruntime's, for as many records.
         rows: (records, values); a few, on which the outputs differ.
         tolerance: relative to the largest value of a record.
-        runtimes: MXNet's, and ONNX's.
     """
-    network = translated.network
-    entries = inner_entries(network)
-    reference, other = runtimes
-    inner = with_outputs(model, network, entries)
-    with _without_fusion():
-        executor = reference.bind(inner, CPU, len(rows))
-    expected = predict(executor, rows)
-    onnx = read_onnx(translated.build(entries), model.path)
-    found = predict(other.bind(onnx, CPU, len(rows)), rows)
+    # In a batch only those that have their records one behind another can be compared record by record.
+    entries = inner_entries(network, in_batches=(network.held or 1) > 1)
+    expected, found = (predict(bind(entries), rows) for bind in (reference, other))
     relative: dict[int, float] = {}
     for entry, left, right in zip(entries, expected, found):
         node = network.nodes[entry[0]]
-        # Record by record, where it has its records one behind another.
-        records = len(rows) if network.value(entry).shape[:1] < (0,) else 1
-        difference = compare(node.name, left.reshape(records, -1), right.reshape(records, -1))
+        difference = compare(node.name, left.reshape(len(rows), -1), right.reshape(len(rows), -1))
         if not difference.relative <= tolerance:
             before = max((relative.get(source, 0.0) for source, _ in node.inference_inputs), default=0.0)
             return Parting(node.name, node.operator, difference, before)
@@ -79,16 +87,34 @@ def find_parting(
     return None
 
 
-def find_failing(model: Model, network: Network, reference: Runtime) -> Node | None:
-    """The first node that MXNet cannot compute of a blank record; None if it can compute all of them."""
+def find_mixing(network: Network, bind: Inner, rows: NDArray[np.float32], tolerance: float) -> Node | None:
+    """The first node whose output for a record depends, by more than the tolerance, on the records beside it.
+
+    Args:
+        network: the network.
+        bind: graphs for as many records as there are rows.
+        rows: (records, values).
+        tolerance: relative to the largest value of a record.
+    """
+    entries = inner_entries(network, in_batches=True)
+    others_blank = rows.copy()
+    others_blank[1::2] = 0
+    executor = bind(entries)
+    for entry, left, right in zip(entries, predict(executor, rows), predict(executor, others_blank)):
+        node = network.nodes[entry[0]]
+        kept = (each.reshape(len(rows), -1)[::2] for each in (left, right))
+        if not compare(node.name, *kept).relative <= tolerance:
+            return node
+    return None
+
+
+def find_failing(network: Network, bind: Inner, rows: NDArray[np.float32]) -> Node | None:
+    """The first node that an engine cannot compute of rows; None if it can compute all of them."""
     entries = inner_entries(network)
 
     def fails(count: int) -> bool:
-        inner = with_outputs(model, network, entries[:count])
         try:
-            with _without_fusion():
-                executor = reference.bind(inner, CPU, 1)
-            executor.forward()
+            predict(bind(entries[:count]), rows)
         except ModelError:
             return True
         return False
@@ -118,8 +144,10 @@ def _without_fusion() -> Iterator[None]:
                 os.environ[FUSION_VARIABLE] = before
 
 
-def inner_entries(network: Network) -> Sequence[Entry]:
-    """The first outputs of all operators that count in inference, in order."""
+def inner_entries(network: Network, *, in_batches: bool = False) -> list[Entry]:
+    """The first outputs of all operators that count in inference, in order; `in_batches`: those that have rows for records."""
     return [
-        (number, 0) for number, node in enumerate(network.nodes) if number in network.live and node.operator != "null"
+        (number, 0)
+        for number, node in enumerate(network.nodes)
+        if number in network.live and node.operator != "null" and (not in_batches or node.outputs[0].shape[:1] < (0,))
     ]

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ModelError, quote
+from ..errors import ModelError
 from ..models.graph import read_graph, write_graph
 from ..models.module import Model
 from ..models.params import bare
 from ..runtimes.mxnet.graph import errors_of
 from ..runtimes.mxnet.inner_shapes import load_symbol
-from ..runtimes.mxnet.libmxnet import MXNetError, binding, check, load_libmxnet
+from ..runtimes.mxnet.libmxnet import binding, check, load_libmxnet
 from ..runtimes.mxnet.symbol import TYPES, load_arrays
 from .attributes import Attributes, default_of
-from .network import Entry, Network, Node, Value, merge_shapes
-from .shapes import BATCHES, infer
+from .held import read_values
+from .network import Entry, Network, Node
 
 
 def read_network(model: Model) -> Network:
@@ -33,49 +33,18 @@ def read_network(model: Model) -> Network:
     with binding, errors_of("MXNet cannot load it", model.path):
         symbol = load_symbol(model.graph.text)
         graph = json.loads(symbol.to_json())
-        try:
-            smaller, larger = (infer(model, graph, batch) for batch in BATCHES)
-        except (MXNetError, ValueError):
-            if not _open_states(model, graph):
-                raise
-            smaller, larger = (infer(model, graph, batch) for batch in BATCHES)
+        names = symbol.outputs()
+        values, held = read_values(model, graph)
         nodes = []
-        for number, node in enumerate(graph["nodes"]):
-            outputs = tuple(
-                Value(merge_shapes(first, second, BATCHES, node["name"]), dtype)
-                for (first, dtype), (second, _) in zip(smaller[number], larger[number])
-            )
+        for node, outputs in zip(graph["nodes"], values):
             operator, defaults = ("null", {}) if node["op"] == "null" else describe(node["op"])
             inputs = tuple((source, output) for source, output, *_ in node["inputs"])
             nodes.append(Node(node["name"], operator, Attributes(node.get("attrs", {}), defaults), inputs, outputs))
-        names = symbol.outputs()
     variables = {node.name: number for number, node in enumerate(nodes) if node.operator == "null"}
     heads = tuple((source, output) for source, output, *_ in graph["heads"])
     given = tuple(variables[each.name] for each in model.inputs)
     text = write_graph(graph["nodes"], graph["heads"], graph.get("attrs", {}))
-    network = Network(tuple(nodes), heads, tuple(names), given, text)
-    for entry, name in zip(heads, names):
-        if not network.value(entry).shape[:1] < (0,):
-            raise ModelError(
-                f"the output {quote(name)} does not have a row for each record",
-                path=model.path,
-                hint="if the graph holds a batch size, save it for batches of any size",
-            )
-    return network
-
-
-def _open_states(model: Model, graph: Mapping[str, Any]) -> bool:
-    """Takes the shape away from variables that are not saved, such as states, where it holds the batch size 1; whether there
-    were any. MXNet finds the shape that fits the batch."""
-    known = {*(each.name for each in model.inputs), *map(bare, load_arrays(model.params))}
-    found = [
-        node["attrs"]
-        for node in graph["nodes"]
-        if node["op"] == "null" and node["name"] not in known and "__shape__" in node.get("attrs", {})
-    ]
-    for attributes in found:
-        del attributes["__shape__"]
-    return bool(found)
+    return Network(tuple(nodes), heads, tuple(names), given, text, held)
 
 
 def read_arrays(model: Model) -> dict[str, NDArray[Any]]:

@@ -32,15 +32,18 @@ def predict(executor: Executor, rows: Array) -> list[Array]:
     memories = [rows_of(executor, number) for number in range(len(executor.inputs))]
     for first in range(0, len(rows), size):
         batch = rows[first : first + size]
-        column = 0
-        for memory in memories:
-            width = memory.shape[1]
-            memory[: len(batch)] = batch[:, column : column + width]
+        for memory, given in zip(memories, cut(executor, batch)):
+            memory[: len(batch)] = given
             memory[len(batch) :] = 0
-            column += width
-        given = zip(predict_all(executor), executor.outputs)
-        parts.append([array[: len(batch) * output.rows] for array, output in given])
+        found = zip(predict_all(executor), executor.outputs)
+        parts.append([array[: len(batch) * output.rows] for array, output in found])
     return [np.concatenate(each) for each in zip(*parts)]
+
+
+def cut(executor: Executor, rows: Array) -> list[Array]:
+    """Rows by the inputs of a graph: (records, values) of each."""
+    widths = [math.prod(each.shape) for each in executor.inputs]
+    return np.split(rows, np.cumsum(widths)[:-1], axis=1)
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,16 @@ def test_a_planted_fault_is_caught_and_its_node_named(fault: str, monkeypatch: p
     assert found.parting.before < 1e-5 < found.parting.difference.relative
 
 
+def test_a_node_is_found_where_values_have_the_time_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = mx.sym.FullyConnected(mx.sym.transpose(data(), axes=(1, 0, 2)), num_hidden=4, flatten=False)
+    layer = mx.sym.sin(mx.sym.tanh(layer), name="wrong")
+    model = load(mx.sym.softmax(mx.sym.SequenceLast(layer)), (5, 3))
+    monkeypatch.setitem(TRANSLATIONS, "sin", lambda call: call.emit("Cos", call.input()))
+    parting = export_model(model, "model.onnx").parting
+    assert parting is not None
+    assert parting.node == "wrong"
+
+
 def test_a_changed_label_is_refused_whatever_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(mx.sym.FullyConnected(data(), num_hidden=4, name="wrong"), (4,))
     monkeypatch.setitem(TRANSLATIONS, "FullyConnected", transposed_weight)
@@ -158,6 +168,32 @@ def test_what_mxnet_cannot_compute_here_is_named() -> None:
     ) as caught:
         export_model(model, "m.onnx", tolerance=1e-2)
     assert caught.value.hint == "MXNet computes it on GPUs only; save the model in float32"
+
+
+def test_what_onnxruntime_cannot_compute_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = mx.sym.tanh(mx.sym.FullyConnected(data(), num_hidden=3, name="fc"), name="wrong")
+    model = load(mx.sym.softmax(layer), (4,))
+
+    def beyond(call: Call) -> str:
+        return call.emit(
+            "GatherElements", call.input(), call.cast(call.emit("Add", call.input(), call.constant(7)), "int64")
+        )
+
+    monkeypatch.setitem(TRANSLATIONS, "tanh", beyond)
+    with pytest.raises(
+        ModelError,
+        match=r"'wrong' \(tanh, float32\) was translated, and onnxruntime cannot compute it: onnxruntime cannot run it",
+    ):
+        export_model(model, "m.onnx")
+
+
+def test_records_that_influence_each_other_are_refused() -> None:
+    layer = mx.sym.FullyConnected(data(), num_hidden=3, name="fc")
+    mixed = mx.sym.broadcast_sub(layer, mx.sym.mean(layer, axis=0, keepdims=True), name="mixed")
+    found = export_model(load(mx.sym.tanh(mixed), (4,)), "m.onnx")
+    assert found.certificate is None
+    assert found.reasons[0].startswith("in a batch of 2 records influence each other")
+    assert found.reasons[0].endswith("first at mixed (broadcast_sub)")
 
 
 def test_parameters_that_are_saved_in_half_precision_are_certified(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fastinfer.export.reference import read_network
 from fastinfer.models.module import Model, load_model
 from tests.export.comparing import load
 from tests.export.nets import NETS
-from tests.networks import HELD, SERVED, mx
+from tests.networks import SERVED, mx
 
 pytest.importorskip("onnxruntime")
 ROWS = 40
@@ -62,10 +62,3 @@ def test_a_quantized_model_is_refused_by_its_first_operator(tmp_path: Path) -> N
         "no_translation",
         "export the model as it was before it was quantized",
     )
-
-
-def test_a_graph_that_holds_a_batch_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"'softmax_output' does not have a row for each record.*any size"):
-        export_model(load_model(HELD["reshape"](tmp_path / "a")), "model.onnx")
-    with pytest.raises(ModelError, match=r"at batch size 3: Error in operator '_plus[0-9]+'"):
-        export_model(load_model(HELD["states"](tmp_path / "b")), "model.onnx")

@@ -83,7 +83,7 @@ def find_misfit(
     found = shapes or shapes_inside(model, symbol, batch_size)
     for number, node in enumerate(nodes):
         inputs = [found[source][output] for source, output, *_ in node["inputs"]]
-        wrong = _find_wrong_shape(node["op"], inputs, found[number][0])
+        wrong = find_wrong_shape(node["op"], inputs, found[number][0])
         if wrong is not None:
             return f"{quote(node['name'])} {wrong} (batch size {batch_size})"
     return None
@@ -111,7 +111,8 @@ def shapes_inside(model: Model, symbol: Symbol, batch_size: int) -> dict[int, li
     return found
 
 
-def _find_wrong_shape(operator: str, inputs: list[Shape], output: Shape) -> str | None:
+def find_wrong_shape(operator: str, inputs: list[Shape], output: Shape) -> str | None:
+    """Why an operator would read or write beyond one of these shapes; None if it does not, or MXNet says so itself."""
     if operator in RESHAPES and math.prod(inputs[0]) != math.prod(output):
         return f"cannot reshape {inputs[0]} to {output}"
     if operator in SELECTIONS:
