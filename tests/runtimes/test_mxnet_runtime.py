@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,11 +11,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fastinfer import machine
 from fastinfer.errors import ConfigError, ModelError
 from fastinfer.models.module import load_model
+from fastinfer.runtimes.base import DenseLayers
+from fastinfer.runtimes.mxnet import graph
 from fastinfer.runtimes.mxnet import runtime as runtime_module
 from fastinfer.runtimes.mxnet.libmxnet import build, load_libmxnet
 from fastinfer.runtimes.mxnet.runtime import MXNetRuntime
@@ -123,7 +127,9 @@ def test_a_model_that_is_bound_has_its_rows_and_the_device(linear: Path) -> None
         MXNetRuntime().bind(load_model(linear), ("gpu", 99), 3)
 
 
-def test_an_operator_that_fails_on_its_input_is_an_error_of_the_model(tmp_path: Path) -> None:
+def test_an_operator_that_fails_on_its_input_is_an_error_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def decomposed() -> tuple[Any, tuple[int, ...]]:
         matrix = mx.sym.broadcast_add(mx.sym.var("data"), mx.sym.var("zero", shape=(1, 4)))
         return mx.sym.linalg_potrf(mx.sym.reshape(matrix, shape=(-1, 2, 2))), (4,)
@@ -134,6 +140,7 @@ def test_an_operator_that_fails_on_its_input_is_an_error_of_the_model(tmp_path: 
     rows = rows_of(executor)
     rows[:] = [4, 0, 0, 9]
     assert predict_rows(executor).tolist() == [[2, 0, 0, 3]]
+    monkeypatch.delattr(graph, "load_symbol")  # what is bound again is not found out again
     for _ in range(2):
         rows[:] = 0  # not positive definite: it has no Cholesky decomposition
         with pytest.raises(ModelError, match=r"MXNet cannot run it: .*potrf failed") as caught:
@@ -142,6 +149,25 @@ def test_an_operator_that_fails_on_its_input_is_an_error_of_the_model(tmp_path: 
         # It is bound again, to the same memory.
         rows[:] = [9, 0, 0, 4]
         assert predict_rows(executor).tolist() == [[3, 0, 0, 2]]
+
+
+@pytest.mark.parametrize("how", [{"dense": DenseLayers(4)}, {"row_wise": True}])
+def test_a_graph_that_is_bound_again_gives_the_bits_that_it_gave(how: dict[str, Any], tmp_path: Path) -> None:
+    def decomposed() -> tuple[Any, tuple[int, ...]]:
+        data = mx.sym.var("data")
+        hidden = mx.sym.FullyConnected(mx.sym.FullyConnected(data, num_hidden=64), num_hidden=4)
+        return mx.sym.linalg_potrf(mx.sym.reshape(hidden * data, shape=(-1, 2, 2))), (4,)
+
+    executor = MXNetRuntime().bind(load_model(networks.save(decomposed, tmp_path)), ("cpu", 0), 2, **how)
+    rows, found = rows_of(executor), []
+    for row in np.random.default_rng(5).normal(size=(100, 4)) * [9, 1, 1, 9]:
+        rows[:] = row
+        with contextlib.suppress(ModelError):
+            found.append((row, predict_rows(executor).tobytes()))
+    assert 10 < len(found) < 90
+    for row, wanted in found:
+        rows[:] = row
+        assert predict_rows(executor).tobytes() == wanted
 
 
 # Programs

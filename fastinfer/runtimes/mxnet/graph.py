@@ -11,9 +11,11 @@ import contextlib
 import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from ctypes import POINTER, byref, c_uint32, c_void_p
 from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ...errors import FastinferError, ModelError, quote
 from ...models.graph import held_sizes
@@ -54,6 +56,15 @@ UNFUSED = (
 )
 
 
+class _Prepared(NamedTuple):
+    """What is bound, again after each pass that fails."""
+
+    text: str = ""  # none before the first time
+    parts: Sequence[Part] = ()  # parameters that are copied from those of the model's file
+    kinds: Mapping[str, int] = MappingProxyType({})  # the type of each argument and auxiliary state
+    fits: bool = False  # at the batch size
+
+
 class MXNetExecutor:
     """A bound graph; see :class:`fastinfer.runtimes.base.Executor`.
 
@@ -85,6 +96,7 @@ class MXNetExecutor:
         self._row_wise = row_wise
         self._device: Device = (GPU, device[1]) if device[0] == "gpu" else (CPU, 0)  # the host's memory is one
         self._library = load_libmxnet()
+        self._graph = _Prepared()
         self._bound: _Bound | None = None
         with binding, errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
             # Kept over a later bind: callers hold this memory.
@@ -94,35 +106,48 @@ class MXNetExecutor:
             self._bind()
 
     def _bind(self) -> None:
+        with errors_of("MXNet cannot load it", self._model.path):
+            parameters = {bare(name): array for name, array in load_arrays(self._model.params).items()}
+        if not self._graph.text:
+            self._graph = self._prepare(parameters)
+        try:
+            self._bound = self._bind_graph(self._graph, parameters)
+        except MXNetError as error:
+            if not any(words in str(error) for words in FUSION_FAILED):
+                raise
+            self._graph = self._prepare(parameters, all_apart=True)
+            self._bound = self._bind_graph(self._graph, parameters)
+            if self._row_wise:
+                warnings.warn(f"{self._model.path}: {UNFUSED}", RuntimeWarning, stacklevel=2)
+        # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
+        self.gives_a_row_each = self._graph.fits and all(
+            array.shape == (self.batch_size * output.rows, *output.shape)
+            for array, output in zip(self._bound.outputs, self.outputs)
+        )
+
+    def _prepare(self, parameters: Arrays, *, all_apart: bool = False) -> _Prepared:
+        """The graph as it is to be bound; `all_apart`: without anything that MXNet fuses."""
         model, batch_size = self._model, self.batch_size
         with errors_of("MXNet cannot load it", model.path):
             symbol = load_symbol(model.graph.text)
-            parameters = {bare(name): array for name, array in load_arrays(model.params).items()}
         own = {name: array.shape for name, array in parameters.items()}
         self.outputs, kinds = _check_batch(model, symbol, own, 1 if self._row_wise else batch_size)
         shapes = {} if self._row_wise else shapes_inside(model, symbol, batch_size)
-        self._fits = self._row_wise or find_misfit(model, symbol, batch_size, shapes) is None
-        text = symbol.to_json()
+        fits = self._row_wise or find_misfit(model, symbol, batch_size, shapes) is None
+        text, parts = symbol.to_json(), list[Part]()
         if not self._row_wise:
             text = slice_by_parts(vectorize(text, partial(_float32_outputs, model, symbol)), shapes)
         times = -(-self._dense.rows // batch_size)
         if times > 1:
             text, parts = compute_as_many(text, times, self._own_shapes(parameters, kinds))
-            parameters.update((part.name, _copy(part, parameters[part.source])) for part in parts)
             kinds.update((part.name, FLOAT32) for part in parts)
-        try:
-            self._bound = self._bind_graph(text if self._row_wise else take_slow_apart(text), parameters, kinds)
-        except MXNetError as error:
-            if not any(words in str(error) for words in FUSION_FAILED):
-                raise
-            self._bound = self._bind_graph(take_all_apart(text), parameters, kinds)
-            if self._row_wise:
-                warnings.warn(f"{model.path}: {UNFUSED}", RuntimeWarning, stacklevel=2)
-        # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
-        self.gives_a_row_each = self._fits and all(
-            array.shape == (batch_size * output.rows, *output.shape)
-            for array, output in zip(self._bound.outputs, self.outputs)
-        )
+        if all_apart:
+            text = take_all_apart(text)
+        elif not self._row_wise:
+            text = take_slow_apart(text)
+        if self._row_wise and batch_size > 1:
+            text = repeat_rows(text, [each.name for each in model.inputs], batch_size)
+        return _Prepared(text, parts, kinds, fits)
 
     def _own_shapes(self, parameters: Arrays, kinds: dict[str, int]) -> dict[str, Shape]:
         """The shapes of saved parameters of float32, where chains are to be computed with them."""
@@ -133,16 +158,14 @@ class MXNetExecutor:
             if self._dense.chained and name not in inputs and array.kind == kinds.get(name) == FLOAT32
         }
 
-    def _bind_graph(self, text: str, parameters: Arrays, kinds: dict[str, int]) -> _Bound:
-        inputs = self._model.inputs
-        if self._row_wise and self.batch_size > 1:
-            text = repeat_rows(text, [each.name for each in inputs], self.batch_size)
-        given = {each.name: array for each, array in zip(inputs, self._data)}
-        return _Bound(Symbol.load(text), given, parameters, kinds, self._device)
+    def _bind_graph(self, graph: _Prepared, parameters: Arrays) -> _Bound:
+        copied = {part.name: _copy(part, parameters[part.source]) for part in graph.parts}
+        given = {each.name: array for each, array in zip(self._model.inputs, self._data)}
+        return _Bound(Symbol.load(graph.text), given, {**parameters, **copied}, graph.kinds, self._device)
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
-        if not self._fits:
+        if not self._graph.fits:
             raise ModelError(
                 f"at batch size {self.batch_size} a reshape would go past its input", path=self._model.path
             )
@@ -197,7 +220,7 @@ class _Bound:
     """
 
     def __init__(
-        self, symbol: Symbol, given: Arrays, parameters: Arrays, kinds: dict[str, int], device: Device
+        self, symbol: Symbol, given: Arrays, parameters: Arrays, kinds: Mapping[str, int], device: Device
     ) -> None:
         library = load_libmxnet()
         self._free = library.MXExecutorFree
