@@ -64,6 +64,7 @@ class FilteredDecoder:
         self._stop = 0
         self._columns: Columns | None = None
         self._skipped = 0  # lines before the first row of the chunk
+        self._mark = 0  # bytes of a byte order mark in the first row's line
         self._cut = Cut(0, [], [], {})
         self._next = 0  # piece of the cut that belongs to the next row
         self._held = FilteredRows()  # of the rows in the batch
@@ -79,15 +80,16 @@ class FilteredDecoder:
         self._inner.begin(self._row_values)
 
     def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
-        self._buffer, self._stop, self._skipped, self.head = buffer, stop, 0, b""
+        self._buffer, self._stop, self._skipped, self._mark, self.head = buffer, stop, 0, 0, b""
         begin = start
         if first and self._skips:
             with memoryview(buffer)[start:stop] as lines:
                 begin = start + find_line_start(lines, min(1, len(lines)))
             self._skipped = 1
         if self._columns is None:
-            columns, begin = self._processing.columns(buffer, begin, stop, self._prediction)
-            self._columns = columns
+            columns, records = self._processing.columns(buffer, begin, stop, self._prediction)
+            self._mark = 0 if self._processing.header else records - begin
+            self._columns, begin = columns, records
             self.head = self._processing.head(columns, self._prediction) if first else b""
             self._skipped += self._processing.header
         self._cut = self._columns.cut(buffer, begin, stop, self._text)
@@ -165,7 +167,8 @@ class FilteredDecoder:
         assert self._columns is not None
         index = (bad.error.line or 1) - 1
         starts = self._cut.starts
-        start = starts[index]
+        mark = 0 if index else self._mark
+        start = starts[index] - mark
         stop = starts[index + 1] if index + 1 < len(starts) else self._stop
         while stop > start and self._buffer[stop - 1] in b"\r\n":
             stop -= 1
@@ -175,16 +178,17 @@ class FilteredDecoder:
             error = InputError(message, code="unequal_line", line=line)
         else:
             self._next += self._each
-            column = self._find_column(bad, start, stop)
+            column = self._find_column(bad, start + mark, stop, mark)
             error = bad.error.at(line=line, column=column)
         return BadRecord(error, bad.values, start, stop)
 
-    def _find_column(self, bad: BadRecord, start: int, stop: int) -> int | None:
-        """Where the cell of an error begins in its line; the kept cells have other places than the object's."""
+    def _find_column(self, bad: BadRecord, start: int, stop: int, mark: int) -> int | None:
+        """Where the cell of an error begins in its line, behind a mark; the kept cells have other places than the object's."""
         if bad.error.column is None or self._columns is None:
             return None
         line, kept = bytes(self._buffer[start:stop]), bytes(self._text[bad.start : bad.stop])
-        return self._columns.find_column(line, kept, bad.error.column)
+        column = self._columns.find_column(line, kept, bad.error.column)
+        return column and column + mark
 
 
 class FilteredRows:

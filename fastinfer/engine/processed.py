@@ -22,12 +22,14 @@ class Prepared(NamedTuple):
         record: what is joined to the answer.
         rows: how many records there are.
         skipped: lines of the payload before them, which the model is not given.
+        mark: bytes of a byte order mark in the first record's line.
     """
 
     body: bytes
     record: Any
     rows: int
     skipped: int = 0
+    mark: int = 0
 
 
 class Processing(Protocol):
@@ -66,14 +68,16 @@ class CsvPayloads:
         self._out = bytearray()
 
     def prepare(self, content: bytes) -> Prepared | None:
-        start = skipped = 0
+        start = skipped = mark = 0
         if self._columns is None:
             if self._skips:
                 start, skipped = len(content.splitlines(keepends=True)[0]), 1
                 self._skips = False
             if not content[start:].strip():
                 return None
-            self._columns, start = self._processing.columns(content, start, len(content), None)
+            begin = start
+            self._columns, start = self._processing.columns(content, begin, len(content), None)
+            mark = 0 if self._processing.header else start - begin
             skipped += self._processing.header
         cut = self._columns.cut(content, start, len(content), self._out)
         if cut.unequal:
@@ -81,7 +85,7 @@ class CsvPayloads:
             message = f"expected {self._columns.cells:,} cells as in the first line, found {found:,}"
             raise InputError(message, code="unequal_line", line=index + 1 + skipped)
         body = bytes(self._out[: cut.end])
-        return Prepared(body, content[start:], len(cut.starts), skipped) if body.strip() else None
+        return Prepared(body, content[start:], len(cut.starts), skipped, mark) if body.strip() else None
 
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         if not self._prints:
@@ -106,6 +110,7 @@ class CsvPayloads:
         index, column = error.line - 1, None
         if error.column is not None and self._columns is not None:
             column = self._columns.find_column(lines[index], kept[index], error.column)
+            column = column and column + (0 if index else prepared.mark)
         return error.at(line=error.line + prepared.skipped, column=column)
 
 

@@ -49,7 +49,8 @@ class Lines(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A line: its number in the object, from 1; where it begins in the expanded object; its text, without its end."""
+    """A line: its number in the object, from 1; where it begins in the expanded object; its text, without its end
+    but with a byte order mark."""
 
     number: int
     start: int
@@ -131,15 +132,11 @@ class RecordFinder:
         for chunk in chunks:
             start = chunk.base
             for line in self._lines.split(bytes(buffer[chunk.start : chunk.stop])):
-                size = len(line)
-                if start == 0 and line.startswith(BYTE_ORDER_MARK):
-                    line = line[len(BYTE_ORDER_MARK) :]
-                    start += len(BYTE_ORDER_MARK)
-                    size -= len(BYTE_ORDER_MARK)
                 number += 1
-                if number > self._lines.skip and self._lines.holds_values(line):
+                values = line if start else line.removeprefix(BYTE_ORDER_MARK)
+                if number > self._lines.skip and self._lines.holds_values(values):
                     yield Found(number, start, line.rstrip(b"\r\n"))
-                start += size
+                start += len(line)
 
     def _count_before(self, span: Span) -> int:
         """The number of lines before a span; counted on from the span before it, if that was asked for."""

@@ -199,6 +199,33 @@ def test_every_road_of_lines_rejects_the_record(road: str, lookup: Path, predict
     assert reject["record"].encode() == text.splitlines()[1].encode()
 
 
+MARK = b"\xef\xbb\xbf"
+MARKED: dict[str, tuple[TransformRequest | None, bytes]] = {
+    "rows": (None, b""),
+    "a column joined": (ROADS["a column joined"][0], b"7,"),
+    "payloads of one line": (ROADS["payloads of one line"][0], b""),
+    "filtered payloads": (
+        TransformRequest(input_filter="$[1:]", split_type="Line", strategy="SingleRecord", max_payload=1), b"7,"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("road", MARKED)
+def test_the_reject_of_a_line_with_a_byte_order_mark_has_the_bytes_of_the_line(
+    road: str, lookup: Path, tmp_path: Path
+) -> None:
+    request, front = MARKED[road]
+    for code, text, column in (("refused_record", BAD, None), ("expected_number", "2,1,0,x", 10 + len(front))):
+        line = MARK + front + text.encode()
+        folder = tmp_path / code
+        folder.mkdir()
+        files = {"a.csv": line + b"\r\n" + front + GOOD.encode()}
+        run(lookup, folder, files, Options(exact=True, on_error="quarantine"), request=request or TransformRequest())
+        (reject,) = rejects(folder)
+        assert (reject["code"], reject["line"], reject["column"]) == (code, 1, column)
+        assert (reject["record"].encode(), reject["range"]) == (line, [0, len(line)])
+
+
 def test_of_a_document_the_number_of_the_record_is_said(lookup: Path, tmp_path: Path) -> None:
     files = {"a": f"[[{GOOD}]]", "b": f"[[{GOOD}], [{GOOD}], [{BAD}]]"}
     request = TransformRequest(content_type="application/json")
