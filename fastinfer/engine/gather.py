@@ -109,7 +109,7 @@ class Gatherer:
         summary.peak_memory_bytes = machine.peak_memory_bytes()
         waited = max(0.0, seconds * summary.workers - sum(self._seconds.values()))
         summary.stage_seconds = {**self._seconds, "wait": waited}
-        self._settle()
+        self._settle(is_complete=True)
         if self._options.backend != "threads":
             self._folder.sweep()
         if self._errors:
@@ -133,14 +133,14 @@ class Gatherer:
         with contextlib.suppress(OutputError):
             self._settle()
 
-    def _settle(self) -> None:
+    def _settle(self, *, is_complete: bool = False) -> None:
         if not self._is_settled:
             self._is_settled = True
             for span, error in self._refused.values():
                 self._write_reject(span.item, error)
-            # A run that ends early may have counted rejects that it has not written.
-            is_whole = not (self._errors or self._stop.is_set())
-            written = self._summary.rejected - self._folder.rejected if is_whole else 0
+            # One that ends early may have counted rejects that it has not written.
+            ends_early = not is_complete or self._errors or self._stop.is_set()
+            written = None if ends_early else self._summary.rejected - self._folder.rejected
             self._summary.rejected = self._folder.settle(has_rejects=self._job.quarantine, written=written)
 
     @functools.cached_property

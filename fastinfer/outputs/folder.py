@@ -144,12 +144,12 @@ class OutputFolder:
         label = self._label(uri, span.item) if self._record.resumes else None
         return label.rejected if label is not None and self.rejects.has_all(span.item, label, span) else None
 
-    def settle(self, *, has_rejects: bool, written: int = 0) -> int:
+    def settle(self, *, has_rejects: bool, written: int | None = None) -> int:
         """Joins what the workers wrote by themselves, when none is running; returns how many rejects there are now.
 
         Args:
             has_rejects: whether the run rejects records.
-            written: how many rejects the workers wrote, as far as they could tell.
+            written: how many rejects the workers wrote; None: the run ended early.
 
         Raises:
             OutputError: a file cannot be read or written, or ``rejects_missing``.

@@ -198,21 +198,22 @@ class Rejects:
             self._replace(filter(stands, self._lines([])), [])
         return own
 
-    def finish(self, written: int = 0) -> int:
+    def finish(self, written: int | None = None) -> int:
         """Joins this run's journals, when all workers have ended; returns how many rejects there are now.
 
         All new rejects are kept, also if the run was stopped before their results had names: they tell why. Of the old ones
         those go whose results were replaced.
 
         Args:
-            written: how many the workers wrote, as far as they could tell.
+            written: how many the workers wrote; None: the run ended early. Only then results of spans stay.
 
         Raises:
             OutputError: ``rejects_missing``; the journals stay as they are for the next run.
         """
         journals = self._journals([self._layout.run])
+        spans = written is None
         if not journals and not written:  # the file is sorted, and stays as it is unless results were replaced
-            stands = self._stands()
+            stands = self._stands(spans=spans)
             verdicts = [0, 0]
             for line in self._lines([]):
                 verdicts[stands(line)] += 1
@@ -223,7 +224,8 @@ class Rejects:
 
         def count_all() -> Iterator[bytes]:
             nonlocal count
-            for line in self._join(journals, _is_reject, self._store.scratch_folder(self._layout.root), written):
+            folder = self._store.scratch_folder(self._layout.root)
+            for line in self._join(journals, _is_reject, folder, spans=spans, written=written or 0):
                 count += 1
                 yield line
 
@@ -248,7 +250,13 @@ class Rejects:
                 yield entry + b"\n"
 
     def _join(
-        self, journals: list[str], keeps: Callable[[bytes], bool], folder: str, written: int = 0
+        self,
+        journals: list[str],
+        keeps: Callable[[bytes], bool],
+        folder: str,
+        *,
+        spans: bool = True,
+        written: int = 0,
     ) -> Iterator[bytes]:
         """The lines of the file and of journals, sorted, each once.
 
@@ -258,6 +266,7 @@ class Rejects:
             journals: of this run or of earlier ones.
             keeps: which of their lines are kept.
             folder: where more lines than memory holds are sorted.
+            spans: whether results of spans stay.
             written: how many lines the journals have at least.
         """
         remade: set[int] = set()
@@ -277,7 +286,7 @@ class Rejects:
                 path=self._layout.rejects,
                 hint="run again in a minute; what is finished is kept",
             )
-        stands = self._stands()
+        stands = self._stands(spans=spans)
 
         def is_old(line: bytes) -> bool:
             place = find_place(line)
@@ -286,8 +295,8 @@ class Rejects:
         every = itertools.chain(filter(is_old, self._lines([])), filter(keeps, self._lines(journals, old=False)))
         return (line for _, line in self._sort(every, folder))
 
-    def _stands(self) -> Callable[[bytes], bool]:
-        """A function that says of a line whether the result stands that lacks the record."""
+    def _stands(self, *, spans: bool = True) -> Callable[[bytes], bool]:
+        """A function that says of a line whether the result stands that lacks the record, or that of its span if `spans`."""
         last: tuple[Any, bool] = None, False  # lines of one result follow each other: its label is looked up once
 
         def stands(line: bytes) -> bool:
@@ -296,7 +305,8 @@ class Rejects:
             if place is None or place.line == WHOLE_INPUT:
                 return False  # a whole input: it has no result, and is tried again
             if last[0] != place[:-1]:
-                labels = (self._label(uri) for uri in self._uris(place.key, place.part))
+                uris = self._uris(place.key, place.part if spans else WHOLE)
+                labels = map(self._label, uris)
                 made = (place.run, place.version)
                 last = place[:-1], any(label is not None and _made(label) == made for label in labels)
             return last[1]

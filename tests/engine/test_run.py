@@ -324,6 +324,20 @@ def test_a_bad_file_is_rejected_as_a_whole(linear: Path, tmp_path: Path) -> None
     ]
 
 
+def test_the_rejects_of_a_stopped_file_s_old_version_go_with_its_spans(linear: Path, tmp_path: Path) -> None:
+    large = tmp_path / "in" / "large.csv"
+    large.parent.mkdir()
+    large.write_bytes(b"x,2\n" + b"1,2\n" * 100_000)
+    limits = dataclasses.replace(SMALL, shard_bytes=64 << 10)
+    with pytest.raises(InputError, match="1 reject, at most 0 allowed"):
+        run(linear, large.parent, tmp_path / "out", limits, on_error="quarantine", max_errors=0, workers=1)
+    assert (tmp_path / "out" / "_rejects.jsonl").exists()
+    large.write_bytes(b"30,2\n" + b"1,2\n" * 100_000)
+    summary = transform(linear, large.parent, tmp_path / "out", Options(on_error="quarantine"), limits=limits)
+    assert (summary.inputs, summary.rejected) == (1, 0)
+    assert not (tmp_path / "out" / "_rejects.jsonl").exists()
+
+
 def test_records_of_a_cut_file_are_quarantined_with_their_line(mlp: Path, digits: np.ndarray, tmp_path: Path) -> None:
     lines = csv(digits[:700], "integers").splitlines()
     bad = {5: b"x" + lines[5], 333: lines[333] + b",1", 699: lines[699][:-1]}
