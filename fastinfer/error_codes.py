@@ -115,7 +115,7 @@ CONFIG: tuple[tuple[str, str, str], ...] = (
     ("not_started", "there is nothing to wait for yet", "call `fit()` or `transform()` first"),
     ("file_exists", "a file that would be written is there", "name another one, or overwrite it"),
     ("onnx_missing", "onnx is not installed", f"`{install_command('export')}`"),
-    ("onnxruntime_broken", "onnxruntime is installed but cannot be imported", "see the message"),
+    ("onnxruntime_broken", "onnxruntime is installed but its library cannot be loaded", "see the message"),
     ("onnxruntime_missing", "onnxruntime is not installed", f"`{install_command('onnx')}`"),
     ("other_format", "the runtime does not run models of this format", "name the other runtime, or none"),
     ("other_machine", "a worker's machine would produce other bytes", "use the same versions, environment and CPU"),

@@ -6,29 +6,34 @@ each in memory of its own, so all executors of a process share one.
 
 from __future__ import annotations
 
-import gc
 import math
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import ConfigError, ModelError, quote
-from ..extras import install_command
 from ..models.onnx import OnnxInput, OnnxModel
 from .base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
+from .libonnxruntime import (
+    FORMATS,
+    OnnxRuntimeError,
+    Session,
+    Tensor,
+    handles,
+    load_libonnxruntime,
+    value_bytes,
+    zeros,
+)
 from .number_types import limits, misfits
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
 
-CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
-# One thread a session: the workers are the parallelism.
+CUDA_PROVIDER = "CUDAExecutionProvider"
 SESSION_SETTINGS = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
 # Products of float32 in full, not in TF32, whose 10 bits of mantissa change labels.
 CUDA_OPTIONS = {"use_tf32": "0"}
-# What goes wrong is an exception as well; a line of its own on stderr would be said twice.
-FATAL_ONLY = 4
 
 
 class OnnxRuntime:
@@ -52,12 +57,12 @@ class OnnxRuntime:
                 f"the instruction set cannot be {cpu_isa}: onnxruntime always uses the best of the CPU",
                 hint="leave it out; the CPU's name is kept in the run's record",
             )
-        self._onnxruntime = load_onnxruntime()
-        self._sessions: weakref.WeakValueDictionary[tuple[str, str, int], Any] = weakref.WeakValueDictionary()
+        self._library = load_libonnxruntime()
+        self._sessions: weakref.WeakValueDictionary[tuple[str, str, int], Session] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
 
     def identity(self) -> dict[str, Any]:
-        return {"onnxruntime": self._onnxruntime.__version__, "session": {**SESSION_SETTINGS, **CUDA_OPTIONS}}
+        return {"onnxruntime": self._library.version, "session": {**SESSION_SETTINGS, **CUDA_OPTIONS}}
 
     def value_bytes(self, model: AnyModel) -> list[int]:
         # What is inside the graph is not known here.
@@ -70,11 +75,11 @@ class OnnxRuntime:
         return self.bind(model, ("cpu", 0), batch_size).outputs
 
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
-        available = self._onnxruntime.get_available_providers()
+        available = self._library.providers()
         for kind, index in devices:
             if kind == "gpu" and CUDA_PROVIDER not in available:
                 raise ConfigError(
-                    f"there is no gpu:{index}: onnxruntime {self._onnxruntime.__version__} here is a build without CUDA "
+                    f"there is no gpu:{index}: onnxruntime {self._library.version} here is a build without CUDA "
                     f"(it has {', '.join(available)})",
                     code="no_such_device",
                     hint="pip uninstall onnxruntime, then pip install onnxruntime-gpu, with CUDA and cuDNN as it needs them",
@@ -97,7 +102,7 @@ class OnnxRuntime:
             )
         return OnnxExecutor(self._session(model, device), model, device, batch_size, row_wise=row_wise)
 
-    def _session(self, model: OnnxModel, device: tuple[str, int]) -> Any:
+    def _session(self, model: OnnxModel, device: tuple[str, int]) -> Session:
         key = (model.content_digest, *device)
         with self._lock:
             session = self._sessions.get(key)
@@ -105,29 +110,21 @@ class OnnxRuntime:
                 session = self._sessions[key] = self._open(model, device)
             return session
 
-    def _open(self, model: OnnxModel, device: tuple[str, int]) -> Any:
+    def _open(self, model: OnnxModel, device: tuple[str, int]) -> Session:
         self.check_devices([device])
-        options = self._onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = FATAL_ONLY
-        for name, value in SESSION_SETTINGS.items():
-            options.add_session_config_entry(name, value)
-        providers: list[Any] = [CPU_PROVIDER]
         kind, index = device
-        if kind == "gpu":
-            providers.insert(0, (CUDA_PROVIDER, {"device_id": str(index), **CUDA_OPTIONS}))
+        cuda = {"device_id": str(index), **CUDA_OPTIONS} if kind == "gpu" else None
         try:
-            session = self._onnxruntime.InferenceSession(model.content, options, providers=providers)
-        except Exception as error:  # its classes of errors are not public
-            raise ModelError(f"onnxruntime cannot load it: {_first_line(error)}", path=model.path) from error
-        # It only warns where it cannot start a provider, and takes the CPU.
-        if kind == "gpu" and CUDA_PROVIDER not in session.get_providers():
+            return Session(model.content, SESSION_SETTINGS, cuda)
+        except OnnxRuntimeError as error:
+            if kind == "cpu":
+                raise ModelError(f"onnxruntime cannot load it: {error}", path=model.path) from error
+            self._open(model, ("cpu", 0))  # raises if it is the model that cannot be loaded
             raise ConfigError(
-                f"there is no gpu:{index}: onnxruntime cannot start CUDA on it",
+                f"there is no gpu:{index}: onnxruntime cannot start CUDA on it: {error}",
                 code="no_such_device",
                 hint="look for its libraries (CUDA, cuDNN) and for the GPU with nvidia-smi",
-            )
-        return session
+            ) from error
 
 
 class OnnxExecutor:
@@ -148,207 +145,148 @@ class OnnxExecutor:
     """
 
     def __init__(
-        self, session: Any, model: OnnxModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False
+        self, session: Session, model: OnnxModel, device: tuple[str, int], batch_size: int, *, row_wise: bool = False
     ) -> None:
-        import numpy as np
-
         self._session, self._model = session, model
         self.batch_size = batch_size
         # So many records of the memory are given to the graph at a time, in as many of its own.
         self._stride = 1 if row_wise else model.batch or batch_size
         self._width = model.batch or self._stride
-        passes = -(-batch_size // self._stride)
-        records = (passes - 1) * self._stride + self._width
-        self._memory = [np.zeros((records, *each.shape), np.float32) for each in model.graph_inputs]
+        records = range(0, batch_size, self._stride)[-1] + self._width
+        self._memory: list[Any] = [zeros(4 * records * math.prod(each.shape)).cast("f") for each in model.graph_inputs]
         self.inputs = tuple(
-            BoundInput(each.name, each.shape, array[:batch_size].reshape(-1).data)
-            for each, array in zip(model.graph_inputs, self._memory)
+            BoundInput(each.name, each.shape, memory[: batch_size * math.prod(each.shape)])
+            for each, memory in zip(model.graph_inputs, self._memory)
         )
-        self._starts = [number * self._stride for number in range(passes)]
-        self._check_kinds()
         one = model.batch or 1
-        alone = self._run([array[:1].repeat(one, axis=0) for array in self._memory])
-        self.outputs = tuple(self._describe(name, array, one) for name, array in zip(model.output_names, alone))
-        self.gives_a_row_each = True
+        alone = self._run(self._given(0, one))
+        self.outputs = tuple(self._describe(name, tensor, one) for name, tensor in zip(model.output_names, alone))
         self._shapes = [(self._width * output.rows, *output.shape) for output in self.outputs]
-        if self._width != one:
-            together = self._run([array[: self._width] for array in self._memory])
-            self.gives_a_row_each = [array.shape for array in together] == self._shapes
-        self._bound = (
-            _Bound(session, model, self._memory, self.outputs, self._width, batch_size)
-            if self._can_bind(device)
-            else None
-        )
+        together = alone if self._width == one else self._run(self._given(0, self._width))
+        self.gives_a_row_each = [tensor.describe()[1] for tensor in together] == self._shapes
+        # The bytes that a record has of each output.
+        self._sizes = [value_bytes(each.dtype) * each.rows * math.prod(each.shape) for each in self.outputs]
+        self._bound = self._bind() if self._can_bind(device) else None
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
-        import numpy as np
-
         if self._bound is not None:
-            return self._bound.run()
-        stride, width = self._stride, self._width
-        if len(self._starts) == 1:
-            found = self._run_whole([array[:width] for array in self._memory])
+            try:
+                self._bound.run()
+            except OnnxRuntimeError as error:
+                raise self._failed(error) from error
+            found = [bytearray(memory) for memory in self._bound.results]
         else:
-            passes = [self._run_whole(self._part(first)) for first in self._starts]
-            found = [
-                np.concatenate([part[: stride * output.rows] for part in parts])
-                for parts, output in zip(zip(*passes), self.outputs)
-            ]
+            found = [bytearray() for _ in self.outputs]
+            for first in range(0, self.batch_size, self._stride):
+                for values, tensor, size in zip(found, self._run_whole(first), self._sizes):
+                    values += tensor.read(self._stride * size)
         return tuple(
-            _flat(np.ascontiguousarray(array[: self.batch_size * output.rows]))
-            for array, output in zip(found, self.outputs)
+            [
+                memoryview(values)[: self.batch_size * size].cast(FORMATS[output.dtype])  # type: ignore[call-overload]
+                for values, size, output in zip(found, self._sizes, self.outputs)
+            ]
         )
-
-    def _part(self, first: int) -> list[Any]:
-        """What one pass reads; records that are not its own are blank."""
-        parts = [array[first : first + self._width] for array in self._memory]
-        if self._width > self._stride:
-            parts = [part.copy() for part in parts]
-            for part in parts:
-                part[self._stride :] = 0
-        return parts
 
     def _can_bind(self, device: tuple[str, int]) -> bool:
         """Whether the graph can read the memory itself, all of it in one pass."""
         all_float32 = all(each.type == "float32" for each in self._model.graph_inputs)
-        return device[0] == "cpu" and all_float32 and len(self._starts) == 1 and self.gives_a_row_each
+        return device[0] == "cpu" and all_float32 and self._stride >= self.batch_size and self.gives_a_row_each
 
-    def _run(self, arrays: list[Any]) -> list[Any]:
-        given = self._model.graph_inputs
-        feed = {each.name: self._converted(each, array) for each, array in zip(given, arrays)}
+    def _bind(self) -> _Bound:
+        results = [zeros(self._width * size) for size in self._sizes]
+        outputs = [
+            Tensor.over(memory, shape, output.dtype)
+            for output, memory, shape in zip(self.outputs, results, self._shapes)
+        ]
+        inputs = self._given(0, self._width)
+        run = self._session.prepare(inputs, self._model.output_names, handles(outputs))
+        return _Bound(run, results, (inputs, outputs))
+
+    def _given(self, first: int, own: int) -> dict[str, Tensor]:
+        """What a pass reads: `own` records from the first on, and blank ones behind them where the graph takes more."""
+        width = self._model.batch or own
+        tensors = {}
+        for each, memory in zip(self._model.graph_inputs, self._memory):
+            size = math.prod(each.shape)
+            records = memory[first * size : (first + own) * size]
+            if width > own:
+                padded: Any = zeros(4 * width * size).cast("f")
+                padded[: own * size] = records
+                records = padded
+            tensors[each.name] = Tensor.over(self._converted(each, records), (width, *each.shape), each.type)
+        return tensors
+
+    def _run(self, given: dict[str, Tensor]) -> list[Tensor]:
         try:
-            found: list[Any] = self._session.run(list(self._model.output_names), feed)
-        except Exception as error:  # its classes of errors are not public
-            raise _failed(error, self._model.path) from error
-        return found
+            return self._session.run(given, self._model.output_names)
+        except OnnxRuntimeError as error:
+            raise self._failed(error) from error
 
-    def _run_whole(self, arrays: list[Any]) -> list[Any]:
+    def _run_whole(self, first: int) -> list[Tensor]:
         """A pass that gives what passes over blank records gave: some operators choose records by their values."""
-        found = self._run(arrays)
-        for output, array, shape in zip(self.outputs, found, self._shapes):
-            if array.shape != shape:
+        found = self._run(self._given(first, self._stride))
+        for output, tensor, expected in zip(self.outputs, found, self._shapes):
+            _, shape = tensor.describe()
+            if shape != expected:
                 raise ModelError(
-                    f"the output {quote(output.name)} has the shape {array.shape} for {self._width} records, expected {shape}: "
+                    f"the output {quote(output.name)} has the shape {shape} for {self._width} records, expected {expected}: "
                     "it depends on their values",
                     code="failed_pass",
                     path=self._model.path,
                 )
         return found
 
-    def _converted(self, given: OnnxInput, array: Any) -> Any:
+    def _converted(self, given: OnnxInput, records: memoryview) -> Any:
         """Records in the type that the graph takes."""
-        if given.type in ("float32", "float64"):
-            return array.astype(given.type, copy=False)
-        wrong = misfits(given.type, array)
-        if wrong.any():
-            least, most = limits(given.type)
-            numbers = "numbers" if given.type.startswith("float") else "whole numbers"
-            raise ModelError(
-                f"the input {quote(given.name)} takes {given.type}: {numbers} from {least:,.0f} to {most:,.0f}, found "
-                f"{array[wrong][0]:.9g}",
-                code="failed_pass",
-                path=self._model.path,
-            )
-        return array.astype(given.type)
-
-    def _check_kinds(self) -> None:
-        kinds = {each.name: each.type for each in self._session.get_outputs()}
-        for name in self._model.output_names:
-            kind = kinds.get(name, "nothing")
-            if not kind.startswith("tensor(") or kind == "tensor(string)":
-                raise ModelError(
-                    f"the output {quote(name)} is {kind}; tensors of numbers are served",
-                    path=self._model.path,
-                    hint="name another output",
-                )
-
-    def _describe(self, name: str, array: Any, records: int) -> BoundOutput:
-        if array.ndim == 0 or array.shape[0] == 0 or array.shape[0] % records:
-            raise ModelError(
-                f"the output {quote(name)} has the shape {array.shape} for {records} records, not a row for each",
-                path=self._model.path,
-            )
-        if 0 in array.shape:
-            raise ModelError(
-                f"the output {quote(name)} has no values: its shape is {array.shape}", path=self._model.path
-            )
-        return BoundOutput(name, array.shape[0] // records, tuple(array.shape[1:]), array.dtype.name)
-
-
-class _Bound:
-    """Memory that a graph reads and writes itself, in one pass.
-
-    Bound once: to hand it over at each pass costs as much as rows of a small model, and more than to copy what it gave.
-    """
-
-    def __init__(
-        self,
-        session: Any,
-        model: OnnxModel,
-        memory: list[Any],
-        outputs: Sequence[BoundOutput],
-        width: int,
-        batch_size: int,
-    ) -> None:
+        if given.type == "float32":
+            return records
         import numpy as np
 
-        self._session, self._path, self._memory = session, model.path, memory  # the memory is only kept alive
-        self._binding = session.io_binding()
-        for each, array in zip(model.graph_inputs, memory):
-            self._binding.bind_input(each.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-        self._results: list[tuple[memoryview, str]] = []
-        for output in outputs:
-            array = np.empty((width * output.rows, *output.shape), output.dtype)
-            self._binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
-            given = _flat(array[: batch_size * output.rows])
-            self._results.append((given.cast("B"), given.format))
+        array = np.frombuffer(records, np.float32)
+        if given.type != "float64":
+            wrong = misfits(given.type, array)
+            if wrong.any():
+                least, most = limits(given.type)
+                numbers = "numbers" if given.type.startswith("float") else "whole numbers"
+                raise ModelError(
+                    f"the input {quote(given.name)} takes {given.type}: {numbers} from {least:,.0f} to {most:,.0f}, found "
+                    f"{array[wrong][0]:.9g}",
+                    code="failed_pass",
+                    path=self._model.path,
+                )
+        return array.astype(given.type).view(np.uint8)
 
-    def run(self) -> tuple[memoryview, ...]:
-        """A pass, and copies of what it gave; raises ModelError."""
-        try:
-            self._session.run_with_iobinding(self._binding)
-        except Exception as error:  # its classes of errors are not public
-            raise _failed(error, self._path) from error
-        return tuple([memoryview(bytearray(each)).cast(kind) for each, kind in self._results])  # type: ignore[call-overload]
+    def _describe(self, name: str, tensor: Tensor, records: int) -> BoundOutput:
+        kind, shape = tensor.describe()
+        path = self._model.path
+        if kind not in FORMATS:
+            raise ModelError(
+                f"the output {quote(name)} is {kind}; tensors of numbers are served",
+                path=path,
+                hint="name another output",
+            )
+        if not shape or shape[0] == 0 or shape[0] % records:
+            raise ModelError(
+                f"the output {quote(name)} has the shape {shape} for {records} records, not a row for each", path=path
+            )
+        if 0 in shape:
+            raise ModelError(f"the output {quote(name)} has no values: its shape is {shape}", path=path)
+        return BoundOutput(name, shape[0] // records, shape[1:], kind)
+
+    def _failed(self, error: OnnxRuntimeError) -> ModelError:
+        return ModelError(f"onnxruntime cannot run it: {error}", code="failed_pass", path=self._model.path)
 
 
-def _flat(array: Any) -> memoryview:
-    """The memory of a contiguous array; that of float16, for which Python has no type, is of uint16."""
-    import numpy as np
+class _Bound(NamedTuple):
+    """A pass over memory that the graph reads and writes itself, made ready once.
 
-    flat: memoryview = (array.view(np.uint16) if array.dtype == np.float16 else array).reshape(-1).data
-    return flat
-
-
-def load_onnxruntime() -> Any:
-    """Imports onnxruntime.
-
-    Raises:
-        ConfigError: ``onnxruntime_missing``, ``onnxruntime_broken``.
+    Attributes:
+        run: makes the pass; raises OnnxRuntimeError.
+        results: what it writes, in bytes.
+        held: the tensors over all memory.
     """
-    collects = gc.isenabled()
-    gc.disable()  # with NumPy it makes tens of thousands of objects, all of which stay: to look through them is a tenth of it
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        if error.name != "onnxruntime":
-            raise ConfigError(f"onnxruntime cannot be imported: {error}", code="onnxruntime_broken") from error
-        raise ConfigError(
-            "onnxruntime is not installed", code="onnxruntime_missing", hint=install_command("onnx")
-        ) from error
-    except (ImportError, OSError) as error:
-        raise ConfigError(f"onnxruntime cannot be imported: {error}", code="onnxruntime_broken") from error
-    finally:
-        if collects:
-            gc.enable()
-    return onnxruntime
 
-
-def _failed(error: Exception, path: str) -> ModelError:
-    return ModelError(f"onnxruntime cannot run it: {_first_line(error)}", code="failed_pass", path=path)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    run: Callable[[], None]
+    results: list[memoryview]
+    held: object

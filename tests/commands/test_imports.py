@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fastinfer.models.load import load_any_model
 from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from fastinfer.runtimes import load_runtime
@@ -54,6 +55,22 @@ print(*sys.modules, file=sys.stderr)
 """
 
 
+# What a run of a model in ONNX has instead of MXNet's modules.
+ONNX_RUN = """
+models.onnx models.onnx_random models.protobuf runtimes.libonnxruntime runtimes.number_types runtimes.onnx
+"""
+
+
+def modules_of(*arguments: str) -> set[str]:
+    """The modules that a command has when it ends."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def own(modules: set[str]) -> set[str]:
+    return {name.partition(".")[2] for name in modules if name.startswith("fastinfer.")}
+
+
 @pytest.mark.parametrize("options", ["--help", "--dry-run", "--quiet"])
 def test_a_command_imports_what_it_needs_and_no_more(options: str, samples: Path, mlp: Path, tmp_path: Path) -> None:
     expected = set(HELP.split())
@@ -64,7 +81,20 @@ def test_a_command_imports_what_it_needs_and_no_more(options: str, samples: Path
     if options == "--quiet":
         choose_batching(load_runtime(), load_model(mlp), Options())  # from here on the probe's answer is known
         expected = expected - set(DRY_RUN_ALONE.split()) | set(RUN.split())
-    done = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True)
-    modules = set(done.stderr.split())
-    assert {name.partition(".")[2] for name in modules if name.startswith("fastinfer.")} == expected
+    modules = modules_of(*arguments)
+    assert own(modules) == expected
     assert not modules & set((HEAVY if options == "--quiet" else f"{HEAVY} {HASHING}").split())
+
+
+def test_a_run_of_a_model_in_onnx_imports_neither_numpy_nor_onnxruntime(samples: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from tests.models.test_onnx import info, make  # late: it needs onnx
+
+    path = tmp_path / "model.onnx"
+    path.write_bytes(make([info("x", ["n", 784])], [info("y", ["n", 784])]))
+    choose_batching(load_runtime("onnx"), load_any_model(path), Options())  # from here on the probe's answer is known
+    modules = modules_of(str(samples), str(tmp_path / "out"), "--model", str(path), "--quiet")
+    expected = set(f"{HELP} {DRY_RUN} {RUN} {ONNX_RUN}".split()) - set(DRY_RUN_ALONE.split())
+    assert own(modules) == {name for name in expected if "mxnet" not in name}
+    assert not modules & set(HEAVY.split())

@@ -17,8 +17,10 @@ from fastinfer.errors import ConfigError, InputError, ModelError
 from fastinfer.handlers.hooks import load_handler
 from fastinfer.models.onnx import OnnxModel, read_onnx
 from fastinfer.runtimes import load_runtime
+from fastinfer.runtimes import onnx as onnx_runtime
 from fastinfer.runtimes.invariance import is_invariant
-from fastinfer.runtimes.onnx import CPU_PROVIDER, CUDA_PROVIDER, OnnxRuntime
+from fastinfer.runtimes.libonnxruntime import Library
+from fastinfer.runtimes.onnx import CUDA_PROVIDER, OnnxRuntime
 from fastinfer.runtimes.views import predict_all, rows_of
 from tests.conftest import read_tree
 from tests.models.test_onnx import INT64, info, make
@@ -236,34 +238,24 @@ def test_a_gpu_without_its_provider_is_refused(runtime: OnnxRuntime) -> None:
     assert "onnxruntime-gpu" in (caught.value.hint or "")
 
 
-class _Session:
-    """Stands for a session, and remembers with which providers it was asked for."""
-
-    asked: list[Any]
-
-    def __init__(self, *_: object, providers: list[Any], starts: bool = True) -> None:
-        type(self).asked = providers
-        self._providers = [CUDA_PROVIDER, CPU_PROVIDER] if starts else [CPU_PROVIDER]
-
-    def get_providers(self) -> list[str]:
-        return self._providers
+def test_a_gpu_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Library, "providers", lambda _: [CUDA_PROVIDER])
+    monkeypatch.setattr(onnx_runtime, "Session", lambda *arguments: asked.append(arguments[2]))
+    OnnxRuntime()._open(dense(), ("gpu", 1))
+    assert asked == [{"device_id": "1", "use_tf32": "0"}]
 
 
-@pytest.mark.parametrize("starts", [True, False])
-def test_a_gpu_is_asked_for_by_its_number(monkeypatch: pytest.MonkeyPatch, starts: bool) -> None:
-    import onnxruntime
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
-    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: _Session(*a, **k, starts=starts), raising=True)
+def test_a_gpu_that_does_not_start_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This build says that it has CUDA, and has not. What is wrong with the model is said as ever."""
+    monkeypatch.setattr(Library, "providers", lambda _: [CUDA_PROVIDER])
     runtime = OnnxRuntime()
-    runtime.check_devices([("gpu", 1)])
-    if starts:
-        runtime._open(dense(), ("gpu", 1))
-        assert _Session.asked == [(CUDA_PROVIDER, {"device_id": "1", "use_tf32": "0"}), CPU_PROVIDER]
-    else:
-        with pytest.raises(ConfigError, match="cannot start CUDA") as caught:
-            runtime._open(dense(), ("gpu", 1))
-        assert caught.value.code == "no_such_device"
+    with pytest.raises(ConfigError, match=r"no gpu:1: onnxruntime cannot start CUDA on it: .*CUDA") as caught:
+        runtime.bind(dense(), ("gpu", 1), 1)
+    assert caught.value.code == "no_such_device"
+    unknown = make([info("x", ["n", 3])], [info("y", ["n", 3])], [onnx.helper.make_node("NoSuch", ["x"], ["y"])])
+    with pytest.raises(ModelError, match=r"cannot load it.*NoSuch"):
+        runtime.bind(read_onnx(unknown, "m.onnx"), ("gpu", 1), 1)
 
 
 WITHOUT_MXNET = """
