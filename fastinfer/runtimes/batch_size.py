@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from functools import partial
 from operator import truediv
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
@@ -97,18 +98,7 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
             or it cannot be bound.
         ConfigError: ``no_such_device``; ``bad_option`` for a batch that is too large.
     """
-    asked = options.batch_size
-    if asked is not None:
-        most = MOST_ROWS_PER_EXACT_GRAPH if options.exact else VALUES_LIMIT // model.row_values
-        if asked > most:
-            what = "rows computed one by one" if options.exact else f"records of {model.row_values:,} values"
-            raise ConfigError(f"the batch size must be at most {most:,} for {what}, found {asked:,}")
-    if options.exact and is_onnx_model(model):
-        raise ConfigError(
-            f"{model.path} is a model in ONNX, which never gives the container's bytes",
-            code="not_exact",
-            hint="leave exact out, or use the model of MXNet",
-        )
+    _check_options(model, options)
     device = parse_device(options.device)[0]
     runtime.check_devices([device])
     nodes = json.loads(model.graph.text)["nodes"] if isinstance(model, Model) else []
@@ -126,59 +116,83 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
             stacklevel=2,
         )
         return batching
+    asked = options.batch_size
     by_row = _row_wise(model, len(nodes), asked)
     if options.exact:
         return by_row._replace(varies=varies)
-
-    def bind(batch_size: int, dense: DenseLayers = AS_IT_IS) -> Executor | None:
-        """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
-        try:
-            executor = runtime.bind(model, device, batch_size, dense=dense)
-            if is_onnx_model(model):
-                from .number_types import fitted
-
-                executor = fitted(executor, model.graph_inputs)
-            return with_one_input(executor)
-        except ModelError:
-            runtime.bind(model, device, 1)  # says what is wrong with a graph that cannot be bound at all
-            return None
-
-    def find() -> probe_cache.Found | None:
-        from .invariance import find_sizes, takes_some  # and NumPy with it: most runs know the answer
-
-        if asked is not None:
-            executor = bind(asked)
-            if executor is None or not executor.gives_a_row_each:
-                raise ModelError(
-                    f"at batch size {asked} it does not give a row for each record",
-                    code="mixed_batch",
-                    path=model.path,
-                    hint="without a batch size records are computed one by one",
-                )
-            candidates = [asked]
-        else:
-            candidates = _candidates(runtime, model, device[0])
-        # Each size has its own copy of the parameters.
-        most = 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None
-        has_dense = any(node["op"] == DENSE for node in nodes)
-        try:
-            return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense, clock=_clock(device[0]))
-        except ModelError as error:
-            if error.code == FAILED_PASS and takes_some(bind(1)):
-                return None  # an operator checks what it is given, as indices; which rows it takes is not known
-            raise
-
     if varies:
         # Nothing can be compared; the size changes what comes out no more than chance does.
         return Batching(asked or _candidates(runtime, model, device[0])[0], False, invariant=False, varies=varies)
+    has_dense = any(node["op"] == DENSE for node in nodes)
     depends_on = {**of_model(model, options), **runtime.identity(), "sizes": SIZES, "asked": asked}
-    found = probe_cache.cached(depends_on, find)
+    found = probe_cache.cached(depends_on, partial(_find, runtime, model, device, asked, has_dense=has_dense))
     if found is not None:
         return Batching(found.sizes[-1], False, True, found.sizes[:-1], found.seconds, dense=found.dense)
     if asked is not None:
         return Batching(asked, row_wise=False, invariant=False)
     # Row by row, at the container's batch size, every model is invariant.
     return by_row
+
+
+def _check_options(model: AnyModel, options: Options) -> None:
+    """Raises ConfigError for what cannot be asked for with this model."""
+    asked = options.batch_size
+    if asked is not None:
+        most = MOST_ROWS_PER_EXACT_GRAPH if options.exact else VALUES_LIMIT // model.row_values
+        if asked > most:
+            what = "rows computed one by one" if options.exact else f"records of {model.row_values:,} values"
+            raise ConfigError(f"the batch size must be at most {most:,} for {what}, found {asked:,}")
+    if options.exact and is_onnx_model(model):
+        raise ConfigError(
+            f"{model.path} is a model in ONNX, which never gives the container's bytes",
+            code="not_exact",
+            hint="leave exact out, or use the model of MXNet",
+        )
+
+
+def _find(
+    runtime: Runtime, model: AnyModel, device: tuple[str, int], asked: int | None, *, has_dense: bool
+) -> probe_cache.Found | None:
+    """Sizes at which rows do not depend on each other, among those asked for or named by rule; None: there are none, or it
+    cannot be known."""
+    from .invariance import find_sizes, takes_some  # and NumPy with it: most runs know the answer
+
+    bind = partial(_bind_for_probe, runtime, model, device)
+    candidates = _candidates(runtime, model, device[0]) if asked is None else [asked]
+    if asked is not None:
+        executor = bind(asked)
+        if executor is None or not executor.gives_a_row_each:
+            raise ModelError(
+                f"at batch size {asked} it does not give a row for each record",
+                code="mixed_batch",
+                path=model.path,
+                hint="without a batch size records are computed one by one",
+            )
+    # Each size has its own copy of the parameters.
+    most = 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None
+    try:
+        return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense, clock=_clock(device[0]))
+    except ModelError as error:
+        one = bind(1) if error.code == FAILED_PASS else None
+        if one is not None and takes_some(one):
+            return None  # an operator checks what it is given, as indices; which rows it takes is not known
+        raise
+
+
+def _bind_for_probe(
+    runtime: Runtime, model: AnyModel, device: tuple[str, int], batch_size: int, dense: DenseLayers = AS_IT_IS
+) -> Executor | None:
+    """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
+    try:
+        executor = runtime.bind(model, device, batch_size, dense=dense)
+        if is_onnx_model(model):
+            from .number_types import fitted
+
+            executor = fitted(executor, model.graph_inputs)
+        return with_one_input(executor)
+    except ModelError:
+        runtime.bind(model, device, 1)  # says what is wrong with a graph that cannot be bound at all
+        return None
 
 
 def _clock(kind: str) -> Callable[[], float]:
