@@ -18,6 +18,7 @@ from ..models.describe import describe
 from ..models.load import is_onnx_model, open_any_model
 from ..models.module import find_model
 from ..models.onnx_contents import describe_onnx
+from ..runtimes.refused import FAILED_PASS
 from ._model import MODEL_HINTS, add_model_options, choice_of
 from ._run import path, run_command, say
 
@@ -31,6 +32,7 @@ HINTS = {**MODEL_HINTS, "model_missing": "name a folder, a model.tar.gz or a mod
 
 IN_BATCHES = "in batches; with --exact one by one, which gives the container's bytes"
 ONE_BY_ONE = "one by one: it mixes the records of a batch, or holds the batch size 1"
+CHECKED = "one by one: an operator refuses some records"
 HELD = "{0} at a time: the graph holds batch size {0}; the container fails there, or answers with wrong values"
 # On a runtime that never gives the container's bytes.
 ONNX_IN_BATCHES = "in batches, by ONNX Runtime"
@@ -68,13 +70,14 @@ def _show(prog: str, argv: Sequence[str] | None) -> int:
         {"code": each.code, "message": each.message, "hint": HINTS.get(each.code, each.hint)}
         for each in model.undecided
     ]
-    found: dict[str, Any] = {**described, "records": None, "undecided": undecided}
+    found: dict[str, Any] = {**described, "records": None, "refused": None, "undecided": undecided}
     problem: FastinferError | None = None
     if model.undecided and not arguments.files_only:
         problem = model.undecided[0].at(path=model.path)
     elif not arguments.files_only:
         try:
-            found.update(bind(model))
+            bound, problem = bind(model)
+            found.update(bound)
         except ConfigError as error:
             say(f"note: the shapes of outputs are not known: {error.message}")
         except ModelError as error:
@@ -85,8 +88,9 @@ def _show(prog: str, argv: Sequence[str] | None) -> int:
     return 0
 
 
-def bind(model: AnyModel) -> dict[str, Any]:
-    """What the runtime says: the outputs with the shape and type of a record's rows, and how records are computed.
+def bind(model: AnyModel) -> tuple[dict[str, Any], ModelError | None]:
+    """What the runtime says: the outputs with the shape and type of a record's rows, how records are computed, and why a record
+    of zeros is not. And the same as an error, where no other record was computed either: such a model may not run at all.
 
     Raises:
         ConfigError: it is not installed.
@@ -99,7 +103,13 @@ def bind(model: AnyModel) -> dict[str, Any]:
     one = runtime.bind(model, ("cpu", 0), held)
     for each in one.inputs:
         each.memory[:] = memoryview(array("f", bytes(each.memory.nbytes)))
-    one.forward()  # what has no implementation here fails only when it computes
+    refused: ModelError | None = None
+    try:
+        one.forward()  # what has no implementation here fails only when it computes
+    except ModelError as error:
+        if error.code != FAILED_PASS:
+            raise
+        refused = error
     try:
         in_batches = runtime.bind(model, ("cpu", 0), 2).gives_a_row_each
     except ModelError:
@@ -107,9 +117,16 @@ def bind(model: AnyModel) -> dict[str, Any]:
     outputs = [
         {"name": each.name, "rows": each.rows, "shape": list(each.shape), "type": each.dtype} for each in one.outputs
     ]
-    batches = ONNX_IN_BATCHES if is_onnx_model(model) else IN_BATCHES
-    records = HELD.format(held) if held > 1 else batches if in_batches else ONE_BY_ONE
-    return {"outputs": outputs, "records": records}
+    records: str | None = HELD.format(held) if held > 1 else ONE_BY_ONE
+    if refused is not None:
+        from ..runtimes.invariance import takes_some
+
+        takes = takes_some(one)
+        records = None if not takes else CHECKED if held == 1 else records
+        return {"outputs": outputs, "records": records, "refused": refused.message}, None if takes else refused
+    if held == 1 and in_batches:
+        records = ONNX_IN_BATCHES if is_onnx_model(model) else IN_BATCHES
+    return {"outputs": outputs, "records": records}, None
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -136,6 +153,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append(("batch", f"{found['batch']:,} records, no other number"))
     if found["records"]:
         lines.append(("computed", found["records"]))
+    if found["refused"]:
+        lines.append(("refused", f"a record of zeros: {found['refused']}"))
     lines += [("to choose", f"{each['message']}; {each['hint']}") for each in found["undecided"]]
     return "\n".join(f"{label:<11} {text}".rstrip() for label, text in lines)
 

@@ -174,14 +174,12 @@ def gives_the_bits(small: Executor, rows: Rows, reference: list[NDArray[Any]]) -
     return True
 
 
-def takes_some(executor: Executor | None) -> bool:
-    """Whether a graph for one row computes at least one of the probe's rows: an operator may check what it is given."""
-    if executor is None or executor.batch_size != 1:
-        return False
+def takes_some(executor: Executor) -> bool:
+    """Whether a graph computes a batch of one of the probe's rows, any of them: an operator may check what it is given."""
     rows = [probe_rows(TRIED_ROWS, rows_of(executor, number).shape[1]) for number in range(len(executor.inputs))]
     for index in range(TRIED_ROWS):
         with contextlib.suppress(ModelError):
-            run(executor, [each[index : index + 1] for each in rows])
+            run(executor, [np.repeat(each[index : index + 1], executor.batch_size, axis=0) for each in rows])
             return True
     return False
 

@@ -114,3 +114,28 @@ def test_a_model_that_fails_when_it_computes_is_not_said_to_run(
     assert "computed" not in printed
     assert "error: " in said
     assert "MXNet cannot run it" in said
+    assert "refused     a record of zeros: MXNet cannot run it" in printed
+
+
+def test_a_model_that_refuses_zeros_is_shown_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matrix = mx.sym.reshape(mx.sym.var("data"), shape=(-1, 2, 2))
+    write(tmp_path, mx.sym.linalg_potrf(matrix, name="root"), {"data": (4,)})
+    assert main([str(tmp_path)]) == 0
+    printed, said = capsys.readouterr()
+    assert said == ""
+    lines = printed.splitlines()
+    assert "output      root_output, float32 2 x 2" in lines
+    assert lines[-2] == "computed    one by one: an operator refuses some records"
+    assert lines[-1].startswith("refused     a record of zeros: MXNet cannot run it: ")
+    assert "potrf failed" in lines[-1]
+    assert main([str(tmp_path), "--json"]) == 0
+    assert "potrf failed" in json.loads(capsys.readouterr().out)["refused"]
+    # The same in a graph that holds a batch size.
+    held = mx.sym.reshape(mx.sym.var("data"), shape=(3, 2, 2))
+    write(tmp_path / "held", mx.sym.linalg_potrf(held, name="root"), {"data": (4,)}, batch=3)
+    assert main([str(tmp_path / "held")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("computed    3 at a time: ")
+    assert lines[-1].startswith("refused     a record of zeros: ")
