@@ -178,6 +178,8 @@ class Limits:
             else a file of few records would keep one worker busy while the others wait.
         shard_objects, shard_bytes: the largest shard: much larger than a batch, because its last batch is only partly filled,
             and much smaller than the whole run.
+        far_shard_objects: as ``shard_objects``, for objects that are listed by requests, a thousand in each: work begins before
+            many of them are answered. That a worker's last batch is small costs less than the requests of its objects.
     """
 
     chunk_bytes: int = 1 << 20
@@ -189,6 +191,7 @@ class Limits:
     span_bytes_most: int = 16 << 20
     costly_object_bytes: int = 4 << 20
     shard_objects: int = 4096
+    far_shard_objects: int = 1000
     shard_bytes: int = 64 << 20
 
     def span_bytes(self, object_bytes: int, *, is_far: bool = False) -> int:

@@ -23,18 +23,22 @@ class Shard:
     items: Sequence[Object] | Sequence[Span]
 
 
-def plan_shards(inputs: Iterable[Object | list[Span]], workers: int, limits: Limits) -> Iterator[Shard]:
+def plan_shards(
+    inputs: Iterable[Object | list[Span]], workers: int, limits: Limits, *, are_far: bool = False
+) -> Iterator[Shard]:
     """Divides inputs into shards, in the order of the listing.
 
     Args:
         inputs: objects, and large objects as a list of spans; read ahead by one shard per worker.
         workers: how many shards are transformed at a time.
         limits: how large a shard may be.
+        are_far: whether objects are listed and read by requests.
     """
     stream = iter(inputs)
-    ahead = list(itertools.islice(stream, limits.shard_objects * workers))
+    most_objects = limits.far_shard_objects if are_far else limits.shard_objects
+    ahead = list(itertools.islice(stream, most_objects * workers))
     most_bytes = limits.shard_bytes
-    if len(ahead) < limits.shard_objects * workers:
+    if len(ahead) < most_objects * workers:
         most_bytes = min(most_bytes, -(-sum(item.size for item in ahead if not isinstance(item, list)) // workers))
     numbers = itertools.count()
     objects: list[Object] = []
@@ -43,7 +47,7 @@ def plan_shards(inputs: Iterable[Object | list[Span]], workers: int, limits: Lim
         if not isinstance(item, list):
             objects.append(item)
             held += item.size
-        if objects and (held >= most_bytes or len(objects) == limits.shard_objects or isinstance(item, list)):
+        if objects and (held >= most_bytes or len(objects) == most_objects or isinstance(item, list)):
             yield Shard(next(numbers), objects)
             objects, held = [], 0
         if isinstance(item, list):

@@ -192,7 +192,8 @@ def transform(
         left = itertools.chain([first], listing)
         if not results.takes_any_key and not isinstance(inputs, LocalStore):
             left = itertools.chain(map(with_checked_name, left))
-        shards = plan_shards(_told(gatherer.unfinished(left), progress), workers, limits)
+        told = _told(gatherer.unfinished(left), progress)
+        shards = plan_shards(told, workers, limits, are_far=not isinstance(inputs, LocalStore))
         with contextlib.closing(run_shards(shards)) as reports:
             for report in reports:
                 gatherer.add(report)

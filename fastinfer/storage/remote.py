@@ -24,7 +24,8 @@ from .listing import GLOB_SIGNS, enters_folders, every_key
 from .remote_reader import MOST_AHEAD_BYTES, GroupReader, RangeFile, RemoteReader
 from .remote_upload import RemoteUpload, put_result
 from .retry import Patience
-from .s3_client import Bucket, Listed, open_bucket
+from .s3_client import Bucket, open_bucket
+from .s3_listing import Listed
 from .uri import key_below, matches_glob, split_exactly
 
 LEASE = "_run.lock"

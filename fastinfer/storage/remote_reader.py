@@ -13,7 +13,8 @@ from ..errors import InputError
 from .atomic import unreadable
 from .base import Object
 from .crew import Crew, Gathering, the_crew
-from .s3_client import Bucket, Listed
+from .s3_client import Bucket
+from .s3_listing import Listed
 
 # Blocks that follow each other are read in ranges of so many bytes: a request costs a server about as much as some MiB
 # (SeaweedFS, benchmarks/bench_s3.py: ranges of 1 MiB have a quarter of the rate).

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, TypeVar
-from urllib.parse import unquote_plus
 
 from ..errors import ConfigError, ServiceError
 from . import retry
@@ -25,13 +24,12 @@ from .aws import translating_errors
 from .retry import Patience
 from .s3_connection import Connection
 from .s3_errors import ConditionNotMet, of_answer, of_boto3, of_obstore
+from .s3_listing import PAGE_KEYS, Listed, Page, entries_of, parse_page
 
 T = TypeVar("T")
 
 # The name of an object's label among its metadata: x-amz-meta-fastinfer.
 LABEL = "fastinfer"
-# S3 gives as many names in an answer.
-PAGE_KEYS = 1000
 # So long a listing's signed URL is valid; it is used at once.
 SIGNED_S = 900
 # What object_store changes or refuses in a path.
@@ -46,14 +44,6 @@ def _note_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_note_fork)
-
-
-class Listed(NamedTuple):
-    """An object in a listing; a common prefix, which ends with a slash, where the size is negative."""
-
-    key: str
-    size: int
-    version: bytes
 
 
 class Lease(NamedTuple):
@@ -222,44 +212,21 @@ class Bucket:
         arguments = {"Bucket": self.name, "Prefix": prefix, "EncodingType": "url", "MaxKeys": page_keys}
         if folder:
             arguments["Delimiter"] = "/"
-        while True:
-            page = functools.partial(self._page, dict(arguments), prefix)
-            entries, token = self._call("listing", prefix, page)
-            yield from entries
-            if not token:
-                return
-            arguments["ContinuationToken"] = token
 
-    def _page(self, arguments: Mapping[str, Any], prefix: str) -> tuple[list[Listed], str | None]:
-        """A page of a listing: its entries, and the token of the next page.
+        def ask(token: str | None) -> Page:
+            more = {} if token is None else {"ContinuationToken": token}
+            return self._call("listing", prefix, functools.partial(self._page, {**arguments, **more}, prefix))
 
-        The answer is read directly: boto3 takes ten times as long.
-        """
+        return entries_of(ask)
+
+    def _page(self, arguments: Mapping[str, Any], prefix: str) -> Page:
         from botocore.awsrequest import AWSRequest
 
         url = self.client.generate_presigned_url("list_objects_v2", Params=dict(arguments), ExpiresIn=SIGNED_S)
         answer = self._connection.http.send(AWSRequest("GET", url).prepare())
         if answer.status_code != 200:
             raise of_answer(f"listing s3://{self.name}/{prefix}", answer.status_code, answer.text)
-        root = xml.fromstring(answer.content)
-        space = root.tag[: root.tag.rindex("}") + 1] if "}" in root.tag else ""
-        decode = unquote_plus if root.findtext(f"{space}EncodingType") == "url" else str
-        entries = [
-            Listed(
-                decode(each.findtext(f"{space}Key") or ""),
-                int(each.findtext(f"{space}Size") or 0),
-                (each.findtext(f"{space}ETag") or "").strip('"').encode(),
-            )
-            for each in root.iterfind(f"{space}Contents")
-        ]
-        common = [
-            Listed(decode(each.findtext(f"{space}Prefix") or ""), -1, b"")
-            for each in root.iterfind(f"{space}CommonPrefixes")
-        ]
-        if common:
-            entries = sorted(entries + common, key=lambda each: each.key.encode())
-        is_last = root.findtext(f"{space}IsTruncated") != "true"
-        return entries, None if is_last else root.findtext(f"{space}NextContinuationToken")
+        return parse_page(answer.content)
 
     def find(self, key: str) -> Listed | None:
         """One object as a listing has it; None if there is none."""

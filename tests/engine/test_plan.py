@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,7 +56,9 @@ def test_spans_of_a_file_are_in_order_and_fewer_to_a_shard_towards_its_end(count
         assert sizes[-workers:] == [1] * min(workers, len(sizes))
 
 
-def test_work_starts_before_a_long_listing_ends() -> None:
+@pytest.mark.parametrize("are_far", [False, True])
+def test_work_starts_before_a_long_listing_ends(are_far: bool) -> None:
+    most = LIMITS.far_shard_objects if are_far else LIMITS.shard_objects
     listed = 0
 
     def listing() -> itertools.chain[Object]:
@@ -64,6 +67,6 @@ def test_work_starts_before_a_long_listing_ends() -> None:
             listed += 1
             yield Object(f"/in/{number}", f"{number}", 10, 0)
 
-    shards = plan_shards(listing(), 2, LIMITS)
-    assert len(next(shards).items) == LIMITS.shard_objects
-    assert listed <= 2 * LIMITS.shard_objects + 1
+    shards = plan_shards(listing(), 2, LIMITS, are_far=are_far)
+    assert len(next(shards).items) == most
+    assert listed <= 2 * most + 1

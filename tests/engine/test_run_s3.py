@@ -43,7 +43,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Small enough that the long file is cut into spans.
-LIMITS = Limits(chunk_bytes=32 << 10, large_object_bytes=64 << 10, far_span_bytes_least=32 << 10, shard_objects=20)
+LIMITS = Limits(chunk_bytes=32 << 10, large_object_bytes=64 << 10, far_span_bytes_least=32 << 10, far_shard_objects=20)
 
 
 def upload(bucket: Bucket, folder: Path, prefix: str = "in/") -> None:

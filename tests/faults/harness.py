@@ -27,7 +27,14 @@ from tests.faults import server
 from tests.faults.server import Outcome, Run
 
 # Files of some hundred bytes are large objects, read in pieces, and their results do not fit into the buffers.
-LIMITS = Limits(chunk_bytes=64, large_object_bytes=200, span_bytes_least=160, span_bytes_most=160, shard_objects=2)
+LIMITS = Limits(
+    chunk_bytes=64,
+    large_object_bytes=200,
+    span_bytes_least=160,
+    span_bytes_most=160,
+    shard_objects=2,
+    far_shard_objects=2,
+)
 SETTINGS = {"fastinfer.outputs.writer:BUFFER_BYTES": 256, "fastinfer.outputs.writer:GROUP_BYTES": 64}
 
 # What a line of the rejects says of a record, whenever and by whichever run it was written.

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastinfer.storage.base import Object
 from fastinfer.storage.remote_reader import AHEAD_BYTES, RANGE_BYTES, RangeFile, RemoteReader, count_ranges, joined
-from fastinfer.storage.s3_client import Listed
+from fastinfer.storage.s3_listing import Listed
 
 MIB = 1 << 20
 
