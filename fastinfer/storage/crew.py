@@ -3,7 +3,9 @@
 Requests under way = rate x latency. Both are those of the last requests: how many were answered in a second, and the least
 time that one took, since those that wait for each other take longer. Twice as many are let under way. Where that gives more
 answers in a second there will be still more; where the requests only wait, rate and least latency stay, and so does their
-number. (TCP's congestion control BBR does the same.) A request's bytes move without the interpreter's lock.
+number. (TCP's congestion control BBR does the same.) After a pause the first answer tells the latency, and the rate is taken
+for what the cores can do at best: else many round trips would pass before enough are under way. A request's bytes move
+without the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -16,9 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Callable
 
+from ..machine import cores
+
 LEAST_THREADS, MOST_THREADS = 32, 256
 # Before anything is known.
 FIRST_THREADS = 64
+# What a core does at best in a second, read or written (benchmarks/bench_s3.py).
+BEST_RATE = 8000
 # Rate and latency are those of so many requests.
 WINDOW = 64
 # So many requests of one caller are under way where it takes the answers one by one.
@@ -39,9 +45,8 @@ class Crew:
         self._working = 0
         self._threads = ThreadPoolExecutor(MOST_THREADS, "fastinfer-io")
         self._width = FIRST_THREADS
-        self._least = float("inf")
-        self._seen = 0
-        self._began = perf_counter()
+        self._best_rate = BEST_RATE * cores()
+        self._seen, self._least, self._began = 0, float("inf"), perf_counter()
 
     @property
     def width(self) -> int:
@@ -52,6 +57,8 @@ class Crew:
         """Adds tasks; threads that are not at work begin them, until so many are."""
         added = list(tasks)
         with self._lock:
+            if not self._working:
+                self._begin_anew()
             self._tasks.extend(added)
             starting = max(0, min(most - self._working, len(added)))
             self._working += starting
@@ -63,11 +70,19 @@ class Crew:
         # Without a lock: an estimate.
         self._seen += 1
         self._least = min(self._least, seconds)
-        if self._seen % WINDOW == 0:
+        if self._seen == 1:
+            self._set_width(self._best_rate)
+        elif self._seen % WINDOW == 0:
             now = perf_counter()
-            rate = WINDOW / max(now - self._began, 1e-9)
-            self._width = max(LEAST_THREADS, min(MOST_THREADS, round(2 * rate * self._least)))
+            self._set_width(WINDOW / max(now - self._began, 1e-9))
             self._least, self._began = float("inf"), now
+
+    def _begin_anew(self) -> None:
+        """Forgets rate and latency: nothing is under way."""
+        self._seen, self._least, self._began = 0, float("inf"), perf_counter()
+
+    def _set_width(self, rate: float) -> None:
+        self._width = max(LEAST_THREADS, min(MOST_THREADS, round(2 * rate * self._least)))
 
     def _work(self) -> None:
         while True:

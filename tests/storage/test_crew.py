@@ -85,31 +85,48 @@ def test_as_many_requests_are_under_way_as_are_answered_in_twice_the_latency(
     assert crew.width == pytest.approx(width, abs=1)
 
 
-def test_threads_that_are_no_longer_wanted_end(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("latency", "width"), [(0.0001, LEAST_THREADS), (0.05, MOST_THREADS)])
+def test_the_first_answer_says_how_many_requests_are_needed(latency: float, width: int) -> None:
+    crew = Crew()
+    crew.note(latency)
+    assert crew.width == width
+    crew.note(latency / 10)  # the next ones only count for the rate
+    assert crew.width == width
+
+
+def test_a_pause_is_not_taken_for_a_low_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("fastinfer.storage.crew.perf_counter", lambda: now)
-    crew, lock, goes_on = Crew(), threading.Lock(), threading.Event()
+    crew = Crew()
+    now = 1000.0
+    crew.add([lambda: None], 1)
+    for _ in range(WINDOW):
+        now += 0.0001
+        crew.note(0.01)
+    assert crew.width == 200
+
+
+def test_threads_that_are_no_longer_wanted_end() -> None:
+    crew, lock = Crew(), threading.Lock()
+    crew.note = lambda _: None  # type: ignore[method-assign]
     working = most = 0
 
     def request(number: int) -> None:
-        nonlocal now, working, most
+        nonlocal working, most
         with lock:
-            now += 1.0
             working += 1
-            most = max(most, working if number >= FIRST_THREADS + 2 * WINDOW else 0)
-        goes_on.wait(30)
+            if number == FIRST_THREADS:
+                crew._width = LEAST_THREADS
+            most = max(most, working if number >= 3 * FIRST_THREADS else 0)
         time.sleep(0.001)  # all others begin theirs
         with lock:
             working -= 1
 
     gathered = Gathering(crew, request)
-    gathered.begin(range(FIRST_THREADS + 4 * WINDOW))
-    assert crew.width == FIRST_THREADS
-    goes_on.set()
-    for number in range(FIRST_THREADS + 4 * WINDOW):
+    gathered.begin(range(6 * FIRST_THREADS))
+    for number in range(6 * FIRST_THREADS):
         gathered.take(number)
-    assert crew.width == LEAST_THREADS
-    assert most <= LEAST_THREADS
+    assert 0 < most <= LEAST_THREADS
     gathered.close()
 
 
