@@ -17,9 +17,10 @@ from .graph_writer import GraphWriter
 from .layers import LAYERS
 from .network import Entry, Network, Node
 from .sequences import SEQUENCES
+from .vision import VISION
 
 # By MXNet's own names, to which aliases are resolved.
-TRANSLATIONS: dict[str, Translation] = {**LAYERS, **ELEMENTWISE, **ARRAYS, **SEQUENCES}
+TRANSLATIONS: dict[str, Translation] = {**LAYERS, **ELEMENTWISE, **ARRAYS, **SEQUENCES, **VISION}
 
 DESCRIPTION = "exported by fastinfer"
 
