@@ -347,6 +347,14 @@ def matrix_product(call: Call) -> str:
     return product if alpha == 1 else call.emit("Mul", product, call.constant(alpha))
 
 
+def matrix_times_itself(call: Call) -> str:
+    axes = [*range(len(call.shape()) - 2), len(call.shape()) - 1, len(call.shape()) - 2]
+    turned = call.transpose(call.input(), axes)
+    pair = (turned, call.input()) if call.attributes.flag("transpose") else (call.input(), turned)
+    product, alpha = call.emit("MatMul", *pair), call.attributes.number("alpha")
+    return product if alpha == 1 else call.emit("Mul", product, call.constant(alpha))
+
+
 def matrix_product_and_sum(call: Call) -> str:
     term, beta = call.input(2), call.attributes.number("beta")
     return call.emit("Add", matrix_product(call), term if beta == 1 else call.emit("Mul", term, call.constant(beta)))
@@ -362,6 +370,7 @@ ARRAYS: dict[str, Translation] = {
     "SwapAxis": swapped,
     "_linalg_gemm": matrix_product_and_sum,
     "_linalg_gemm2": matrix_product,
+    "_linalg_syrk": matrix_times_itself,
     "_np_cumsum": cumulated,
     "_rnn_param_concat": concatenated,
     "_split_v2": split,

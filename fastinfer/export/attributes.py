@@ -49,6 +49,14 @@ class Attributes:
         except ValueError:
             raise self._wrong(name, "a number") from None
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Numbers: ``(0.1, 0.2)``, ``[0.1,0.2]`` or ``0.1``."""
+        inner = self.text(name).strip("()[]")
+        try:
+            return tuple(float(part) for part in inner.split(",") if part.strip())
+        except ValueError:
+            raise self._wrong(name, "numbers") from None
+
     def sizes(self, name: str) -> tuple[int, ...]:
         """Whole numbers: ``(3, 3)``, ``[3,3]`` or ``3``; () for None."""
         found = self.optional_sizes(name)

@@ -220,6 +220,15 @@ def cast(call: Call) -> str:
     return call.cast(call.input(), call.outputs[0].dtype)
 
 
+def cast_all(call: Call) -> list[str]:
+    """All inputs in the types that MXNet's AMP gives them: floats in the widest or narrowest that they have."""
+    pairs = enumerate(call.outputs)
+    return [
+        call.input(number) if call.dtype(number) == output.dtype else call.cast(call.input(number), output.dtype)
+        for number, output in pairs
+    ]
+
+
 def hard_sigmoid(call: Call) -> str:
     alpha, beta = (call.attributes.number(name) for name in ("alpha", "beta"))
     return call.emit("HardSigmoid", call.input(), alpha=alpha, beta=beta)
@@ -281,6 +290,12 @@ def arange(call: Call) -> str:
     return call.constant(values.reshape(output.shape), output.dtype)
 
 
+def linspace(call: Call) -> str:
+    attributes, (output,) = call.attributes, call.outputs
+    start, stop = attributes.number("start"), attributes.number("stop")
+    return call.constant(np.linspace(start, stop, output.shape[0], endpoint=attributes.flag("endpoint")), output.dtype)
+
+
 def eye(call: Call) -> str:
     (output,) = call.outputs
     rows, columns = output.shape
@@ -313,7 +328,10 @@ ELEMENTWISE: dict[str, Translation] = {
     "_grad_add": of_two(BINARY["add"]),
     "_ones": filled(1),
     "_zeros": filled(0),
+    "_linspace": linspace,
     "_zeros_without_dtype": filled(0),
+    "amp_cast": cast_all,
+    "amp_multicast": cast_all,
     "add_n": add_all,
     "cbrt": cbrt,
     "clip": clip,

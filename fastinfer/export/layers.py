@@ -280,14 +280,30 @@ def embedding(call: Call) -> str:
 def softmax(operator: str, sign: int = 1) -> Translation:
     def translate(call: Call) -> str:
         attributes, data = call.attributes, call.input()
-        require(attributes.is_none("use_length") or not attributes.flag("use_length"), "it has lengths")
+        has_lengths = not attributes.is_none("use_length") and attributes.flag("use_length")
         if not attributes.is_none("temperature"):
             data = call.emit("Div", data, call.constant(attributes.number("temperature")))
         if sign < 0:
             data = call.emit("Neg", data)
-        return call.cast_to_output(call.emit(operator, data, axis=call.axis()), call.dtype())
+        inside = _inside_length(call) if has_lengths else None
+        if inside is not None:
+            data = call.emit("Where", inside, data, call.constant(np.finfo(call.dtype()).min))
+        found = call.emit(operator, data, axis=call.axis())
+        if inside is not None:
+            found = call.emit("Where", inside, found, call.constant(0))
+        return call.cast_to_output(found, call.dtype())
 
     return translate
+
+
+def _inside_length(call: Call) -> str:
+    """Which values along the axis are before the length, which is the second input; the others count for nothing."""
+    axis, rank = call.axis(), len(call.shape())
+    (length,) = call.fixed(0, [axis])
+    shape = [1] * rank
+    shape[axis] = length
+    places = call.constant(np.arange(length).reshape(shape), np.float32)
+    return call.emit("Less", places, call.emit("Unsqueeze", call.cast(call.input(1), "float32"), call.indices([axis])))
 
 
 def softmax_output(call: Call) -> str:
@@ -322,6 +338,7 @@ def dropout(call: Call) -> str:
 LAYERS: dict[str, Translation] = {
     "Activation": activation,
     "BatchNorm": batch_norm,
+    "BatchNorm_v1": batch_norm,
     "BlockGrad": unchanged,
     "Convolution": convolution,
     "Convolution_v1": convolution,

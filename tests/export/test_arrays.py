@@ -133,3 +133,8 @@ def test_shapes_as_values() -> None:
     check(mx.sym.broadcast_mul(x, mx.sym.expand_dims(width, axis=0)), (5,))
     places = mx.sym.expand_dims(mx.sym.contrib.arange_like(x, axis=1), axis=0)
     check(mx.sym.broadcast_add(x, places), (5,))
+
+
+@pytest.mark.parametrize("transpose", [True, False])
+def test_a_matrix_times_itself(transpose: bool) -> None:
+    check(mx.sym.linalg.syrk(data(), transpose=transpose, alpha=0.5), (2, 3, 4))

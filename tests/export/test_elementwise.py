@@ -135,3 +135,23 @@ def test_constants() -> None:
 def test_states_that_depend_on_the_batch_are_computed() -> None:
     zeros = mx.sym.zeros(shape=(0, 12))
     check(mx.sym.elemwise_add(data(), zeros), (12,), VALUES)
+
+
+@pytest.mark.parametrize("endpoint", [True, False])
+def test_linspace(endpoint: bool) -> None:
+    check(mx.sym.broadcast_add(data(), mx.sym.linspace(1, 3, 5, endpoint=endpoint)), (5,))
+
+
+def test_amp_casts_floats_alone() -> None:
+    half = mx.sym.amp_cast(data(), dtype="float16")
+    check(mx.sym.amp_cast(half, dtype="float32"), (5,))
+    whole = mx.sym.amp_cast(mx.sym.Cast(data() * 9, dtype="int32"), dtype="float16")
+    check(mx.sym.Cast(whole, dtype="float32"), (5,))
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+def test_amp_casts_several_to_one_type(narrow: bool) -> None:
+    layer = mx.sym.Cast(mx.sym.tanh(data()), dtype="float32")
+    both = mx.sym.amp_multicast(mx.sym.Cast(layer, dtype="float16"), layer, num_outputs=2, cast_narrow=narrow)
+    whole = [mx.sym.Cast(each, dtype="float32") for each in both]
+    check(whole[0] - 2 * whole[1], (5,))

@@ -198,3 +198,20 @@ def test_losses_are_as_in_inference(loss: str) -> None:
 
 def test_what_trains_only_is_left_out() -> None:
     check(mx.sym.MakeLoss(mx.sym.BlockGrad(mx.sym.Dropout(data(), p=0.9) * 2)), (5,))
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize("temperature", [None, 2.0])
+def test_softmax_up_to_a_length(axis: int, temperature: float | None) -> None:
+    """From 0 to all. (With a longer one MXNet writes behind its memory.)"""
+    layer, size = data(), (3, 4)[axis - 1]
+    first = mx.sym.abs(mx.sym.slice_axis(layer, axis=axis, begin=0, end=1))
+    lengths = mx.sym.Cast(mx.sym.clip(first * (size + 2) - 1, 0, size), dtype="int32")
+    lengths = mx.sym.squeeze(lengths, axis=axis)
+    rows = np.random.RandomState(1).uniform(-1, 1, (4, 3, 4))
+    check(mx.sym.softmax(layer, lengths, use_length=True, axis=axis, temperature=temperature), (3, 4), rows)
+
+
+@pytest.mark.parametrize("fix_gamma", [True, False])
+def test_the_old_batch_norm(fix_gamma: bool) -> None:
+    check(mx.sym.BatchNorm_v1(data(), fix_gamma=fix_gamma), (3, 4, 4))
