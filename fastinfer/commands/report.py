@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..engine.request import CSV, PREFIX, TransformRequest
 from ..engine.source import Listing
 from ..errors import ConfigError, FastinferError, InputError, counted, quote
-from ..report.forms import Form, form_of
+from ..report.forms import Form, first_to_tell, form_of
 from ..report.inputs import Inputs, image_shape
 from ..report.labels import read_label_file
 from ..report.page import Report, accuracy_in_words, write_page
@@ -153,7 +153,7 @@ def _local(place: str, stack: contextlib.ExitStack) -> str:
 
 def _form(arguments: argparse.Namespace, record: dict[str, Any], results: list[Result], inputs: Inputs | None) -> Form:
     """How the results are written."""
-    cells = inputs.cells(results[0]) if inputs is not None else None
+    cells = inputs.cells(first_to_tell(results)) if inputs is not None else None
     form = form_of(record, results, cells=cells, last_columns=arguments.prediction_columns, field=arguments.field)
     return choose_field(form, results)
 

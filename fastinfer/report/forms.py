@@ -1,6 +1,6 @@
 """How the results of a run are written: JSON, JSON Lines, CSV with or without the record in front, or NPY.
 
-The run's record says it. Of a folder without one, as it is downloaded from S3, the first result does.
+The run's record says it. Of a folder without one, as it is downloaded from S3, the first result with a row does.
 """
 
 from __future__ import annotations
@@ -49,6 +49,18 @@ class Form:
     notes: tuple[str, ...] = ()
 
 
+def first_to_tell(results: Sequence[Result]) -> Result:
+    """The first result that has more than rejected records, so that it tells how it is written; the first one if none has.
+
+    Args:
+        results: at least one.
+
+    Raises:
+        InputError: a result cannot be read.
+    """
+    return next((each for each in results if _first_line(each.path)), results[0])
+
+
 def form_of(
     record: dict[str, Any],
     results: Sequence[Result],
@@ -72,19 +84,20 @@ def form_of(
     """
     asked = asked_of(record) if "request" in record else None  # of a downloaded folder the first result says it
     request = asked[0] if asked is not None else None
+    path = first_to_tell(results).path
     has_code = "row_shape" in record and record["row_shape"] is None
     if request is not None and request.prints_lines:
-        form = _joined(record, request, results[0].path, cells, last_columns)
+        form = _joined(record, request, path, cells, last_columns)
     elif request is not None and not has_code:
         form = Form(accepted_of(request) or JSON)
     else:
-        form = _sniffed(results[0].path)
+        form = _sniffed(path)
     if last_columns is not None:
         if form.content_type != CSV:
             raise ConfigError(f"only results in CSV have columns, found {form.content_type}")
-        columns = range(_width(results[0].path) - last_columns, _width(results[0].path))
+        columns = range(_width(path) - last_columns, _width(path))
         if columns.start < 0:
-            raise ConfigError(f"a line of {results[0].path} has {columns.stop} columns")
+            raise ConfigError(f"a line of {path} has {columns.stop} columns")
         form = Form(CSV, tuple(columns), form.label, form.has_head, notes=form.notes)
     if field is not None:
         return replace(form, field=field)

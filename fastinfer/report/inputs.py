@@ -93,6 +93,8 @@ class Inputs:
             InputError: ``count_mismatch`` where the input has other records than the result; the input cannot be read.
         """
         path, chosen = self.path_of(result), set(wanted)
+        if not count:
+            return
         if self._is_csv:
             yield from self._csv_records(path, result, count, chosen)
             return
@@ -122,12 +124,12 @@ class Inputs:
         for _, line in self._lines(path):
             cells = line.count(b",") + 1 if kept is None else len(kept)
             lines, values, even = lines + 1, values + cells, even and cells == size
-        if count and lines and count % lines == 0 and (count == lines or even or kept is not None):
+        if lines and count % lines == 0 and (count == lines or even or kept is not None):
             each = count // lines  # a line is a record
             return self._by_lines(path, chosen, kept, rows_of_line=each)
         if size and values % size == 0 and values and count % (values // size) == 0:
             return self._by_values(path, chosen, size, rows_of_record=count // (values // size))
-        if size is None and count and lines and lines % count == 0:  # a record is some lines
+        if size is None and lines and lines % count == 0:  # a record is some lines
             return self._by_values(path, chosen, values // count, rows_of_record=1)
         if size is None and lines and count % lines == 0 and values % count == 0:  # a line has some records
             return self._by_values(path, chosen, values // count, rows_of_record=1)

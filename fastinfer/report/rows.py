@@ -62,17 +62,17 @@ def choose_field(form: Form, results: Sequence[Result]) -> Form:
     """Which of the values of rows with names are read, as a form says it that has no field: the first that are numbers.
 
     Raises:
-        InputError: the first result cannot be read.
+        InputError: a result cannot be read: the first with a row, or one before it.
     """
     if form.field is not None or form.content_type not in (JSON, JSON_LINES):
         return form
-    rows = (row for result in results[:1] for batch in _json_values(result.path, form) for row in batch)
-    first = next((row for row in rows if row is not None), None)
+    rows = ((result.path, row) for result in results for batch in _json_values(result.path, form) for row in batch)
+    path, first = next((each for each in rows if each[1] is not None), ("", None))
     if not isinstance(first, dict):
         return form
     field = next((name for name, value in first.items() if _is_numbers(value)), None)
     if field is None:
-        raise _bad(results[0].path, "a row without numbers", json.dumps(first))
+        raise _bad(path, "a row without numbers", json.dumps(first))
     others = [name for name in first if name != field]
     notes = (f"of each row {quote(field)} is shown; it also has {', '.join(map(quote, others))}",) if others else ()
     return replace(form, field=field, notes=(*form.notes, *notes))

@@ -254,3 +254,49 @@ def test_no_row_and_one_row_make_a_page(tmp_path: Path, text: str, capsys: pytes
         assert main([str(out), *arguments]) == 0
     assert "error" not in capsys.readouterr().err
     assert choose_field(Form(), find_results(str(out))) == Form()
+
+
+@pytest.mark.parametrize("form", ["JSON", "CSV", "JSON Lines", "NPY", "joined", "names", "of JSON", "of JSON Lines"])
+def test_a_first_result_without_predictions_changes_nothing_of_the_others(
+    form: str, models: dict[str, Path], inputs: dict[str, Path], expected: list[int], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    name, request = FORMS[form]
+    kind = Path(name).suffix
+    if kind != ".csv":
+        request = {"content_type": KINDS[kind], **request}
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / f"b{kind}").write_bytes(inputs[name].read_bytes())
+    out = run(models["one"], folder, tmp_path / "out", **request)
+    first = out / f"a{kind}.out"
+    for is_rejected in (False, True) if form != "NPY" else (False,):
+        bad = {"a.csv": "1,2,3,x\n", "ids.csv": "r,x,x,x,x,1\n", "names.csv": "id,w,x,y,z,label\nr,x,x,x,x,1\n"}
+        (folder / f"a{kind}").write_text(bad.get(name, '"x"\n') * is_rejected)
+        if form == "NPY":
+            np.save(tmp_path / "none.npy", np.zeros((0, 3)))
+            first.write_bytes((tmp_path / "none.npy").read_bytes())
+        elif form in ("JSON", "of JSON"):
+            first.write_text("[null]" if is_rejected else "[]")
+        else:
+            head = (out / "b.csv.out").read_text().splitlines()[0] + "\n" if form == "names" else ""
+            first.write_text(f"{head}null\n" if is_rejected else "")
+        for arguments in (["--json"], ["--json", "--inputs", str(folder), "-o", str(tmp_path / "page.html")]):
+            assert main([str(out), *arguments]) == 0
+            assert json.loads(capsys.readouterr().out)["predictions"] == [None] * is_rejected + expected
+        assert main([str(out), "--inputs", str(folder)]) == 0
+        assert "predictions " in capsys.readouterr().out
+
+
+def test_the_first_row_says_how_a_folder_without_a_record_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for first, second in (
+        ("", "0.25,0.75\n"),
+        ("null\n", "0.25,0.75\n"),
+        ("[null]", '[{"a": "x", "b": [0.25, 0.75]}]'),
+    ):
+        (tmp_path / "a.out").write_text(first)
+        (tmp_path / "b.out").write_text(second)
+        assert main([str(tmp_path), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["predictions"][-1] == 1
