@@ -10,6 +10,7 @@ import threading
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Callable
 
+from ..records.line_counts import LineCounts
 from ..runtimes import load_runtime
 from ..runtimes.batch_size import bind_ladder
 from ..runtimes.ladder import Ladder
@@ -60,6 +61,7 @@ class WorkerProcess:
         progress: is told of each batch.
         is_checked: whether a batch of real records was compared with itself.
         refused: ends a run whose records are all refused by the model.
+        line_counts: of the objects in which records have errors.
     """
 
     def __init__(self, job: Job, workers: int) -> None:
@@ -70,6 +72,8 @@ class WorkerProcess:
         self.progress = Progress()
         self.is_checked = not job.batching.invariant or job.batching.row_wise
         self.refused = RefusedInARow(job.model.path)
+        limits, framing = job.limits, job.codec.framing
+        self.line_counts = LineCounts(job.inputs, limits.chunk_bytes, limits.line_bytes, framing)
         self._job = job
         self._handler: Handler | None = None
         self._lock = threading.Lock()

@@ -10,6 +10,7 @@ from ..errors import InputError, ModelError
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
 from ..records.finding import Found, Lines, RecordFinder
+from ..records.line_counts import LineCounts
 from ..records.spans import Span, whole
 from ..runtimes.refused import refusal
 from .batch import Objects, Segment
@@ -29,9 +30,12 @@ class Refusals:
         report: of the shard; is updated.
         recorder: takes the rejects.
         writer: makes results.
+        counts: of lines before spans.
     """
 
-    def __init__(self, job: Job, report: ShardReport, recorder: Recorder, writer: OutputWriter) -> None:
+    def __init__(
+        self, job: Job, report: ShardReport, recorder: Recorder, writer: OutputWriter, counts: LineCounts
+    ) -> None:
         self._job = job
         self._report = report
         self._recorder = recorder
@@ -41,6 +45,7 @@ class Refusals:
             job.inputs,
             _lines_of(job),
             job.model.row_values,
+            counts,
             chunk_bytes=job.limits.chunk_bytes,
             line_bytes=job.limits.line_bytes,
             compression=job.request.compression_type,

@@ -20,7 +20,6 @@ from ..records.reading import (
     SMALL_OBJECT_BYTES,
     Chunk,
     Group,
-    LineCounter,
     OpenSpans,
     read_ahead,
     read_chunks,
@@ -100,7 +99,6 @@ class _ShardRun:
         self.refusals: Refusals | None = None  # takes out what the model refuses
         self.values = self.bad_records = 0  # that were read of the object
         self.payloads: PayloadRun | None = None  # transforms objects that turn out to be no rows
-        self.counter: LineCounter | None = None  # of the lines of the object that an error was last in
 
     def run(self) -> ShardReport:
         items = self.shard.items
@@ -249,11 +247,7 @@ class _ShardRun:
 
     def _decode(self, result: Result, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
         """Decodes chunks into the batch, and runs the batch when it is full."""
-        span, decoder, limits = result.span, self.decoder, self.job.limits
-        if self.counter is None or self.counter.item is not span.item:
-            # Spans of one object come in order: lines are counted on from one to the next.
-            framing = self.job.codec.framing
-            self.counter = LineCounter(self.job.inputs, span.item, limits.chunk_bytes, limits.line_bytes, framing)
+        span, decoder = result.span, self.decoder
         decoder.begin(span.columns)
         self.values = self.bad_records = 0
         for chunk in chunks:
@@ -261,7 +255,9 @@ class _ShardRun:
                 self._start(result, buffer, chunk)
                 while (outcome := self._fill()) is not DONE:
                     if isinstance(outcome, BadRecord):
-                        lines = self.counter.before(chunk.base) if chunk.lines is None else chunk.lines
+                        lines = chunk.lines
+                        if lines is None:
+                            lines = self.process.line_counts.before(span.item, chunk.base)
                         error = outcome.error.at(path=span.item.uri, line=(outcome.error.line or 0) + lines)
                         if not self.job.rejects_records:
                             raise error
@@ -393,7 +389,7 @@ class _ShardRun:
         if self.refusals is None:
             from .refusals import Refusals  # late: most models refuse nothing
 
-            self.refusals = Refusals(self.job, self.report, self.recorder, self.writer)
+            self.refusals = Refusals(self.job, self.report, self.recorder, self.writer, self.process.line_counts)
         kept, problem = self.refusals.take_out(segments, refused)
         self.recorder.write_rejects()
         return kept, problem

@@ -13,7 +13,8 @@ from ..codecs.base import Framing
 from ..codecs.csv import BYTE_ORDER_MARK
 from ..storage.base import Source
 from .compression import NONE
-from .reading import LineCounter, read_chunks
+from .line_counts import LineCounts
+from .reading import read_chunks
 from .spans import Span
 
 
@@ -66,6 +67,7 @@ class RecordFinder:
         store: where the objects are.
         lines: which lines hold records.
         row_values: values of a record.
+        counts: of lines before a span.
         chunk_bytes, line_bytes, compression: how objects are read; see :func:`fastinfer.records.reading.read_chunks`.
     """
 
@@ -74,6 +76,7 @@ class RecordFinder:
         store: Source,
         lines: Lines,
         row_values: int,
+        counts: LineCounts,
         *,
         chunk_bytes: int,
         line_bytes: int,
@@ -82,6 +85,7 @@ class RecordFinder:
         self._store = store
         self._lines = lines
         self._row_values = row_values
+        self._counts = counts
         self._chunk_bytes = chunk_bytes
         self._line_bytes = line_bytes
         self._compression = compression
@@ -90,8 +94,6 @@ class RecordFinder:
         self._next = 0  # number of the first of them
         self._columns = 0
         self._line: Found | None = None  # the one before them
-        self._counter: LineCounter | None = None  # of the lines before a span
-        self._counted = 0  # where that span begins
 
     def find(self, span: Span, record: int) -> Found | None:
         """The line in which a record of a span begins; None if the object is not any more what it was.
@@ -126,7 +128,7 @@ class RecordFinder:
     def _read(self, span: Span) -> Iterator[Found]:
         """The lines of a span that hold records."""
         buffer = bytearray(self._chunk_bytes)
-        number = self._count_before(span)
+        number = self._counts.before(span.item, span.start)
         framing, compression = self._lines.framing, self._compression
         chunks = read_chunks(self._store, span, buffer, self._line_bytes, framing=framing, compression=compression)
         for chunk in chunks:
@@ -137,11 +139,3 @@ class RecordFinder:
                 if number > self._lines.skip and self._lines.holds_values(values):
                     yield Found(number, start, line.rstrip(b"\r\n"))
                 start += len(line)
-
-    def _count_before(self, span: Span) -> int:
-        """The number of lines before a span; counted on from the span before it, if that was asked for."""
-        if self._counter is None or self._counter.item != span.item or span.start < self._counted:
-            framing = self._lines.framing
-            self._counter = LineCounter(self._store, span.item, self._chunk_bytes, self._line_bytes, framing)
-        self._counted = span.start
-        return self._counter.before(span.start)

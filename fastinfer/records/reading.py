@@ -243,7 +243,7 @@ def expand_chunks(
 
     for chunk in _chunks(fill, 0, item, buffer, line_bytes, framing):
         yield chunk._replace(lines=lines)
-        lines += _count_lines(buffer, chunk, framing)
+        lines += count_chunk_lines(buffer, chunk, framing)
 
 
 def _chunks(
@@ -284,7 +284,7 @@ _LAST_ENDS: dict[Framing, Callable[[bytearray, int], int]] = {
 }
 
 
-def _count_lines(buffer: bytearray, chunk: Chunk, framing: Framing) -> int:
+def count_chunk_lines(buffer: bytearray, chunk: Chunk, framing: Framing) -> int:
     """How many lines end in a chunk; none where its object has no lines."""
     if framing is Framing.LF_LINES:
         return buffer.count(b"\n", chunk.start, chunk.stop)
@@ -303,34 +303,3 @@ def _too_long(item: Object, base: int, line_bytes: int, framing: Framing) -> Inp
         path=item.uri,
         hint="a record is one line",
     )
-
-
-class LineCounter:
-    """Counts the lines before a byte of an object, only when an error needs it, and continues the previous count.
-
-    Args:
-        store: where the object is.
-        item: the object.
-        chunk_bytes, line_bytes: how it is read, and how long a line may be.
-        framing: what its lines are.
-    """
-
-    def __init__(self, store: Source, item: Object, chunk_bytes: int, line_bytes: int, framing: Framing) -> None:
-        self._store = store
-        self.item = item
-        self._framing = framing
-        self._chunk_bytes = chunk_bytes
-        self._line_bytes = line_bytes
-        self._base = self._lines = 0
-
-    def before(self, base: int) -> int:
-        """The number of lines before byte ``base``, where a line begins; `base` may not decrease from call to call."""
-        if base > self._base:
-            buffer = bytearray(self._chunk_bytes)
-            span = Span(self.item, self._base, base, 0)
-            # Where the object has no lines, what is asked for is a place in it.
-            framing = self._framing if self._framing.has_lines else Framing.LINES
-            chunks = read_chunks(self._store, span, buffer, self._line_bytes, framing=framing)
-            self._lines += sum(_count_lines(buffer, chunk, framing) for chunk in chunks)
-            self._base = base
-        return self._lines

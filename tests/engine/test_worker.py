@@ -23,7 +23,7 @@ from fastinfer.options import Limits
 from fastinfer.outputs import writer
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Rejects
-from fastinfer.records import reading
+from fastinfer.records import line_counts
 from fastinfer.records.spans import Span
 from fastinfer.runtimes.batch_size import Batching
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
@@ -175,8 +175,9 @@ def test_a_problem_of_the_listing_is_raised_when_it_is_its_turn(worker: Worker, 
     assert (report.inputs, report.failed_at) == (1, 1)
 
 
-def test_lines_are_counted_on_from_span_to_span(
-    quarantine: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("together", [True, False])
+def test_lines_are_counted_on_from_span_to_span_and_from_shard_to_shard(
+    together: bool, quarantine: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = [b"1,2\n"] * 100
     for number in (10, 40, 41, 99):
@@ -184,15 +185,16 @@ def test_lines_are_counted_on_from_span_to_span(
     (item,) = write(tmp_path, a=b"".join(lines))
     spans = [Span(item, first, first + 100, 2) for first in range(0, 400, 100)]
     counted = []
-    read_chunks = reading.read_chunks
+    read_chunks = line_counts.read_chunks
 
     def read(store: Any, span: Span, *rest: Any, **named: Any) -> Any:
         counted.append((span.start, span.stop))
         return read_chunks(store, span, *rest, **named)
 
-    monkeypatch.setattr(reading, "read_chunks", read)
-    report = quarantine(spans)
-    assert (report.error, report.rejected) == (None, 4)
+    monkeypatch.setattr(line_counts, "read_chunks", read)
+    reports = [quarantine(spans)] if together else [quarantine([span]) for span in spans]
+    assert [report.error for report in reports] == [None] * len(reports)
+    assert [report.rejected for report in reports] == ([4] if together else [1, 2, 0, 1])
     assert quarantine.reject_lines() == [11, 41, 42, 100]
     # The lines before a span are read once, from where the last count ended.
     assert counted == [(0, 100), (100, 300)]

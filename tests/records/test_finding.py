@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from fastinfer.codecs.base import Framing
 from fastinfer.engine.source import find_objects
 from fastinfer.records.finding import Found, Lines, RecordFinder
+from fastinfer.records.line_counts import LineCounts
 from fastinfer.records.spans import Span, whole
 from fastinfer.storage.base import Object
 from fastinfer.storage.local import LocalReader, LocalStore
 
 
 def finder(lines: Lines, row_values: int = 1, chunk_bytes: int = 16, compression: str = "none") -> RecordFinder:
+    counts = LineCounts(LocalStore(), chunk_bytes, 1 << 20, lines.framing)
     return RecordFinder(
-        LocalStore(), lines, row_values, chunk_bytes=chunk_bytes, line_bytes=1 << 20, compression=compression
+        LocalStore(), lines, row_values, counts, chunk_bytes=chunk_bytes, line_bytes=1 << 20, compression=compression
     )
 
 

@@ -12,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastinfer._native.files import FILES_PER_CALL
-from fastinfer.codecs.base import Framing
 from fastinfer.engine.source import find_objects
 from fastinfer.errors import InputError
 from fastinfer.records.reading import (
     SMALL_OBJECT_BYTES,
     Chunk,
     Group,
-    LineCounter,
     OpenSpans,
     read_ahead,
     read_chunks,
@@ -152,26 +150,6 @@ def test_reading_ahead_changes_nothing() -> None:
     assert next(ahead) == 1
     with pytest.raises(InputError):
         next(ahead)
-
-
-@given(
-    lines=st.lists(st.sampled_from([b"1\n", b"22\r\n", b"\n", b"333\r"]), min_size=1, max_size=40),
-    steps=st.lists(st.integers(0, 39), max_size=6),
-)
-def test_lines_are_counted_on_from_the_last_count(lines: list[bytes], steps: list[int]) -> None:
-    content = b"".join(lines)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        counter = LineCounter(STORE, next(find_objects(file.name)), 16, 64, Framing.LINES)
-        for step in sorted(step % len(lines) for step in steps):
-            before = b"".join(lines[:step])
-            if content[len(before) :].startswith(b"\n") and before.endswith(b"\r"):
-                continue  # no line begins between the halves of a CRLF
-            assert (
-                counter.before(len(before))
-                == len(before.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")) - 1
-            )
 
 
 class Failing(LocalReader):
