@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from ..options import Limits, Options
 from ..outputs.layout import OutputLayout
 from ..records.spans import Span
 from ..runtimes.batch_size import Batching
-from ..storage.base import RunStore, Source
+from ..storage.base import Object, RunStore, Source
 from ..storage.local import LocalStore
 from .request import KEEP, TransformRequest
 
@@ -123,3 +125,27 @@ class ShardReport:
     refused: list[tuple[Span, InputError]] = field(default_factory=list)
     error: Exception | None = None
     failed_at: int = 0
+
+    def fail(self, error: Exception, items: Sequence[Object | Span]) -> None:
+        """Notes an error that stops the shard: of several the first one, but of two inputs that of the first input.
+
+        Rows and payloads wait to be computed while later objects are read: a later one may have its error first.
+
+        Args:
+            error: what has happened.
+            items: of the shard, in order.
+        """
+        earlier = self.error
+        if earlier is None or (
+            isinstance(error, InputError)
+            and isinstance(earlier, InputError)
+            and _place(error, items) < _place(earlier, items)
+        ):
+            self.error = error
+
+
+def _place(error: InputError, items: Sequence[Object | Span]) -> tuple[int, float]:
+    """Where an error is: the number of the item, behind all of them if it is of none; the line, behind all if it has none."""
+    uris = [item.item.uri if isinstance(item, Span) else item.uri for item in items]
+    number = uris.index(error.path) if error.path in uris else len(uris)
+    return number, math.inf if error.line is None else error.line

@@ -129,11 +129,11 @@ class PayloadRun:
                     break
                 self.transform(item.item if isinstance(item, Span) else item)
         except Exception as error:
-            self._report.error = error
+            self._report.fail(error, shard.items)
         try:
             self.finish()
         except Exception as error:
-            self._report.error = self._report.error or error
+            self._report.fail(error, shard.items)
         return self._report
 
     def transform(self, item: Object) -> None:
@@ -265,6 +265,8 @@ class PayloadRun:
 
     def _fail(self, opened: _Open, error: InputError) -> None:
         """Drops an object; raises the error if the run stops at it."""
+        if error.path is None:
+            error = error.at(path=opened.result.span.item.uri)
         opened.error = error
         opened.result.drop()
         if error.code == "payload_too_large" and self._limit is not None:

@@ -134,16 +134,14 @@ class _ShardRun:
         except Stopped:
             pass
         except Exception as error:
-            self.report.error = error
+            self.report.fail(error, items)
         self.decoder.release()
         # Also after an error: objects before the failed one are finished.
         for step in (self._run_batch, self._write):
             try:
                 step()
             except Exception as error:
-                # A refused record is in an object before the one of an earlier error.
-                is_first = isinstance(error, InputError) and error.code == REFUSED
-                self.report.error = error if is_first else self.report.error or error
+                self.report.fail(error, items)
         self.writer.close()
         return self.report
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def predictor(lookup: Path) -> Predictor:
 
 
 def put(folder: Path, files: dict[str, Any]) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for name, text in files.items():
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     return folder
@@ -114,6 +115,31 @@ def test_the_run_stops_at_the_first_one_and_what_is_before_it_is_finished(lookup
         1,
     )
     assert set(results(tmp_path)) == {"a.csv.out"}
+
+
+# Objects whose payloads wait for others: the one behind them is seen to be empty before they are computed.
+WAITING = TransformRequest(split_type="Line", strategy="SingleRecord", assemble_with="Line", accept="text/csv")
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+@pytest.mark.parametrize(("bad", "code"), [(BAD, "refused_record"), (f"{GOOD},2,1,0,x", "expected_number")])
+def test_of_payloads_as_well_the_first_error_in_the_order_of_the_inputs_is_told(
+    limit: int, bad: str, code: str, lookup: Path, tmp_path: Path
+) -> None:
+    request = replace(WAITING, max_payload=limit)
+    files = {"a.csv": f"{GOOD}\n", "b.csv": f"{GOOD}\n{bad}\n", "c.csv": "", "d.csv": f"{bad}\n"}
+    with pytest.raises(InputError) as caught:
+        run(lookup, tmp_path / "stop", files, Options(exact=True, workers=1), request=request)
+    assert (caught.value.code, caught.value.path, caught.value.line) == (code, str(tmp_path / "stop/in/b.csv"), 2)
+    assert set(results(tmp_path / "stop")) == {"a.csv.out"}
+    # Where the run goes on all of them are counted.
+    summary = run(lookup, tmp_path / "on", files, Options(exact=True, on_error="continue", workers=1), request=request)
+    assert (summary.inputs, summary.rejected) == (1, 3)
+    assert [(each["key"], each["code"]) for each in rejects(tmp_path / "on")] == [
+        ("b.csv", code),
+        ("c.csv", "empty_input"),
+        ("d.csv", code),
+    ]
 
 
 @pytest.mark.parametrize("on_error", ["continue", "quarantine"])
@@ -307,7 +333,7 @@ def test_a_graph_that_holds_a_batch_size_refuses_records_alone(lookup: Path, tmp
         run(held, tmp_path, {"a.csv": text}, Options(on_error="quarantine", workers=1))
     rows = json.loads(results(tmp_path)["a.csv.out"])
     assert [row is None for row in rows] == [line == BAD for line in text.splitlines()]
-    alone = Predictor(lookup, exact=True).predict([[2, 1, 0, 3], [4, 4, 4, 4]])
+    alone = Predictor(lookup, exact=True).predict(np.array([[2, 1, 0, 3], [4, 4, 4, 4]]))
     assert np.allclose(rows[0], alone[0], atol=1e-6)
     assert np.allclose(rows[2], alone[1], atol=1e-6)
     assert rows[-1] == rows[0]

@@ -23,7 +23,7 @@ from fastinfer.options import Limits
 from fastinfer.outputs import writer
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Rejects
-from fastinfer.records import line_counts
+from fastinfer.records.reading import read_chunks
 from fastinfer.records.spans import Span
 from fastinfer.runtimes.batch_size import Batching
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
@@ -185,13 +185,12 @@ def test_lines_are_counted_on_from_span_to_span_and_from_shard_to_shard(
     (item,) = write(tmp_path, a=b"".join(lines))
     spans = [Span(item, first, first + 100, 2) for first in range(0, 400, 100)]
     counted = []
-    read_chunks = line_counts.read_chunks
 
     def read(store: Any, span: Span, *rest: Any, **named: Any) -> Any:
         counted.append((span.start, span.stop))
         return read_chunks(store, span, *rest, **named)
 
-    monkeypatch.setattr(line_counts, "read_chunks", read)
+    monkeypatch.setattr("fastinfer.records.line_counts.read_chunks", read)
     reports = [quarantine(spans)] if together else [quarantine([span]) for span in spans]
     assert [report.error for report in reports] == [None] * len(reports)
     assert [report.rejected for report in reports] == ([4] if together else [1, 2, 0, 1])
