@@ -161,8 +161,8 @@ def test_an_input_that_vanishes_is_an_error_and_the_others_stay(
     for name in "abc":
         (tmp_path / f"{name}.csv").write_bytes(b"1,2\n")
 
-    def vanish(*arguments: Any) -> Any:
-        shards = list(plan.plan_shards(*arguments))
+    def vanish(*arguments: Any, **named: Any) -> Any:
+        shards = list(plan.plan_shards(*arguments, **named))
         (tmp_path / "b.csv").unlink()
         return shards
 
@@ -197,8 +197,8 @@ def test_a_large_unusable_input_is_rejected_once_and_the_run_continues(
         (source / f"{name}.csv").write_bytes(b"1,2\n" * 100_000)
     (source / "small.csv").write_bytes(b"1,2\n")
 
-    def touch(*arguments: Any) -> Any:
-        for shard in plan.plan_shards(*arguments):
+    def touch(*arguments: Any, **named: Any) -> Any:
+        for shard in plan.plan_shards(*arguments, **named):
             if isinstance(shard.items[0], Span) and shard.items[0].item.key == "changes.csv":
                 os.utime(source / "changes.csv", (1, 1))
             yield shard
