@@ -23,6 +23,9 @@ from ..models.onnx import TYPES
 FOLDER, FILE_PREFIX = "capi", "libonnxruntime."
 # That of onnxruntime 1.19; later versions have it too.
 API_VERSION = 19
+# From 1.29 on it reports to Microsoft which models it runs unless this is set, and keeps a database for that in the user's
+# cache folder.
+TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 # What goes wrong is an exception; a line of its own on stderr would be said twice.
 FATAL_ONLY = 4
 # Memory that a graph reads or writes begins where a register of AVX-512 may.
@@ -167,6 +170,7 @@ def load_libonnxruntime() -> Library:
     with _loading:
         if _loaded is None:
             path = find_library()
+            os.environ.setdefault(TELEMETRY_VARIABLE, "1")
             try:
                 _loaded = Library(path)
             except (OSError, AttributeError, OnnxRuntimeError) as error:

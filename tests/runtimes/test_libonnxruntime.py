@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -122,3 +125,21 @@ def test_a_package_without_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(ConfigError, match=r"onnxruntime cannot be loaded: .*libonnxruntime\.so\.1\.99\.0") as caught:
         load_libonnxruntime()
     assert caught.value.code == "onnxruntime_broken"
+
+
+ONE_SESSION = """
+import sys
+from fastinfer.runtimes.libonnxruntime import Session
+Session(sys.stdin.buffer.read(), {})
+"""
+
+
+def test_a_session_writes_no_reports_of_itself(tmp_path: Path) -> None:
+    """What it would send lies in the cache folder first; in CI it sends nothing, whatever is set."""
+    kept = ("CI", "GITHUB_ACTIONS", "TF_BUILD", "XDG_CACHE_HOME", libonnxruntime.TELEMETRY_VARIABLE)
+    environment = {name: value for name, value in os.environ.items() if name not in kept}
+    content = make([info("x", ["n", 3])], [info("y", ["n", 3])])
+    subprocess.run(
+        [sys.executable, "-c", ONE_SESSION], input=content, check=True, env={**environment, "HOME": str(tmp_path)}
+    )
+    assert list(tmp_path.rglob("*")) == []
