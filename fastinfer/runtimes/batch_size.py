@@ -171,7 +171,9 @@ def _find(
     # Each size has its own copy of the parameters.
     most = 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None
     try:
-        return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense, clock=_clock(device[0]))
+        row_bytes = sum(runtime.value_bytes(model))
+        clock = _clock(device[0])
+        return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense, row_bytes=row_bytes, clock=clock)
     except ModelError as error:
         one = bind(1) if error.code == FAILED_PASS else None
         if one is not None and takes_some(one):

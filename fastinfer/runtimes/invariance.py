@@ -30,6 +30,9 @@ Bind = Callable[[int, DenseLayers], Optional[Executor]]
 # A few values may have the same last bits by chance, so at least so many are compared; but of at most so many rows, which have
 # at most so many values together.
 LEAST_VALUES, MOST_ROWS, MOST_GIVEN = 1024, 144, 1 << 17
+# Where little is summed, as in a dense layer of three inputs, one value in a thousand differs: so many are compared where the
+# values in the graph have at most so many bytes for all their rows together.
+MANY_VALUES, MANY_ROWS_BYTES = 1 << 13, 8 << 20
 # A size whose dense layers are computed on more rows is used if it takes no more than this part of the pass that it saves.
 WORTH = 0.9
 # A pass is timed so often, or until it has taken so long together.
@@ -45,6 +48,7 @@ def find_sizes(
     most: int | None = None,
     *,
     has_dense: bool = False,
+    row_bytes: int | None = None,
     clock: Clock = perf_counter,
 ) -> Found | None:
     """The first invariant candidate, and the smaller sizes that give the same bits; None if none is invariant.
@@ -56,13 +60,14 @@ def find_sizes(
         smaller: sizes that may be used below it, in ascending order.
         most: how many of them are looked for, the smallest first; None: all.
         has_dense: whether it has dense layers that the runtime can compute on more rows.
+        row_bytes: of all values in the graph for one row; None: not known.
         clock: gives the seconds by which passes are timed.
     """
     for candidate in candidates:
         executor = bind(candidate, AS_IT_IS)
         if executor is None or not executor.gives_a_row_each:
             continue
-        batches = probe_batches(executor)
+        batches = probe_batches(executor, row_bytes)
         if not all(is_invariant(executor, batch) for batch in batches):
             continue
         inputs = [np.concatenate(each) for each in zip(*batches)]
@@ -165,11 +170,11 @@ def gives_the_bits(small: Executor, rows: Rows, reference: list[NDArray[Any]]) -
     if not small.gives_a_row_each:
         return False
     for shift in (0, 1 + size // 2):
+        moved, wanted = ([np.roll(each, shift, axis=0) for each in values] for values in (rows, reference))
         # The last rows are those of a pass that goes beyond the end: it begins earlier.
         for first in [*range(0, count - size, size), count - size]:
-            part = run(small, [np.roll(each, shift, axis=0)[first : first + size] for each in rows])
-            wanted = [np.roll(each, shift, axis=0)[first : first + size] for each in reference]
-            if not same_bits(part, wanted):
+            found = run(small, [each[first : first + size] for each in moved])
+            if not same_bits(found, [each[first : first + size] for each in wanted]):
                 return False
     return True
 
@@ -238,12 +243,15 @@ def probe_inputs(executor: Executor) -> Rows:
     return [probe_rows(*rows_of(executor, number).shape) for number in range(len(executor.inputs))]
 
 
-def probe_batches(executor: Executor) -> list[Rows]:
-    """Batches of rows for each input of a graph: one, or more where it gives few values."""
+def probe_batches(executor: Executor, row_bytes: int | None = None) -> list[Rows]:
+    """Batches of rows for each input of a graph: one, or more where it gives few values; still more where a row is little
+    work, by the bytes of all values in the graph for one."""
     size = executor.batch_size
     given = sum(math.prod(each.shape) for each in executor.inputs)
     values = sum(each.rows * math.prod(each.shape) for each in executor.outputs)
     least = min(-(-LEAST_VALUES // max(1, values)), MOST_ROWS, MOST_GIVEN // given)
+    if row_bytes is not None:
+        least = max(least, min(-(-MANY_VALUES // max(1, values)), MANY_ROWS_BYTES // row_bytes))
     count = max(1, -(-least // size))
     rows = [probe_rows(count * size, math.prod(each.shape)) for each in executor.inputs]
     return [[each[first : first + size] for each in rows] for first in range(0, count * size, size)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastinfer.models.module import Model, load_model
+from fastinfer.runtimes import load_runtime
 from fastinfer.runtimes.base import AS_IT_IS, DenseLayers
 from fastinfer.runtimes.invariance import find_sizes, is_invariant, probe_batches, probe_inputs, probe_rows
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
@@ -158,3 +159,19 @@ def test_more_batches_are_compared_where_each_gives_few_values(tmp_path: Path, m
         for model, size in [(one, 7), (one, 144), (load_model(mlp), 12)]
     ]
     assert found == [[7] * 21, [144], [12] * 9]  # 144 rows; 103 with ten values each
+
+
+def test_sizes_that_differ_in_one_value_of_a_thousand_are_told_apart(tmp_path: Path) -> None:
+    """Small inputs beside a large bias: the order of the sums seldom reaches the last bit."""
+    rows = np.random.RandomState(5).uniform(-5, 9, (144 * 20, 3)).astype(np.float32)
+    layer = mx.sym.L2Normalization(mx.sym.var("data")) * 1e-3
+    model = load_model(networks.write(tmp_path, mx.sym.FullyConnected(layer, num_hidden=17), {"data": (3,)}))
+    row_bytes = sum(load_runtime("mxnet").value_bytes(model))
+
+    def bind(size: int, dense: DenseLayers = AS_IT_IS) -> MXNetExecutor:
+        return MXNetExecutor(model, ("cpu", 0), size, dense=dense)
+
+    found = find_sizes(bind, [144], (1, 2, 16), row_bytes=row_bytes)
+    assert found is not None
+    expected = run(bind(144), rows).tobytes()
+    assert [size for size in found.sizes if run(bind(size), rows).tobytes() != expected] == []
