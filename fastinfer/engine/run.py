@@ -182,7 +182,7 @@ def transform(
             start_backend(job, options.workers if options.address else workers, stop, options.address)
         )
         summary = Summary(
-            rejected=folder.rejected, batch_size=batching.batch_size, invariant=batching.invariant, workers=workers
+            rejected=folder.rejected, batch_size=batching.pass_rows, invariant=batching.invariant, workers=workers
         )
         if is_threaded:
             prepare(job).progress = progress

@@ -24,7 +24,7 @@ class Summary:
             processes is in ``seconds``).
         peak_memory_bytes: largest resident size so far of this process, also before the run, or of one of its children that
             have ended, worker processes of this machine among them; not of the workers of a cluster.
-        batch_size: rows of one forward pass.
+        batch_size: the most rows of a forward pass.
         invariant: whether a row's bytes depend on that row alone.
         workers: the number of workers.
         stage_seconds: time of all workers together in each stage; ``wait`` is their remaining time.

@@ -59,7 +59,7 @@ class Predictor:
 
     Attributes:
         model: the loaded model.
-        batch_size: rows of one forward pass.
+        batch_size: the most rows of a forward pass.
         output_shape: shape of one row's prediction, () for a scalar; of the first of several outputs.
         rows: how many rows the prediction of a record has; 1 for most models.
 
@@ -83,7 +83,7 @@ class Predictor:
         self._runtime = load_runtime(runtime_of(self.model, runtime))
         self._devices = parse_device(options.device)
         batching = choose_batching(self._runtime, self.model, options)
-        self.batch_size, self._invariant = batching.batch_size, batching.invariant
+        self.batch_size, self._invariant = batching.pass_rows, batching.invariant
         self._graphs = Graphs(self._runtime, self.model, self._devices, threads, batching)
         self.output_shape, self.rows = self._graphs.output_shape, self._graphs.rows
         self._flattens = self.model.flattens

@@ -67,7 +67,7 @@ class Batching(NamedTuple):
     """How rows are computed.
 
     Attributes:
-        batch_size: rows of one forward pass.
+        batch_size: the rows of a forward pass whose bits are given.
         row_wise: whether each row is computed as at batch size 1.
         invariant: whether a row's bits depend on that row alone.
         smaller: smaller sizes that give the same bits, in ascending order, for batches that are not full.
@@ -88,6 +88,20 @@ class Batching(NamedTuple):
     def smallest(self) -> int:
         """The smallest size at which the graph can be bound."""
         return (*self.smaller, self.batch_size)[0]
+
+    @property
+    def bound(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """The sizes that are bound, and the seconds of a pass at each: none that is larger than one whose rows cost no more."""
+        sizes, seconds = (*self.smaller, self.batch_size), self.seconds
+        # A graph costs memory, and the time to bind it.
+        while len(seconds) > 1 and seconds[-1] / sizes[-1] >= min(map(truediv, seconds[:-1], sizes)):
+            sizes, seconds = sizes[:-1], seconds[:-1]
+        return sizes, seconds
+
+    @property
+    def pass_rows(self) -> int:
+        """The most rows of a forward pass: the batch size, or a smaller one with the same bits that costs no more for a row."""
+        return self.bound[0][-1]
 
 
 def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batching:
@@ -295,8 +309,5 @@ def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batc
         dense = batching.dense if size < batching.dense.rows else AS_IT_IS
         return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise, dense=dense))
 
-    sizes, seconds = (*batching.smaller, batching.batch_size), batching.seconds
-    # A graph costs memory, and the time to bind it.
-    while len(seconds) > 1 and seconds[-1] / sizes[-1] >= min(map(truediv, seconds[:-1], sizes)):
-        sizes, seconds = sizes[:-1], seconds[:-1]
+    sizes, seconds = batching.bound
     return Ladder(bind, sizes, seconds or None)

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastinfer.commands.serve import describe_handler, make_parser, make_settings
+from fastinfer.handlers.hooks import load_handler
 from fastinfer.options import Limits, Options
-from fastinfer.runtimes import invariance, ladder
+from fastinfer.runtimes import invariance, ladder, probe_cache
 from fastinfer.runtimes.base import Executor
+from fastinfer.runtimes.batch_size import FEW_ROWS
 from fastinfer.runtimes.ladder import Ladder
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from tests import networks
@@ -94,3 +97,22 @@ def test_hardly_more_rows_are_computed_than_are_asked_for(
     summary = transform(network, source, tmp_path / "out", options, limits=limits)
     assert summary.records == sum(counts)
     assert sum(passes) <= 1.05 * sum(counts) + (0 if exact else COMPARED)
+
+
+def test_the_batch_size_that_is_told_is_the_one_that_is_bound(
+    network: Path, passes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Rows of a large batch cost most, as where their values do not fit into a cache.
+    monkeypatch.setattr(invariance, "time_pass", lambda executor, _: executor.batch_size**1.5)
+    monkeypatch.setattr(probe_cache, "cached", lambda _, find: find())
+    (tmp_path / "a.csv").write_bytes(csv(np.zeros((40, 256), np.int64), "integers"))
+    handler = load_handler(network)
+    passes.clear()
+    summary = transform(network, tmp_path / "a.csv", tmp_path / "out", Options(workers=1))
+    assert handler.predictor is not None
+    used = max(passes[-40:])
+    assert used < FEW_ROWS
+    assert summary.batch_size == handler.predictor.batch_size == used
+    assert describe_handler(handler, make_settings(make_parser().parse_args([]), network)).startswith(
+        f"batches of {used}, "
+    )

@@ -208,7 +208,7 @@ def test_a_graph_is_bound_only_if_a_row_costs_less_in_it(
 ) -> None:
     batching = Batching(12, False, True, smaller=smaller, seconds=seconds)
     runtime = Sums()
-    assert bind_ladder(runtime, model, ("cpu", 0), batching).batch_size == largest
+    assert bind_ladder(runtime, model, ("cpu", 0), batching).batch_size == batching.pass_rows == largest
     assert [size for _, size, _ in runtime.bound] == [largest]
 
 
