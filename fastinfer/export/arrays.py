@@ -160,9 +160,9 @@ def taken(call: Call) -> str:
 
 
 def _inside(call: Call, value: str, size: int, mode: str) -> str:
-    """Places as int64, those beyond the ends as MXNet reads them."""
+    """Places as int64, those beyond the ends as MXNet reads them, which makes int32 of them first."""
     require(mode in ("clip", "wrap"), f"its mode is {mode}")
-    places = call.cast(value, "int64")
+    places = call.cast(call.cast(value, "int32"), "int64")
     if mode == "wrap":
         return call.emit("Mod", places, call.indices(size))
     return call.emit("Clip", places, call.indices(0), call.indices(size - 1))
@@ -208,8 +208,14 @@ def one_hot(call: Call) -> str:
 def top(call: Call) -> list[str]:
     attributes = call.attributes
     kind = attributes.text("ret_typ")
-    require(kind in ("value", "indices", "both"), f"its ret_typ is {kind}")
     values, places = _sort(call, attributes.integer("k"), ascending=attributes.flag("is_ascend"))
+    if kind == "mask":
+        none = call.filled(call.shape(), 0, call.dtype())
+        shape = list(call.shape())
+        shape[call.axis()] = attributes.integer("k") or shape[call.axis()]
+        return [
+            call.emit("ScatterElements", none, places, call.filled(tuple(shape), 1, call.dtype()), axis=call.axis())
+        ]
     if kind == "value":
         return [values]
     places = call.cast(places, attributes.text("dtype"))
@@ -304,6 +310,8 @@ def square_sum(call: Call) -> str:
 
 
 def moments(call: Call) -> list[str]:
+    # It subtracts whatever lies in the memory of the mean.
+    require(call.is_read(0), "its variance alone is used, which MXNet computes without the mean")
     rank = len(call.shape())
     axes = [axis % rank for axis in call.attributes.sizes("axes")] or list(range(rank))
     mean = call.emit("ReduceMean", call.input(), axes=axes, keepdims=1)

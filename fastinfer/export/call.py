@@ -9,7 +9,7 @@ import numpy as np
 
 from .attributes import Attributes
 from .graph_writer import GraphWriter, onnx_type
-from .network import Entry, Network, Node, Shape, Value, is_fixed, values_of
+from .network import Entry, Network, Shape, Value, is_fixed, values_of
 
 
 class Untranslatable(Exception):
@@ -28,15 +28,17 @@ class Call:
     def __init__(
         self,
         network: Network,
-        node: Node,
+        number: int,
         writer: GraphWriter,
         names: Mapping[Entry, str],
     ) -> None:
+        node = network.nodes[number]
         self.attributes: Attributes = node.attributes
         self.outputs: tuple[Value, ...] = node.outputs
         self.count = len(node.inputs)
         self._network = network
         self._node = node
+        self._number = number
         self._writer = writer
         self._names = names
 
@@ -70,6 +72,10 @@ class Call:
         rank = len(self.shape()) if rank is None else rank
         axis = self.attributes.integer(name)
         return axis + rank if axis < 0 else axis
+
+    def is_read(self, output: int) -> bool:
+        """Whether something depends on one of its outputs."""
+        return self._network.is_read((self._number, output))
 
     # What it emits. Operators are those of ONNX.
 

@@ -158,8 +158,12 @@ def rsqrt(call: Call) -> str:
 
 
 def cbrt(call: Call) -> str:
-    size = call.emit("Pow", call.emit("Abs", call.input()), call.constant(1 / 3))
-    return call.emit("Mul", call.emit("Sign", call.input()), size)
+    return cube_root(call, call.input())
+
+
+def cube_root(call: Call, value: str) -> str:
+    size = call.emit("Pow", call.emit("Abs", value), call.constant(1 / 3))
+    return call.emit("Mul", call.emit("Sign", value), size)
 
 
 def rcbrt(call: Call) -> str:
@@ -181,14 +185,15 @@ def expm1(call: Call) -> str:
 
 
 def log1p(call: Call) -> str:
-    """log(1 + x) = log(u) x / (u - 1) for u = 1 + x as it was rounded, which keeps the digits of a small x."""
+    """log(1 + x) = log(u) x / (u - 1) for u = 1 + x as it was rounded, which keeps the digits of a small x, and infinity."""
     one, data = call.constant(1), call.input()
     rounded = call.emit("Add", data, one)
     difference = call.emit("Sub", rounded, one)
-    same = call.emit("Equal", difference, call.constant(0))
-    divisor = call.emit("Where", same, one, difference)
-    quotient = call.emit("Mul", call.emit("Log", rounded), call.emit("Div", data, divisor))
-    return call.emit("Where", same, data, quotient)
+    logarithm, exact = call.emit("Log", rounded), call.emit("Equal", difference, data)
+    tiny = call.emit("Equal", difference, call.constant(0))
+    factor = call.emit("Div", data, call.emit("Where", tiny, one, difference))
+    corrected = call.emit("Where", tiny, data, call.emit("Mul", logarithm, factor))
+    return call.emit("Where", exact, logarithm, corrected)
 
 
 def rint(call: Call) -> str:

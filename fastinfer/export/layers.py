@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .call import Call, Translation, require
+from .elementwise import cube_root
 from .network import values_of
 
 
@@ -85,10 +86,10 @@ def pooling(call: Call) -> str:
     if kind == "max":
         return window.emit("MaxPool", -math.inf)
     if kind == "lp":
-        return window.emit("LpPool", 0, p=attributes.integer("p_value"))
-    mean = window.emit("AveragePool", 0, count_include_pad=1)
+        return _of_powers(call, lambda value: window.sum(value))
     if kind == "sum":
-        return call.emit("Mul", mean, call.constant(window.area))
+        return window.sum(call.input())
+    mean = window.mean(call.input())
     counts = window.counts(include_pad=counted)
     if (counts == window.area).all():
         return mean
@@ -106,18 +107,29 @@ def pooling_v1(call: Call) -> str:
         touches_padding = window.counts(include_pad=False) < window.area
         least = np.where(touches_padding, 0, -math.inf)
         return call.emit("Max", window.emit("MaxPool", -math.inf), call.constant(least[None, None]))
-    mean = window.emit("AveragePool", 0, count_include_pad=1)
-    return call.emit("Mul", mean, call.constant(window.area)) if kind == "sum" else mean
+    return window.sum(call.input()) if kind == "sum" else window.mean(call.input())
 
 
 def _pool_globally(call: Call, kind: str) -> str:
     if kind == "max":
         return call.emit("GlobalMaxPool", call.input())
+    if kind == "avg":
+        return call.emit("GlobalAveragePool", call.input())
+    axes = list(range(2, len(call.shape())))
     if kind == "lp":
-        return call.emit("GlobalLpPool", call.input(), p=call.attributes.integer("p_value"))
-    mean = call.emit("GlobalAveragePool", call.input())
-    area = math.prod(call.fixed(0, range(2, len(call.shape())))) if kind == "sum" else 1
-    return call.emit("Mul", mean, call.constant(area)) if kind == "sum" else mean
+        return _of_powers(call, lambda value: call.reduce_sum(value, axes, keepdims=True))
+    return call.reduce_sum(call.input(), axes, keepdims=True)
+
+
+def _of_powers(call: Call, add: Callable[[str], str]) -> str:
+    """The root of sums of powers; of the values themselves, where ONNX takes their sizes."""
+    degree, value = call.attributes.integer("p_value"), call.input()
+    if degree == 1:
+        return add(value)
+    square = call.emit("Mul", value, value)
+    if degree == 2:
+        return call.emit("Sqrt", add(square))
+    return cube_root(call, add(call.emit("Mul", square, value)))
 
 
 class _Window:
@@ -136,9 +148,17 @@ class _Window:
             for count, stride, kernel, size, pad in zip(self.output, self.stride, self.kernel, self._size, self.pad)
         ]
 
-    def emit(self, operator: str, padding: float, **attributes: int) -> str:
+    def mean(self, value: str) -> str:
+        """Means of windows, padding counted with zeros."""
+        return self.emit("AveragePool", 0, value, count_include_pad=1)
+
+    def sum(self, value: str) -> str:
+        return self._call.emit("Mul", self.mean(value), self._call.constant(self.area))
+
+    def emit(self, operator: str, padding: float, value: str | None = None, **attributes: int) -> str:
         """The operator; padding is apart where the operator cannot do it itself."""
-        call, value, pads = self._call, self._call.input(), self.pad + self._end
+        call, pads = self._call, self.pad + self._end
+        value = call.input() if value is None else value
         if any(pad >= kernel for pad, kernel in zip(pads, self.kernel * 2)):
             ends = call.indices([0, 0, *self.pad, 0, 0, *self._end])
             value, pads = call.emit("Pad", value, ends, call.constant(padding), mode="constant"), [0] * len(pads)
@@ -311,7 +331,8 @@ def softmax_output(call: Call) -> str:
     shape, attributes = call.shape(), call.attributes
     if attributes.flag("multi_output"):
         return call.emit("Softmax", call.input(), axis=1)
-    if attributes.flag("preserve_shape") or len(shape) <= 2:
+    # Of four axes oneDNN takes the last one, which MXNet itself takes only where it preserves the shape.
+    if attributes.flag("preserve_shape") or len(shape) in (1, 2, 4):
         return call.emit("Softmax", call.input(), axis=-1)
     # Over all values of a record.
     return call.reshape(call.emit("Softmax", call.emit("Flatten", call.input(), axis=1), axis=-1), shape)

@@ -103,6 +103,10 @@ class Network:
             for node in readers
         )
 
+    def is_read(self, entry: Entry) -> bool:
+        """Whether something depends on it, in inference."""
+        return entry in self.heads or any(entry in self.nodes[number].inference_inputs for number in self.live)
+
     def value(self, entry: Entry) -> Value:
         return self.nodes[entry[0]].outputs[entry[1]]
 

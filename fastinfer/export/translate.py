@@ -81,7 +81,7 @@ def translate(network: Network, arrays: Mapping[str, NDArray[Any]], path: str) -
         found = (
             _variable(node, writer, arrays)
             if node.operator == "null"
-            else _operator(network, node, writer, names, path)
+            else _operator(network, number, writer, names, path)
         )
         names.update({(number, output): name for output, name in enumerate(found)})
     missing = [entry for entry in network.heads if entry not in names]
@@ -101,7 +101,8 @@ def _variable(node: Node, writer: GraphWriter, arrays: Mapping[str, NDArray[Any]
     return writer.emit(node.name, "Expand", zero, writer.shape(value.shape))
 
 
-def _operator(network: Network, node: Node, writer: GraphWriter, names: Mapping[Entry, str], path: str) -> list[str]:
+def _operator(network: Network, number: int, writer: GraphWriter, names: Mapping[Entry, str], path: str) -> list[str]:
+    node = network.nodes[number]
     translation = TRANSLATIONS.get(node.operator)
     if translation is None:
         raise _refused(node, path, "there is no translation of this operator")
@@ -109,7 +110,7 @@ def _operator(network: Network, node: Node, writer: GraphWriter, names: Mapping[
         if (source, output) not in names:
             raise _refused(network.nodes[source], path, f"its output {output} is used")
     try:
-        found = translation(Call(network, node, writer, names))
+        found = translation(Call(network, number, writer, names))
     except Untranslatable as error:
         raise _refused(node, path, str(error)) from error
     except (KeyError, ValueError) as error:

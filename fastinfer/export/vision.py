@@ -46,7 +46,9 @@ def bilinear_resize(call: Call) -> str:
     target = call.emit(
         "Concat", call.slice(call.emit("Shape", call.input()), 0, 0, 1), call.indices(wanted[1:]), axis=0
     )
-    how = "align_corners" if call.attributes.flag("align_corners") else "half_pixel"
+    how = (
+        "align_corners" if call.attributes.flag("align_corners") else "pytorch_half_pixel"
+    )  # the first pixel, for one alone
     return call.emit("Resize", call.input(), "", "", target, mode="linear", coordinate_transformation_mode=how)
 
 

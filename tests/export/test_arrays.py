@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastinfer.errors import ModelError
 from tests.export.comparing import check
 from tests.networks import mx
 
@@ -138,3 +139,23 @@ def test_shapes_as_values() -> None:
 @pytest.mark.parametrize("transpose", [True, False])
 def test_a_matrix_times_itself(transpose: bool) -> None:
     check(mx.sym.linalg.syrk(data(), transpose=transpose, alpha=0.5), (2, 3, 4))
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize("axis", [1, -1])
+def test_which_values_are_the_largest(axis: int, ascending: bool) -> None:
+    check(mx.sym.topk(data(), k=2, axis=axis, ret_typ="mask", is_ascend=ascending), (3, 4))
+
+
+@pytest.mark.parametrize("mode", ["clip", "wrap"])
+def test_places_far_beyond_the_ends(mode: str) -> None:
+    """MXNet makes int32 of them first."""
+    rows = np.array([[1e9], [3e9], [-3e9], [2.0**32 + 512], [1e19]])
+    place = data()
+    values = mx.sym.broadcast_add(place * 0, mx.sym.var("table", shape=(1, 7)))
+    check(mx.sym.pick(values, mx.sym.reshape(place, shape=(-1,)), axis=1, mode=mode), (1,), rows)
+
+
+def test_a_variance_alone_is_refused() -> None:
+    with pytest.raises(ModelError, match="its variance alone is used"):
+        check(mx.sym.moments(data(), axes=(1,))[1], (4,))

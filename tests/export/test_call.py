@@ -23,7 +23,7 @@ def call(writer: GraphWriter) -> Call:
     data = Node("data", "null", empty, (), (Value((-1, 3, 4), "float32"),))
     node = Node("node", "op", Attributes({"axis": "-2"}, {}), ((0, 0),), (Value((-1, 12), "float32"),))
     network = Network((data, node), ((1, 0),), ("out",), (0,), "{}")
-    return Call(network, node, writer, {(0, 0): writer.add_input("data", (-1, 3, 4), "float32")})
+    return Call(network, 1, writer, {(0, 0): writer.add_input("data", (-1, 3, 4), "float32")})
 
 
 def test_inputs(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,9 @@ def test_amp_casts_several_to_one_type(narrow: bool) -> None:
     both = mx.sym.amp_multicast(mx.sym.Cast(layer, dtype="float16"), layer, num_outputs=2, cast_narrow=narrow)
     whole = [mx.sym.Cast(each, dtype="float32") for each in both]
     check(whole[0] - 2 * whole[1], (5,))
+
+
+def test_infinities() -> None:
+    rows = np.array([[math.inf, -math.inf, 3e38, 1e-40]])
+    for operator in (mx.sym.log1p, mx.sym.exp, mx.sym.tanh, mx.sym.sigmoid, mx.sym.abs, mx.sym.sign):
+        check(operator(mx.sym.abs(data()) if operator is mx.sym.log1p else data()), (4,), rows)

@@ -178,9 +178,11 @@ def test_softmax(name: str, axis: int, temperature: float | None) -> None:
     check(getattr(mx.sym, name)(data(), axis=axis, temperature=temperature), (3, 4))
 
 
-@pytest.mark.parametrize("options", [{}, {"multi_output": True}, {"preserve_shape": True}])
-@pytest.mark.parametrize("row_shape", [(5,), (3, 4)])
-def test_softmax_output(options: dict[str, Any], row_shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("row_shape", [(3,), (3, 4), (2, 3, 4), (2, 3, 2, 2)])
+@pytest.mark.parametrize("preserve_shape", [True, False])
+@pytest.mark.parametrize("multi_output", [True, False])
+def test_softmax_output(multi_output: bool, preserve_shape: bool, row_shape: tuple[int, ...]) -> None:
+    options = {"multi_output": multi_output, "preserve_shape": preserve_shape}
     check(mx.sym.SoftmaxOutput(data(), name="softmax", **options), row_shape)
 
 

@@ -36,3 +36,13 @@ def test_a_network_that_flattens_its_rows_says_so() -> None:
     assert not read_network(load(*networks.convolution())).flattens
     dense = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=2, flatten=False)
     assert not read_network(load(dense, (3,))).flattens
+
+
+def test_which_outputs_are_read() -> None:
+    mean, variance = mx.sym.moments(mx.sym.var("data"), axes=(1,))
+    network = read_network(load(variance, (3,)))
+    ((number, _),) = network.heads
+    assert not network.is_read((number, 0))
+    assert network.is_read((number, 1))
+    assert network.is_read(network.nodes[number].inputs[0])
+    assert read_network(load(mean + variance, (3,))).is_read((number, 0))

@@ -35,7 +35,7 @@ def test_up_sampling_of_several() -> None:
 
 
 @pytest.mark.parametrize("align", [True, False])
-@pytest.mark.parametrize("size", [(7, 9), (2, 3), (4, 5)])
+@pytest.mark.parametrize("size", [(7, 9), (2, 3), (4, 5), (1, 3), (3, 1)])
 def test_bilinear_resize(size: tuple[int, int], align: bool) -> None:
     layer = mx.sym.contrib.BilinearResize2D(data(), height=size[0], width=size[1], align_corners=align)
     check(layer, (2, 4, 5), tolerance=5e-6)
