@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError, quote
 from .arrays import ARRAYS
 from .call import Call, Translation, Untranslatable
+from .choices import CHOICES
 from .elementwise import ELEMENTWISE
 from .graph_writer import GraphWriter
 from .layers import LAYERS
@@ -20,7 +21,7 @@ from .sequences import SEQUENCES
 from .vision import VISION
 
 # By MXNet's own names, to which aliases are resolved.
-TRANSLATIONS: dict[str, Translation] = {**LAYERS, **ELEMENTWISE, **ARRAYS, **SEQUENCES, **VISION}
+TRANSLATIONS: dict[str, Translation] = {**LAYERS, **ELEMENTWISE, **ARRAYS, **CHOICES, **SEQUENCES, **VISION}
 
 DESCRIPTION = "exported by fastinfer"
 
