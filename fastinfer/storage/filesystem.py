@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from ..errors import InputError
 from .atomic import unreadable
 from .base import Object, Select
-from .crew import gathering, the_crew
+from .crew import answered, gathering, the_crew
 from .filesystem_requests import check_unchanged, connected, find, list_folder, look_up, object_of, read, reading
 from .listing import GLOB_SIGNS, every_key
 from .remote_reader import GROUP_AHEAD_BYTES, GroupReader
@@ -50,23 +51,33 @@ class FilesystemSource:
                 yield object_of(source, source.rpartition("/")[2], entry)
                 return
         root = _slashless(source)
-        for key, entry in sorted(_files_below(root, enter), key=lambda each: each[0]):
-            if select(key):
-                uri = f"{root}/{key}"
-                if entry.get("size") is None:  # the page of a web server has links alone
-                    with reading(uri):
-                        entry = look_up(uri)
-                yield object_of(uri, key, entry)
+        listed = sorted(_files_below(root, enter), key=lambda each: each[0])
+        entries = [(f"{root}/{key}", key, entry) for key, entry in listed if select(key)]
+        if all(entry.get("size") is not None for _, _, entry in entries):
+            yield from itertools.starmap(object_of, entries)
+            return
+
+        def sized(index: int) -> Object:
+            uri, key, entry = entries[index]
+            with reading(uri):
+                return object_of(uri, key, entry if entry.get("size") is not None else look_up(uri))
+
+        # The page of a web server has links alone.
+        yield from answered(sized, range(len(entries)))
 
     def examine(self, uris: Sequence[str], keys: Sequence[str]) -> Iterator[Object]:
-        """The objects of these names; what is wrong with one is kept as its problem."""
-        for uri, key in zip(uris, keys):
+        """The objects of these names, looked up several at a time; what is wrong with one is kept as its problem."""
+
+        def examined(index: int) -> Object:
+            uri, key = uris[index], keys[index]
             try:
-                yield object_of(uri, key, look_up(uri))
+                return object_of(uri, key, look_up(uri))
             except InputError as error:
-                yield Object(uri, key, 0, b"", error)
+                return Object(uri, key, 0, b"", error)
             except OSError as error:
-                yield Object(uri, key, 0, b"", unreadable(uri, error))
+                return Object(uri, key, 0, b"", unreadable(uri, error))
+
+        return answered(examined, range(len(uris)))
 
     def exists(self, uri: str) -> bool:
         """Whether there is an object of this name. Raises InputError, ServiceError: nobody could say."""

@@ -36,11 +36,15 @@ VIEWS = {
     ),
 }
 _PASSWORD = re.compile(r"([^/]*://[^/:@]*:)[^/]*@")
+# By default smbprotocol lets nobody open a file that is open, not even this process for another range of it.
+OPTIONS = {"smb": {"share_access": "rwd"}}
 # So many connections of one process to a server.
 CONNECTIONS = 4
 # Errors that say something of one object, or of the place where it is.
 FACTS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 FACT_NUMBERS = {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+# The numbers of FACTS, which smbprotocol's errors have without being of these classes.
+CLASS_NUMBERS = {errno.ENOENT, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR}
 
 
 def class_of(uri: str) -> Any:
@@ -121,6 +125,7 @@ def connected(uri: str) -> Iterator[tuple[Any, str]]:
     above, colons, rest = uri.partition("::")
     try:
         options, path = kind._get_kwargs_from_urls(uri), str(kind._strip_protocol(above + colons[:1]))
+        options = {**OPTIONS.get(uri.partition("://")[0].lower(), {}), **options}
     except Exception as error:
         raise ServiceError(f"{uri}: {first_line(error)}", code="url_failed") from error
 
@@ -163,6 +168,8 @@ def ask(uri: str, request: Callable[[Any, str], T]) -> T:
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FACT_NUMBERS:
                 raise
+            if isinstance(error, OSError) and error.errno in CLASS_NUMBERS:
+                raise OSError(error.errno, error.strerror) from error
             raise ServiceError(f"{uri}: {first_line(error)}", code="url_failed") from error
 
 

@@ -32,7 +32,6 @@ RENAMED = {
     "fsspec.implementations.local.LocalFileSystem",
     "fsspec.implementations.sftp.SFTPFileSystem",
     "fsspec.implementations.smb.SMBFileSystem",
-    "fsspec.implementations.webhdfs.WebHDFS",
 }
 # Why others are not written.
 REASONS = {
@@ -40,6 +39,7 @@ REASONS = {
     **VIEWS,
     **dict.fromkeys(("git", "github", "gist", "hf"), "it is a repository"),
     **dict.fromkeys(("webdav", "webdavs", "dav", "davs"), "its package copies and removes, where others rename"),
+    "webhdfs": "its renaming replaces nothing, and does not say so; hdfs:// does",
 }
 UNKNOWN = "it is not known that its package writes an object whole or not at all"
 
@@ -213,14 +213,28 @@ def _send_and_rename(files: Any, content: bytes | str, path: str, hidden: str) -
             if not folder or (isinstance(error, OSError) and error.errno in FACT_NUMBERS):
                 raise
             # Also if the folder is there by now: another thread may have created it since.
-            with contextlib.suppress(Exception):
+            try:
                 files.makedirs(folder, exist_ok=True)
+            except Exception:
+                if not files.exists(folder):
+                    raise
             _send(files, content, unfinished)
-        files.mv(unfinished, path)
+        _move(files, unfinished, path)
     except BaseException:
         with contextlib.suppress(Exception):
             files.rm_file(unfinished)
         raise
+
+
+def _move(files: Any, path: str, target: str) -> None:
+    """Renames a file, in the place of another or where there is none."""
+    if files.protocol != "smb":
+        files.mv(path, target)
+        return
+    import smbclient  # fsspec's own mv() refuses to replace a file, where this call replaces it at once
+
+    names = (f"\\\\{files.host}{each}".replace("/", "\\") for each in (path, target))
+    smbclient.replace(*names, port=files._port)
 
 
 def _exclusive(pipe_file: Callable[..., Any]) -> dict[str, Any]:

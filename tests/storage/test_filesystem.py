@@ -17,6 +17,7 @@ from fastinfer.engine.source import Listing
 from fastinfer.errors import ConfigError, FastinferError, InputError, ServiceError
 from fastinfer.storage.base import Object
 from fastinfer.storage.filesystem import FilesystemSource
+from fastinfer.storage.filesystem_requests import CONNECTIONS
 from fastinfer.storage.places import fetched, read_small, source_of
 from tests import networks
 
@@ -179,6 +180,31 @@ def test_a_folder_that_is_refused_is_not_passed_over(memory: str, monkeypatch: p
     assert [item.key for item in STORE.list_objects(f"{memory}/in", enter=lambda _: False)] == [
         *(".hidden", "_SUCCESS", "a.csv")
     ]
+
+
+@pytest.mark.parametrize("by_listing", [False, True])
+def test_sizes_that_no_listing_tells_are_looked_up_several_at_a_time(
+    memory: str, by_listing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, count = fsspec.filesystem("memory"), 100
+    for number in range(count):
+        files.pipe(f"/place/many/{number:03}", b"x" * number)
+    meeting = threading.Barrier(CONNECTIONS)  # of a package that is not asynchronous inside
+    info, ls = MemoryFileSystem.info, MemoryFileSystem.ls
+
+    def late(self: MemoryFileSystem, path: str, **options: object) -> object:
+        if "/many/" in path:
+            meeting.wait(30)
+        return info(self, path, **options)
+
+    def sizeless(self: MemoryFileSystem, path: str, detail: bool = True, **options: object) -> object:
+        return [{**entry, "size": None} for entry in ls(self, path, detail=detail, **options)]
+
+    monkeypatch.setattr(MemoryFileSystem, "info", late)
+    monkeypatch.setattr(MemoryFileSystem, "ls", sizeless)
+    uris = [f"{memory}/many/{number:03}" for number in range(count)]
+    found = STORE.list_objects(f"{memory}/many/") if by_listing else STORE.examine(uris, uris)
+    assert [(item.uri, item.size) for item in found] == [(uri, number) for number, uri in enumerate(uris)]
 
 
 def test_an_object_of_unknown_size_is_named_beside_the_others(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:

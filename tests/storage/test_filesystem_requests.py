@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,3 +173,27 @@ def test_a_connection_is_lent_to_one_thread_at_a_time_and_few_are_made(monkeypat
         with pytest.raises(error):
             ask("disk://broken/x", request)
     assert len(made) == before + 2  # one that may be broken is not lent again
+
+
+def test_an_error_is_a_fact_by_its_number_where_its_class_does_not_say_so(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del memory
+
+    class Coded(OSError):
+        """As smbprotocol's errors: OSError makes no FileNotFoundError of a class of its own."""
+
+    def fail(number: int) -> Any:
+        def info(*_: object, **__: object) -> None:
+            raise Coded(number, os.strerror(number), "there")
+
+        return info
+
+    monkeypatch.setattr(MemoryFileSystem, "info", fail(errno.ENOENT))
+    assert find("memory://requests/a") is None
+    monkeypatch.setattr(MemoryFileSystem, "info", fail(errno.EACCES))
+    with pytest.raises(PermissionError, match="Permission denied"):
+        find("memory://requests/a")
+    monkeypatch.setattr(MemoryFileSystem, "info", fail(errno.EIO))
+    with pytest.raises(ServiceError, match="Input/output error"):
+        find("memory://requests/a")

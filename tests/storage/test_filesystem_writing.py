@@ -38,6 +38,7 @@ def no_preparation(*_: object) -> None:
         ("https://host/out", "web servers take no results"),
         ("zip://out", "it is an archive, and no place by itself"),
         ("webdav://host/out", "its package copies and removes, where others rename"),
+        ("webhdfs://host/out", "its renaming replaces nothing"),
         ("filecache://out", "it is a view of another place"),
         ("github://out", "it is a repository"),
         ("data://out", "it is not known that its package writes an object whole or not at all"),
