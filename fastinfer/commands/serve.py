@@ -167,7 +167,9 @@ def describe_handler(handler: Handler, settings: Settings) -> str:
         return f"hooks of {handler.module.file}"
     mode = "exact" if settings.exact else f"batches of {handler.predictor.batch_size}"
     no_hooks = "" if handler.module is None else f", no hooks in {handler.module.file.name}"
-    return f"{mode}, {counted(settings.workers, 'worker')}{no_hooks}"
+    threads = handler.predictor.operator_threads
+    lone = f", a lone row on {threads} threads" if threads > 1 else ""
+    return f"{mode}, {counted(settings.workers, 'worker')}{lone}{no_hooks}"
 
 
 def describe_ending(ending: Ending) -> str:

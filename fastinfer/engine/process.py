@@ -103,6 +103,7 @@ class WorkerProcess:
                     "batch_size": options.batch_size,
                     "device": options.device,
                     "runtime": job.runtime,
+                    "divide": False,  # a run has other payloads to compute beside
                 }
                 if job.code is not None:
                     self._handler = load_handler(job.code, **settings, threads=threads)

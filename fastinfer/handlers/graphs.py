@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +14,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
 from ..models.module import Model
+from ..options import Options
 from ..runtimes.base import Runtime
 from ..runtimes.batch_size import Batching, bind_ladder, copied_bytes
+from ..runtimes.divided import bind_divided
+from ..runtimes.ladder import Ladder
 from ..runtimes.pool import Pool
 from ..runtimes.predictions import as_array, named_records
 from ..runtimes.refused import predict
@@ -39,10 +44,20 @@ class Graphs:
         devices: (kind, index) of each device.
         count: how many threads use them at a time.
         batching: how rows are computed.
+        options: with which a graph may be chosen for lone rows, whose operators are divided among threads; None: there is none.
+
+    Attributes:
+        operator_threads: among how many threads the operators are divided for lone rows; 1: they are not.
     """
 
     def __init__(
-        self, runtime: Runtime, model: AnyModel, devices: Sequence[tuple[str, int]], count: int, batching: Batching
+        self,
+        runtime: Runtime,
+        model: AnyModel,
+        devices: Sequence[tuple[str, int]],
+        count: int,
+        batching: Batching,
+        options: Options | None = None,
     ) -> None:
         runtime.check_devices(devices)
         ladders = [bind_ladder(runtime, model, devices[number % len(devices)], batching) for number in range(count)]
@@ -59,6 +74,10 @@ class Graphs:
         self.output_shape = self.outputs[0].shape
         self.rows = self.outputs[0].rows if len(self.outputs) == 1 else 1  # for each record
         self._ladders = Pool(ladders)
+        self._divided = None if options is None else bind_divided(runtime, model, batching, ladders[0], options)
+        self.operator_threads = 1 if self._divided is None else self._divided.threads
+        self._running = 0
+        self._lock = threading.Lock()
 
     def run(self, rows: NDArray[np.float32], *, blank: bool) -> tuple[NDArray[Any], dict[int, ModelError]]:
         """Predictions of rows, (rows, values) to (rows * self.rows, *output_shape); of several outputs, a structured array.
@@ -73,7 +92,7 @@ class Graphs:
         """
         parts: list[NDArray[Any]] = []
         refused: dict[int, ModelError] = {}
-        with self._ladders.lend() as ladder:
+        with self._lend(len(rows)) as ladder:
             read = rows_of(ladder)
             for first in range(0, len(rows), ladder.batch_size):
                 part = rows[first : first + ladder.batch_size]
@@ -87,6 +106,29 @@ class Graphs:
                     else named_records(self.outputs, values)[: len(part)]
                 )
         return parts[0] if len(parts) == 1 else np.concatenate(parts), refused
+
+    @contextlib.contextmanager
+    def _lend(self, count: int) -> Iterator[Ladder]:
+        """Lends the graphs for so many rows: the divided one where nothing else is computed, which no other thread has then."""
+        divided = self._divided
+        if divided is None:
+            with self._ladders.lend() as ladder:
+                yield ladder
+            return
+        with self._lock:
+            self._running += 1
+            is_alone = self._running == 1 and divided.takes(count)
+        try:
+            if is_alone:
+                started = perf_counter()
+                yield divided.ladder
+                divided.took((perf_counter() - started) / count)
+            else:
+                with self._ladders.lend() as ladder:
+                    yield ladder
+        finally:
+            with self._lock:
+                self._running -= 1
 
     def _blanks(self, count: int) -> tuple[memoryview, ...]:
         """Values in the place of the predictions of so many records, which are all refused."""

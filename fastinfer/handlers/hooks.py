@@ -142,6 +142,7 @@ def load_handler(
     batch_size: int | None = None,
     device: str = "cpu",
     threads: int = 1,
+    divide: bool = True,
     runtime: str | None = None,
     choice: ChoiceKeywords | None = None,
 ) -> Handler:
@@ -150,7 +151,7 @@ def load_handler(
     Args:
         model_dir: folder or tar archive of a model, as SageMaker lays it out; None: as :class:`fastinfer.Predictor` does.
         program: the module's name; see :func:`.user_module.load_user_module`.
-        exact, batch_size, device, threads, runtime: of the :class:`fastinfer.Predictor` that answers if there are no hooks.
+        exact, batch_size, device, threads, divide, runtime: of the :class:`fastinfer.Predictor` that answers without hooks.
         choice: what the model's files leave open; see :func:`fastinfer.load_model`.
 
     Raises:
@@ -168,6 +169,7 @@ def load_handler(
             batch_size=batch_size,
             device=device,
             threads=threads,
+            divide=divide,
             runtime=runtime,
             choice=choice,
         )
@@ -194,6 +196,7 @@ def make_handler(
     batch_size: int | None = None,
     device: str = "cpu",
     threads: int = 1,
+    divide: bool = True,
     runtime: str | None = None,
     choice: ChoiceKeywords | None = None,
 ) -> Handler:
@@ -202,7 +205,7 @@ def make_handler(
     Args:
         model_dir: the model's folder, or an archive without ``code/``.
         module: the user's module; None: there is none.
-        exact, batch_size, device, threads, runtime, choice: see :func:`load_handler`.
+        exact, batch_size, device, threads, divide, runtime, choice: see :func:`load_handler`.
 
     Raises:
         ModelError: ``bad_program`` if the module has both kinds of hooks, or its ``model_fn`` fails or returns what the
@@ -215,7 +218,15 @@ def make_handler(
 
     def make_predictor() -> Predictor:
         model = load_any_model(model_dir, **(choice or {}))
-        return Predictor(model, exact=exact, batch_size=batch_size, device=device, threads=threads, runtime=runtime)
+        return Predictor(
+            model,
+            exact=exact,
+            batch_size=batch_size,
+            device=device,
+            threads=threads,
+            divide=divide,
+            runtime=runtime,
+        )
 
     if module is None or not module.hooks:
         return Handler(module, predictor=make_predictor())

@@ -55,6 +55,7 @@ class Predictor:
         batch_size: rows of one forward pass; None: chosen.
         device: ``cpu``, ``gpu``, ``gpu:0,1``.
         threads: how many threads may run the model at the same time, each with its own graph; others wait.
+        divide: whether the operators of a lone request may be divided among so many threads; see :attr:`operator_threads`.
         runtime: ``mxnet`` or ``onnx``; None: the one of the model's format.
 
     Attributes:
@@ -62,6 +63,8 @@ class Predictor:
         batch_size: the most rows of a forward pass.
         output_shape: shape of one row's prediction, () for a scalar; of the first of several outputs.
         rows: how many rows the prediction of a record has; 1 for most models.
+        operator_threads: among how many threads operators are divided for fewer records than that, where nothing else is
+            computed; 1: they are not, since the model is little work, or its bits would change, or it gains little.
 
     Raises:
         ModelError: the model cannot be used.
@@ -76,6 +79,7 @@ class Predictor:
         batch_size: int | None = None,
         device: str = "cpu",
         threads: int = 1,
+        divide: bool = True,
         runtime: str | None = None,
     ) -> None:
         options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads, runtime=runtime)
@@ -84,8 +88,16 @@ class Predictor:
         self._devices = parse_device(options.device)
         batching = choose_batching(self._runtime, self.model, options)
         self.batch_size, self._invariant = batching.pass_rows, batching.invariant
-        self._graphs = Graphs(self._runtime, self.model, self._devices, threads, batching)
+        self._graphs = Graphs(
+            self._runtime,
+            self.model,
+            self._devices,
+            threads,
+            batching,
+            options if divide and not batching.varies else None,
+        )
         self.output_shape, self.rows = self._graphs.output_shape, self._graphs.rows
+        self.operator_threads = self._graphs.operator_threads
         self._flattens = self.model.flattens
         self._others = OtherShapes(self._runtime, self.model, self._devices, row_wise=batching.row_wise)
 

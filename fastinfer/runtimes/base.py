@@ -89,9 +89,11 @@ class Runtime(Protocol):
 
     Attributes:
         advice: a message to the user about what makes it slow here; None if nothing does.
+        divides: whether :meth:`bind` can divide operators among threads here.
     """
 
     advice: str | None
+    divides: bool
 
     def identity(self) -> dict[str, Any]:
         """The framework's version and settings that the bits of a prediction depend on."""
@@ -121,6 +123,7 @@ class Runtime(Protocol):
         *,
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,
+        threads: int = 1,
     ) -> Executor:
         """Binds a model. Raises ModelError.
 
@@ -130,5 +133,7 @@ class Runtime(Protocol):
             batch_size: records of one forward pass.
             row_wise: whether each record is computed as at batch size 1 in the container, to the bit.
             dense: how fully connected layers are computed, where the runtime has a way to do that.
+            threads: among how many threads operators are divided, which may change bits; more than 1 only on the CPU and where
+                :attr:`divides`.
         """
         ...

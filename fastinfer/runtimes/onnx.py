@@ -44,12 +44,14 @@ class OnnxRuntime:
 
     Attributes:
         advice: None.
+        divides: False: a session is shared by all threads, each of which computes alone.
 
     Raises:
         ConfigError: ``onnxruntime_missing``, ``onnxruntime_broken``; an instruction set is asked for.
     """
 
     advice: str | None = None
+    divides = False
 
     def __init__(self, cpu_isa: str | None = None) -> None:
         if cpu_isa is not None:
@@ -93,6 +95,7 @@ class OnnxRuntime:
         *,
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,  # noqa: ARG002
+        threads: int = 1,  # noqa: ARG002
     ) -> OnnxExecutor:
         if not isinstance(model, OnnxModel):
             raise ConfigError(

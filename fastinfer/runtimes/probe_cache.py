@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, TypeVar
 
 from ..errors import OutputError
 from .base import DenseLayers
@@ -31,8 +31,27 @@ class Found(NamedTuple):
     dense: DenseLayers
 
 
+T = TypeVar("T")
+
+
 def cached(depends_on: dict[str, Any], find: Callable[[], Found | None]) -> Found | None:
     """What ``find`` returns; it is called if it is not known yet."""
+
+    def write(found: Found | None) -> Any:
+        return found and {**found._asdict(), "dense": found.dense._asdict()}
+
+    kept: Found | None = _cached(depends_on, find, _read, write)
+    return kept
+
+
+def cached_answer(depends_on: dict[str, Any], find: Callable[[], bool]) -> bool:
+    """What ``find`` returns; it is called if it is not known yet."""
+    return _cached(depends_on, find, {"yes": True, "no": False}.__getitem__, lambda found: "yes" if found else "no")
+
+
+def _cached(
+    depends_on: dict[str, Any], find: Callable[[], T], read: Callable[[Any], T], write: Callable[[T], Any]
+) -> T:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     depends_on = {**depends_on, "probe": PROBE}
     text = json.dumps(depends_on, sort_keys=True)
@@ -42,9 +61,9 @@ def cached(depends_on: dict[str, Any], find: Callable[[], Found | None]) -> Foun
         with open(path, "rb") as file:
             kept = json.loads(file.read(MOST_BYTES))
         if kept["depends_on"] == json.loads(text):
-            return _read(kept["found"])
+            return read(kept["found"])
     found = find()
-    _keep(path, {"depends_on": depends_on, "found": found and {**found._asdict(), "dense": found.dense._asdict()}})
+    _keep(path, {"depends_on": depends_on, "found": write(found)})
     return found
 
 

@@ -45,6 +45,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "MXLibInfoFeatures": (POINTER(c_void_p), POINTER(c_size_t)),
     "MXListAllOpNames": (_COUNT, POINTER(_NAMES)),
     "MXNDArrayWaitAll": (),
+    "MXSetNumOMPThreads": (c_int,),
     "MXNDArrayCreateEx": (_COUNT, c_uint32, c_int, c_int, c_int, c_int, _HANDLES),
     "MXNDArrayFree": (c_void_p,),
     "MXNDArrayGetData": (c_void_p, POINTER(c_void_p)),

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ... import machine
 from ...errors import ConfigError
 from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
-from ..base import AS_IT_IS, BoundOutput, DenseLayers
+from ..base import AS_IT_IS, BoundOutput, DenseLayers, Executor
 from .graph import MXNetExecutor, held_batch, outputs_of, value_bytes
 from .libmxnet import build, check_devices, is_started, load_libmxnet, version
-from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, numeric_environment
+from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, can_divide, numeric_environment
 
 if TYPE_CHECKING:
     from ...models.load import AnyModel
@@ -28,6 +29,7 @@ class MXNetRuntime:
 
     Attributes:
         advice: a message to the user about what makes it slow here; None if nothing does.
+        divides: whether operators can be divided among threads: not where the user has set their number.
 
     Raises:
         ConfigError: ``mxnet_missing``, ``mxnet_broken``, or the instruction set can no longer be set.
@@ -52,6 +54,7 @@ class MXNetRuntime:
                     hint=f"set {CPU_ISA_VARIABLE}={cpu_isa} before the program starts",
                 )
         load_libmxnet(settings)
+        self.divides = can_divide()
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -81,9 +84,15 @@ class MXNetRuntime:
         *,
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,
-    ) -> MXNetExecutor:
+        threads: int = 1,
+    ) -> Executor:
         check_devices([device])
-        return MXNetExecutor(_own(model), device, batch_size, row_wise=row_wise, dense=dense)
+        bind = partial(MXNetExecutor, _own(model), device, batch_size, row_wise=row_wise, dense=dense)
+        if threads == 1:
+            return bind()
+        from .threaded import ThreadedExecutor  # late: a run has no use for it
+
+        return ThreadedExecutor(bind, threads)
 
 
 def _own(model: AnyModel) -> Model:

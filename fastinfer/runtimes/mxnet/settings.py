@@ -14,6 +14,7 @@ from collections.abc import Iterator
 #   OMP_NUM_THREADS, OPENBLAS_NUM_THREADS
 #                        one thread per operator: the workers are the parallelism, more would oversubscribe the cores
 #   MXNET_ENGINE_TYPE    run an operator in the thread that calls it, not in a shared pool of threads
+#   OMP_WAIT_POLICY      threads among which an operator is divided sleep when they wait: they would take the cores from others
 # Without these of them a run is slow.
 SPEED_SETTINGS = ("OMP_NUM_THREADS", "MXNET_ENGINE_TYPE")
 INFERENCE_SETTINGS = {
@@ -21,6 +22,7 @@ INFERENCE_SETTINGS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MXNET_ENGINE_TYPE": "NaiveEngine",
     "MXNET_SUBGRAPH_VERBOSE": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 # Variables of the environment by which MXNet and its libraries choose their code.
@@ -31,9 +33,20 @@ ENGINE_LINES = (b"MXNet start using engine", b"subgraph backend is not in use")
 
 
 def set_missing(settings: dict[str, str] | None) -> None:
-    """Sets variables of the environment that the user has not set."""
-    for name, value in (settings or {}).items():
+    """Sets variables of the environment that the user has not set. How threads wait is left alone where their number is set."""
+    settings = settings or {}
+    if os.environ.get("OMP_NUM_THREADS", "1") != "1":
+        settings = {name: value for name, value in settings.items() if name != "OMP_WAIT_POLICY"}
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def can_divide() -> bool:
+    """Whether operators may be divided: threads are as these settings have them, and nothing else says how many there are."""
+    openmp = {name for name in os.environ if name.startswith("OMP_")}
+    return openmp <= set(INFERENCE_SETTINGS) and all(
+        os.environ.get(name) == value for name, value in INFERENCE_SETTINGS.items()
+    )
 
 
 def numeric_environment() -> dict[str, str]:
