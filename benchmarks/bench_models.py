@@ -47,7 +47,7 @@ FORWARD_ROWS = {
     "mobilenet1.0-224": 12,
     "resnet18-224": 12,
 }
-# Requests to a server before the other one's turn, and for how long at least both are asked.
+# Requests to a server before the turn of the next, and for how long at least all are asked.
 REQUESTS, REQUESTS_S = 20, 4.0
 # A run is timed so often at least, and until it has taken so long together: a short one meets a quiet moment.
 PASSES, TIMED_S = 3, 0.5
@@ -155,12 +155,11 @@ def side_ours(folder: Path, source: Path, output: Path, forward_rows: int, *, ex
     }
 
 
-def time_requests(folder: Path, body: bytes) -> dict[str, list[float]]:
-    """Seconds from a client's request of one row to the answer, by mode: the median of each turn.
+def time_requests(folder: Path, body: bytes, modes: dict[str, list[str]]) -> dict[str, list[float]]:
+    """Seconds from a client's request of one row to the answer, by mode, each with its options: the medians of turns.
 
-    Both servers run all the time and are asked in turns, since a machine is faster in one second than in another.
+    All servers run all the time and are asked in turns, since a machine is faster in one second than in another.
     """
-    modes: dict[str, list[str]] = {"default": [], "exact": ["--exact"]}
     command = [sys.executable, "-m", "fastinfer.serve", "--quiet", "--model", str(folder)]
     with contextlib.ExitStack() as stack:
         clients = {}
@@ -179,7 +178,7 @@ def time_requests(folder: Path, body: bytes) -> dict[str, list[float]]:
             for mode, client in clients.items():
                 times = [request(client, body) for _ in range(REQUESTS)]
                 assert all(times)
-                seconds[mode].append(statistics.median(times[1:]))  # the first one finds the caches of the other server
+                seconds[mode].append(statistics.median(times[1:]))  # the first one finds the caches of another server
     return seconds
 
 
@@ -255,7 +254,7 @@ def compare(name: str, place: Path, rounds: int) -> dict[str, Any]:
             kept = found.setdefault(side, now)
             kept.update({key: min(kept[key], now[key]) for key in now if key.endswith(("_s", "_bytes"))})
     with source.open("rb") as file:
-        requests = time_requests(folder, file.readline())
+        requests = time_requests(folder, file.readline(), {"default": [], "exact": ["--exact"]})
     expected = answers_of(place, "loop", source)
     for side in SIDES:
         difference = np.abs(answers_of(place, side, source) - expected).max()
@@ -307,6 +306,23 @@ def bench_network(name: str, keep: Keep, tmp_path: Path) -> None:
             "s",
             better="lower",
         )
+
+
+@pytest.mark.parametrize("name", ["resnet18-224"])
+def bench_lone_request(name: str, keep: Keep, tmp_path: Path) -> None:
+    """A request of one row to a server with one worker, and to one that divides operators among as many threads as there are
+    cores, if that was quicker when it started."""
+    folder = networks.save(name, tmp_path / name)
+    shape = json.loads((folder / "model-shapes.json").read_text())[0]["shape"][1:]
+    body = ",".join(map("{:.4f}".format, np.random.RandomState(1).rand(int(np.prod(shape))))).encode()
+    seconds = time_requests(folder, body, {"one": ["--workers", "1"], "all": []})
+    one, divided = (min(found) for found in seconds.values())
+    title = f"{name}: a request of one row"
+    keep(
+        f"{name}/lone request", f"{title}: one worker / operators on all cores", one / divided, "times", better="higher"
+    )
+    keep(f"{name}/lone request, one worker", f"{title}, one worker", one, "s", better="lower")
+    keep(f"{name}/lone request, all cores", f"{title}, operators on all cores", divided, "s", better="lower")
 
 
 def main() -> None:
