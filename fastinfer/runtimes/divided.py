@@ -36,7 +36,7 @@ MOST_THREADS = 8
 WORTH = 1.3
 TIMED_PASSES, TIMED_S = 3, 1.0
 # So many records are compared, of each kind; and more where they give so few values that chance might make all bits equal.
-LEAST_ROWS, MOST_ROWS, LEAST_VALUES = 14, 42, 256
+LEAST_ROWS, MOST_ROWS, LEAST_VALUES = 14, 84, 512
 # Each of several slow passes in a row lets twice as many records pass by, up to so many.
 MOST_PASSED_BY = 64
 
