@@ -101,12 +101,21 @@ def expand(
         InputError: as :class:`Expanded` and its ``read``; ``payload_too_large``.
     """
     expanded = Expanded(source, kind, item)
+    if most_bytes is not None and item.size > most_bytes and not expanded.is_compressed:
+        raise _too_large(item, most_bytes)
     while piece := expanded.read(piece_bytes):
         if most_bytes is not None and expanded.position > most_bytes:
-            raise InputError(
-                f"holds more than {most_bytes:,} bytes when it is expanded", code="payload_too_large", path=item.uri
-            )
+            raise _too_large(item, most_bytes, " when it is expanded")
         yield piece
+
+
+def _too_large(item: Object, most_bytes: int, when: str = "") -> InputError:
+    return InputError(
+        f"holds more than {most_bytes:,} bytes{when}, which must be held as a whole",
+        code="payload_too_large",
+        path=item.uri,
+        hint="divide it, or split it into payloads of a limited size",
+    )
 
 
 def _sequential(reader: Reader, size: int) -> Read:

@@ -138,6 +138,17 @@ def test_what_is_expanded_is_bounded() -> None:
     assert sum(map(len, pieces)) <= 1_000_000
 
 
+def test_an_object_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(bytes(2_000))
+    listed = examine_file(str(tmp_path / "a.csv"), "a.csv")
+    with LocalReader(listed) as reader, pytest.raises(InputError) as caught:
+        next(expand(reader, "auto", listed, most_bytes=1_000))
+    assert str(caught.value) == (
+        f"{tmp_path / 'a.csv'}: holds more than 1,000 bytes, which must be held as a whole. Hint: divide it, or split it into "
+        "payloads of a limited size"
+    )
+
+
 def test_an_object_is_read_as_it_was_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(CONTENT))
