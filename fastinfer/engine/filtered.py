@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import bisect
 import math
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Callable
 
 from .._native.text import find_line_start, format_csv_rows
 from ..codecs.base import BadRecord, Decoder, Outcome
 from ..codecs.csv import CsvDecoder, CsvOptions
 from ..errors import InputError
 from ..options import Options
-from ..records.processing import Columns, CsvProcessing, Cut, Plan, join
+from ..records.processing import Columns, CsvProcessing, Cut, Plan, count_first_cells, join
 from .job import Job
 from .request import KEEP, SKIP, TransformRequest
 
@@ -32,6 +34,11 @@ def processing_of(request: TransformRequest) -> CsvProcessing:
 def skips_header(request: TransformRequest, options: Options) -> bool:
     """Whether the first line of each object is left out."""
     return options.skip_header or request.header == SKIP
+
+
+def cells_counter(job: Job) -> Callable[[Iterable[bytes]], int]:
+    """What counts the cells of an object's first row; see :func:`fastinfer.records.spans.cut`."""
+    return partial(count_first_cells, skips=skips_header(job.request, job.options))
 
 
 class FilteredDecoder:
@@ -63,6 +70,7 @@ class FilteredDecoder:
         self._buffer: bytes | bytearray = b""
         self._stop = 0
         self._columns: Columns | None = None
+        self._cells = 0  # of a row, where the object was cut
         self._skipped = 0  # lines before the first row of the chunk
         self._mark = 0  # bytes of a byte order mark in the first row's line
         self._cut = Cut(0, [], [], {})
@@ -75,8 +83,7 @@ class FilteredDecoder:
         return 0 if self._columns is None else len(self._columns.pieces)
 
     def begin(self, columns: int) -> None:
-        del columns
-        self._columns = None
+        self._columns, self._cells = None, columns
         self._inner.begin(self._row_values)
 
     def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
@@ -86,8 +93,10 @@ class FilteredDecoder:
             with memoryview(buffer)[start:stop] as lines:
                 begin = start + find_line_start(lines, min(1, len(lines)))
             self._skipped = 1
-        if self._columns is None:
-            columns, records = self._processing.columns(buffer, begin, stop, self._prediction)
+        if self._columns is None and not first:
+            self._columns = self._processing.columns_of(self._cells, None, self._prediction)
+        elif self._columns is None:
+            columns, records = self._processing.columns(buffer, begin, stop, self._prediction, cells=self._cells)
             self._mark = 0 if self._processing.header else records - begin
             self._columns, begin = columns, records
             self.head = self._processing.head(columns, self._prediction) if first else b""

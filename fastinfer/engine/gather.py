@@ -6,6 +6,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Callable
 
 from .. import machine
 from ..errors import InputError, OutputError, WorkerDied, counted
@@ -155,6 +156,13 @@ class Gatherer:
         if not job.codec.framing.has_lines or item.size < min(limits.large_object_bytes, limits.costly_object_bytes):
             return []
         row_values, is_far = job.model.row_values, is_url(item.uri)
+        count_columns: Callable[[Iterable[bytes]], int] = job.codec.count_columns
+        # If bad records are rejected, each line is a record.
+        columns = row_values if job.line_is_record or job.codec.lines_are_rows else 0
+        if job.request.processes:
+            from .filtered import cells_counter  # late: most runs neither filter nor join
+
+            row_values, columns, count_columns = 1, 0, cells_counter(job)
         if not is_large and (is_far or not self._is_costly):
             return []
         return cut(
@@ -162,10 +170,9 @@ class Gatherer:
             item,
             limits.span_bytes(item.size, is_far=is_far),
             row_values,
-            job.codec.count_columns,
+            count_columns,
             job.limits.line_bytes,
-            # If bad records are rejected, each line is a record.
-            columns=row_values if job.line_is_record or job.codec.lines_are_rows else 0,
+            columns=columns,
             compression=job.request.compression_type,
             framing=job.codec.framing,
         )

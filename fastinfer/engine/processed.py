@@ -95,7 +95,7 @@ class CsvPayloads:
         columns = self._columns
         assert columns is not None
         # Now it is known how many columns an answer has.
-        columns = self._processing.resolve(columns, count)
+        columns = self._processing.columns_of(columns.cells, columns.names, count)
         pieces = columns.cut(prepared.record, 0, len(prepared.record), self._out).pieces
         text = join(pieces, lines, self._processing.plan(columns, count))
         if self._head is None:

@@ -6,6 +6,7 @@ Transform.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, Optional, Union
 
 from .._native.rows import count_cells, cut_rows, join_rows
@@ -101,12 +102,15 @@ class CsvProcessing:
         self.header = header
         self._plans: dict[tuple[int, tuple[str, ...] | None, int], Plan] = {}
 
-    def columns(self, buffer: bytes | bytearray, start: int, stop: int, prediction: int | None) -> tuple[Columns, int]:
+    def columns(
+        self, buffer: bytes | bytearray, start: int, stop: int, prediction: int | None, *, cells: int = 0
+    ) -> tuple[Columns, int]:
         """The columns of an object, by its first lines, and where its rows begin.
 
         Args:
             buffer, start, stop: the object from its start, as far as it was read.
             prediction: how many columns a prediction has; None: not known yet.
+            cells: how many a row has; 0: as many as the first row.
 
         Raises:
             InputError: ``bad_filter``, ``empty_input``.
@@ -120,7 +124,7 @@ class CsvProcessing:
             text = bytes(buffer[start:begin]).decode("utf-8", "replace").strip("\r\n")
             names = [name.strip().strip('"') for name in text.split(",")]
             start = begin
-        count = count_cells(buffer, start, stop) or (len(names) if names else 0)
+        count = cells or count_cells(buffer, start, stop) or (len(names) if names else 0)
         if not count:
             raise InputError("empty input: no values found", code="empty_input")
         if names is not None and len(names) != count:
@@ -128,13 +132,10 @@ class CsvProcessing:
         if prediction is not None and not self.joins:
             # As with a join: an error of the object, before anything of it is computed.
             self._output.columns(prediction)
-        return self._columns(count, names, prediction), start
+        return self.columns_of(count, names, prediction), start
 
-    def resolve(self, columns: Columns, prediction: int) -> Columns:
-        """The same columns, now that it is known how many a prediction has."""
-        return self._columns(columns.cells, columns.names, prediction)
-
-    def _columns(self, count: int, names: list[str] | None, prediction: int | None) -> Columns:
+    def columns_of(self, count: int, names: list[str] | None, prediction: int | None) -> Columns:
+        """The columns of rows of `count` cells, to which the header gives these names; see :meth:`columns`."""
         if self._front:
             left_out = [path.columns(count, names)[0][0] for path in self._front]
             kept: Ranges = []
@@ -201,6 +202,23 @@ class CsvProcessing:
             if stop > count:
                 plan.append((max(start, count) - count, stop - count))
         return pieces, plan
+
+
+def count_first_cells(blocks: Iterable[bytes], *, skips: bool) -> int:
+    """The cells of an object's first row, by blocks from its start, each of which ends where a line ends; 0 if there is none.
+
+    Args:
+        blocks: of the object.
+        skips: whether its first line is no row.
+    """
+    for block in blocks:
+        start = find_line_start(block, min(1, len(block))) if skips else 0
+        if not skips and block.startswith(BYTE_ORDER_MARK):
+            start = len(BYTE_ORDER_MARK)
+        skips = False
+        if count := count_cells(block, start):
+            return count
+    return 0
 
 
 def join(pieces: list[bytes], predictions: bytes, plan: Plan) -> bytes:

@@ -17,7 +17,7 @@ from fastinfer.engine.job import Job
 from fastinfer.engine.request import TransformRequest
 from fastinfer.errors import InputError
 from fastinfer.models.module import load_model
-from fastinfer.options import Options
+from fastinfer.options import Limits, Options
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.runtimes.batch_size import Batching
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
@@ -121,3 +121,34 @@ def test_a_run_with_filters_binds_its_graph_once(linear: Path, tmp_path: Path, m
     transform(linear, tmp_path / "x.csv", tmp_path / "out", Options(workers=1), request=request)
     assert len(bound) == 1
     assert (tmp_path / "out" / "x.csv.out").read_bytes().startswith(b"7,")
+
+
+def test_a_large_object_is_read_as_one_whatever_lines_its_parts_begin_with(linear: Path, tmp_path: Path) -> None:
+    """Every tenth line has a cell too many, each part begins with another one, and some with a byte order mark."""
+    mark = b"\xef\xbb\xbf"
+    lines = [b"%d,1,2" % number for number in range(300)]
+    lines[7::10] = [line + b",3" for line in lines[7::10]]
+    lines[3::10] = [mark + line for line in lines[3::10]]
+    text = mark + b"\n\n" + b"".join(line + b"\n" for line in lines)
+    request = TransformRequest(
+        input_filter="$[1:3]", join_source="Input", output_filter="$[0,-1]", split_type="Line", assemble_with="Line",
+        accept="text/csv",
+    )  # fmt: skip
+    sizes = [1 << 20, *range(40, 60)]
+    for size in sizes:
+        limits = Limits(large_object_bytes=size, span_bytes_least=size, span_bytes_most=size)
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        (folder / "a.csv").write_bytes(text)
+        summary = transform(
+            linear,
+            folder / "a.csv",
+            folder / "out",
+            Options(on_error="quarantine", workers=1),
+            request=request,
+            limits=limits,
+        )
+        assert (summary.records, summary.rejected) == (300, 30)
+    first, *others = [(tmp_path / str(size) / "out" / "a.csv.out").read_bytes() for size in sizes]
+    assert others == [first] * len(others)
+    assert first.count(b"null\n") == 30
