@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from ..export.convert import Exported
 
 EPILOG = """\
-Both engines run on the same rows: MXNet each record alone, as SageMaker's container does, and onnxruntime. model.onnx and
-its certificate, model.onnx.json, are written if no value is further away than --tolerance, and no row has another label.
-Else nothing is written, and the first node at which the two part is named. `fastinfer verify model.onnx` checks it again.
+Both engines run on the same rows: MXNet each record alone, as SageMaker's container does, or as many as its graph holds; and
+onnxruntime, alone and in batches. model.onnx and its certificate, model.onnx.json, are written if no value is further away
+than --tolerance, and no row has another label. Else nothing is written, and the first node at which the two part is named.
+`fastinfer verify model.onnx` checks it again.
 
 exit codes: 0 certified and written; 1 not certified; 2 an option is wrong, or a package is missing; 3 the model cannot be
 used, or an operator of it has no translation; 4 the file cannot be written.
