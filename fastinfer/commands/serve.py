@@ -243,7 +243,10 @@ def make_parser(prog: str = "fastinfer serve") -> argparse.ArgumentParser:
         metavar="N",
         help=f"port to listen on (default ${PORT_VARIABLE}, else {DEFAULT_PORT}; 0: any free one)",
     )
-    add_computing_options(parser, workers="threads that compute (default auto: one per core)")
+    add_computing_options(
+        parser,
+        workers="threads that compute, among which a lone row of a costly model is divided (default auto: one per core)",
+    )
     parser.add_argument(
         "--max-delay-ms",
         type=_duration,

@@ -124,6 +124,28 @@ def test_another_bit_is_found(tmp_path: Path) -> None:
         assert gives_the_same(usual, Ladder(lambda _, executor=executor: executor, (1,))) == same  # type: ignore[misc]
 
 
+def test_of_a_slow_model_fewer_records_are_compared(mlp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, runtime = load_model(mlp), load_runtime()
+    usual = bind_ladder(runtime, model, ("cpu", 0), Batching(1, row_wise=True, invariant=True))
+    executor = runtime.bind(model, ("cpu", 0), 1, row_wise=True, threads=2)
+
+    class Counting(Ladder):
+        passes = 0
+
+        def forward(self, count: int, **settings: Any) -> Any:
+            self.passes += 1
+            return super().forward(count, **settings)
+
+    for seconds, expected in (
+        (1e9, 52 + 6),
+        (0.0, 6 + 6),
+    ):  # of ten values each; the first ones again in the other order
+        monkeypatch.setattr(divided, "COMPARED_S", seconds)
+        ladder = Counting(lambda _: executor, (1,))
+        assert gives_the_same(usual, ladder)
+        assert ladder.passes == expected
+
+
 def test_nothing_is_divided_without_use_or_proof(mlp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, runtime = load_model(mlp), load_runtime()
     options = Options(workers=THREADS, exact=True)
