@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import textwrap
 from collections.abc import Iterator
 
 from . import COMMANDS
 
 # argparse's own titles of groups; Python 3.9 has the third.
 TITLES = {"positional arguments": "argument", "options": "option", "optional arguments": "option"}
+
+# The longest line of a paragraph.
+WIDTH = 140
 
 
 def commands_page() -> str:
@@ -33,7 +37,7 @@ def _section(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
     names = [f"[{_name(each)}]" if each.nargs in ("?", "*") else _name(each) for each in positional]
     yield from ("", f"{'#' * level} {parser.prog}", "")
     if parser.description:
-        yield from (_text(parser.description), "")
+        yield from (*_wrapped(parser.description), "")
     yield "    " + " ".join([parser.prog, *(["COMMAND ..."] if commands else [*names, "[options]"])])
     for group in parser._action_groups:
         rows = [each for each in group._group_actions if each not in commands and each.dest != "help"]
@@ -42,7 +46,7 @@ def _section(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
             yield from ("", f"| {TITLES.get(group.title or '', group.title)} | |", "| --- | --- |")
             yield from (f"| {_spelling(each)} | {_help(parser, each)} |" for each in rows)
     if parser.epilog:
-        yield from ("", _text(parser.epilog))
+        yield from ("", *_wrapped(parser.epilog))
     for action in commands:
         for command in action.choices.values():
             yield from _section(command, level + 1)
@@ -65,6 +69,10 @@ def _spelling(action: argparse.Action) -> str:
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     """The help of an argument, with its defaults."""
     return _text(parser._get_formatter()._expand_help(action)) if action.help else ""
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(_text(text), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _text(text: str) -> str:
