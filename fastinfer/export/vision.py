@@ -110,6 +110,9 @@ def spatial_transformer(call: Call) -> str:
 
 # Boxes of objects.
 
+# So many boxes are compared by classes whose number is not known.
+MOST_BOXES = 1000
+
 
 def prior_boxes(call: Call) -> str:
     """Boxes (1, number, 4) around every pixel, as parts of the picture; they depend on its size alone."""
@@ -145,27 +148,26 @@ def detections(call: Call) -> str:
     nothing, limit = call.constant(-1), attributes.integer("nms_topk")
     if 0 < attributes.number("nms_threshold") <= 1:
         key = call.emit("Where", is_valid, best, call.constant(-math.inf))
-        sorted_boxes, sorted_kinds, looked_at = _by_key(call, key, boxes, kind, is_valid)
+        sorted_boxes, sorted_kinds, looked_at = _by_key(call, key, count, boxes, kind, is_valid)
         if 0 < limit < count:
             is_near = call.constant(np.arange(count)[None] < limit, np.bool_)
-            (boxes,) = _by_key(call, flags, boxes)
+            (boxes,) = _by_key(call, flags, count, boxes)
             boxes = call.emit("Where", call.emit("Unsqueeze", is_near, call.indices([2])), sorted_boxes, boxes)
             looked_at = call.emit("And", looked_at, is_near)
         else:
             boxes = sorted_boxes
-        kept = _suppress(call, sorted_boxes, sorted_kinds, looked_at)
+        kept = _suppress_by_class(call, sorted_boxes, sorted_kinds, looked_at)
         kind = call.emit("Where", kept, sorted_kinds, nothing)
     else:
-        boxes, kind = _by_key(call, flags, boxes, kind)
-    (is_valid,) = _by_key(call, flags, is_valid)
+        boxes, kind = _by_key(call, flags, count, boxes, kind)
+    (is_valid,) = _by_key(call, flags, count, is_valid)
     found = call.emit("Concat", call.emit("Unsqueeze", kind, call.indices([2])), boxes, axis=2)
     return call.emit("Where", call.emit("Unsqueeze", is_valid, call.indices([2])), found, nothing)
 
 
-def _by_key(call: Call, key: str, *values: str) -> list[str]:
-    """Values (batch, number, ...) by descending keys (batch, number); where these are the same, in the order that they have."""
-    count = call.indices([call.fixed(2, [1])[0]])
-    _, order = call.emit_many("TopK", key, count, outputs=2, axis=1, largest=1, sorted=1)
+def _by_key(call: Call, key: str, count: int, *values: str) -> list[str]:
+    """The first of values (batch, number, ...) by descending keys (batch, number); the same keys leave them as they are."""
+    _, order = call.emit_many("TopK", key, call.indices([count]), outputs=2, axis=1, largest=1, sorted=1)
     order = call.emit("Unsqueeze", order, call.indices([2]))
     return [call.emit("GatherND", each, order, batch_dims=1) for each in values]
 
@@ -198,7 +200,63 @@ def _decode_boxes(call: Call) -> str:
     return call.emit("Clip", boxes, call.constant(0), call.constant(1))
 
 
-def _suppress(call: Call, boxes: str, kinds: str, is_looked_at: str) -> str:
+def suppressed_boxes(call: Call) -> str:
+    """The boxes that are not suppressed by a better one, the best first; behind them is -1."""
+    attributes = call.attributes
+    require(len(call.shape()) == 3, f"its input has {len(call.shape())} axes")
+    (count,) = call.fixed(0, [1])
+    require(attributes.text("in_format") == attributes.text("out_format"), "it converts boxes")
+    overlap, wanted = attributes.number("overlap_thresh"), attributes.integer("topk")
+    require(0 <= overlap <= 1, f"its overlap_thresh is {overlap:g}")
+    if wanted == 0:
+        return call.input()
+    limit = min(count, wanted) if wanted > 0 else count
+    kind = attributes.integer("id_index")
+    has_classes = kind >= 0 and not attributes.flag("force_suppress")
+    require(limit <= MOST_BOXES or not has_classes, f"it looks at {limit:,} boxes of several classes")
+
+    def column(value: str, number: int) -> str:
+        return call.emit("Squeeze", call.slice(value, 2, number, number + 1), call.indices([2]))
+
+    scores = column(call.input(), attributes.integer("score_index"))
+    is_valid = call.emit("Greater", scores, call.constant(attributes.number("valid_thresh")))
+    background = attributes.integer("background_id")
+    if kind >= 0 and background >= 0:
+        is_background = call.emit("Equal", column(call.input(), kind), call.constant(background))
+        is_valid = call.emit("And", is_valid, call.emit("Not", is_background))
+    key = call.emit("Where", is_valid, scores, call.constant(-math.inf))
+    boxes, is_valid = _by_key(call, key, limit, call.input(), is_valid)
+    # Their order is what counts of the scores.
+    ranks = call.constant(np.arange(limit, 0, -1)[None, None])
+    apart = call.emit("Unsqueeze", is_valid, call.indices([1]))
+    if has_classes:
+        apart = call.emit("And", apart, _by_class(call, column(boxes, kind), limit))
+    first = attributes.integer("coord_start")
+    kept = _suppress(
+        call,
+        call.slice(boxes, 2, first, first + 4),
+        call.emit("Where", apart, ranks, call.constant(-1)),
+        (limit, overlap, 0),
+        center_point_box=int(attributes.text("in_format") == "center"),
+    )
+    boxes, is_kept = _by_key(call, call.cast(kept, call.dtype()), limit, boxes, kept)
+    found = call.emit("Where", call.emit("Unsqueeze", is_kept, call.indices([2])), boxes, call.constant(-1))
+    if limit == count:
+        return found
+    return call.emit("Pad", found, call.indices([0, 0, 0, 0, count - limit, 0]), call.constant(-1), mode="constant")
+
+
+def _by_class(call: Call, kinds: str, count: int) -> str:
+    """(batch, class, box): for each box that is the first of its class, which boxes are of that class; none for others."""
+    same = call.emit(
+        "Equal", call.emit("Unsqueeze", kinds, call.indices([2])), call.emit("Unsqueeze", kinds, call.indices([1]))
+    )
+    earlier = call.emit("And", same, call.constant(np.tri(count, k=-1)[None], np.bool_))
+    number = call.reduce_sum(call.cast(earlier, call.dtype()), [2], keepdims=True)
+    return call.emit("And", same, call.emit("Equal", number, call.constant(0)))
+
+
+def _suppress_by_class(call: Call, boxes: str, kinds: str, is_looked_at: str) -> str:
     """Which boxes (score, left, top, right, bottom) are not suppressed by a better one of their class, or of any."""
     classes, count = call.fixed(0, [1])[0] - 1, call.fixed(2, [1])[0]
     apart = call.emit("Unsqueeze", is_looked_at, call.indices([1]))
@@ -209,13 +267,26 @@ def _suppress(call: Call, boxes: str, kinds: str, is_looked_at: str) -> str:
     scores = call.transpose(call.slice(boxes, 2, 0, 1), [0, 2, 1])
     scores = call.emit("Where", apart, scores, call.constant(-2))
     # MXNet suppresses from the threshold on, ONNX beyond it.
-    beyond = np.nextafter(np.float32(call.attributes.number("nms_threshold")), np.float32(0))
-    options = (call.indices([count]), call.constant([beyond], np.float32), call.constant([-1], np.float32))
-    chosen = call.emit("NonMaxSuppression", call.slice(boxes, 2, 1, 5), scores, *options)
+    beyond = float(np.nextafter(np.float32(call.attributes.number("nms_threshold")), np.float32(0)))
+    return _suppress(call, call.slice(boxes, 2, 1, 5), scores, (count, beyond, -1))
+
+
+def _suppress(call: Call, boxes: str, scores: str, limits: tuple[int, float, float], **attributes: int) -> str:
+    """Which boxes (batch, number, 4) are not suppressed, by scores (batch, class, number).
+
+    Args:
+        call: the operator.
+        boxes, scores: names.
+        limits: the number of boxes; beyond which overlap one is suppressed; beyond which score one counts.
+        attributes: of NonMaxSuppression.
+    """
+    count, overlap, least = limits
+    numbers = (call.constant([number], np.float32) for number in (overlap, least))
+    chosen = call.emit("NonMaxSuppression", boxes, scores, call.indices([count]), *numbers, **attributes)
     places = call.emit("Gather", chosen, call.indices([0, 2]), axis=1)
-    none = call.filled((-1, count), 0, "bool")
     number_of = call.slice(call.emit("Shape", chosen), 0, 0, 1)
-    return call.emit("ScatterND", none, places, call.emit("Expand", call.constant([True], np.bool_), number_of))
+    kept = call.emit("Expand", call.constant([True], np.bool_), number_of)
+    return call.emit("ScatterND", call.filled((-1, count), 0, "bool"), places, kept)
 
 
 VISION: dict[str, Translation] = {
@@ -227,4 +298,5 @@ VISION: dict[str, Translation] = {
     "_contrib_BilinearResize2D": bilinear_resize,
     "_contrib_MultiBoxDetection": detections,
     "_contrib_MultiBoxPrior": prior_boxes,
+    "_contrib_box_nms": suppressed_boxes,
 }

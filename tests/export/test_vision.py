@@ -105,3 +105,30 @@ def test_detections(options: dict[str, Any]) -> None:
     found = mx.sym.contrib.MultiBoxDetection(mx.sym.softmax(scores * 4, axis=1), places, priors, **options)
     rows = np.random.RandomState(1).uniform(-1, 1, (4, (classes + 4) * count))
     check(found, ((classes + 4) * count,), rows, tolerance=1e-5)
+
+
+SUPPRESSIONS = [
+    {},
+    {"id_index": 0, "overlap_thresh": 0.2},
+    {"id_index": 0, "force_suppress": True, "overlap_thresh": 0.3, "background_id": 0},
+    {"id_index": 0, "overlap_thresh": 0.1, "topk": 12},
+    {"topk": 7, "overlap_thresh": 0.9, "valid_thresh": 0.3},
+    {"in_format": "center", "out_format": "center", "overlap_thresh": 0},
+    {"coord_start": 3, "score_index": 2, "id_index": 1, "overlap_thresh": 0.2},
+    {"valid_thresh": 2},
+    {"topk": 0},
+]
+
+
+@pytest.mark.parametrize("equal_scores", [False, True])
+@pytest.mark.parametrize("options", SUPPRESSIONS)
+def test_suppressed_boxes(options: dict[str, Any], equal_scores: bool) -> None:
+    random, count, width = np.random.RandomState(2), 30, 7
+    rows = random.uniform(0, 1, (4, count, width))
+    first = options.get("coord_start", 2)
+    rows[:, :, first : first + 2] *= 0.7
+    rows[:, :, first + 2 : first + 4] = rows[:, :, first : first + 2] + rows[:, :, first + 2 : first + 4] / 2
+    rows[:, :, options.get("id_index", 0)] = random.randint(0, 4, (4, count))
+    if equal_scores:
+        rows[:, :, options.get("score_index", 1)] = random.randint(0, 4, (4, count)) / 4
+    check(mx.sym.identity(mx.sym.contrib.box_nms(data(), **options)[0]), (count, width), rows)
