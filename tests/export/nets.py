@@ -187,6 +187,25 @@ def segmentation() -> Net:
     return mx.sym.SoftmaxOutput(layer, multi_output=True, name="softmax"), (3, 8, 8)
 
 
+def detector() -> Net:
+    """As SageMaker's object detection: boxes around the pixels of two layers, their classes and how they differ."""
+    layer, classes, places, priors = mx.sym.var("data"), [], [], []
+    for size in (0.3, 0.6):
+        layer = convolved(halved(layer), 6, 3)
+        kinds = mx.sym.Convolution(layer, num_filter=2 * 4, kernel=(3, 3), pad=(1, 1))
+        moves = mx.sym.Convolution(layer, num_filter=2 * 4, kernel=(3, 3), pad=(1, 1))
+        classes.append(mx.sym.Flatten(mx.sym.transpose(kinds, axes=(0, 2, 3, 1))))
+        places.append(mx.sym.Flatten(mx.sym.transpose(moves, axes=(0, 2, 3, 1))))
+        anchors = mx.sym.contrib.MultiBoxPrior(layer, sizes=(size,), ratios=(1, 2), clip=True)
+        priors.append(mx.sym.Reshape(anchors, shape=(0, -1, 4)))
+    scores = mx.sym.transpose(mx.sym.Reshape(mx.sym.concat(*classes, dim=1), shape=(0, -1, 4)), axes=(0, 2, 1))
+    scores = mx.sym.SoftmaxActivation(scores, mode="channel")
+    anchors = mx.sym.concat(*priors, dim=1)
+    options = {"nms_threshold": 0.45, "nms_topk": 40, "variances": (0.1, 0.1, 0.2, 0.2), "threshold": 0.3}
+    found = mx.sym.contrib.MultiBoxDetection(scores, mx.sym.concat(*places, dim=1), anchors, name="found", **options)
+    return found, (3, 16, 16)
+
+
 def super_resolution() -> Net:
     layer = mx.sym.Convolution(mx.sym.var("data"), num_filter=4, kernel=(3, 3), pad=(1, 1))
     return mx.sym.MAERegressionOutput(mx.sym.depth_to_space(layer, block_size=2), name="out"), (1, 6, 6)
@@ -219,6 +238,7 @@ NETS: dict[str, Callable[[], Net]] = {
     "convolution grouped": image(lambda x: mx.sym.Convolution(x, num_filter=6, kernel=(3, 3), num_group=3)),
     "deconvolution": image(lambda x: mx.sym.Deconvolution(x, num_filter=2, kernel=(3, 3), stride=(2, 2), adj=(1, 1))),
     "densenet": densenet,
+    "detector": detector,
     "dropout": image(lambda x: mx.sym.Dropout(x, p=0.3)),
     "factorization": factorization,
     "fused gru": fused("gru"),
