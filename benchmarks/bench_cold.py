@@ -35,7 +35,7 @@ from fastinfer.models.module import SHIPPED_MODEL, load_model
 
 ROOT = Path(__file__).parent.parent
 ONNX, ONNX_SESSION = "1,000 files, model.onnx", "import onnxruntime, a session"
-# The least that any program does that runs a model in ONNX.
+# What a program takes that opens a session by onnxruntime's Python package, and does no more.
 SESSION = """
 import onnxruntime, sys
 options = onnxruntime.SessionOptions()

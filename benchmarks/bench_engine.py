@@ -31,9 +31,9 @@ from fastinfer.mnist.dataset import read_images
 from fastinfer.mnist.samples import format_rows, write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Limits
-from fastinfer.runtimes.batch_size import MANY_ROWS
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.libmxnet import load_libmxnet
+from fastinfer.runtimes.mxnet.runtime import MANY_ROWS
 from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
 from fastinfer.runtimes.views import predict_rows
 

@@ -89,11 +89,13 @@ class Runtime(Protocol):
 
     Attributes:
         advice: a message to the user about what makes it slow here; None if nothing does.
+        many_rows: of a batch where a row is little work, so that what a pass costs besides its rows is shared by many.
         divides: whether :meth:`bind` can divide operators among threads here.
     """
 
     advice: str | None
     divides: bool
+    many_rows: int
 
     def identity(self) -> dict[str, Any]:
         """The framework's version and settings that the bits of a prediction depend on."""

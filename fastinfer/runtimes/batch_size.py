@@ -32,10 +32,7 @@ if TYPE_CHECKING:
 
 # Sizes that may give the same bits as a larger one; sizes that are bound where the named one is not invariant.
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 48, 96, 144, 240, 480)
-# Where a row is little work, what a pass costs besides its rows is shared by many. More than this gains nothing, and on AVX-512
-# oneDNN gives other bits from 240 on, so that a request of one row would need a graph of 240.
-MANY_ROWS = 144
-# Where it is much work, a few rows cost as little each, the values in the graph stay in the caches, and a last batch wastes
+# Where a row is much work, a few rows cost as little each, the values in the graph stay in the caches, and a last batch wastes
 # little: on AVX-512 the bits are those of 2 rows up to here, and others from 16 on.
 FEW_ROWS = 12
 # A row is much work where the graph computes a value of so many bytes for it: convolutions do, small dense layers do not.
@@ -138,7 +135,8 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
         # Nothing can be compared; the size changes what comes out no more than chance does.
         return Batching(asked or _candidates(runtime, model, device[0])[0], False, invariant=False, varies=varies)
     has_dense = any(node["op"] == DENSE for node in nodes)
-    depends_on = {**of_model(model, options), **runtime.identity(), "sizes": SIZES, "asked": asked}
+    rule = {"sizes": SIZES, "many_rows": runtime.many_rows, "asked": asked}
+    depends_on = {**of_model(model, options), **runtime.identity(), **rule}
     found = probe_cache.cached(depends_on, partial(_find, runtime, model, device, asked, has_dense=has_dense))
     if found is not None:
         return Batching(found.sizes[-1], False, True, found.sizes[:-1], found.seconds, dense=found.dense)
@@ -282,7 +280,7 @@ def _candidates(runtime: Runtime, model: AnyModel, kind: str) -> list[int]:
     if kind == "gpu":
         named, most = GPU_ROWS, GPU_INPUT_BYTES // (4 * model.row_values)
     else:
-        named = FEW_ROWS if largest > LARGE_VALUE_BYTES else MANY_ROWS
+        named = FEW_ROWS if largest > LARGE_VALUE_BYTES else runtime.many_rows
         most = BATCH_VALUE_BYTES // largest
     fitting = [size for size in SIZES if 1 < size <= most] or [2]
     # Smaller sizes before larger ones, the nearest first.

@@ -20,7 +20,6 @@ from fastinfer.runtimes.batch_size import (
     BATCH_VALUE_BYTES,
     FEW_ROWS,
     LARGE_VALUE_BYTES,
-    MANY_ROWS,
     ROWS_PER_EXACT_GRAPH,
     SIZES,
     Batching,
@@ -37,6 +36,7 @@ class Sums:
     """A runtime of a few lines: the sum of a row, and at some batch sizes its place as well."""
 
     advice: str | None = None
+    many_rows = 144
 
     def __init__(self, dependent: Sequence[int] = (), mixing: Sequence[int] = ()) -> None:
         self.dependent, self.mixing = dependent, mixing
@@ -99,9 +99,9 @@ def found(batching: Batching) -> tuple[int, bool, bool, tuple[int, ...]]:
 
 
 def test_the_rule_names_the_size_and_the_probe_the_smaller_ones_with_its_bits(model: Model) -> None:
-    smaller = tuple(size for size in SIZES if size < MANY_ROWS)
+    smaller = tuple(size for size in SIZES if size < Sums.many_rows)
     batching = choose_batching(Sums(), model, Options())
-    assert found(batching) == (MANY_ROWS, False, True, smaller)
+    assert found(batching) == (Sums.many_rows, False, True, smaller)
     assert len(batching.seconds) == len(smaller) + 1
     # The row of a convolution net is much work: a few rows are enough.
     convolution = Sums(dependent=[8])
@@ -114,9 +114,9 @@ def test_the_rule_names_the_size_and_the_probe_the_smaller_ones_with_its_bits(mo
 
 
 def test_where_the_named_size_is_not_invariant_the_next_smaller_one_is_chosen(model: Model) -> None:
-    batching = choose_batching(Sums(dependent=[MANY_ROWS, 96]), model, Options())
+    batching = choose_batching(Sums(dependent=[Sums.many_rows, 96]), model, Options())
     assert found(batching) == (48, False, True, tuple(size for size in SIZES if size < 48))
-    few = Sums(dependent=[size for size in SIZES if 1 < size <= MANY_ROWS])
+    few = Sums(dependent=[size for size in SIZES if 1 < size <= Sums.many_rows])
     assert found(choose_batching(few, model, Options())) == (240, False, True, (1,))
 
 
@@ -127,7 +127,7 @@ def test_where_no_size_is_invariant_rows_are_computed_one_by_one(model: Model) -
 
 def test_a_large_model_is_bound_at_few_sizes(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "FEW_SIZES_PARAMS_BYTES", 0)
-    assert found(choose_batching(Sums(dependent=[2]), model, Options())) == (MANY_ROWS, False, True, (1,))
+    assert found(choose_batching(Sums(dependent=[2]), model, Options())) == (Sums.many_rows, False, True, (1,))
     monkeypatch.setattr(batch_size, "COPIED_PARAMS_BYTES", 0)
     assert choose_batching(Sums(), model, Options(exact=True)) == Batching(1, row_wise=True, invariant=True)
 

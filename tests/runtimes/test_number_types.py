@@ -10,8 +10,8 @@ import pytest
 from fastinfer.errors import ModelError
 from fastinfer.models.onnx import read_onnx
 from fastinfer.options import Options
-from fastinfer.runtimes.batch_size import MANY_ROWS, choose_batching
-from fastinfer.runtimes.onnx import OnnxRuntime
+from fastinfer.runtimes.batch_size import choose_batching
+from fastinfer.runtimes.onnx import MANY_ROWS, OnnxRuntime
 from fastinfer.runtimes.views import predict_all, rows_of
 from tests.models.test_onnx import info, make
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from ...models.load import AnyModel
 
 
+# More gain nothing, and on AVX-512 oneDNN gives other bits from 240 on, so that a request of one row would need a graph of 240.
+MANY_ROWS = 144
+
+
 class MXNetRuntime:
     """MXNet, started with the settings for inference, or as the caller's program has started it.
 
@@ -29,11 +33,14 @@ class MXNetRuntime:
 
     Attributes:
         advice: a message to the user about what makes it slow here; None if nothing does.
+        many_rows: see :class:`fastinfer.runtimes.base.Runtime`.
         divides: whether operators can be divided among threads: not where the user has set their number.
 
     Raises:
         ConfigError: ``mxnet_missing``, ``mxnet_broken``, or the instruction set can no longer be set.
     """
+
+    many_rows = MANY_ROWS
 
     def __init__(self, cpu_isa: str | None = None) -> None:
         settings = {**INFERENCE_SETTINGS, **({} if cpu_isa is None else {CPU_ISA_VARIABLE: cpu_isa})}
