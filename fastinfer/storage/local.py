@@ -90,18 +90,19 @@ class LocalReader:
 class LocalUpload:
     """A large result that is being written: a temporary file in its final folder, renamed when it is whole."""
 
-    def __init__(self, store: LocalStore, uri: str, word: str) -> None:
-        self._store = store
+    def __init__(self, uri: str, temporary: str, log: LabelLog | None, *, durable: bool) -> None:
         self._uri = uri
+        self._log = log
+        self._durable = durable
         self._size = 0
         folder = os.path.dirname(uri)
-        self._temporary = os.path.join(folder, store.prefix + word)
+        self._temporary = os.path.join(folder, temporary)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
             try:
                 self._handle = os.open(self._temporary, flags, 0o666)
             except FileNotFoundError:
-                create_folders(folder, durable=store.durable)
+                create_folders(folder, durable=durable)
                 self._handle = os.open(self._temporary, flags, 0o666)
         except OSError as error:
             raise unwritable(uri, error) from error
@@ -117,17 +118,16 @@ class LocalUpload:
         self._size += len(content)
 
     def commit(self, label: bytes) -> None:
-        store = self._store
         try:
             code = label_file(self._handle, self._size, label)
-            if code == errno.ENOTSUP and store.log is not None:
-                code = store.log.remove(self._uri)
+            if code == errno.ENOTSUP and self._log is not None:
+                code = self._log.remove(self._uri)
                 if code:
                     raise OSError(code, os.strerror(code))
-                store.log.add(writer_name(), [(self._uri, self._size, label)])
+                self._log.add(writer_name(), [(self._uri, self._size, label)])
             elif code:
                 raise OSError(code, os.strerror(code))
-            if store.durable:
+            if self._durable:
                 os.fsync(self._handle)
             handle, self._handle = self._handle, -1
             os.close(handle)
@@ -138,7 +138,7 @@ class LocalUpload:
         except OSError as error:
             self.abort()
             raise unwritable(self._uri, error) from error
-        if store.durable:
+        if self._durable:
             sync_folder(os.path.dirname(self._uri))
 
     def abort(self) -> None:
@@ -274,7 +274,7 @@ class LocalStore:
             word: distinguishes it from others that are written at the same time; None: the writer, which writes one at a time.
             label: not needed before the end.
         """
-        return LocalUpload(self, uri, word or writer_name())
+        return LocalUpload(uri, self.prefix + (word or writer_name()), self.log, durable=self.durable)
 
     def label(self, uri: str) -> bytes | None:
         """The label of a file that has the size with which it was written; else None. Raises OutputError."""
