@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 from ..errors import InputError, OutputError
 from ..storage.atomic import unwritable
 from ..storage.base import Object, RunStore
-from ..storage.local import writer_name
 from ..storage.uri import absolute
+from ..storage.writer import writer_name
 from .label import Label
 from .layout import OutputLayout, is_reject_journal
 

@@ -24,7 +24,7 @@ from .filesystem import FilesystemSource
 from .filesystem_requests import find
 from .filesystem_writing import FilesystemUpload
 from .label_log import LabelLog
-from .local import writer_name
+from .writer import writer_name
 
 _numbers = itertools.count()
 

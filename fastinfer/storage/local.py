@@ -11,143 +11,25 @@ import contextlib
 import dataclasses
 import errno
 import os
-from _thread import get_ident  # threading takes ten times as long
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .._native.files import (
-    FILES_PER_CALL,
-    check_file,
-    label_file,
-    read_files,
-    wait_for_next_tick,
-    write_files,
-)
-from ..errors import OutputError
+from .._native.files import FILES_PER_CALL, read_files, write_files
 from . import exclusive, journal
-from .atomic import TEMPORARY_PREFIX, create_folders, locking, sync_folder, unreadable, unreadable_result, unwritable
+from .atomic import TEMPORARY_PREFIX, create_folders, locking, sync_folder, unreadable_result, unwritable
 from .base import Object, Select
 from .label_log import LabelLog
 from .listing import every_key, examine_file, list_files
+from .local_file import LocalReader, LocalUpload
 from .regular import open_regular, read_regular
+from .writer import writer_name
 
 # The attribute with a result's size and label, csrc/files.h.
 ATTRIBUTE = "user.fastinfer"
 SIZE_BYTES = 8
 
 PIECE_BYTES = 1 << 20
-
-# Process ids are not unique: of another machine, or of an earlier process.
-_process = os.urandom(4).hex()
-os.register_at_fork(after_in_child=lambda: globals().update(_process=os.urandom(4).hex()))
-
-
-def writer_name() -> str:
-    """A name for this thread's files that no other writer has, on any machine."""
-    return f"{os.getpid()}-{_process}-{get_ident()}"
-
-
-class LocalReader:
-    """A file that is being read, of the version that was listed. Raises InputError if it cannot be opened."""
-
-    def __init__(self, item: Object) -> None:
-        self._item = item
-        wait_for_next_tick(item.version)
-        try:
-            self._file = open_regular(item.uri)
-        except OSError as error:
-            raise unreadable(item.uri, error) from error
-
-    def __enter__(self) -> LocalReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # what was read is read
-            self._file.close()
-
-    def read_into(self, view: memoryview, offset: int) -> int:
-        try:
-            return os.preadv(self._file.fileno(), [view], offset)
-        except OSError as error:
-            raise unreadable(self._item.uri, error) from error
-
-    def expect(self, blocks: Iterable[tuple[int, int]]) -> None:
-        """The system reads files ahead by itself."""
-
-    def check_unchanged(self) -> None:
-        code = check_file(self._file.fileno(), self._item.version)
-        if code == 0:
-            return
-        problem = unreadable(self._item.uri, OSError(code, os.strerror(code)))
-        if code == errno.ESTALE:
-            size = os.fstat(self._file.fileno()).st_size
-            found = f"{self._item.size:,} bytes then, {size:,} now" if size != self._item.size else "of the same size"
-            problem = problem.at(hint=f"{found}; run again when it is complete")
-        raise problem
-
-
-class LocalUpload:
-    """A large result that is being written: a temporary file in its final folder, renamed when it is whole."""
-
-    def __init__(self, uri: str, temporary: str, log: LabelLog | None, *, durable: bool) -> None:
-        self._uri = uri
-        self._log = log
-        self._durable = durable
-        self._size = 0
-        folder = os.path.dirname(uri)
-        self._temporary = os.path.join(folder, temporary)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        try:
-            try:
-                self._handle = os.open(self._temporary, flags, 0o666)
-            except FileNotFoundError:
-                create_folders(folder, durable=durable)
-                self._handle = os.open(self._temporary, flags, 0o666)
-        except OSError as error:
-            raise unwritable(uri, error) from error
-
-    def write(self, content: bytes) -> None:
-        try:
-            written = 0
-            while written < len(content):
-                written += os.write(self._handle, content[written:] if written else content)
-        except OSError as error:
-            self.abort()
-            raise unwritable(self._uri, error) from error
-        self._size += len(content)
-
-    def commit(self, label: bytes) -> None:
-        try:
-            code = label_file(self._handle, self._size, label)
-            if code == errno.ENOTSUP and self._log is not None:
-                code = self._log.remove(self._uri)
-                if code:
-                    raise OSError(code, os.strerror(code))
-                self._log.add(writer_name(), [(self._uri, self._size, label)])
-            elif code:
-                raise OSError(code, os.strerror(code))
-            if self._durable:
-                os.fsync(self._handle)
-            handle, self._handle = self._handle, -1
-            os.close(handle)
-            os.replace(self._temporary, self._uri)
-        except OutputError:  # of the log
-            self.abort()
-            raise
-        except OSError as error:
-            self.abort()
-            raise unwritable(self._uri, error) from error
-        if self._durable:
-            sync_folder(os.path.dirname(self._uri))
-
-    def abort(self) -> None:
-        if self._handle >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._handle)
-            self._handle = -1
-        with contextlib.suppress(OSError):
-            os.unlink(self._temporary)
 
 
 class Written(list[int] if TYPE_CHECKING else list):  # type: ignore[misc]

@@ -23,7 +23,7 @@ DRY_RUN = """
 _native _native.files engine.code_model engine.requests engine.source models models.choice models.code models.files
 models.graph models.inputs models.load models.module models.operators models.params outputs outputs.folder outputs.label
 outputs.layout outputs.leftovers outputs.rejects outputs.run_record storage.atomic storage.exclusive storage.journal
-storage.label_log storage.listing storage.local storage.places storage.selection
+storage.label_log storage.listing storage.local storage.local_file storage.places storage.selection storage.writer
 """
 RUN = """
 _native.text codecs codecs.base codecs.csv codecs.csv_errors codecs.json_rows commands._bar engine.backends engine.batch

@@ -14,7 +14,8 @@ from fastinfer.outputs.label import Label
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.records.spans import Span
 from fastinfer.storage.listing import examine_file
-from fastinfer.storage.local import LocalStore, LocalUpload
+from fastinfer.storage.local import LocalStore
+from fastinfer.storage.local_file import LocalUpload
 
 TEXTS = [b"[1.0]", b"", b"[2.0], [2.5]", b"[3.0]"]
 WHOLE = b"[[1.0], [2.0], [2.5], [3.0]]"

@@ -16,7 +16,7 @@ from fastinfer.errors import ConfigError, InputError
 from fastinfer.records.compression import COMPRESSION_TYPES, Expanded, expand
 from fastinfer.storage.base import Object
 from fastinfer.storage.listing import examine_file
-from fastinfer.storage.local import LocalReader
+from fastinfer.storage.local_file import LocalReader
 from tests.outputs.results import item
 
 if sys.version_info >= (3, 14):

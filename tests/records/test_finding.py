@@ -16,7 +16,8 @@ from fastinfer.records.finding import Found, Lines, RecordFinder
 from fastinfer.records.line_counts import LineCounts
 from fastinfer.records.spans import Span, whole
 from fastinfer.storage.base import Object
-from fastinfer.storage.local import LocalReader, LocalStore
+from fastinfer.storage.local import LocalStore
+from fastinfer.storage.local_file import LocalReader
 
 
 def finder(lines: Lines, row_values: int = 1, chunk_bytes: int = 16, compression: str = "none") -> RecordFinder:

@@ -15,7 +15,8 @@ from fastinfer.engine.source import find_objects
 from fastinfer.records import line_counts
 from fastinfer.records.line_counts import LineCounts
 from fastinfer.storage.base import Object
-from fastinfer.storage.local import LocalReader, LocalStore
+from fastinfer.storage.local import LocalStore
+from fastinfer.storage.local_file import LocalReader
 
 
 @given(

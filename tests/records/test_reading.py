@@ -25,7 +25,8 @@ from fastinfer.records.reading import (
 )
 from fastinfer.records.spans import Span, whole
 from fastinfer.storage.base import Object
-from fastinfer.storage.local import LocalReader, LocalStore
+from fastinfer.storage.local import LocalStore
+from fastinfer.storage.local_file import LocalReader
 from tests.storage.test_remote_reader import Memory
 
 STORE = LocalStore()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.storage import local
+from fastinfer.storage import local, local_file
 from fastinfer.storage.label_log import LabelLog
 from fastinfer.storage.local import LocalStore
 
@@ -51,7 +51,7 @@ def test_the_store_writes_to_the_log_where_there_are_no_attributes(
         return written(paths, texts, labels, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(local, "write_files", without_attributes)
-    monkeypatch.setattr(local, "label_file", lambda *_: errno.ENOTSUP)
+    monkeypatch.setattr(local_file, "label_file", lambda *_: errno.ENOTSUP)
     log = open_log(tmp_path)
     store = LocalStore(log=log)
     uris = [str(tmp_path / name) for name in ("a.out", "s/b.out", "large.out")]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fastinfer.engine.source import find_objects
-from fastinfer.errors import ConfigError, InputError, OutputError
-from fastinfer.storage.atomic import TEMPORARY_PREFIX
-from fastinfer.storage.local import LocalStore, writer_name
+from fastinfer.errors import ConfigError, OutputError
+from fastinfer.storage.local import LocalStore
 
 
 def test_names_that_are_not_utf8_are_names(tmp_path: Path) -> None:
@@ -25,40 +22,6 @@ def test_names_that_are_not_utf8_are_names(tmp_path: Path) -> None:
     assert LocalStore().read_many([item], buffer) == [(2, 0)]
     with LocalStore().open(item) as reader, memoryview(buffer) as view:
         assert reader.read_into(view, 0) == 2
-
-
-def test_a_file_that_grew_or_was_touched_is_not_what_was_listed(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    changes: list[Callable[[], object]] = [
-        lambda: path.write_bytes(b"1,2\n3,4\n"),
-        lambda: os.utime(path, (1, 1)),
-    ]
-    for change in changes:
-        path.write_bytes(b"1,2\n")
-        item = next(find_objects(str(path)))
-        with LocalStore().open(item) as reader:
-            reader.check_unchanged()
-            change()
-            with pytest.raises(InputError) as caught:
-                reader.check_unchanged()
-        assert caught.value.code == "input_changed"
-
-
-@pytest.mark.parametrize("durable", [False, True])
-def test_an_upload_has_its_name_only_when_it_is_committed(durable: bool, tmp_path: Path) -> None:
-    store = LocalStore(durable)
-    upload = store.begin(str(tmp_path / "a" / "x.out"), "word")
-    upload.write(b"one, ")
-    upload.write(b"two")
-    assert os.listdir(tmp_path / "a") == [f"{TEMPORARY_PREFIX}{'0' * 16}-word"]
-    upload.commit(b"label")
-    assert os.listdir(tmp_path / "a") == ["x.out"]
-    assert store.label(str(tmp_path / "a" / "x.out")) == b"label"
-    assert b"".join(store.read_pieces(str(tmp_path / "a" / "x.out"))) == b"one, two"
-    upload = store.begin(str(tmp_path / "a" / "y.out"))
-    upload.write(b"half")
-    upload.abort()
-    assert os.listdir(tmp_path / "a") == ["x.out"]
 
 
 def test_small_results_are_written_in_groups_and_folders_are_made(tmp_path: Path) -> None:
@@ -115,22 +78,6 @@ def test_a_label_is_of_a_result_as_it_was_written(tmp_path: Path) -> None:
     assert store.label(uri) == b"label"
     os.truncate(uri, 3)  # as a crash may leave it
     assert store.label(uri) is None
-
-
-def test_each_writer_has_a_name_of_its_own() -> None:
-    names = [writer_name()]
-    thread = threading.Thread(target=lambda: names.append(writer_name()))
-    thread.start()
-    thread.join()
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(write, writer_name().encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    names.append(os.read(read, 100).decode())
-    # The process's number could come again; what follows it does not.
-    assert len({name.split("-", 1)[1] for name in names}) == 3
 
 
 def test_a_small_file_is_read_within_its_bound(tmp_path: Path) -> None:
