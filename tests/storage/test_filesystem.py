@@ -200,10 +200,11 @@ def test_sizes_that_no_listing_tells_are_looked_up_several_at_a_time(
     def sizeless(self: MemoryFileSystem, path: str, detail: bool = True, **options: object) -> object:
         return [{**entry, "size": None} for entry in ls(self, path, detail=detail, **options)]
 
-    monkeypatch.setattr(MemoryFileSystem, "info", late)
-    monkeypatch.setattr(MemoryFileSystem, "ls", sizeless)
     uris = [f"{memory}/many/{number:03}" for number in range(count)]
-    found = STORE.list_objects(f"{memory}/many/") if by_listing else STORE.examine(uris, uris)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryFileSystem, "info", late)
+        patch.setattr(MemoryFileSystem, "ls", sizeless)
+        found = list(STORE.list_objects(f"{memory}/many/") if by_listing else STORE.examine(uris, uris))
     assert [(item.uri, item.size) for item in found] == [(uri, number) for number, uri in enumerate(uris)]
 
 
