@@ -25,13 +25,17 @@ from urllib.parse import urlsplit
 from tests.conftest import skip, wait_until
 
 KEY, SECRET = "AKIDTESTTESTTEST", "secretsecretsecret"
+# Of SeaweedFS: may only read; may do nothing here.
+READER, NOBODY = "AKIDREADERREADER", "AKIDNOBODYNOBODY"
 IDENTITY = {
     "identities": [
         {
             "name": "tests",
             "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
+        },
+        {"name": "reader", "credentials": [{"accessKey": READER, "secretKey": SECRET}], "actions": ["Read", "List"]},
+        {"name": "nobody", "credentials": [{"accessKey": NOBODY, "secretKey": SECRET}], "actions": ["Read:none"]},
     ]
 }
 

@@ -150,4 +150,5 @@ def _refused(action: str, error: Any) -> ServiceError:
 
 
 def _service_error(action: str, message: str, code: str, hint: str | None = None) -> ServiceError:
-    return ServiceError(scrub(f"{action}: {message}").rstrip("."), code=code, hint=hint)
+    # In one line: botocore's own checks have several.
+    return ServiceError(scrub(f"{action}: {' '.join(message.split())}").rstrip("."), code=code, hint=hint)

@@ -23,7 +23,7 @@ from . import retry
 from .aws import translating_errors
 from .retry import Patience
 from .s3_connection import Connection
-from .s3_errors import ConditionNotMet, of_answer, of_boto3, of_obstore
+from .s3_errors import NEEDS, ConditionNotMet, of_answer, of_boto3, of_obstore
 from .s3_listing import PAGE_KEYS, Listed, Page, entries_of, parse_page
 
 T = TypeVar("T")
@@ -292,7 +292,7 @@ class Bucket:
             return Lease(str(answer["ETag"]), bytes(answer["Body"].read()), age)
 
         try:
-            return self._call("reading", key, request)
+            return self._call("locking", key, request)
         except FileNotFoundError:
             return None
 
@@ -329,7 +329,14 @@ class Bucket:
                 code="used_before_fork",
                 hint="start processes by spawn or forkserver, or before the first use of S3",
             )
-        return retry.call(request, functools.partial(self._translate, verb, key), self._connection.patience)
+        try:
+            return retry.call(request, functools.partial(self._translate, verb, key), self._connection.patience)
+        except PermissionError as error:
+            if verb not in NEEDS:
+                raise
+            raise ServiceError(
+                f"{verb} s3://{self.name}/{key}: {error.strerror}", code="aws_denied", hint=f"allow {NEEDS[verb]}"
+            ) from error
 
     def _translate(self, verb: str, key: str, error: Exception) -> Exception:
         action = f"{verb} s3://{self.name}/{key}"
@@ -356,9 +363,11 @@ def open_bucket(name: str, session: Any = None, patience: Patience | None = None
     """The requests to a bucket, which all threads of this process share.
 
     Raises:
-        ConfigError: ``boto3_missing``.
+        ConfigError: ``boto3_missing``; ``bad_place`` if the name is empty.
         ServiceError: ``aws_refused`` for an unknown profile, and others.
     """
+    if not name:
+        raise ConfigError("expected s3://bucket/key, found a URL that names no bucket", code="bad_place")
     surroundings = tuple(
         (variable, value) for variable, value in sorted(os.environ.items()) if variable.startswith("AWS_")
     )

@@ -33,6 +33,9 @@ HINTS = {
     "ExpiredToken": "get new credentials",
     "RequestTimeTooSkewed": "set this machine's clock",
 }
+# What must be allowed for requests about a place: where one is refused, that is no fact about one object.
+NEEDS = {"listing": "s3:ListBucket", "locking": "s3:ListBucket, s3:GetObject and s3:PutObject"}
+ARCHIVED = "InvalidObjectState"
 # What object_store names in the details of an error without an answer.
 KINDS = {"Timeout": "no answer in time", "Connect": "no connection"}
 REGION_HINT = "the bucket is in another region: set $AWS_DEFAULT_REGION"
@@ -62,6 +65,8 @@ def of_answer(action: str, status: int, body: str) -> Exception:
         return OSError(errno.ESTALE, "it is shorter than when it was listed")
     if status == 403 and word in NOT_ALLOWED:
         return OSError(errno.EACCES, f"{text}; {HINTS['AccessDenied']}")
+    if word == ARCHIVED:
+        return _archived()
     return service_error(action, text, word, status)
 
 
@@ -106,9 +111,15 @@ def of_boto3(error: ServiceError) -> Exception:
         return ConditionNotMet(error.message)
     if word in ("AccessDenied", "403"):
         return OSError(errno.EACCES, f"{word}; {HINTS['AccessDenied']}")
+    if word == ARCHIVED:
+        return _archived()
     short = error.at(hint=error.hint or HINTS.get(word))
     short.message = _QUERY.sub("", error.message)
     return short
+
+
+def _archived() -> OSError:
+    return OSError(errno.EACCES, "its storage class is an archive's; restore it first")
 
 
 def _first_line(text: str) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.errors import ConfigError, ServiceError
+from fastinfer.errors import ConfigError, FastinferError, ServiceError
 from fastinfer.storage import s3_client
-from fastinfer.storage.s3_client import Bucket, is_path
+from fastinfer.storage.s3_client import Bucket, is_path, open_bucket
 from fastinfer.storage.s3_errors import ConditionNotMet
 from tests import s3
 from tests.storage.conftest import QUICK
@@ -181,6 +181,49 @@ def test_wrong_credentials_are_named_at_once_and_not_shown(
         assert caught.value.code == "aws_denied"
         assert caught.value.hint
         assert "wrongwrong" not in str(caught.value)
+
+
+def test_what_a_policy_does_not_allow_is_named(weed_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    weed_bucket.put("x", b"x")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.READER)
+    reader = Bucket(weed_bucket.name, None, QUICK)
+    assert [entry.key for entry in reader.entries("")] == ["x"]
+    assert bytes(reader.get("x")) == b"x"
+    with pytest.raises(PermissionError):
+        reader.put("y", b"")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.NOBODY)
+    nobody = Bucket(weed_bucket.name, None, QUICK)
+    with pytest.raises(PermissionError):
+        nobody.get("x")
+    for call, needs in (
+        (lambda: reader.write_lease("lease", b"1", None), "s3:PutObject"),
+        (lambda: nobody.read_lease("x"), "s3:GetObject"),
+        (lambda: list(nobody.entries("")), "s3:ListBucket"),
+        (lambda: nobody.find("x"), "s3:ListBucket"),
+    ):
+        with pytest.raises(ServiceError, match=f"ing s3://{weed_bucket.name}/.*AccessDenied") as caught:
+            call()
+        assert caught.value.code == "aws_denied"
+        assert needs in (caught.value.hint or "")
+
+
+def test_an_archived_object_is_named(exact_bucket: Bucket) -> None:
+    for key in ("cold", "a//cold"):
+        exact_bucket.client.put_object(Bucket=exact_bucket.name, Key=key, Body=b"x", StorageClass="GLACIER")
+        with pytest.raises(PermissionError, match="its storage class is an archive's; restore it first"):
+            exact_bucket.get(key)
+
+
+@pytest.mark.parametrize(("name", "code"), [("", "bad_place"), ("no bucket's name", "aws_refused")])
+def test_what_is_no_bucket_s_name_is_refused_in_one_line(
+    name: str, code: str, moto: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in s3.environment(moto).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(FastinferError) as caught:
+        list(open_bucket(name).entries(""))
+    assert caught.value.code == code
+    assert "\n" not in str(caught.value)
 
 
 def test_no_credentials_are_named(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
