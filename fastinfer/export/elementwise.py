@@ -179,9 +179,13 @@ def logarithm(base: float) -> Translation:
 
 
 def expm1(call: Call) -> str:
+    return exp_minus_one(call, call.input())
+
+
+def exp_minus_one(call: Call, value: str) -> str:
     """exp(x) - 1 = tanh(x / 2) (exp(x) + 1), which keeps the digits of a small x."""
-    half = call.emit("Tanh", call.emit("Mul", call.input(), call.constant(0.5)))
-    return call.emit("Mul", half, call.emit("Add", call.emit("Exp", call.input()), call.constant(1)))
+    half = call.emit("Tanh", call.emit("Mul", value, call.constant(0.5)))
+    return call.emit("Mul", half, call.emit("Add", call.emit("Exp", value), call.constant(1)))
 
 
 def log1p(call: Call) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .call import Call, Translation, require
-from .elementwise import cube_root
+from .elementwise import cube_root, exp_minus_one
 from .network import values_of
 
 
@@ -276,8 +276,11 @@ def leaky_relu(call: Call) -> str:
         return call.emit("LeakyRelu", data, alpha=mean)
     if kind == "elu":
         return call.emit("Elu", data, alpha=attributes.number("slope"))
-    if kind == "selu":
-        return call.emit("Selu", data, alpha=SELU_SLOPE, gamma=SELU_SCALE)
+    if kind == "selu":  # onnxruntime's own loses the digits of small values
+        zero = call.constant(0)
+        below = exp_minus_one(call, call.emit("Min", data, zero))
+        below = call.emit("Mul", below, call.constant(SELU_SCALE * SELU_SLOPE))
+        return call.emit("Add", call.emit("Mul", call.emit("Max", data, zero), call.constant(SELU_SCALE)), below)
     if kind == "gelu":
         scaled = call.emit("Erf", call.emit("Mul", data, call.constant(math.sqrt(0.5))))
         half = call.emit("Mul", data, call.constant(0.5))

@@ -155,6 +155,16 @@ def test_leaky_activation(kind: str) -> None:
     check(mx.sym.LeakyReLU(data() * 3, act_type=kind)[0], (3, 4))
 
 
+def test_small_values_keep_their_digits() -> None:
+    rows = np.random.RandomState(1).uniform(-1, 0, (3, 4)) / 512
+    for layer in (
+        mx.sym.LeakyReLU(data(), act_type="selu"),
+        mx.sym.expm1(data()),
+        mx.sym.LeakyReLU(data(), act_type="gelu"),
+    ):
+        check(layer[0], (4,), rows)
+
+
 # In the third, a slope for each channel fits the last axis by chance.
 @pytest.mark.parametrize("row_shape", [(5,), (4, 6, 5), (5, 4, 5), (5, 3)])
 def test_prelu(row_shape: tuple[int, ...]) -> None:
