@@ -5,9 +5,7 @@ boto3 is imported and AWS called only when they are needed. Local paths work in 
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,9 +18,8 @@ from ..storage.files import FileStore
 from ..storage.s3 import S3Store
 from ..storage.uri import LOCAL_BUCKET, is_s3, join, local_path, split_s3
 from .logs import CloudWatchLogs, JobKind, Logs
+from .roles import caller_identity_arn, role_arn
 
-# Notebook instances and Studio describe themselves in this file.
-NOTEBOOK_METADATA = Path("/opt/ml/metadata/resource-metadata.json")
 ROLE_VARIABLE = "SAGEMAKER_ROLE"
 ROOT_VARIABLE = "FASTINFER_LOCAL_ROOT"
 
@@ -161,21 +158,7 @@ class Session:
 
     def get_caller_identity_arn(self) -> str:
         """The ARN of this notebook's role, else of the credentials' role, else of the credentials' user."""
-        role = self._notebook_role()
-        if role:
-            return role
-        client = self.client("sts")
-        with translating_errors("the AWS identity"):
-            arn = str(client.get_caller_identity()["Arn"])
-        assumed = re.match(r"^(.+)sts::(\d+):assumed-role/(.+?)/.*$", arn)
-        if assumed is None:
-            return arn
-        # An assumed role's ARN lacks the role's path, which only IAM knows.
-        try:
-            return self._role_arn(assumed[3])
-        except ServiceError:
-            path = "service-role/" if "AmazonSageMaker-ExecutionRole" in assumed[3] else ""
-            return f"{assumed[1]}iam::{assumed[2]}:role/{path}{assumed[3]}"
+        return caller_identity_arn(self.client)
 
     def expand_role(self, role: str | None) -> str:
         """A role's ARN; IAM is asked where only its name is given.
@@ -190,38 +173,7 @@ class Session:
                 code="no_role",
                 hint="pass role=get_execution_role(), an ARN or a role's name; instance_type='local' needs none",
             )
-        return role if "/" in role else self._role_arn(role)
-
-    def _role_arn(self, name: str) -> str:
-        client = self.client("iam")
-        with translating_errors(f"the role {quote(name)}"):
-            return str(client.get_role(RoleName=name)["Role"]["Arn"])
-
-    def _notebook_role(self) -> str | None:
-        try:
-            facts = json.loads(NOTEBOOK_METADATA.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        if not isinstance(facts, dict):
-            return None
-        if facts.get("ExecutionRoleArn"):
-            return str(facts["ExecutionRoleArn"])
-        try:
-            with translating_errors("the notebook's role"):
-                if not facts.get("DomainId"):
-                    answer = self.sagemaker_client.describe_notebook_instance(
-                        NotebookInstanceName=facts.get("ResourceName", "")
-                    )
-                    return str(answer["RoleArn"])
-                user = self.sagemaker_client.describe_user_profile(
-                    DomainId=facts["DomainId"], UserProfileName=facts.get("UserProfileName", "")
-                )
-                if user.get("UserSettings", {}).get("ExecutionRole"):
-                    return str(user["UserSettings"]["ExecutionRole"])
-                domain = self.sagemaker_client.describe_domain(DomainId=facts["DomainId"])
-                return str(domain["DefaultUserSettings"]["ExecutionRole"])
-        except (ServiceError, KeyError):
-            return None  # the credentials' own identity is used instead
+        return role if "/" in role else role_arn(self.client, role)
 
     # The default bucket
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from fastinfer.sagemaker import Session
@@ -64,3 +65,21 @@ class Account(Session):
         self.objects[uri] = source if isinstance(source, bytes) else source.read_bytes()
         self.puts.append(Put(uri, kms_key, encrypt))
         return uri
+
+
+class Credentials:
+    """A boto3 session of given credentials, and the clients that it makes."""
+
+    def __init__(self, token: str | None = None, region: str | None = "eu-west-1", **services: Service) -> None:
+        self.region_name = region
+        self.services = services
+        self.made: list[tuple[str, str]] = []
+        self._frozen = SimpleNamespace(access_key="A", secret_key="S", token=token)
+
+    def get_credentials(self) -> Any:
+        return SimpleNamespace(get_frozen_credentials=lambda: self._frozen)
+
+    def client(self, service: str, *, region_name: str, config: object) -> Any:
+        assert config is not None
+        self.made.append((service, region_name))
+        return self.services[service]
