@@ -12,7 +12,6 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from ctypes import POINTER, byref, c_uint32, c_void_p
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from ...models.graph import held_sizes
 from ...models.module import Model
 from ...models.params import bare
 from ..base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
+from .bound import Arrays, BoundGraph, copy_part
 from .dense_rows import Part, compute_as_many
 from .inner_shapes import find_misfit, has_reshapes, load_symbol, shapes_inside
 from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
@@ -39,13 +39,10 @@ from .symbol import (
     Shape,
     Symbol,
     as_view,
-    handles,
     load_arrays,
 )
 from .unfused import take_all_apart, take_slow_apart
 from .vectorized import vectorize
-
-Arrays = dict[str, Array]
 
 # What MXNet 1.9.1 says of a graph of its own making that it cannot bind; Module meets another check, in_arg_ctx_map.count.
 FUSION_FAILED = ("arg_names.size() == in_args_map.size()", "Error in operator sg_mkldnn_")
@@ -97,7 +94,7 @@ class MXNetExecutor:
         self._device: Device = (GPU, device[1]) if device[0] == "gpu" else (CPU, 0)  # the host's memory is one
         self._library = load_libmxnet()
         self._graph = _Prepared()
-        self._bound: _Bound | None = None
+        self._bound: BoundGraph | None = None
         with binding, errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
             # Kept over a later bind: callers hold this memory.
             host = (CPU_PINNED, device[1]) if self._device[0] == GPU else self._device
@@ -158,10 +155,10 @@ class MXNetExecutor:
             if self._dense.chained and name not in inputs and array.kind == kinds.get(name) == FLOAT32
         }
 
-    def _bind_graph(self, graph: _Prepared, parameters: Arrays) -> _Bound:
-        copied = {part.name: _copy(part, parameters[part.source]) for part in graph.parts}
+    def _bind_graph(self, graph: _Prepared, parameters: Arrays) -> BoundGraph:
+        copied = {part.name: copy_part(part, parameters[part.source]) for part in graph.parts}
         given = {each.name: array for each, array in zip(self._model.inputs, self._data)}
-        return _Bound(Symbol.load(graph.text), given, {**parameters, **copied}, graph.kinds, self._device)
+        return BoundGraph(Symbol.load(graph.text), given, {**parameters, **copied}, graph.kinds, self._device)
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
@@ -199,86 +196,6 @@ def without_onednn(message: str) -> str | None:
     if re.search("mkldnn|dnnl|onednn|primitive", message, re.IGNORECASE) is None:
         return None
     return "MXNET_MKLDNN_ENABLED=0 in the environment computes it without oneDNN, slower and with other last digits"
-
-
-class _Bound:
-    """A graph that MXNet has bound to arrays.
-
-    Args:
-        symbol: the graph.
-        given: the arrays in host memory that callers write, by the names of inputs.
-        parameters: the arrays of the model's file; those that the graph takes as they are belong to it from now on, since
-            MXNet changes their layout.
-        kinds: the type of each argument and auxiliary state.
-        device: where it runs.
-
-    Attributes:
-        handle: MXNet's executor.
-        outputs: its outputs.
-        results: for each output its handle, the C type that holds its values, and how many it has.
-        copies: to what the graph reads from what callers write, where that is not the same array.
-    """
-
-    def __init__(
-        self, symbol: Symbol, given: Arrays, parameters: Arrays, kinds: Mapping[str, int], device: Device
-    ) -> None:
-        library = load_libmxnet()
-        self._free = library.MXExecutorFree
-        self.handle = c_void_p()
-        self.copies: list[tuple[Array, Array]] = []
-        shapes = symbol.infer_shapes({name: array.shape for name, array in given.items()})
-        if shapes is None:
-            raise ValueError("the graph does not determine all of its shapes")
-
-        def place(name: str, saved: Array | None, shape: Shape) -> Array:
-            """The array that the graph reads: zeros for what is not saved."""
-            kind = kinds[name]
-            if saved is None:
-                saved = Array.zeros(shape, kind)
-            if saved.kind == kind and device[0] == CPU:
-                return saved
-            # Converted as Module does it, which copies parameters into arrays of the graph's types.
-            array = Array.zeros(shape, kind, device)
-            array.copy_from(saved)
-            if name in given:
-                self.copies.append((array, saved))
-            return array
-
-        arguments = [
-            place(name, given.get(name) or parameters.get(name), shape)
-            for name, shape in zip(symbol.arguments(), shapes.arguments)
-        ]
-        auxiliary = [
-            place(name, parameters.get(name), shape) for name, shape in zip(symbol.auxiliary(), shapes.auxiliary)
-        ]
-        no_gradients, count = handles([None] * len(arguments)), len(arguments)
-        check(
-            library.MXExecutorBindEX(
-                *(symbol.handle, *device, 0, None, None, None, count, handles(arguments), no_gradients),
-                *((c_uint32 * count)(), len(auxiliary), handles(auxiliary), None, byref(self.handle)),
-            )
-        )
-        number, found = c_uint32(), POINTER(c_void_p)()
-        check(library.MXExecutorOutputs(self.handle, byref(number), byref(found)))
-        self.outputs = [Array(c_void_p(handle)) for handle in found[: number.value]]
-        sizes = [(array, TYPES[array.kind][1], math.prod(array.shape)) for array in self.outputs]
-        self.results = [(array.handle, c_type * size, size) for array, c_type, size in sizes]
-
-    def __del__(self) -> None:
-        if self.handle:
-            self._free(self.handle)
-
-
-def _copy(part: Part, source: Array) -> Array:
-    """The columns of a parameter that an operator takes by themselves."""
-    array = Array.zeros(part.shape)
-    target, values = array.memory(), source.memory()
-    width = len(values) // part.rows
-    count = part.stop - part.start
-    for row in range(part.rows):
-        first = row * width + part.start
-        target[row * count : (row + 1) * count] = values[first : first + count]
-    return array
 
 
 def value_bytes(model: Model) -> list[int]:
