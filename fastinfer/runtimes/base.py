@@ -117,6 +117,10 @@ class Runtime(Protocol):
         """Raises ConfigError (``no_such_device``) if a device does not exist."""
         ...
 
+    def make_resources(self) -> object:
+        """What the operators of executors use while they run; for executors that never run at the same time."""
+        ...
+
     def bind(
         self,
         model: AnyModel,
@@ -126,6 +130,7 @@ class Runtime(Protocol):
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,
         threads: int = 1,
+        resources: object = None,
     ) -> Executor:
         """Binds a model. Raises ModelError.
 
@@ -137,5 +142,6 @@ class Runtime(Protocol):
             dense: how fully connected layers are computed, where the runtime has a way to do that.
             threads: among how many threads operators are divided, which may change bits; more than 1 only on the CPU and where
                 :attr:`divides`.
+            resources: of :meth:`make_resources`, where operators are not divided; None: its own.
         """
         ...

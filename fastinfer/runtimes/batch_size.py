@@ -169,7 +169,7 @@ def _find(
     cannot be known."""
     from .invariance import find_sizes, takes_some  # and NumPy with it: most runs know the answer
 
-    bind = partial(_bind_for_probe, runtime, model, device)
+    bind = partial(_bind_for_probe, runtime, runtime.make_resources(), model, device)
     candidates = _candidates(runtime, model, device[0]) if asked is None else [asked]
     if asked is not None:
         executor = bind(asked)
@@ -194,18 +194,25 @@ def _find(
 
 
 def _bind_for_probe(
-    runtime: Runtime, model: AnyModel, device: tuple[str, int], batch_size: int, dense: DenseLayers = AS_IT_IS
+    runtime: Runtime,
+    resources: object,
+    model: AnyModel,
+    device: tuple[str, int],
+    batch_size: int,
+    dense: DenseLayers = AS_IT_IS,
 ) -> Executor | None:
     """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
     try:
-        executor = runtime.bind(model, device, batch_size, dense=dense)
+        executor = runtime.bind(model, device, batch_size, dense=dense, resources=resources)
         if is_onnx_model(model):
             from .number_types import fitted
 
             executor = fitted(executor, model.graph_inputs)
         return with_one_input(executor)
     except ModelError:
-        runtime.bind(model, device, 1)  # says what is wrong with a graph that cannot be bound at all
+        runtime.bind(
+            model, device, 1, resources=resources
+        )  # says what is wrong with a graph that cannot be bound at all
         return None
 
 
@@ -303,9 +310,12 @@ def bind_ladder(runtime: Runtime, model: AnyModel, device: tuple[str, int], batc
         ModelError, ConfigError: it cannot be bound there, or gives what is not served.
     """
 
+    resources = runtime.make_resources()
+
     def bind(size: int) -> Executor:
         dense = batching.dense if size < batching.dense.rows else AS_IT_IS
-        return with_one_input(runtime.bind(model, device, size, row_wise=batching.row_wise, dense=dense))
+        executor = runtime.bind(model, device, size, row_wise=batching.row_wise, dense=dense, resources=resources)
+        return with_one_input(executor)
 
     sizes, seconds = batching.bound
     return Ladder(bind, sizes, seconds or None)

@@ -91,6 +91,9 @@ class OnnxRuntime:
                     hint="pip uninstall onnxruntime, then pip install onnxruntime-gpu, with CUDA and cuDNN as it needs them",
                 )
 
+    def make_resources(self) -> None:
+        """Nothing: a session can run on several threads at the same time."""
+
     def bind(
         self,
         model: AnyModel,
@@ -100,6 +103,7 @@ class OnnxRuntime:
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,  # noqa: ARG002
         threads: int = 1,  # noqa: ARG002
+        resources: object = None,  # noqa: ARG002
     ) -> OnnxExecutor:
         if not isinstance(model, OnnxModel):
             raise ConfigError(

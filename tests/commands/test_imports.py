@@ -31,7 +31,8 @@ engine.formats engine.gather engine.job engine.lanes engine.plan engine.process 
 engine.recorder engine.run engine.summary engine.worker machine outputs.assembly outputs.writer records.line_counts
 records.reading records.spans runtimes runtimes.base runtimes.batch_size runtimes.ladder runtimes.mxnet
 runtimes.mxnet.bound
-runtimes.mxnet.dense_rows runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.libmxnet runtimes.mxnet.row_wise
+runtimes.mxnet.dense_rows runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.libmxnet
+runtimes.mxnet.resources runtimes.mxnet.row_wise
 runtimes.mxnet.runtime runtimes.mxnet.settings runtimes.mxnet.slices runtimes.mxnet.symbol runtimes.mxnet.unfused
 runtimes.mxnet.vectorized runtimes.pool runtimes.predictions runtimes.probe_cache runtimes.provenance runtimes.refused
 """

@@ -61,6 +61,9 @@ class Sums:
         if any(kind == "gpu" for kind, _ in devices):
             raise ConfigError("there is no gpu:0", code="no_such_device")
 
+    def make_resources(self) -> None:
+        pass
+
     def bind(
         self,
         model: Model,
@@ -69,6 +72,7 @@ class Sums:
         *,
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,  # noqa: ARG002
+        resources: object = None,  # noqa: ARG002
     ) -> Executor:
         self.bound.append((device, batch_size, row_wise))
         return SumExecutor(self, model, batch_size)
@@ -218,12 +222,10 @@ class BatchOfOne(Sums):
     def identity(self) -> dict[str, Any]:
         return {**super().identity(), "holds": 1}  # what the probe finds is kept
 
-    def bind(
-        self, model: Any, device: Any, batch_size: int, *, row_wise: bool = False, dense: DenseLayers = AS_IT_IS
-    ) -> Any:
+    def bind(self, model: Any, device: Any, batch_size: int, *, row_wise: bool = False, **others: Any) -> Any:
         if batch_size > 1 and not row_wise:
             raise ModelError("shapes do not fit", path="x")
-        return super().bind(model, device, batch_size, row_wise=row_wise, dense=dense)
+        return super().bind(model, device, batch_size, row_wise=row_wise, **others)
 
 
 def test_a_graph_that_holds_the_batch_size_1_is_computed_row_by_row(model: Model) -> None:

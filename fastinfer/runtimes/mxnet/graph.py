@@ -25,6 +25,7 @@ from .bound import Arrays, BoundGraph, copy_part
 from .dense_rows import Part, compute_as_many
 from .inner_shapes import find_misfit, has_reshapes, load_symbol, shapes_inside
 from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
+from .resources import Resources
 from .row_wise import repeat_rows
 from .slices import slice_by_parts
 from .symbol import (
@@ -72,7 +73,7 @@ class MXNetExecutor:
         device: (kind, index).
         batch_size: records of one forward pass.
         row_wise: whether each record is computed as at batch size 1.
-        dense: see :meth:`fastinfer.runtimes.base.Runtime.bind`.
+        dense, resources: see :meth:`fastinfer.runtimes.base.Runtime.bind`.
 
     Raises:
         ModelError: MXNet cannot load or bind it, or it is not a model that can be served.
@@ -86,13 +87,14 @@ class MXNetExecutor:
         *,
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,
+        resources: Resources | None = None,
     ) -> None:
         self.batch_size = batch_size
+        self._resources = resources or Resources()
         self._dense = dense
         self._model = model
         self._row_wise = row_wise
         self._device: Device = (GPU, device[1]) if device[0] == "gpu" else (CPU, 0)  # the host's memory is one
-        self._library = load_libmxnet()
         self._graph = _Prepared()
         self._bound: BoundGraph | None = None
         with binding, errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
@@ -158,7 +160,8 @@ class MXNetExecutor:
     def _bind_graph(self, graph: _Prepared, parameters: Arrays) -> BoundGraph:
         copied = {part.name: copy_part(part, parameters[part.source]) for part in graph.parts}
         given = {each.name: array for each, array in zip(self._model.inputs, self._data)}
-        return BoundGraph(Symbol.load(graph.text), given, {**parameters, **copied}, graph.kinds, self._device)
+        symbol, saved = Symbol.load(graph.text), {**parameters, **copied}
+        return self._resources.call(partial(BoundGraph, symbol, given, saved, graph.kinds, self._device))
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
@@ -170,7 +173,7 @@ class MXNetExecutor:
             # An operator has failed: what MXNet keeps of that pass may fail the next one as well.
             with binding, errors_of("MXNet cannot bind it again", self._model.path):
                 self._bind()
-        bound, library = self._bound, self._library
+        bound, library = self._bound, load_libmxnet()
         assert bound is not None  # by _bind
         results = []
         try:

@@ -15,6 +15,7 @@ from ...options import CPU_ISA_VARIABLE
 from ..base import AS_IT_IS, BoundOutput, DenseLayers, Executor
 from .graph import MXNetExecutor, held_batch, outputs_of, value_bytes
 from .libmxnet import build, check_devices, is_started, load_libmxnet, version
+from .resources import Resources
 from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, can_divide, numeric_environment
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class MXNetRuntime:
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         check_devices(devices)
 
+    def make_resources(self) -> Resources:
+        return Resources()
+
     def bind(
         self,
         model: AnyModel,
@@ -92,14 +96,16 @@ class MXNetRuntime:
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,
         threads: int = 1,
+        resources: object = None,
     ) -> Executor:
         check_devices([device])
+        assert resources is None or isinstance(resources, Resources)
         bind = partial(MXNetExecutor, _own(model), device, batch_size, row_wise=row_wise, dense=dense)
         if threads == 1:
-            return bind()
+            return bind(resources=resources)
         from .threaded import ThreadedExecutor  # late: a run has no use for it
 
-        return ThreadedExecutor(bind, threads)
+        return ThreadedExecutor(lambda own: bind(resources=own), threads)
 
 
 def _own(model: AnyModel) -> Model:
