@@ -19,6 +19,7 @@ from . import error_codes
 FOUND_LIMIT = 60
 
 Error = TypeVar("Error", bound="FastinferError")
+Raised = TypeVar("Raised", bound=BaseException)
 
 
 class _Unchanged:
@@ -170,6 +171,19 @@ def quote(found: bytes | str) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 0 inputs, 1 input, 2,000 inputs."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def without_frames(error: Raised) -> Raised:
+    """An error, if it is one of these, without the frames in which it was raised; its causes stay.
+
+    Frames hold what was worked with, as buffers and bound graphs, and often the error itself. Where an error is kept for
+    another thread, a program that goes on would keep all that until its memory is searched for cycles.
+    """
+    each: BaseException | None = error if isinstance(error, FastinferError) else None
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 class Entry(NamedTuple):

@@ -24,7 +24,7 @@ from .engine import run
 from .engine.code_model import choose_served
 from .engine.request import TransformRequest
 from .engine.source import Listing, name_source
-from .errors import ConfigError
+from .errors import ConfigError, without_frames
 from .models.load import is_loaded
 from .models.module import find_model
 from .options import Options, path_of
@@ -192,7 +192,10 @@ class Transformer:
             self.stop()
             raise
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                del self  # its traceback holds this frame
         assert self._summary is not None
         return self._summary
 
@@ -216,4 +219,4 @@ class Transformer:
             )
         except BaseException as error:
             # wait() raises it in the caller's thread.
-            self._error = error
+            self._error = without_frames(error)

@@ -87,7 +87,10 @@ def _run_on_threads(shards: Iterator[Shard], job: Job, workers: int, stop: threa
             if item is None:
                 running -= 1
             elif isinstance(item, BaseException):
-                raise item
+                try:
+                    raise item
+                finally:
+                    del item  # its traceback holds this frame
             else:
                 yield item
     except BaseException:

@@ -114,7 +114,8 @@ class Gatherer:
         if self._options.backend != "threads":
             self._folder.sweep()
         if self._errors:
-            raise min(self._errors, key=lambda error: error[:2])[2]
+            self._errors.sort(key=lambda error: error[:2])
+            raise self._errors.pop(0)[2]  # its traceback holds this frame, and so this object
         if summary.records != summary.records_read:
             raise OutputError(
                 f"{summary.records_read:,} records were read, but the outputs have {summary.records:,}",

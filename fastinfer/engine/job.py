@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..codecs.base import Encoder, InputCodec
 from ..codecs.json_rows import ENCODER
-from ..errors import InputError
+from ..errors import InputError, without_frames
 from ..options import Limits, Options
 from ..outputs.layout import OutputLayout
 from ..records.spans import Span
@@ -141,7 +141,7 @@ class ShardReport:
             and isinstance(earlier, InputError)
             and _place(error, items) < _place(earlier, items)
         ):
-            self.error = error
+            self.error = without_frames(error)
 
 
 def _place(error: InputError, items: Sequence[Object | Span]) -> tuple[int, float]:
