@@ -9,6 +9,14 @@ cdef enum:
     MOST_BODIES = 256
 
 
+cdef struct Body:
+    # A part of one body; owns the view from take_body() to release_body(), and none while it is not held.
+    Py_buffer view
+    bint is_held
+    size_t start
+    size_t stop
+
+
 cdef struct Bodies:
     # Small bodies that follow each other, and where their values go; owns both views from take_bodies() to release_bodies().
     Py_buffer source
@@ -50,6 +58,36 @@ cdef inline Py_ssize_t take_room(object out, Py_buffer* view, Py_ssize_t start, 
         PyBuffer_Release(view)
         raise
     return stop - start
+
+
+cdef inline int take_body(Body* held, object body, Py_ssize_t start, Py_ssize_t stop) except -1:
+    """The bytes of `body` from `start` to `stop` (-1: the end), in the place of what was held before."""
+    release_body(held)
+    PyObject_GetBuffer(body, &held.view, PyBUF_SIMPLE)
+    stop = held.view.len if stop < 0 else stop
+    try:
+        check_range(start, stop, held.view.len)
+    except ValueError:
+        PyBuffer_Release(&held.view)
+        raise
+    held.is_held = True
+    held.start = start
+    held.stop = stop
+    return 0
+
+
+cdef inline void release_body(Body* held) noexcept:
+    if held.is_held:
+        held.is_held = False
+        PyBuffer_Release(&held.view)
+
+
+cdef inline const char* first_of(const Body* held) noexcept nogil:
+    return <const char*>held.view.buf + held.start
+
+
+cdef inline const char* last_of(const Body* held) noexcept nogil:
+    return <const char*>held.view.buf + held.stop
 
 
 cdef inline int take_bodies(Bodies* bodies, object body, list bounds, Py_ssize_t first, object out,

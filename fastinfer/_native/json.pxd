@@ -1,5 +1,6 @@
 # The kernels' contract as Cython sees it; csrc/parse_json.h documents it.
 
+from .buffers cimport Body
 from .status cimport Status
 
 cdef extern from "parse_json.h" namespace "fastinfer" nogil:
@@ -22,10 +23,7 @@ cdef extern from "parse_json.h" namespace "fastinfer" nogil:
 cdef class JsonParser:
     # Owns one view of `body`, from reset() to release(); `state` and `code` are what the last parse() left.
     cdef JsonState state
-    cdef Py_buffer body
-    cdef bint has_body
-    cdef size_t start
-    cdef size_t stop
+    cdef Body body
     cdef readonly int code
 
     cpdef Py_ssize_t parse(self, object out, Py_ssize_t start=*, Py_ssize_t stop=*) except -1

@@ -2,7 +2,9 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
-from .buffers cimport MOST_BODIES, Bodies, check_range, release_bodies, take_bodies, take_room
+from .buffers cimport (
+    MOST_BODIES, Bodies, check_range, first_of, last_of, release_bodies, release_body, take_bodies, take_body, take_room,
+)
 from .status cimport Code, Status
 
 
@@ -15,27 +17,18 @@ cdef class JsonParser:
 
     def reset(self, body, Py_ssize_t start=0, Py_ssize_t stop=-1):
         """Takes another body: the bytes of `body` from `start` to `stop` (-1: the end). Nothing outside of them is read."""
-        self.release()
-        PyObject_GetBuffer(body, &self.body, PyBUF_SIMPLE)
-        self.has_body = True
-        if stop < 0:
-            stop = self.body.len
-        check_range(start, stop, self.body.len)
-        self.start = start
-        self.stop = stop
+        take_body(&self.body, body, start, stop)
         self.state = JsonState()
         self.code = <int>Code.output_full
 
     def release(self):
         """Releases the body (a bytearray can be resized)."""
-        if self.has_body:
-            self.has_body = False
-            PyBuffer_Release(&self.body)
+        release_body(&self.body)
 
     @property
     def position(self):
         """Byte offset in the body of the next unread byte; where it was seen that the body is not plain."""
-        return self.start + self.state.position
+        return self.body.start + self.state.position
 
     @property
     def done(self):
@@ -56,13 +49,13 @@ cdef class JsonParser:
         cdef Py_buffer view
         cdef size_t written = 0
         cdef Status status
-        if not self.has_body:
+        if not self.body.is_held:
             raise ValueError("the parser has no body")
         cdef Py_ssize_t room = take_room(out, &view, start, stop)
         try:
             with nogil:
                 status = parse_json(
-                    <const char*>self.body.buf + self.start, <const char*>self.body.buf + self.stop, self.state,
+                    first_of(&self.body), last_of(&self.body), self.state,
                     <float*>view.buf + start, room, written,
                 )
         finally:

@@ -1,5 +1,6 @@
 # The kernels' contracts as Cython sees them; csrc/*.h documents them.
 
+from .buffers cimport Body
 from .status cimport Status
 
 cdef extern from "parse_csv.h" namespace "fastinfer" nogil:
@@ -40,10 +41,7 @@ cdef class CsvParser:
     cdef Kernels kernels
     cdef CsvOptions options
     cdef CsvState state
-    cdef Py_buffer body
-    cdef bint has_body
-    cdef size_t start
-    cdef size_t stop
+    cdef Body body
     cdef readonly int code
 
     cdef inline Status _run(self, float* out, size_t capacity, size_t* written) noexcept nogil

@@ -7,7 +7,10 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.ref cimport Py_XDECREF
 from libc.stdlib cimport free, malloc
 
-from .buffers cimport MOST_BODIES, Bodies, check_range, release_bodies, take_bodies, take_floats, take_room
+from .buffers cimport (
+    MOST_BODIES, Bodies, check_range, first_of, last_of, release_bodies, release_body, take_bodies, take_body, take_floats,
+    take_room,
+)
 from .status cimport Code, Status
 
 from ..errors import ConfigError, quote
@@ -85,14 +88,7 @@ cdef class CsvParser:
         Nothing outside of them is read; positions count from the first byte of `body`. `columns` is the number of cells of
         every line; 0: as many as the first line has. The caller must skip a byte-order mark.
         """
-        self.release()
-        PyObject_GetBuffer(body, &self.body, PyBUF_SIMPLE)
-        self.has_body = True
-        if stop < 0:
-            stop = self.body.len
-        check_range(start, stop, self.body.len)
-        self.start = start
-        self.stop = stop
+        take_body(&self.body, body, start, stop)
         self.state.position = 0
         self.state.cells = 0
         self.state.columns = columns
@@ -100,14 +96,12 @@ cdef class CsvParser:
 
     def release(self):
         """Releases the body (a memory map can be closed, a bytearray resized)."""
-        if self.has_body:
-            self.has_body = False
-            PyBuffer_Release(&self.body)
+        release_body(&self.body)
 
     @property
     def position(self):
         """Byte offset in the body of the next unread byte; after an error, of the wrong cell or line end."""
-        return self.start + self.state.position
+        return self.body.start + self.state.position
 
     @property
     def cells(self):
@@ -126,7 +120,7 @@ cdef class CsvParser:
 
     cdef inline Status _run(self, float* out, size_t capacity, size_t* written) noexcept nogil:
         return self.kernels.parse_csv(
-            <const char*>self.body.buf + self.start, <const char*>self.body.buf + self.stop, self.options, self.state, out,
+            first_of(&self.body), last_of(&self.body), self.options, self.state, out,
             capacity, written[0],
         )
 
@@ -138,11 +132,11 @@ cdef class CsvParser:
         cdef Py_buffer view
         cdef size_t written = 0
         cdef Status status
-        if not self.has_body:
+        if not self.body.is_held:
             raise ValueError("the parser has no body")
         cdef Py_ssize_t room = take_room(out, &view, start, stop)
         try:
-            if self.stop - self.start < SMALL_BODY:
+            if self.body.stop - self.body.start < SMALL_BODY:
                 status = self._run(<float*>view.buf + start, room, &written)
             else:
                 with nogil:

@@ -518,18 +518,15 @@ def test_an_input_whose_output_cannot_have_its_name_is_put_aside(linear: Path, t
         assert {reject["code"] for reject in rejects} == {"output_name"}
 
 
+def command(folder: Path, model: Path) -> list[str]:
+    """A run in a process of its own, whose memory can be measured and bounded."""
+    return [sys.executable, "-m", "fastinfer.transform", str(folder), str(folder / "out"), "--model", str(model)]
+
+
 def test_an_endless_line_is_refused_without_holding_it(linear: Path, tmp_path: Path) -> None:
     with open(tmp_path / "x.csv", "wb") as file:
         file.truncate(1 << 30)
-    arguments = [
-        sys.executable,
-        "-m",
-        "fastinfer.transform",
-        str(tmp_path),
-        str(tmp_path / "out"),
-        "--model",
-        str(linear),
-    ]
+    arguments = command(tmp_path, linear)
     script = f"import resource, subprocess; print(subprocess.run({[*arguments, '--memory-limit', '300M']}).returncode, "
     script += "resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -615,15 +612,7 @@ def test_the_stages_are_timed(samples: Path, mlp: Path, tmp_path: Path) -> None:
 
 def test_a_memory_limit_bounds_a_line(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"1," * 40_000_000)
-    arguments = [
-        sys.executable,
-        "-m",
-        "fastinfer.transform",
-        str(tmp_path),
-        str(tmp_path / "out"),
-        "--model",
-        str(linear),
-    ]
+    arguments = command(tmp_path, linear)
     limited = subprocess.run([*arguments, "--memory-limit", "260M"], capture_output=True, text=True)
     assert limited.returncode == 1
     assert "the line that begins at byte 0 is longer than" in limited.stderr

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastinfer import kernels
+from fastinfer._native.json import JsonParser
 from fastinfer.errors import ConfigError, InputError
 
 ISAS = kernels.available_isas()
@@ -135,6 +136,20 @@ def test_a_part_of_a_body_is_read_as_if_it_stood_alone(isa: str) -> None:
     assert parser.parse(out, 1) == 2
     assert out[1:3].tolist() == [3, 4]
     assert (parser.done, parser.position) == (True, 8)
+
+
+@pytest.mark.parametrize("make", [kernels.CsvParser, JsonParser])
+def test_a_body_that_is_shorter_than_its_part_is_refused_and_nothing_is_read(make: type[kernels.CsvParser]) -> None:
+    parser = make()
+    parser.reset(b"1,2\n" * 100)
+    with pytest.raises(ValueError, match="range 0:400 is not within 0:2"):
+        parser.reset(b"1\n", 0, 400)
+    with pytest.raises(ValueError, match="no body"):  # neither the other one's bytes nor those behind this one
+        parser.parse(np.zeros(400, np.float32))
+    body = bytearray(b"1\n")
+    parser.reset(body)
+    parser.release()
+    body += b"2\n"
 
 
 def test_a_byte_order_mark_counts_only_at_the_start() -> None:
