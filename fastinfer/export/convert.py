@@ -110,10 +110,11 @@ def export_model(
     if reasons:
         parting = _part(model, translated, rows, result, tolerance, (mxnet, onnxruntime))
         if mixed := result.mixes(tolerance):
-            batch = np.resize(rows.values, (ROWS_TO_PART, rows.values.shape[1]))
-            node = find_mixing(network, inner_onnx(translated, model.path, onnxruntime, ROWS_TO_PART), batch, tolerance)
-            if node is not None:
-                reasons[-1] = f"{mixed}, first at {node.name} ({node.operator})"
+            some = rows.values[ROWS_TO_PART:0:-1]  # not the largest one first, as rows made up are
+            alone, together = (inner_onnx(translated, model.path, onnxruntime, size) for size in (1, ROWS_TO_PART))
+            found = find_parting(network, alone, together, some, tolerance, in_batches=True)
+            if found is not None:
+                reasons[-1] = f"{mixed}, first at {found.node} ({found.operator})"
         return Exported(onnx, None, tuple(reasons), parting)
     versions = versions_of(mxnet.identity()["mxnet"], onnxruntime.identity()["onnxruntime"])
     return Exported(onnx, make_certificate(model, onnx, rows, result, tolerance, versions, choice))
@@ -153,7 +154,8 @@ def _part(
     batch = network.held or 1
     values = rows.values[np.resize(chosen, -(-len(chosen) // batch) * batch)]
     reference = inner_reference(model, network, runtimes[0])
-    return find_parting(network, reference, inner_onnx(translated, model.path, runtimes[1], batch), values, tolerance)
+    other = inner_onnx(translated, model.path, runtimes[1], batch)
+    return find_parting(network, reference, other, values, tolerance, in_batches=batch > 1)
 
 
 def check_absent(path: str) -> None:

@@ -326,7 +326,8 @@ def _inside_length(call: Call) -> str:
     shape = [1] * rank
     shape[axis] = length
     places = call.constant(np.arange(length).reshape(shape), np.float32)
-    return call.emit("Less", places, call.emit("Unsqueeze", call.cast(call.input(1), "float32"), call.indices([axis])))
+    lengths = call.cast(call.cast(call.input(1), "int32"), "float32")
+    return call.emit("Less", places, call.emit("Unsqueeze", lengths, call.indices([axis])))
 
 
 def softmax_output(call: Call) -> str:

@@ -17,7 +17,7 @@ from ..models.onnx import read_onnx
 from ..runtimes.base import Executor, Runtime
 from ..runtimes.mxnet.libmxnet import binding
 from ..runtimes.mxnet.settings import without_engine_line
-from .network import Entry, Network, Node
+from .network import Entry, Network, Node, is_fixed
 from .reference import with_outputs
 from .running import Difference, compare, predict
 from .translate import Translated
@@ -62,19 +62,27 @@ def inner_onnx(translated: Translated, path: str, runtime: Runtime, batch_size: 
 
 
 def find_parting(
-    network: Network, reference: Inner, other: Inner, rows: NDArray[np.float32], tolerance: float
+    network: Network,
+    reference: Inner,
+    other: Inner,
+    rows: NDArray[np.float32],
+    tolerance: float,
+    *,
+    in_batches: bool = False,
 ) -> Parting | None:
     """The first node whose output differs by more than the tolerance; None if only the outputs' labels do.
 
     Args:
         network: the network.
         reference: MXNet's graphs.
-        other: onnxruntime's, for as many records.
+        other: onnxruntime's.
         rows: (records, values); a few, on which the outputs differ.
         tolerance: relative to the largest value of a record.
+        in_batches: whether the graphs take several records: only values with a row for each can be compared then.
     """
-    # In a batch only those that have their records one behind another can be compared record by record.
-    entries = inner_entries(network, in_batches=(network.held or 1) > 1)
+    entries = inner_entries(network, in_batches=in_batches)
+    if not entries:
+        return None
     expected, found = (predict(bind(entries), rows) for bind in (reference, other))
     relative: dict[int, float] = {}
     for entry, left, right in zip(entries, expected, found):
@@ -97,6 +105,8 @@ def find_mixing(network: Network, bind: Inner, rows: NDArray[np.float32], tolera
         tolerance: relative to the largest value of a record.
     """
     entries = inner_entries(network, in_batches=True)
+    if not entries:
+        return None
     others_blank = rows.copy()
     others_blank[1::2] = 0
     executor = bind(entries)
@@ -145,9 +155,14 @@ def _without_fusion() -> Iterator[None]:
 
 
 def inner_entries(network: Network, *, in_batches: bool = False) -> list[Entry]:
-    """The first outputs of all operators that count in inference, in order; `in_batches`: those that have rows for records."""
+    """The first outputs of all operators that count in inference, in order; `in_batches`: those with a row for each record."""
+
+    def has_rows(node: Node) -> bool:
+        shape = node.outputs[0].shape
+        return shape[:1] < (0,) and is_fixed(shape[1:])
+
     return [
         (number, 0)
         for number, node in enumerate(network.nodes)
-        if number in network.live and node.operator != "null" and (not in_batches or node.outputs[0].shape[:1] < (0,))
+        if number in network.live and node.operator != "null" and (has_rows(node) or not in_batches)
     ]

@@ -100,7 +100,7 @@ def sequence_mask(call: Call) -> str:
     axis, rank = call.axis(), len(call.shape())
     (length,) = call.fixed(0, [axis])
     steps = call.constant(np.arange(length).reshape([-1, 1] if axis == 0 else [1, -1]), np.float32)
-    lengths = call.emit("Unsqueeze", call.cast(call.input(1), "float32"), call.indices([axis]))
+    lengths = call.emit("Unsqueeze", call.cast(call.cast(call.input(1), "int32"), "float32"), call.indices([axis]))
     inside = call.emit("Less", steps, lengths)
     if rank > 2:
         inside = call.emit("Unsqueeze", inside, call.indices(list(range(2, rank))))

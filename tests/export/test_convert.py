@@ -196,6 +196,13 @@ def test_records_that_influence_each_other_are_refused() -> None:
     assert found.reasons[0].endswith("first at mixed (broadcast_sub)")
 
 
+def test_a_product_of_the_records_of_a_batch_is_refused() -> None:
+    row = data()
+    found = export_model(load(mx.sym.dot(row, row, transpose_b=True), (4,)), "m.onnx")
+    assert found.certificate is None
+    assert "does not give a row for each record" in found.reasons[-1]
+
+
 def test_parameters_that_are_saved_in_half_precision_are_certified(tmp_path: Path) -> None:
     networks.save(networks.convolution, tmp_path)
     path = str(tmp_path / "model-0000.params")

@@ -90,3 +90,11 @@ def test_a_recurrent_layer_with_a_projection_is_refused_by_name() -> None:
     model = load(mx.sym.transpose(layer, axes=(1, 0, 2)), (5, 3))
     with pytest.raises(ModelError, match=r"rnn.*RNN.*projection"):
         translated(model)
+
+
+def test_a_length_is_cut_off_to_a_whole_number() -> None:
+    value = mx.sym.var("data")
+    length = mx.sym.reshape(mx.sym.slice_axis(value, axis=1, begin=0, end=1), shape=(-1,))
+    rows = np.array([[0.7, 1, 2, 3], [1.999, 1, 2, 3], [3, 1, 2, 3]])
+    masked = mx.sym.SequenceMask(mx.sym.expand_dims(value, axis=2), length, use_sequence_length=True, axis=1)
+    check(masked, (4,), rows)
