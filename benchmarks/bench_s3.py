@@ -35,10 +35,10 @@ from tests import s3
 from tests.conftest import csv
 
 ROOT = Path(__file__).parent.parent
-OBJECTS = 1000
+OBJECTS = 4000
+SEAWEED_OBJECTS = 1000
 BOTO_OBJECTS = 200
 BOTO_THREADS = 16
-FAR_OBJECTS = 4000
 LATENCY_S = 0.02
 TURNS = 5
 LONG_TURNS = 11
@@ -83,7 +83,7 @@ def fill(bucket: Bucket, digits: Any, count: int) -> list[str]:
 
 
 def bench_small_objects(server: Server, digits: Any, keep: Keep) -> None:
-    compare_small("small", "S3, objects of an image", server.endpoint, digits, keep)
+    compare_small("small", "S3, objects of an image", server.endpoint, digits, keep, OBJECTS)
     bucket = open_bucket("bench")
     keys = [f"in/{number:06}.csv" for number in range(OBJECTS)]
     served = server.processor_seconds()
@@ -99,17 +99,19 @@ def bench_small_objects(server: Server, digits: Any, keep: Keep) -> None:
 
 
 def bench_small_objects_of_seaweedfs(seaweedfs: str, digits: Any, keep: Keep) -> None:
-    compare_small("seaweedfs", "SeaweedFS on the same cores, objects of an image", seaweedfs, digits, keep)
+    compare_small(
+        "seaweedfs", "SeaweedFS on the same cores, objects of an image", seaweedfs, digits, keep, SEAWEED_OBJECTS
+    )
 
 
-def compare_small(group: str, what: str, endpoint: str, digits: Any, keep: Keep) -> None:
+def compare_small(group: str, what: str, endpoint: str, digits: Any, keep: Keep, count: int) -> None:
     bucket = open_bucket("bench")
-    keys = fill(bucket, digits, OBJECTS)
+    keys = fill(bucket, digits, count)
     loop = BotoLoop(endpoint)
     ours, alone, boto = [], [], []
     for turn in range(TURNS):
-        ours.append(run("s3://bench/in/", f"s3://bench/out-{turn}", OBJECTS).each(OBJECTS))
-        alone.append(cost_of(partial(obstore_alone, bucket, keys, f"alone-{turn}")).each(OBJECTS))
+        ours.append(run("s3://bench/in/", f"s3://bench/out-{turn}", count).each(count))
+        alone.append(cost_of(partial(obstore_alone, bucket, keys, f"alone-{turn}")).each(count))
         boto.append(cost_of(partial(loop.run, keys[:BOTO_OBJECTS])).each(BOTO_OBJECTS))
         compare_results(bucket, f"out-{turn}", keys[:BOTO_OBJECTS])
     keep(f"{group}/rate", what, [1 / each.seconds for each in ours], "images/s")
@@ -144,16 +146,16 @@ def compare_results(bucket: Bucket, prefix: str, keys: list[str]) -> None:
 
 def bench_latency(server: Server, digits: Any, keep: Keep) -> None:
     bucket = open_bucket("bench")
-    keys = fill(bucket, digits, FAR_OBJECTS)
+    keys = fill(bucket, digits, OBJECTS)
     near, far, alone, alone_near = [], [], [], []
     for turn in range(TURNS):
         server.delay(0.0)
-        near.append(run("s3://bench/in/", f"s3://bench/near-{turn}", FAR_OBJECTS))
+        near.append(run("s3://bench/in/", f"s3://bench/near-{turn}", OBJECTS))
         alone_near.append(cost_of(partial(obstore_alone, bucket, keys, f"alone-near-{turn}")))
         server.delay(LATENCY_S)
-        far.append(run("s3://bench/in/", f"s3://bench/far-{turn}", FAR_OBJECTS))
+        far.append(run("s3://bench/in/", f"s3://bench/far-{turn}", OBJECTS))
         alone.append(cost_of(partial(obstore_alone, bucket, keys, f"alone-far-{turn}")))
-    title = f"S3, {FAR_OBJECTS:,} objects of an image, {LATENCY_S * 1000:.0f} ms more for every request"
+    title = f"S3, {OBJECTS:,} objects of an image, {LATENCY_S * 1000:.0f} ms more for every request"
     for name, ours, theirs, what in (
         ("latency", far, near, "none"),
         ("latency-obstore", far, alone, "obstore alone with the same threads"),
