@@ -242,9 +242,19 @@ def group_norm(call: Call) -> str:
 
 
 def lrn(call: Call) -> str:
-    names = {"alpha": "alpha", "beta": "beta", "bias": "knorm"}
-    numbers = {name: call.attributes.number(attribute) for name, attribute in names.items()}
-    return call.emit("LRN", call.input(), size=call.attributes.integer("nsize"), **numbers)
+    """By the mean of squares of the channels around each.
+
+    Not by ONNX's LRN: onnxruntime adds to and subtracts from one sum along the channels, which is below zero then where a large
+    value has gone, and gives NaN.
+    """
+    size, data, shape = call.attributes.integer("nsize"), call.input(), call.shape()
+    channels, *pixels = call.fixed(0, range(1, len(shape)))
+    squares = call.reshape(call.emit("Mul", data, data), (shape[0], 1, channels, math.prod(pixels)))
+    around = [size // 2, 0] * 2
+    mean = call.emit("AveragePool", squares, kernel_shape=[size, 1], pads=around, count_include_pad=1)
+    scaled = call.emit("Mul", call.reshape(mean, shape), call.constant(call.attributes.number("alpha")))
+    total = call.emit("Add", scaled, call.constant(call.attributes.number("knorm")))
+    return call.emit("Div", data, call.emit("Pow", total, call.constant(call.attributes.number("beta"))))
 
 
 def l2_normalization(call: Call) -> str:

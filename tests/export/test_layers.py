@@ -227,3 +227,9 @@ def test_softmax_up_to_a_length(axis: int, temperature: float | None) -> None:
 @pytest.mark.parametrize("fix_gamma", [True, False])
 def test_the_old_batch_norm(fix_gamma: bool) -> None:
     check(mx.sym.BatchNorm_v1(data(), fix_gamma=fix_gamma), (3, 4, 4))
+
+
+def test_local_response_behind_large_values() -> None:
+    """onnxruntime's own operator gives NaN there."""
+    rows = np.random.RandomState(1).uniform(0, 1, (2, 6, 2 * 2)) * np.array([3e4, 0, 1, 2e4, 0, 1])[:, None]
+    check(mx.sym.LRN(data(), nsize=1, alpha=0.5, knorm=2), (6, 2, 2), rows)
