@@ -112,7 +112,7 @@ class Leftovers:
             self.other_runs.add(folder)
         if self._layout.is_span(name):
             self._span_folders.add(prefix[:-1])
-        elif remove and (self._is_leftover(name) or (not folder and name in UNFINISHED)):
+        elif remove and (self._is_leftover(name) or (not folder and name.startswith(UNFINISHED))):
             self._store.remove(prefix + name)
         return name.endswith(OUTPUT_SUFFIX)
 

@@ -224,8 +224,11 @@ class FilesystemStore(FilesystemSource):
         return f"{self.prefix}{writer_name()}-{next(_numbers)}"
 
     def _unfinished(self, uri: str) -> str:
-        """The hidden name of a file of the run, which the next run knows even if this one could not leave its id."""
-        return exclusive.temporary_name(uri.rpartition("/")[2]) if self.log is not None else self._hidden()
+        """A name that no other writer has. The next run knows it even if this one could not leave its id."""
+        if self.log is None:
+            return self._hidden()
+        # Without a lock two runs may write the same file: neither may give its name to what the other has half written.
+        return f"{exclusive.temporary_name(uri.rpartition('/')[2])}-{writer_name()}-{next(_numbers)}"
 
     def _put(self, uri: str, text: bytes) -> int:
         try:

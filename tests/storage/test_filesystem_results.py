@@ -262,6 +262,25 @@ def test_two_runs_that_begin_in_the_same_moment_are_kept_apart_where_the_package
     disk.clear_memory()
 
 
+def test_a_run_never_gives_a_name_to_what_another_has_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.register()
+    out = f"disk://host{tmp_path}"
+    stores = [FilesystemStore().for_run(out, f".fastinfer-{each * 16}-", "_labels.log", "labels-") for each in "ab"]
+    move = disk.Disk.mv
+
+    def late(files: Any, source: str, target: str, **options: Any) -> None:
+        monkeypatch.setattr(disk.Disk, "mv", move)
+        with disk.dying(disk.Disk, 0), pytest.raises(FastinferError):
+            stores[1].replace(f"{out}/_run.json", [b"another's"])
+        move(files, source, target, **options)
+
+    monkeypatch.setattr(disk.Disk, "mv", late)
+    stores[0].replace(f"{out}/_run.json", [b"mine"])
+    assert (tmp_path / "_run.json").read_bytes() == b"mine"
+
+
 def test_results_are_read_by_the_other_commands(
     out: str, source: Path, linear: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
