@@ -17,7 +17,9 @@ from fastinfer.models.module import Model, load_model
 from fastinfer.runtimes import load_runtime
 from fastinfer.runtimes.batch_size import Batching, bind_ladder
 from fastinfer.runtimes.ladder import Ladder
+from fastinfer.runtimes.mxnet.bound import BoundGraph
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
+from fastinfer.runtimes.mxnet.libmxnet import binding
 from fastinfer.runtimes.mxnet.library import load_mxnet
 from fastinfer.runtimes.mxnet.resources import Resources
 from fastinfer.runtimes.views import rows_of
@@ -107,6 +109,37 @@ def test_the_answer_of_a_call_that_was_interrupted_is_not_the_next_ones() -> Non
         resources.call(slow)
     ends.set()
     assert resources.call(lambda: "next") == "next"
+
+
+def test_a_graph_is_bound_alone_also_where_who_waits_for_it_is_interrupted(
+    linear: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at the same time would end the process."""
+    model, runtime = load_model(linear), load_runtime()
+    runtime.bind(model, ("cpu", 0), 1)
+    begins, ends = threading.Event(), threading.Event()
+
+    class Slow(BoundGraph):
+        def __init__(self, *arguments: Any) -> None:
+            begins.set()
+            assert ends.wait(60)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr("fastinfer.runtimes.mxnet.graph.BoundGraph", Slow)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        begins.wait(60)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        runtime.bind(model, ("cpu", 0), 2)
+    assert not binding.acquire(blocking=False)
+    ends.set()
+    assert binding.acquire(timeout=60)
+    binding.release()
 
 
 def test_threads_that_divide_operators_are_used_for_that_number_again() -> None:
