@@ -33,14 +33,12 @@ from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import Limits
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.libmxnet import load_libmxnet
-from fastinfer.runtimes.mxnet.runtime import MANY_ROWS
 from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
 from fastinfer.runtimes.views import predict_rows
 
 MNIST = Path(__file__).parent.parent / "examples" / "mnist"
 MEMORY = Path("/dev/shm")
 TURNS = 3
-BATCH = MANY_ROWS  # as the rule has it for the shipped model
 FILES = 100_000
 LARGE = 1_000_000  # images in one file
 
@@ -157,13 +155,14 @@ def parts_alone(path: Path, rows: int, output: Path, executor: MXNetExecutor) ->
 def bench_a_large_file(large_file: Path, place: Path, keep: Keep) -> None:
     load_libmxnet(INFERENCE_SETTINGS)
     model, cores = load_model(SHIPPED_MODEL), machine.cores()
-    executors = {size: MXNetExecutor(model, ("cpu", 0), size) for size in (240, BATCH, 960)}
+    batch = run(large_file, place / "out")["batch_size"]  # as the probe has it, for the rows of the shipped model
+    executors = {size: MXNetExecutor(model, ("cpu", 0), size) for size in (batch, 240, 960)}
     over_parts, of_forward, rates = [], [], []
     for _ in range(TURNS):
-        parts = parts_alone(large_file, LARGE, place / "text", executors[BATCH])
+        parts = parts_alone(large_file, LARGE, place / "text", executors[batch])
         best = max(forward_rate(executor) for executor in executors.values())
         summary = run(large_file, place / "out")
-        assert (summary["records"], summary["batch_size"]) == (LARGE, BATCH)
+        assert (summary["records"], summary["batch_size"]) == (LARGE, batch)
         rates.append(summary["records_per_second"])
         over_parts.append(summary["seconds"] / (sum(parts.values()) / cores))
         of_forward.append(summary["records_per_second"] / (cores * best))
