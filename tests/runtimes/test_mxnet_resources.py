@@ -6,24 +6,25 @@ import gc
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fastinfer import InputError, transform
+from fastinfer import InputError, ModelError, transform
 from fastinfer.models.module import Model, load_model
 from fastinfer.runtimes import load_runtime
 from fastinfer.runtimes.batch_size import Batching, bind_ladder
 from fastinfer.runtimes.ladder import Ladder
-from fastinfer.runtimes.mxnet.bound import BoundGraph
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.libmxnet import binding
 from fastinfer.runtimes.mxnet.library import load_mxnet
 from fastinfer.runtimes.mxnet.resources import Resources
 from fastinfer.runtimes.views import rows_of
 from tests import networks
+from tests.networks import mx
 
 
 @pytest.fixture(scope="module")
@@ -94,52 +95,37 @@ def test_what_a_bound_graph_raises_is_raised_where_it_was_asked_for() -> None:
     assert resources.call(lambda: 5) == 5
 
 
-def test_the_answer_of_a_call_that_was_interrupted_is_not_the_next_ones() -> None:
-    resources, ends = Resources(), threading.Event()
+def test_a_call_ends_before_its_caller_is_interrupted() -> None:
+    resources, ended = Resources(), threading.Event()
     main = threading.main_thread().ident
     assert main is not None
-    interrupt = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
 
     def slow() -> str:
-        interrupt.start()
-        ends.wait()
+        signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(0.2)
+        ended.set()
         return "slow"
 
     with pytest.raises(KeyboardInterrupt):
         resources.call(slow)
-    ends.set()
+    assert ended.is_set()
     assert resources.call(lambda: "next") == "next"
 
 
-def test_a_graph_is_bound_alone_also_where_who_waits_for_it_is_interrupted(
-    linear: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_thread_that_holds_the_lock_of_binding_may_bind_and_run(
+    tmp_path_factory: pytest.TempPathFactory, threads: int
 ) -> None:
-    """Two at the same time would end the process."""
-    model, runtime = load_model(linear), load_runtime()
-    runtime.bind(model, ("cpu", 0), 1)
-    begins, ends = threading.Event(), threading.Event()
-
-    class Slow(BoundGraph):
-        def __init__(self, *arguments: Any) -> None:
-            begins.set()
-            assert ends.wait(60)
-            super().__init__(*arguments)
-
-    monkeypatch.setattr("fastinfer.runtimes.mxnet.graph.BoundGraph", Slow)
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt() -> None:
-        begins.wait(60)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        runtime.bind(model, ("cpu", 0), 2)
-    assert not binding.acquire(blocking=False)
-    ends.set()
-    assert binding.acquire(timeout=60)
-    binding.release()
+    words = mx.sym.take(mx.sym.var("table", shape=(10, 2), dtype="float32"), mx.sym.var("data"), mode="raise")
+    saved = {"arg:table": mx.nd.array(np.arange(20).reshape(10, 2))}
+    model = load_model(networks.write(tmp_path_factory.mktemp("model"), words, {"data": (3,)}, saved))
+    with binding:
+        executor = load_runtime().bind(model, ("cpu", 0), 1, threads=threads)
+        rows_of(executor)[:] = 10
+        with pytest.raises(ModelError):
+            executor.forward()
+        rows_of(executor)[:] = [[1, 2, 9]]
+        assert executor.forward()[0].tolist() == [2, 3, 4, 5, 18, 19]
 
 
 def test_threads_that_divide_operators_are_used_for_that_number_again() -> None:

@@ -97,7 +97,7 @@ class MXNetExecutor:
         self._device: Device = (GPU, device[1]) if device[0] == "gpu" else (CPU, 0)  # the host's memory is one
         self._graph = _Prepared()
         self._bound: BoundGraph | None = None
-        with errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
+        with binding, errors_of(f"MXNet cannot bind it at batch size {batch_size}", model.path):
             # Kept over a later bind: callers hold this memory.
             host = (CPU_PINNED, device[1]) if self._device[0] == GPU else self._device
             self._data = [Array.zeros((batch_size, *each.shape), FLOAT32, host) for each in model.inputs]
@@ -105,18 +105,16 @@ class MXNetExecutor:
             self._bind()
 
     def _bind(self) -> None:
-        with binding:
-            with errors_of("MXNet cannot load it", self._model.path):
-                parameters = {bare(name): array for name, array in load_arrays(self._model.params).items()}
-            if not self._graph.text:
-                self._graph = self._prepare(parameters)
+        with errors_of("MXNet cannot load it", self._model.path):
+            parameters = {bare(name): array for name, array in load_arrays(self._model.params).items()}
+        if not self._graph.text:
+            self._graph = self._prepare(parameters)
         try:
             self._bound = self._bind_graph(self._graph, parameters)
         except MXNetError as error:
             if not any(words in str(error) for words in FUSION_FAILED):
                 raise
-            with binding:
-                self._graph = self._prepare(parameters, all_apart=True)
+            self._graph = self._prepare(parameters, all_apart=True)
             self._bound = self._bind_graph(self._graph, parameters)
             if self._row_wise:
                 warnings.warn(f"{self._model.path}: {UNFUSED}", RuntimeWarning, stacklevel=2)
@@ -162,13 +160,14 @@ class MXNetExecutor:
     def _bind_graph(self, graph: _Prepared, parameters: Arrays) -> BoundGraph:
         copied = {part.name: copy_part(part, parameters[part.source]) for part in graph.parts}
         given = {each.name: array for each, array in zip(self._model.inputs, self._data)}
+        symbol, saved = Symbol.load(graph.text), {**parameters, **copied}
+        return self._resources.call(partial(BoundGraph, symbol, given, saved, graph.kinds, self._device))
 
-        def bind() -> BoundGraph:
-            with binding:  # held by the thread that binds: who waits for it may be interrupted meanwhile
-                symbol, saved = Symbol.load(graph.text), {**parameters, **copied}
-                return BoundGraph(symbol, given, saved, graph.kinds, self._device)
-
-        return self._resources.call(bind)
+    def bind_again(self) -> None:
+        """Binds it if an operator has failed: what MXNet keeps of that pass may fail the next one as well."""
+        if self._graph.fits and self._bound is None:
+            with binding, errors_of("MXNet cannot bind it again", self._model.path):
+                self._bind()
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
@@ -176,10 +175,7 @@ class MXNetExecutor:
             raise ModelError(
                 f"at batch size {self.batch_size} a reshape would go past its input", path=self._model.path
             )
-        if self._bound is None:
-            # An operator has failed: what MXNet keeps of that pass may fail the next one as well.
-            with errors_of("MXNet cannot bind it again", self._model.path):
-                self._bind()
+        self.bind_again()
         bound, library = self._bound, load_libmxnet()
         assert bound is not None  # by _bind
         results = []

@@ -40,7 +40,11 @@ class Resources:
         self._thread: _Thread | None = None
 
     def call(self, function: Callable[[], T]) -> T:
-        """Calls a function on that thread, and returns or raises what it does."""
+        """Calls a function on that thread, and returns or raises what it does.
+
+        As a call of a C function, it ends before an interruption is raised: the thread, and a lock that the caller holds for
+        it, are not free before.
+        """
         if self._thread is None or self._thread.process != os.getpid():  # a fork of a process has no thread but its own
             self._thread = _take_idle(self._operator_threads)
         if self._thread.number == threading.get_ident():
@@ -64,10 +68,9 @@ class _Thread:
             self.call(lambda: check(load_libmxnet().MXSetNumOMPThreads(operator_threads)))
 
     def call(self, function: Callable[[], T]) -> T:
-        # One for each call: a caller that is interrupted leaves its answer to nobody.
         answer: SimpleQueue[_Answer] = SimpleQueue()
         self._calls.put((function, answer))
-        result, error = answer.get()
+        result, error = _wait(answer)
         if error is not None:
             try:
                 raise error
@@ -84,6 +87,14 @@ class _Thread:
             except BaseException as error:
                 answer.put((None, error))
             del function, answer  # and what they hold
+
+
+def _wait(answer: SimpleQueue[_Answer]) -> _Answer:
+    try:
+        return answer.get()
+    except BaseException:
+        _wait(answer)
+        raise
 
 
 _idle: list[_Thread] = []

@@ -24,7 +24,7 @@ class ThreadedExecutor:
     def __init__(self, bind: Callable[[Resources], MXNetExecutor], threads: int) -> None:
         _check_threads(threads)
         self._resources = Resources(threads)
-        self._executor = self._resources.call(lambda: bind(self._resources))
+        self._executor = bind(self._resources)
         self.batch_size = self._executor.batch_size
         self.inputs = self._executor.inputs
         self.outputs = self._executor.outputs
@@ -32,6 +32,7 @@ class ThreadedExecutor:
 
     def forward(self) -> tuple[memoryview, ...]:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
+        self._executor.bind_again()  # here: this thread may hold the lock of binding
         return self._resources.call(self._executor.forward)
 
 
