@@ -101,14 +101,16 @@ _idle: list[_Thread] = []
 
 
 def _take_idle(operator_threads: int) -> _Thread:
-    """A thread that nothing uses which is bound there."""
+    """A thread with so many operator threads that nothing uses; a new one if there is none."""
+    here = os.getpid()
     for thread in list(_idle):
-        if thread.process != os.getpid():
+        is_own = thread.process == here
+        if is_own and thread.operator_threads != operator_threads:
+            continue
+        try:
             _idle.remove(thread)
-        elif thread.operator_threads == operator_threads:
-            try:
-                _idle.remove(thread)
-            except ValueError:  # another one has taken it
-                continue
+        except ValueError:  # another one has taken it
+            continue
+        if is_own:
             return thread
     return _Thread(operator_threads)
