@@ -109,12 +109,8 @@ def export_model(
     reasons = result.fails(tolerance)
     if reasons:
         parting = _part(model, translated, rows, result, tolerance, (mxnet, onnxruntime))
-        if mixed := result.mixes(tolerance):
-            some = rows.values[ROWS_TO_PART:0:-1]  # not the largest one first, as rows made up are
-            alone, together = (inner_onnx(translated, model.path, onnxruntime, size) for size in (1, ROWS_TO_PART))
-            found = find_parting(network, alone, together, some, tolerance, in_batches=True)
-            if found is not None:
-                reasons[-1] = f"{mixed}, first at {found.node} ({found.operator})"
+        if result.mixes(tolerance):
+            reasons[-1] += _where_mixed(translated, model.path, rows, tolerance, onnxruntime)
         return Exported(onnx, None, tuple(reasons), parting)
     versions = versions_of(mxnet.identity()["mxnet"], onnxruntime.identity()["onnxruntime"])
     return Exported(onnx, make_certificate(model, onnx, rows, result, tolerance, versions, choice))
@@ -156,6 +152,17 @@ def _part(
     reference = inner_reference(model, network, runtimes[0])
     other = inner_onnx(translated, model.path, runtimes[1], batch)
     return find_parting(network, reference, other, values, tolerance, in_batches=batch > 1)
+
+
+def _where_mixed(translated: Translated, path: str, rows: Rows, tolerance: float, onnxruntime: Runtime) -> str:
+    """The first node at which records of a batch influence each other, as the end of a reason; empty if none is found."""
+    some = rows.values[ROWS_TO_PART:0:-1]  # not the largest one first, as rows made up are
+    alone, together = (inner_onnx(translated, path, onnxruntime, size) for size in (1, ROWS_TO_PART))
+    try:
+        found = find_parting(translated.network, alone, together, some, tolerance, in_batches=True)
+    except ModelError:
+        return ""  # a value inside has no row for each record, as the reason says of the outputs
+    return "" if found is None else f", first at {found.node} ({found.operator})"
 
 
 def check_absent(path: str) -> None:
