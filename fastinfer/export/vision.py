@@ -46,9 +46,8 @@ def bilinear_resize(call: Call) -> str:
     target = call.emit(
         "Concat", call.slice(call.emit("Shape", call.input()), 0, 0, 1), call.indices(wanted[1:]), axis=0
     )
-    how = (
-        "align_corners" if call.attributes.flag("align_corners") else "pytorch_half_pixel"
-    )  # the first pixel, for one alone
+    # This kind of half_pixel takes the first pixel where a side of one is wanted, as MXNet does.
+    how = "align_corners" if call.attributes.flag("align_corners") else "pytorch_half_pixel"
     return call.emit("Resize", call.input(), "", "", target, mode="linear", coordinate_transformation_mode=how)
 
 
@@ -127,9 +126,8 @@ def prior_boxes(call: Call) -> str:
     # Every size with the first ratio, then the first size with every other ratio.
     kinds = [*((size, math.sqrt(ratios[0])) for size in sizes), *((sizes[0], math.sqrt(ratio)) for ratio in ratios[1:])]
     halves = np.array([(size * height / width * root / 2, size / root / 2) for size, root in kinds])
-    centres = np.stack(
-        np.broadcast_arrays(columns[None, :, None], rows[:, None, None]), axis=-1
-    )  # (height, width, 1, 2)
+    # (height, width, 1, 2)
+    centres = np.stack(np.broadcast_arrays(columns[None, :, None], rows[:, None, None]), axis=-1)
     boxes = np.concatenate([centres - halves, centres + halves], axis=-1).reshape(1, -1, 4)
     return call.constant(np.clip(boxes, 0, 1) if attributes.flag("clip") else boxes)
 

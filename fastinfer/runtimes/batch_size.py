@@ -210,9 +210,8 @@ def _bind_for_probe(
             executor = fitted(executor, model.graph_inputs)
         return with_one_input(executor)
     except ModelError:
-        runtime.bind(
-            model, device, 1, resources=resources
-        )  # says what is wrong with a graph that cannot be bound at all
+        # Says what is wrong with a graph that cannot be bound at all.
+        runtime.bind(model, device, 1, resources=resources)
         return None
 
 

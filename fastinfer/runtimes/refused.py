@@ -77,8 +77,8 @@ class _Apart:
     def _find(self, failed: _Failed) -> None:
         """Finds the refused records from the first to the last.
 
-        Behind one that is found so many rows are tried together as came, on average, to one so far, and while those pass twice
-        as many each time. So few pass or fail for nothing, whether records are refused often or seldom.
+        Behind a refused record as many rows are tried together as there were, on average, for each refused one so far; while
+        they pass, twice as many each time. So few passes are made in vain, whether records are refused often or seldom.
         """
         first = self._find_first(failed) + 1
         size = first

@@ -136,10 +136,8 @@ def test_of_a_slow_model_fewer_records_are_compared(mlp: Path, monkeypatch: pyte
             self.passes += 1
             return super().forward(count, **settings)
 
-    for seconds, expected in (
-        (1e9, 52 + 6),
-        (0.0, 6 + 6),
-    ):  # of ten values each; the first ones again in the other order
+    # Rows of ten values each; the first ones again in the other order.
+    for seconds, expected in ((1e9, 52 + 6), (0.0, 6 + 6)):
         monkeypatch.setattr(divided, "COMPARED_S", seconds)
         ladder = Counting(lambda _: executor, (1,))
         assert gives_the_same(usual, ladder)

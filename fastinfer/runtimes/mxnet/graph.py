@@ -133,7 +133,8 @@ class MXNetExecutor:
         self.outputs, kinds = _check_batch(model, symbol, own, 1 if self._row_wise else batch_size)
         shapes = {} if self._row_wise else shapes_inside(model, symbol, batch_size)
         fits = self._row_wise or find_misfit(model, symbol, batch_size, shapes) is None
-        text, parts = symbol.to_json(), list[Part]()
+        text = symbol.to_json()
+        parts: list[Part] = []
         if not self._row_wise:
             text = slice_by_parts(vectorize(text, partial(_float32_outputs, model, symbol)), shapes)
         times = -(-self._dense.rows // batch_size)
