@@ -67,22 +67,22 @@ class Crew:
 
     def note(self, seconds: float) -> None:
         """Notes how long a small request took."""
-        # Without a lock: an estimate.
+        # Without a lock: an estimate. Another thread may begin a window between any two lines.
         self._seen += 1
-        self._least = min(self._least, seconds)
+        self._least = least = min(self._least, seconds)
         if self._seen == 1:
-            self._set_width(self._best_rate)
+            self._set_width(self._best_rate, least)
         elif self._seen % WINDOW == 0:
             now = perf_counter()
-            self._set_width(WINDOW / max(now - self._began, 1e-9))
+            self._set_width(WINDOW / max(now - self._began, 1e-9), least)
             self._least, self._began = float("inf"), now
 
     def _begin_anew(self) -> None:
         """Forgets rate and latency: nothing is under way."""
         self._seen, self._least, self._began = 0, float("inf"), perf_counter()
 
-    def _set_width(self, rate: float) -> None:
-        self._width = max(LEAST_THREADS, min(MOST_THREADS, round(2 * rate * self._least)))
+    def _set_width(self, rate: float, latency: float) -> None:
+        self._width = max(LEAST_THREADS, min(MOST_THREADS, round(2 * rate * latency)))
 
     def _work(self) -> None:
         while True:

@@ -106,6 +106,19 @@ def test_a_pause_is_not_taken_for_a_low_rate(monkeypatch: pytest.MonkeyPatch) ->
     assert crew.width == 200
 
 
+def test_an_answer_stands_where_another_thread_begins_a_window_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew = Crew()
+
+    def ended_by_another() -> float:
+        crew._least = float("inf")
+        return crew._began + 1.0
+
+    monkeypatch.setattr("fastinfer.storage.crew.perf_counter", ended_by_another)
+    for _ in range(WINDOW):
+        crew.note(0.5)
+    assert crew.width == 64
+
+
 def test_threads_that_are_no_longer_wanted_end() -> None:
     crew, lock = Crew(), threading.Lock()
     crew.note = lambda _: None  # type: ignore[method-assign]
