@@ -21,10 +21,11 @@ MOST_OBJECTS = 64
 
 
 class _Counted(NamedTuple):
-    """Places in an object, ascending, and the lines before each."""
+    """Places in an object, ascending, and the lines before each; whoever uses them holds the lock, also while it counts."""
 
     places: array[int]
     lines: array[int]
+    lock: threading.Lock
 
 
 class LineCounts:
@@ -56,10 +57,11 @@ class LineCounts:
         if not base:
             return 0
         with self._lock:
-            counted = self._counted.pop(item, None) or _Counted(array("q", [0]), array("q", [0]))
+            counted = self._counted.pop(item, None) or _Counted(array("q", [0]), array("q", [0]), threading.Lock())
             self._counted[item] = counted
             if len(self._counted) > MOST_OBJECTS:
                 del self._counted[next(iter(self._counted))]
+        with counted.lock:
             number = bisect.bisect_right(counted.places, base) - 1
             if counted.places[number] < base:
                 number = self._count(item, counted, number, base)
