@@ -67,17 +67,7 @@ class FilesystemSource:
 
     def examine(self, uris: Sequence[str], keys: Sequence[str]) -> Iterator[Object]:
         """The objects of these names, looked up several at a time; what is wrong with one is kept as its problem."""
-
-        def examined(index: int) -> Object:
-            uri, key = uris[index], keys[index]
-            try:
-                return object_of(uri, key, look_up(uri))
-            except InputError as error:
-                return Object(uri, key, 0, b"", error)
-            except OSError as error:
-                return Object(uri, key, 0, b"", unreadable(uri, error))
-
-        return answered(examined, range(len(uris)))
+        return answered(lambda index: _examine(uris[index], keys[index]), range(len(uris)))
 
     def exists(self, uri: str) -> bool:
         """Whether there is an object of this name. Raises InputError, ServiceError: nobody could say."""
@@ -124,7 +114,7 @@ class FilesystemSource:
 
     def read_pieces(self, uri: str) -> Iterator[bytes]:
         """The bytes of an object. Raises InputError, OSError, ServiceError."""
-        (item,) = self.examine([uri], [uri])
+        item = _examine(uri, uri)  # by this thread: it may be one of the crew, and all of them waiting for another
         if item.problem is not None:
             raise item.problem
         for start in range(0, item.size, PIECE_BYTES):
@@ -170,6 +160,16 @@ class FilesystemReader:
         """Raises InputError (``input_changed``) if the object changed after it was listed, as far as its version says."""
         with reading(self._item.uri):
             check_unchanged(self._item)
+
+
+def _examine(uri: str, key: str) -> Object:
+    """The object of a name; what is wrong with it is kept as its problem."""
+    try:
+        return object_of(uri, key, look_up(uri))
+    except InputError as error:
+        return Object(uri, key, 0, b"", error)
+    except OSError as error:
+        return Object(uri, key, 0, b"", unreadable(uri, error))
 
 
 def _files_below(root: str, enter: Select) -> Iterator[tuple[str, dict[str, Any]]]:

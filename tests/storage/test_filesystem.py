@@ -80,6 +80,16 @@ def test_objects_are_read_whole_and_by_ranges(memory: str) -> None:
     assert bytes(buffer[: bounds[-1][0]]) == b"".join(FILES[f"in/{item.key}"] for item in items)
 
 
+def test_a_thread_that_reads_an_object_waits_for_no_other(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of the crew read journals of labels: if all waited for one more, none would go on."""
+
+    def refuse() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("fastinfer.storage.crew.the_crew", refuse)
+    assert b"".join(STORE.read_pieces(f"{memory}/in/a.csv")) == FILES["in/a.csv"]
+
+
 def test_an_object_that_changes_is_named(memory: str) -> None:
     (item,) = STORE.list_objects(f"{memory}/in/a.csv")
     fsspec.filesystem("memory").pipe("/place/in/a.csv", b"1,2,3\n")
