@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import xml.etree.ElementTree as xml
@@ -54,20 +55,22 @@ def parse_page(content: bytes) -> Page:
 
 
 def entries_of(ask: Callable[[str | None], Page]) -> Iterator[Listed]:
-    """The entries of all pages. While those of a page are taken, the next pages are asked for.
+    """The entries of all pages. While those of a page are taken, from the second entry on, the next pages are asked for.
 
     Args:
         ask: gets the page of a token; None: the first. What it raises is raised where the page's entries would be.
     """
-    entries, token = ask(None)
-    if not token:  # most listings are of one page
+    page = ask(None)
+    entries = iter(page.entries)
+    yield from itertools.islice(entries, 1)  # whoever looks for one object takes no more: nothing is asked for ahead
+    if not page.token:  # most listings are of one page
         yield from entries
         return
-    ahead = _Ahead(ask, token)
+    ahead = _Ahead(ask, page.token)
     try:
         yield from entries
-        while page := ahead.take():
-            yield from page
+        while following := ahead.take():
+            yield from following
     finally:
         ahead.close()
 
