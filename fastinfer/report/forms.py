@@ -20,6 +20,8 @@ from .results import Result, asked_of
 # The key of the answer in a document that was joined with its record.
 ANSWER = "SageMakerOutput"
 NPY_MAGIC = b"\x93NUMPY"
+# The line of a rejected record.
+REJECTED = "null\n"
 # So much of a result says how it is written.
 HEAD_BYTES = 64 << 10
 # Columns of a record beyond those that the model is given.
@@ -58,7 +60,8 @@ def first_to_tell(results: Sequence[Result]) -> Result:
     Raises:
         InputError: a result cannot be read.
     """
-    return next((each for each in results if _first_line(each.path)), results[0])
+    # The only line of a result in JSON may be all of it.
+    return next((each for each in results if _first_line(each.path, len(REJECTED))), results[0])
 
 
 def form_of(
@@ -220,13 +223,13 @@ def _head_of(path: str) -> bytes:
         raise unreadable(path, error) from error
 
 
-def _first_line(path: str) -> str:
+def _first_line(path: str, most: int = -1) -> str:
+    """The first line that is no rejected record's: it has no cells. Of a long one its first `most` characters, 5 or more."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            line = file.readline()
-            # A record that was rejected has no cells.
-            while line == "null\n":
-                line = file.readline()
+            line = file.readline(most)
+            while line == REJECTED:
+                line = file.readline(most)
     except OSError as error:
         raise unreadable(path, error) from error
     return line.rstrip("\n")
@@ -242,8 +245,8 @@ def _sniffed(path: str) -> Form:
     if head.startswith(NPY_MAGIC):
         return Form(NPY)
     text = head.decode("utf-8", "replace").lstrip()
-    while text.startswith("null\n"):
-        text = text[len("null\n") :]
+    while text.startswith(REJECTED):
+        text = text[len(REJECTED) :]
     if text[:1] not in ("[", "{", ""):
         return Form(CSV)
     line, end, rest = text.partition("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fastinfer.engine.request import TransformRequest
 from fastinfer.engine.source import Listing, name_source
 from fastinfer.errors import ConfigError, InputError
 from fastinfer.models.module import load_model
-from fastinfer.report.forms import Form, form_of
+from fastinfer.report.forms import Form, first_to_tell, form_of
 from fastinfer.report.predictions import read_predictions
 from fastinfer.report.results import Result, find_results, read_record
 from fastinfer.report.rows import choose_field
@@ -300,3 +301,17 @@ def test_the_first_row_says_how_a_folder_without_a_record_is_written(
         (tmp_path / "b.out").write_text(second)
         assert main([str(tmp_path), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["predictions"][-1] == 1
+
+
+def test_a_result_of_one_long_line_is_not_read_to_see_that_it_has_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.out").write_text("null\nnull\n")
+    (tmp_path / "b.out").write_text("[" + "0.5," * 1_000_000 + "1]")
+    results = find_results(str(tmp_path))
+    tracemalloc.start()
+    try:
+        found = first_to_tell(results)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == results[1]
+    assert peak < 1 << 20
