@@ -127,7 +127,7 @@ class ShardReport:
     failed_at: int = 0
 
     def fail(self, error: Exception, items: Sequence[Object | Span]) -> None:
-        """Notes an error that stops the shard: of several the first one, but of two inputs that of the first input.
+        """Notes an error that stops the shard: of several the one that came first, of errors of inputs the first in order.
 
         Rows and payloads wait to be computed while later objects are read: a later one may have its error first.
 

@@ -19,7 +19,7 @@ OUTPUT_SUFFIX = ".out"
 RUN_RECORD = "_run.json"
 REJECTS = "_rejects.jsonl"
 LABELS = "_labels.log"
-# Written by the holder of the folder's lock alone, or where there is none with more behind them; a killed run may leave these.
+# Written by the holder of the folder's lock alone; where there is no lock, the writer's name follows. Killed runs leave these.
 UNFINISHED = tuple(map(temporary_name, (RUN_RECORD, REJECTS, LABELS)))
 # Who writes to the folder, where the store has no locks that end with their process.
 LEASE = "_run.lock"
