@@ -108,6 +108,11 @@ def is_reject_journal(name: str, runs: Collection[str]) -> bool:
     return _word_of_run(name, runs).startswith(REJECT_JOURNAL)
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether a file at the top of a folder is one that a run writes there before it gets its name."""
+    return name in UNFINISHED or name.startswith(tuple(f"{each}-" for each in UNFINISHED))
+
+
 def is_of_run(name: str, runs: Collection[str]) -> bool:
     """Whether it is the name of a hidden file of one of these runs."""
     return bool(_word_of_run(name, runs))

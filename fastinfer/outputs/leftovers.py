@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from ..storage.base import RunStore
-from .layout import OUTPUT_SUFFIX, REJECTS, RUN_RECORD, UNFINISHED, OutputLayout, is_of_run
+from .layout import OUTPUT_SUFFIX, REJECTS, RUN_RECORD, OutputLayout, is_of_run, is_unfinished
 
 if TYPE_CHECKING:
     from array import array
@@ -112,7 +112,7 @@ class Leftovers:
             self.other_runs.add(folder)
         if self._layout.is_span(name):
             self._span_folders.add(prefix[:-1])
-        elif remove and (self._is_leftover(name) or (not folder and name.startswith(UNFINISHED))):
+        elif remove and (self._is_leftover(name) or (not folder and is_unfinished(name))):
             self._store.remove(prefix + name)
         return name.endswith(OUTPUT_SUFFIX)
 
