@@ -199,12 +199,16 @@ def test_sizes_that_no_listing_tells_are_looked_up_several_at_a_time(
     files, count = fsspec.filesystem("memory"), 100
     for number in range(count):
         files.pipe(f"/place/many/{number:03}", b"x" * number)
-    meeting = threading.Barrier(CONNECTIONS)  # of a package that is not asynchronous inside
+    under_way: list[str] = []
+    together = threading.Event()
     info, ls = MemoryFileSystem.info, MemoryFileSystem.ls
 
     def late(self: MemoryFileSystem, path: str, **options: object) -> object:
         if "/many/" in path:
-            meeting.wait(30)
+            under_way.append(path)
+            if len(under_way) == CONNECTIONS:  # of a package that is not asynchronous inside
+                together.set()
+            assert together.wait(60)
         return info(self, path, **options)
 
     def sizeless(self: MemoryFileSystem, path: str, detail: bool = True, **options: object) -> object:
