@@ -56,7 +56,7 @@ class Certificate:
         certificate = cls(facts)
         try:
             certificate.summary()
-            float(facts["tolerance"]), facts["onnx"]["sha256"], facts["model"]["path"], facts["model"]["digest"]
+            _ = float(facts["tolerance"]), facts["onnx"]["sha256"], facts["model"]["path"], facts["model"]["digest"]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"is no whole certificate: {error!r}", code="bad_certificate", path=path) from error
         return certificate

@@ -67,7 +67,11 @@ class FilesystemSource:
 
     def examine(self, uris: Sequence[str], keys: Sequence[str]) -> Iterator[Object]:
         """The objects of these names, looked up several at a time; what is wrong with one is kept as its problem."""
-        return answered(lambda index: _examine(uris[index], keys[index]), range(len(uris)))
+
+        def examined(index: int) -> Object:
+            return _examine(uris[index], keys[index])
+
+        return answered(examined, range(len(uris)))
 
     def exists(self, uri: str) -> bool:
         """Whether there is an object of this name. Raises InputError, ServiceError: nobody could say."""

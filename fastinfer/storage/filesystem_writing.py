@@ -231,7 +231,8 @@ def _move(files: Any, path: str, target: str) -> None:
     if files.protocol != "smb":
         files.mv(path, target)
         return
-    import smbclient  # fsspec's own mv() refuses to replace a file, where this call replaces it at once
+    # fsspec's own mv() refuses to replace a file, where this call replaces it at once.
+    import smbclient  # pyright: ignore[reportMissingImports]
 
     names = (f"\\\\{files.host}{each}".replace("/", "\\") for each in (path, target))
     smbclient.replace(*names, port=files._port)
