@@ -179,10 +179,14 @@ def without_frames(error: Raised) -> Raised:
     Frames hold what was worked with, as buffers and bound graphs, and often the error itself. Where an error is kept for
     another thread, a program that goes on would keep all that until its memory is searched for cycles.
     """
-    each: BaseException | None = error if isinstance(error, FastinferError) else None
-    while each is not None:
-        each.__traceback__ = None
-        each = each.__cause__ or each.__context__
+    left: list[BaseException | None] = [error if isinstance(error, FastinferError) else None]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:  # causes may go in a circle
+            seen.add(id(each))
+            each.__traceback__ = None
+            left += each.__cause__, each.__context__
     return error
 
 

@@ -12,7 +12,16 @@ import pytest
 
 from fastinfer import errors
 from fastinfer.codecs.csv_errors import CODES
-from fastinfer.errors import REGISTRY, ConfigError, FastinferError, InputError, OutputError, ServiceError, register
+from fastinfer.errors import (
+    REGISTRY,
+    ConfigError,
+    FastinferError,
+    InputError,
+    OutputError,
+    ServiceError,
+    register,
+    without_frames,
+)
 
 ROOT = Path(__file__).parent.parent
 CLASSES = (
@@ -181,3 +190,28 @@ def test_an_output_error_is_an_oserror_with_our_message() -> None:
     error = OutputError("cannot be written: no space", path="out")
     assert isinstance(error, OSError)
     assert (str(error), error.errno) == ("out: cannot be written: no space", None)
+
+
+def test_an_error_is_kept_without_frames_also_where_its_causes_go_in_a_circle() -> None:
+    def fail() -> None:
+        try:
+            raise OSError("no room")
+        except OSError as error:
+            raise OutputError("cannot be written") from error
+
+    with pytest.raises(OutputError) as found:
+        fail()
+    error = found.value
+    cause = error.__cause__
+    assert cause is not None
+    cause.__context__ = error
+    assert error.__traceback__ is not None
+    assert cause.__traceback__ is not None
+    assert without_frames(error) is error
+    assert (error.__traceback__, cause.__traceback__, error.__cause__) == (None, None, cause)
+
+
+def test_an_unexpected_error_keeps_its_frames() -> None:
+    with pytest.raises(ZeroDivisionError) as found:
+        raise ZeroDivisionError
+    assert without_frames(found.value).__traceback__ is not None
