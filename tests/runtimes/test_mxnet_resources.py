@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import pytest
@@ -110,6 +110,27 @@ def test_a_call_ends_before_its_caller_is_interrupted() -> None:
         resources.call(slow)
     assert ended.is_set()
     assert resources.call(lambda: "next") == "next"
+
+
+def test_an_interruption_as_a_call_ends_loses_no_answer() -> None:
+    resources, main = Resources(), threading.main_thread().ident
+    assert main is not None
+    for delay in [0, 0.0001] * 100:
+        ended = threading.Event()
+
+        def quick(delay: float = delay, ended: threading.Event = ended) -> None:
+            signal.pthread_kill(main, signal.SIGINT)
+            time.sleep(delay)
+            ended.set()
+
+        def call(quick: Callable[[], None] = quick) -> None:
+            resources.call(quick)
+            time.sleep(5)  # the interruption may be raised only now
+
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        assert ended.wait(5)
+        assert resources.call(lambda: 5) == 5
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -24,8 +24,6 @@ from typing import Any, Callable, TypeVar
 from .libmxnet import check, load_libmxnet
 
 T = TypeVar("T")
-_Answer = tuple[Any, "BaseException | None"]
-_Call = tuple[Callable[[], Any], "SimpleQueue[_Answer]"]
 
 
 class Resources:
@@ -56,6 +54,33 @@ class Resources:
             _idle.append(self._thread)
 
 
+class _Call:
+    """A function that a thread is to call, and what came of it."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function: Callable[[], Any] | None = function
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._has_ended = False
+        self._ended = threading.Lock()
+        self._ended.acquire()
+
+    def run(self) -> None:
+        assert self.function is not None
+        try:
+            self.result = self.function()
+        except BaseException as error:
+            self.error = error
+        self.function = None  # and what it holds
+        self._has_ended = True
+        self._ended.release()
+
+    def wait(self) -> None:
+        # An interruption may be raised when the lock has just been taken: what tells that the call has ended is kept.
+        while not self._has_ended:
+            self._ended.acquire()
+
+
 class _Thread:
     def __init__(self, operator_threads: int) -> None:
         self.process = os.getpid()
@@ -68,33 +93,37 @@ class _Thread:
             self.call(lambda: check(load_libmxnet().MXSetNumOMPThreads(operator_threads)))
 
     def call(self, function: Callable[[], T]) -> T:
-        answer: SimpleQueue[_Answer] = SimpleQueue()
-        self._calls.put((function, answer))
-        result, error = _wait(answer)
-        if error is not None:
+        call = _Call(function)
+        try:
+            self._calls.put(call)
+            call.wait()
+        except BaseException:
+            self._wait_for_all()
+            raise
+        if call.error is not None:
             try:
-                raise error
+                raise call.error
             finally:
-                del error  # its traceback holds this frame
-        found: T = result
+                del call  # its error's traceback holds this frame
+        found: T = call.result
         return found
+
+    def _wait_for_all(self) -> None:
+        """Waits until the calls before have ended, whether or not the last one was put before its caller was interrupted."""
+        while True:
+            last = _Call(int)
+            try:
+                self._calls.put(last)
+                last.wait()
+            except KeyboardInterrupt:  # one is raised already
+                continue
+            return
 
     def _run(self) -> None:
         while True:
-            function, answer = self._calls.get()
-            try:
-                answer.put((function(), None))
-            except BaseException as error:
-                answer.put((None, error))
-            del function, answer  # and what they hold
-
-
-def _wait(answer: SimpleQueue[_Answer]) -> _Answer:
-    try:
-        return answer.get()
-    except BaseException:
-        _wait(answer)
-        raise
+            call = self._calls.get()
+            call.run()
+            del call  # and what it holds
 
 
 _idle: list[_Thread] = []
