@@ -8,6 +8,7 @@ selects nothing.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, NamedTuple, Union
 
@@ -175,7 +176,12 @@ class Path:
             match = _TOKEN.match(self.text, position)
             if match is None:
                 raise self._bad(position, "expected an index, a:b, * or a name in quotes")
-            selectors.append(_selector(match))
+            try:
+                selectors.append(_selector(match))
+            except json.JSONDecodeError:
+                raise self._bad(position, "an escape that JSON does not have, in the name") from None
+            except ValueError:  # int() takes 4,300 digits
+                raise self._bad(position, "too many digits") from None
             position = match.end()
             end = self.text[position : position + 1]
             if end not in (",", "]") or not end:
@@ -204,4 +210,7 @@ def _selector(match: re.Match[str]) -> Selector:
     if match["star"]:
         return Every()
     text = match["single"] if match["single"] is not None else match["double"]
-    return re.sub(r"\\(.)", r"\1", text)
+    # A name may have the escapes of JSON (RFC 9535, 2.3.1), and either quote bare or behind a backslash.
+    quoted = re.sub(r"\\(.)|\"", lambda part: "'" if part[1] == "'" else part[0] if part[1] else '\\"', text)
+    name: str = json.loads(f'"{quoted}"', strict=False)
+    return name

@@ -50,6 +50,17 @@ def test_parts_of_a_document_are_those_of_the_standard(text: str) -> None:
     assert json.dumps(nodes) in (json.dumps([found]), json.dumps(found))
 
 
+NAMES = [r"'a\'b'", r"'\b'", r"'\t\n'", r"'\u0041'", r"'\uD83D\uDE00'", r"'\\'", r"'\\\''", r"'\/'", r'"a\"b"', "'\"'"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_quotes_has_the_escapes_of_the_standard(name: str) -> None:
+    (segment,) = Path(f"$[{name}]").segments
+    (key,) = segment.selectors
+    assert isinstance(key, str)
+    assert [node.value for node in oracle.find(f"$[{name}]", {key: 1})] == [1]
+
+
 def test_one_value_is_itself_and_several_are_a_list() -> None:
     assert Path("$.a[0]").select(DOCUMENT) == 1
     assert Path("$.a[0:1]").select(DOCUMENT) == [1]
@@ -69,6 +80,7 @@ def test_the_end_of_a_range_is_included_where_that_is_asked_for() -> None:
 
 
 BAD = [("x", 1), ("", 1), ("$x", 2), ("$.", 2), ("$[", 3), ("$[1", 4), ("$[1,]", 5), ("$[a]", 3), ("$['a]", 3)]
+BAD += [(r"$['\q']", 3), (r"$[0,'\u00']", 5), ("$[" + "9" * 5000 + "]", 3)]
 
 
 @pytest.mark.parametrize(
