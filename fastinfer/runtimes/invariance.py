@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import Any, Callable, Optional
 
@@ -37,8 +37,10 @@ MANY_VALUES, MANY_ROWS_BYTES = 1 << 13, 8 << 20
 WORTH = 0.9
 # A pass is timed so often, or until it has taken so long together.
 TIMED_PASSES, TIMED_S = 5, 1.0
-# Of a model that refuses rows of the probe, so many are tried alone.
+# Of a model that refuses rows of the probe, so many are tried alone; and rows of one number: most long ones of the probe have a
+# zero in them, and indices may begin at another number.
 TRIED_ROWS = 24
+TRIED_NUMBERS = (*(1 << power for power in range(21)), -1)
 
 
 def find_sizes(
@@ -181,12 +183,20 @@ def gives_the_bits(small: Executor, rows: Rows, reference: list[NDArray[Any]]) -
 
 def takes_some(executor: Executor) -> bool:
     """Whether a graph computes a batch of one of the probe's rows, any of them: an operator may check what it is given."""
-    rows = [probe_rows(TRIED_ROWS, rows_of(executor, number).shape[1]) for number in range(len(executor.inputs))]
-    for index in range(TRIED_ROWS):
+    for rows in tried_rows([math.prod(each.shape) for each in executor.inputs]):
         with contextlib.suppress(ModelError):
-            run(executor, [np.repeat(each[index : index + 1], executor.batch_size, axis=0) for each in rows])
+            run(executor, [np.repeat(each, executor.batch_size, axis=0) for each in rows])
             return True
     return False
+
+
+def tried_rows(widths: Sequence[int]) -> Iterator[Rows]:
+    """Rows of which a graph that checks what it is given may take one: arrays (1, values) for inputs of so many values."""
+    for number in TRIED_NUMBERS:
+        yield [np.full((1, width), number, np.float32) for width in widths]
+    probe = [probe_rows(TRIED_ROWS, width) for width in widths]
+    for index in range(TRIED_ROWS):
+        yield [each[index : index + 1] for each in probe]
 
 
 def accepted_rows(executor: Executor) -> Rows:

@@ -39,6 +39,15 @@ def misfits(kind: str, array: Any) -> Any:
     return ~((array >= least) & (array <= most) & (np.rint(array) == array))
 
 
+def fit(values: Any, kind: str) -> None:
+    """Makes each value of a float32 array the nearest one that a type takes."""
+    import numpy as np
+
+    np.clip(values, *limits(kind), out=values)
+    if not kind.startswith("float"):
+        np.rint(values, out=values)
+
+
 def fitted(executor: Executor, given: tuple[OnnxInput, ...]) -> Executor:
     """The executor for rows that are made up: each value becomes the nearest one that its input takes."""
     return executor if all(each.type == "float32" for each in given) else _Fitted(executor, given)
@@ -58,8 +67,5 @@ class _Fitted:
         import numpy as np
 
         for kind, each in zip(self._kinds, self.inputs):
-            values = np.frombuffer(each.memory, np.float32)
-            np.clip(values, *limits(kind), out=values)
-            if not kind.startswith("float"):
-                np.rint(values, out=values)
+            fit(np.frombuffer(each.memory, np.float32), kind)
         return self._executor.forward()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import ConfigError, ModelError, quote
-from ..models.onnx import OnnxInput, OnnxModel
+from ..models.onnx import OnnxModel
 from .base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
 from .libonnxruntime import (
     FORMATS,
@@ -25,7 +25,7 @@ from .libonnxruntime import (
     value_bytes,
     zeros,
 )
-from .number_types import limits, misfits
+from .onnx_inputs import OnnxInputs, failed, run
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
@@ -164,16 +164,16 @@ class OnnxExecutor:
         self._stride = 1 if row_wise else model.batch or batch_size
         self._width = model.batch or self._stride
         records = range(0, batch_size, self._stride)[-1] + self._width
-        self._memory: list[Any] = [zeros(4 * records * math.prod(each.shape)).cast("f") for each in model.graph_inputs]
+        self._inputs = OnnxInputs(model, records)
         self.inputs = tuple(
             BoundInput(each.name, each.shape, memory[: batch_size * math.prod(each.shape)])
-            for each, memory in zip(model.graph_inputs, self._memory)
+            for each, memory in zip(model.graph_inputs, self._inputs.memory)
         )
         one = model.batch or 1
-        alone = self._run(self._given(0, one))
+        alone = self._inputs.run_blank(session, model.output_names)
         self.outputs = tuple(self._describe(name, tensor, one) for name, tensor in zip(model.output_names, alone))
         self._shapes = [(self._width * output.rows, *output.shape) for output in self.outputs]
-        together = alone if self._width == one else self._run(self._given(0, self._width))
+        together = alone if self._width == one else self._run(0, self._width)
         self.gives_a_row_each = [tensor.describe()[1] for tensor in together] == self._shapes
         # The bytes that a record has of each output.
         self._sizes = [value_bytes(each.dtype) * each.rows * math.prod(each.shape) for each in self.outputs]
@@ -185,7 +185,7 @@ class OnnxExecutor:
             try:
                 self._bound.run()
             except OnnxRuntimeError as error:
-                raise self._failed(error) from error
+                raise failed(error, self._model.path) from error
             found = [bytearray(memory) for memory in self._bound.results]
         else:
             found = [bytearray() for _ in self.outputs]
@@ -210,33 +210,16 @@ class OnnxExecutor:
             Tensor.over(memory, shape, output.dtype)
             for output, memory, shape in zip(self.outputs, results, self._shapes)
         ]
-        inputs = self._given(0, self._width)
+        inputs = self._inputs.given(0, self._width)
         run = self._session.prepare(inputs, self._model.output_names, handles(outputs))
         return _Bound(run, results, (inputs, outputs))
 
-    def _given(self, first: int, own: int) -> dict[str, Tensor]:
-        """What a pass reads: `own` records from the first on, and blank ones behind them where the graph takes more."""
-        width = self._model.batch or own
-        tensors = {}
-        for each, memory in zip(self._model.graph_inputs, self._memory):
-            size = math.prod(each.shape)
-            records = memory[first * size : (first + own) * size]
-            if width > own:
-                padded: Any = zeros(4 * width * size).cast("f")
-                padded[: own * size] = records
-                records = padded
-            tensors[each.name] = Tensor.over(self._converted(each, records), (width, *each.shape), each.type)
-        return tensors
-
-    def _run(self, given: dict[str, Tensor]) -> list[Tensor]:
-        try:
-            return self._session.run(given, self._model.output_names)
-        except OnnxRuntimeError as error:
-            raise self._failed(error) from error
+    def _run(self, first: int, own: int) -> list[Tensor]:
+        return run(self._session, self._inputs.given(first, own), self._model.output_names, self._model.path)
 
     def _run_whole(self, first: int) -> list[Tensor]:
         """A pass that gives what passes over blank records gave: some operators choose records by their values."""
-        found = self._run(self._given(first, self._stride))
+        found = self._run(first, self._stride)
         for output, tensor, expected in zip(self.outputs, found, self._shapes):
             _, shape = tensor.describe()
             if shape != expected:
@@ -247,26 +230,6 @@ class OnnxExecutor:
                     path=self._model.path,
                 )
         return found
-
-    def _converted(self, given: OnnxInput, records: memoryview) -> Any:
-        """Records in the type that the graph takes."""
-        if given.type == "float32":
-            return records
-        import numpy as np
-
-        array = np.frombuffer(records, np.float32)
-        if given.type != "float64":
-            wrong = misfits(given.type, array)
-            if wrong.any():
-                least, most = limits(given.type)
-                numbers = "numbers" if given.type.startswith("float") else "whole numbers"
-                raise ModelError(
-                    f"the input {quote(given.name)} takes {given.type}: {numbers} from {least:,.0f} to {most:,.0f}, found "
-                    f"{array[wrong][0]:.9g}",
-                    code="failed_pass",
-                    path=self._model.path,
-                )
-        return array.astype(given.type).view(np.uint8)
 
     def _describe(self, name: str, tensor: Tensor, records: int) -> BoundOutput:
         kind, shape = tensor.describe()
@@ -284,9 +247,6 @@ class OnnxExecutor:
         if 0 in shape:
             raise ModelError(f"the output {quote(name)} has no values: its shape is {shape}", path=path)
         return BoundOutput(name, shape[0] // records, shape[1:], kind)
-
-    def _failed(self, error: OnnxRuntimeError) -> ModelError:
-        return ModelError(f"onnxruntime cannot run it: {error}", code="failed_pass", path=self._model.path)
 
 
 class _Bound(NamedTuple):
