@@ -28,6 +28,8 @@ API_VERSION = 19
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 # What goes wrong is an exception; a line of its own on stderr would be said twice.
 FATAL_ONLY = 4
+# The graph is computed as it is written.
+NO_OPTIMIZATION = 0
 # Memory that a graph reads or writes begins where a register of AVX-512 may.
 ALIGNMENT = 64
 
@@ -41,6 +43,7 @@ FUNCTIONS: dict[str, tuple[int, tuple[Any, ...]]] = {
     "Run": (9, (c_void_p, c_void_p, _NAMES, _OUT, c_size_t, _NAMES, c_size_t, _OUT)),
     "CreateSessionOptions": (10, (_OUT,)),
     "SetSessionLogSeverityLevel": (22, (c_void_p, c_int)),
+    "SetSessionGraphOptimizationLevel": (23, (c_void_p, c_int)),
     "SetIntraOpNumThreads": (24, (c_void_p, c_int)),
     "SetInterOpNumThreads": (25, (c_void_p, c_int)),
     "CreateTensorWithDataAsOrtValue": (49, (c_void_p, c_void_p, c_size_t, POINTER(c_int64), c_size_t, c_int, _OUT)),
@@ -210,12 +213,20 @@ class Session:
         content: the model's file.
         settings: of the session, by onnxruntime's names.
         cuda: settings of the CUDA provider; None: the CPU alone computes.
+        as_written: whether no operators are joined or left out.
 
     Raises:
         OnnxRuntimeError: it cannot be loaded, or CUDA cannot be started.
     """
 
-    def __init__(self, content: bytes, settings: Mapping[str, str], cuda: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        settings: Mapping[str, str],
+        cuda: Mapping[str, str] | None = None,
+        *,
+        as_written: bool = False,
+    ) -> None:
         self._library = library = load_libonnxruntime()
         options = library.make("CreateSessionOptions")
         try:
@@ -223,6 +234,8 @@ class Session:
             library.SetIntraOpNumThreads(options, 1)
             library.SetInterOpNumThreads(options, 1)
             library.SetSessionLogSeverityLevel(options, FATAL_ONLY)
+            if as_written:
+                library.SetSessionGraphOptimizationLevel(options, NO_OPTIMIZATION)
             for name, value in settings.items():
                 library.AddSessionConfigEntry(options, name.encode(), value.encode())
             if cuda is not None:

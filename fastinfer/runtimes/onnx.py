@@ -6,6 +6,7 @@ each in memory of its own, so all executors of a process share one.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import weakref
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from ..errors import ConfigError, ModelError, quote
 from ..models.onnx import OnnxModel
+from ..models.onnx_values import giving_all
 from .base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
 from .libonnxruntime import (
     FORMATS,
@@ -26,6 +28,7 @@ from .libonnxruntime import (
     zeros,
 )
 from .onnx_inputs import OnnxInputs, failed, run
+from .probe_cache import cached_numbers
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
@@ -71,7 +74,10 @@ class OnnxRuntime:
         return {"onnxruntime": self._library.version, "session": {**SESSION_SETTINGS, **CUDA_OPTIONS}}
 
     def value_bytes(self, model: AnyModel) -> list[int]:
-        # What is inside the graph is not known here.
+        assert isinstance(model, OnnxModel)
+        depends_on = {"values_of": model.identity, **self.identity()}
+        with contextlib.suppress(OnnxRuntimeError, ModelError):  # whether the model itself can be run, binding says
+            return cached_numbers(depends_on, lambda: _measure_values(model))
         return [4 * math.prod(each.shape) for each in model.inputs]
 
     def held_batch(self, model: AnyModel) -> int:  # noqa: ARG002
@@ -136,6 +142,19 @@ class OnnxRuntime:
                 code="no_such_device",
                 hint="look for its libraries (CUDA, cuDNN) and for the GPU with nvidia-smi",
             ) from error
+
+
+def _measure_values(model: OnnxModel) -> list[int]:
+    """The bytes of each value for one record, by a pass in which the graph gives all of them.
+
+    Raises:
+        OnnxRuntimeError, ModelError: it cannot give them.
+    """
+    content, names = giving_all(model.content, [each.name for each in model.graph_inputs])
+    session, records = Session(content, SESSION_SETTINGS, as_written=True), model.batch or 1
+    values = [tensor.describe() for tensor in OnnxInputs(model, records).run_blank(session, names)]
+    sizes = [value_bytes(kind) * math.prod(shape) for kind, shape in values if kind in FORMATS]
+    return [*(4 * math.prod(each.shape) for each in model.inputs), *(-(-size // records) for size in sizes)]
 
 
 class OnnxExecutor:

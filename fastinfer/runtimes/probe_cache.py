@@ -14,7 +14,7 @@ from .base import DenseLayers
 # A file has less than a kilobyte.
 MOST_BYTES = 1 << 20
 # Another number where the probe does other things, so that what it found before is not used.
-PROBE = 4
+PROBE = 5
 
 
 class Found(NamedTuple):
@@ -47,6 +47,11 @@ def cached(depends_on: dict[str, Any], find: Callable[[], Found | None]) -> Foun
 def cached_answer(depends_on: dict[str, Any], find: Callable[[], bool]) -> bool:
     """What ``find`` returns; it is called if it is not known yet."""
     return _cached(depends_on, find, {"yes": True, "no": False}.__getitem__, lambda found: "yes" if found else "no")
+
+
+def cached_numbers(depends_on: dict[str, Any], find: Callable[[], list[int]]) -> list[int]:
+    """What ``find`` returns; it is called if it is not known yet."""
+    return _cached(depends_on, find, lambda kept: [int(number) for number in kept], list)
 
 
 def _cached(

@@ -16,14 +16,17 @@ from fastinfer import Predictor, transform
 from fastinfer.errors import ConfigError, InputError, ModelError
 from fastinfer.handlers.hooks import load_handler
 from fastinfer.models.onnx import OnnxModel, read_onnx
+from fastinfer.options import Options
 from fastinfer.runtimes import load_runtime
 from fastinfer.runtimes import onnx as onnx_runtime
+from fastinfer.runtimes.batch_size import FEW_ROWS, choose_batching, is_costly
 from fastinfer.runtimes.invariance import is_invariant
 from fastinfer.runtimes.libonnxruntime import Library
 from fastinfer.runtimes.onnx import CUDA_PROVIDER, OnnxRuntime
 from fastinfer.runtimes.views import predict_all, rows_of
 from tests.conftest import read_tree
 from tests.models.test_onnx import INT64, info, make
+from tests.runtimes.test_onnx_inputs import lookup_from
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -330,3 +333,39 @@ def test_threads_and_processes_give_the_same_outputs(tmp_path: Path) -> None:
         transform(tmp_path / "in", tmp_path / backend, model=path, backend=backend, workers=2, runtime="onnx")
     assert read_tree(tmp_path / "threads") == read_tree(tmp_path / "processes")
     assert len(read_tree(tmp_path / "threads")) == 40
+
+
+# What is inside a graph.
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 4])
+def test_all_values_of_a_record_are_counted(runtime: OnnxRuntime, batch: Any) -> None:
+    weight = onnx.numpy_helper.from_array(np.ones((3, 50), np.float32), "w")
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["wide"]),
+        onnx.helper.make_node("Cast", ["wide"], ["half"], to=10),
+        onnx.helper.make_node("ReduceMax", ["half"], ["y"], axes=[1]),
+    ]
+    model = read_onnx(make([info("x", [batch, 3])], [info("y", [batch, 1], 10)], nodes, [weight]), "m.onnx")
+    assert runtime.value_bytes(model) == [4 * 3, 4 * 50, 2 * 50, 2]
+    assert is_costly(runtime, model)
+
+
+def test_a_row_with_large_values_inside_is_computed_in_small_batches(runtime: OnnxRuntime) -> None:
+    """As with MXNet: the batch of a small input is not what its values need."""
+    weight = onnx.numpy_helper.from_array(np.ones((3, 1 << 14), np.float32), "w")
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["wide"]),
+        onnx.helper.make_node("ReduceMax", ["wide"], ["y"], axes=[1]),
+    ]
+    model = read_onnx(make([info("x", ["n", 3])], [info("y", ["n", 1])], nodes, [weight]), "m.onnx")
+    assert choose_batching(runtime, model, Options()).batch_size == FEW_ROWS
+
+
+def test_the_values_of_a_model_that_refuses_zeros_are_counted(runtime: OnnxRuntime) -> None:
+    model = lookup_from(1, "n")
+    assert runtime.value_bytes(model) == [4 * 3, 3, 8 * 3, 8 * 3, 4 * 6, 4 * 2]
+
+
+def test_where_a_graph_cannot_give_its_values_its_inputs_are_counted(runtime: OnnxRuntime) -> None:
+    assert runtime.value_bytes(lookup_from(1 << 21, "n")) == [4 * 3]
