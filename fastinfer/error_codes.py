@@ -46,8 +46,8 @@ INPUT: tuple[tuple[str, str, str], ...] = (
     ("payload_too_large", "a record or payload is larger than the limit", "raise the limit, or split by lines"),
     (
         "refused_record",
-        "an operator of the model refuses the values of a record, such as an index that is too large",
-        "see the message, which is of MXNet or onnxruntime; correct the record or leave it out",
+        "an operator of the model refuses the values of a record, such as an index or a length that is too large",
+        "see the message, which may be MXNet's or onnxruntime's; correct the record or leave it out",
     ),
     ("too_many_errors", "more records were rejected than allowed", "correct the records listed in `_rejects.jsonl`"),
     ("truncated", "compressed data, RecordIO or an IDX file ends too early", "get the file again"),

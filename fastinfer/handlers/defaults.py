@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from ..runtimes.mxnet.graph import errors_of
 from ..runtimes.mxnet.inner_shapes import find_misfit, load_symbol
 from ..runtimes.mxnet.libmxnet import binding
 from ..runtimes.mxnet.library import load_mxnet
+from ..runtimes.mxnet.unread import read_first_outputs
+from ..runtimes.mxnet.value_checks import check_values
 
 # A Gluon block has no fixed input shape, which CSV would need.
 BLOCK_TYPES = (JSON, NPY)
@@ -38,7 +41,8 @@ def is_module(model: Any, file: Path) -> bool:
 
 
 def load_module(model: Model) -> Any:
-    """A saved model as the container binds it: on the CPU, at batch size 1.
+    """A saved model as the container binds it: on the CPU, at batch size 1. A value that an operator does not take, and does
+    not check itself, makes its pass fail.
 
     Raises:
         ModelError: ``bad_model`` where MXNet cannot bind it.
@@ -49,17 +53,40 @@ def load_module(model: Model) -> Any:
         misfit = find_misfit(model, load_symbol(model.graph.text), 1)
         if misfit is not None:
             raise ModelError(misfit, path=model.path)
-        symbol = mxnet.sym.load_json(model.graph.text)
+        symbol = mxnet.sym.load_json(check_values(read_first_outputs(model.graph.text), raises=True)[0])
         # Of a file without arrays MXNet makes a list.
         saved = {bare(name): array for name, array in dict(mxnet.nd.load_frombuffer(model.params)).items()}
         arguments, auxiliary = (
             {name: saved[name] for name in names if name in saved}
             for names in (symbol.list_arguments(), symbol.list_auxiliary_states())
         )
-        module = mxnet.mod.Module(symbol=symbol, context=mxnet.cpu(), data_names=[model.data_name], label_names=None)
-        module.bind(for_training=False, data_shapes=inputs)
-        module.set_params(arguments, auxiliary, allow_missing=True)
+        module = _module_type()(symbol, data_names=[model.data_name], label_names=None, context=mxnet.cpu())
+        module.bind_saved(inputs, arguments, auxiliary)
     return module
+
+
+@cache
+def _module_type() -> Any:
+    """MXNet's Module, which can be used again after a pass that fails: otherwise no later one would pass."""
+    mxnet = load_mxnet()
+
+    class Module(mxnet.mod.Module):  # type: ignore[misc,name-defined]
+        def bind_saved(self, inputs: list[Any], arguments: dict[str, Any], auxiliary: dict[str, Any]) -> None:
+            self._saved = arguments, auxiliary
+            self.bind(for_training=False, data_shapes=inputs, force_rebind=True)
+            self.set_params(arguments, auxiliary, allow_missing=True, force_init=True)
+
+        def forward(self, *arguments: Any, **options: Any) -> Any:
+            shapes = self.data_shapes
+            try:
+                return super().forward(*arguments, **options)
+            except mxnet.base.MXNetError:
+                if self.data_shapes == shapes:  # else MXNet has bound it for a body of another shape, or has failed to
+                    with binding:
+                        self.bind_saved(shapes, *self._saved)
+                raise
+
+    return Module
 
 
 def module_input(data: Any, content_type: str | None, model: Any) -> Any:

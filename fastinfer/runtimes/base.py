@@ -130,6 +130,7 @@ class Runtime(Protocol):
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,
         threads: int = 1,
+        lenient: bool = False,
         resources: object = None,
     ) -> Executor:
         """Binds a model. Raises ModelError.
@@ -142,6 +143,8 @@ class Runtime(Protocol):
             dense: how fully connected layers are computed, where the runtime has a way to do that.
             threads: among how many threads operators are divided, which may change bits; more than 1 only on the CPU and where
                 :attr:`divides`.
+            lenient: whether a value that an operator does not take, and does not check itself, gives way to one that it takes
+                and is not refused: for rows that are made up.
             resources: of :meth:`make_resources`, where operators are not divided; None: its own.
         """
         ...

@@ -203,7 +203,7 @@ def _bind_for_probe(
 ) -> Executor | None:
     """None for a graph that can be bound, but not at that size: it may hold the batch size 1, as those from ONNX."""
     try:
-        executor = runtime.bind(model, device, batch_size, dense=dense, resources=resources)
+        executor = runtime.bind(model, device, batch_size, dense=dense, lenient=True, resources=resources)
         if is_onnx_model(model):
             from .number_types import fitted
 
@@ -241,7 +241,7 @@ def _held(runtime: Runtime, model: AnyModel, options: Options, held: int, varies
         return Batching(held, False, invariant=False, varies=varies)
 
     def bind(batch_size: int, _: DenseLayers = AS_IT_IS) -> Executor:
-        return with_one_input(runtime.bind(model, parse_device(options.device)[0], batch_size))
+        return with_one_input(runtime.bind(model, parse_device(options.device)[0], batch_size, lenient=True))
 
     def find() -> probe_cache.Found | None:
         from .invariance import accepted_rows, find_sizes, is_invariant

@@ -109,6 +109,7 @@ class OnnxRuntime:
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,  # noqa: ARG002
         threads: int = 1,  # noqa: ARG002
+        lenient: bool = False,  # noqa: ARG002
         resources: object = None,  # noqa: ARG002
     ) -> OnnxExecutor:
         if not isinstance(model, OnnxModel):

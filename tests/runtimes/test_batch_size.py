@@ -72,6 +72,7 @@ class Sums:
         *,
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,  # noqa: ARG002
+        lenient: bool = False,  # noqa: ARG002
         resources: object = None,  # noqa: ARG002
     ) -> Executor:
         self.bound.append((device, batch_size, row_wise))

@@ -39,6 +39,7 @@ def node(op: str, inputs: list[list[int]], **attributes: str) -> dict[str, Any]:
         ([node("relu", [[0, 1, 0]])], 0, "'relu' uses output 1 of node 0, which does not have it"),
         ([node("relu", [[0, 0, 0]])], 1, "the graph's end uses output 1 of node 1"),
         ([node("split", [[0, 0, 0]], num_outputs="2")], 2, "the graph's end uses output 2 of node 1"),
+        ([node("LeakyReLU", [[0, 0, 0]], act_type="rrelu")], 1, "the graph's end uses output 1 of node 1"),
         ([node("take", [[0, 0, 0]])], 0, "'take' (take) has 1 inputs, it needs 2"),
         ([node("relu", [[0, 0, 0], [0, 0, 0]])], 0, "'relu' (relu) has 2 inputs, it needs 1"),
         ([node("Concat", [[0, 0, 0]], num_args="3")], 0, "'concat' (Concat) has 1 inputs, it needs 3"),

@@ -43,6 +43,8 @@ from .symbol import (
     load_arrays,
 )
 from .unfused import take_all_apart, take_slow_apart
+from .unread import read_first_outputs
+from .value_checks import Check, check_values, find_refused
 from .vectorized import vectorize
 
 # What MXNet 1.9.1 says of a graph of its own making that it cannot bind; Module meets another check, in_arg_ctx_map.count.
@@ -61,19 +63,21 @@ class _Prepared(NamedTuple):
     parts: Sequence[Part] = ()  # parameters that are copied from those of the model's file
     kinds: Mapping[str, int] = MappingProxyType({})  # the type of each argument and auxiliary state
     fits: bool = False  # at the batch size
+    checks: Sequence[Check] = ()  # which have outputs behind the model's
 
 
 class MXNetExecutor:
     """A bound graph; see :class:`fastinfer.runtimes.base.Executor`.
 
     Where a GPU runs it, or it takes another type than float32, what is written to the inputs is copied before each pass.
+    So many attributes: it is bound again after a pass that fails.
 
     Args:
         model: the model.
         device: (kind, index).
         batch_size: records of one forward pass.
         row_wise: whether each record is computed as at batch size 1.
-        dense, resources: see :meth:`fastinfer.runtimes.base.Runtime.bind`.
+        dense, lenient, resources: see :meth:`fastinfer.runtimes.base.Runtime.bind`.
 
     Raises:
         ModelError: MXNet cannot load or bind it, or it is not a model that can be served.
@@ -87,9 +91,11 @@ class MXNetExecutor:
         *,
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,
+        lenient: bool = False,
         resources: Resources | None = None,
     ) -> None:
         self.batch_size = batch_size
+        self._lenient = lenient
         self._resources = resources or Resources()
         self._dense = dense
         self._model = model
@@ -141,13 +147,14 @@ class MXNetExecutor:
         if times > 1:
             text, parts = compute_as_many(text, times, self._own_shapes(parameters, kinds))
             kinds.update((part.name, FLOAT32) for part in parts)
+        text, checks = check_values(read_first_outputs(text))
         if all_apart:
             text = take_all_apart(text)
         elif not self._row_wise:
             text = take_slow_apart(text)
         if self._row_wise and batch_size > 1:
             text = repeat_rows(text, [each.name for each in model.inputs], batch_size)
-        return _Prepared(text, parts, kinds, fits)
+        return _Prepared(text, parts, kinds, fits, checks)
 
     def _own_shapes(self, parameters: Arrays, kinds: dict[str, int]) -> dict[str, Shape]:
         """The shapes of saved parameters of float32, where chains are to be computed with them."""
@@ -179,12 +186,16 @@ class MXNetExecutor:
         self.bind_again()
         bound, library = self._bound, load_libmxnet()
         assert bound is not None  # by _bind
-        results = []
+        results: list[memoryview] = []
+        count = len(self.outputs)
         try:
             for target, source in bound.copies:
                 target.copy_from(source)
             check(library.MXExecutorForward(bound.handle, 0))
-            for output, make_memory, size in bound.results:
+            refused = None if self._lenient else find_refused(self._graph.checks, bound.outputs[count:])
+            if refused is not None:
+                raise ModelError(refused, code="failed_pass", path=self._model.path)
+            for output, make_memory, size in bound.results[:count]:
                 memory = make_memory()
                 check(library.MXNDArraySyncCopyToCPU(output, memory, size))
                 results.append(as_view(memory))

@@ -41,6 +41,8 @@ def load_symbol(text: str) -> Symbol:
             outputs.append(1)
             continue
         inputs, count = _count_ends(node["op"], node.get("attrs", {}))
+        if node["op"] == "LeakyReLU":
+            count = 1  # what it has chosen in training; in inference MXNet does not set that
         if len(node["inputs"]) != inputs:
             raise ValueError(f"{name} ({node['op']}) has {len(node['inputs'])} inputs, it needs {inputs}")
         outputs.append(count)

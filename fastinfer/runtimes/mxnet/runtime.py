@@ -96,11 +96,12 @@ class MXNetRuntime:
         row_wise: bool = False,
         dense: DenseLayers = AS_IT_IS,
         threads: int = 1,
+        lenient: bool = False,
         resources: object = None,
     ) -> Executor:
         check_devices([device])
         assert resources is None or isinstance(resources, Resources)
-        bind = partial(MXNetExecutor, _own(model), device, batch_size, row_wise=row_wise, dense=dense)
+        bind = partial(MXNetExecutor, _own(model), device, batch_size, row_wise=row_wise, dense=dense, lenient=lenient)
         if threads == 1:
             return bind(resources=resources)
         from .threaded import ThreadedExecutor  # late: a run has no use for it

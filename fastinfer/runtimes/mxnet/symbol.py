@@ -209,6 +209,13 @@ class Array:
         """Its values as a flat writable buffer. The caller keeps the array alive."""
         return as_view((TYPES[self.kind][1] * math.prod(self.shape)).from_address(self.address()))
 
+    def read(self) -> memoryview:
+        """A copy of its values, wherever they are, as a flat buffer."""
+        size = math.prod(self.shape)
+        values = (TYPES[self.kind][1] * size)()
+        check(load_libmxnet().MXNDArraySyncCopyToCPU(self.handle, values, size))
+        return as_view(values)
+
     def copy_from(self, other: Array) -> None:
         """Takes over the values of an array of the same shape, converted to this array's type."""
         check(load_libmxnet().MXNDArraySyncCopyFromNDArray(self.handle, other.handle, -1))
