@@ -119,6 +119,12 @@ def test_a_row_of_dense_layers_has_the_bits_of_a_batch(tmp_path: Path, monkeypat
         (64, 784, [384, 200, 200]),
         (96, 2048, [384, 384, 384, 384, 256, 256]),
         (112, 1152, [384, 384, 384]),
+        (100, 784, [384, 200, 200]),
+        (700, 1199, [384, 384, 384, 47]),
+        (700, 1200, [384, 384, 216, 216]),
+        (700, 1280, [384, 384, 384, 128]),
+        (1199, 1000, [384, 384, 232]),
+        (1200, 1000, [384, 308, 308]),
     ],
 )
 def test_a_layer_is_divided_into_chains_as_onednn_divides_it(units: int, values: int, expected: list[int]) -> None:

@@ -21,7 +21,6 @@ from .symbol import Shape
 DENSE = "FullyConnected"
 # Up to here oneDNN and OpenBLAS sum all values in one chain.
 CHAIN_VALUES, PRODUCT_VALUES = 384, 320
-FEW_UNITS = 96
 # OpenBLAS is as fast as a convolution for so many weights.
 PRODUCT_WEIGHTS = 16 << 10
 # oneDNN's convolution is a chain for any number of whole blocks of units where the chain is short and has whole blocks of
@@ -157,12 +156,17 @@ class _Writer:
 
 
 def chains(units: int, values: int) -> Iterator[tuple[int, int]]:
-    """The first value of each chain, and the one after its last, as oneDNN divides a layer for CPUs with AVX-512."""
+    """The first value of each chain, and the one after its last, as oneDNN divides a layer of 16 to 199 rows for AVX-512.
+
+    Where it copies what it multiplies it has its own rule, and it copies for few values of many units, and where the distance
+    of rows is bad for caches.
+    """
+    copies = units > 100 and ((units < 1200 and values < 1200) or values % 256 == 0)
     start = 0
     while start < values:
         left = values - start
         length = min(left, CHAIN_VALUES)
-        if CHAIN_VALUES < left < 2 * CHAIN_VALUES and (units <= FEW_UNITS or not start):
+        if CHAIN_VALUES < left < 2 * CHAIN_VALUES and not (copies and start):
             length = (left + 1) // 2
         yield start, start + length
         start += length
