@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from fastinfer.models.module import load_model
-from fastinfer.runtimes.mxnet.bound import BoundGraph, copy_part
-from fastinfer.runtimes.mxnet.dense_rows import Part
+from fastinfer.runtimes.mxnet.bound import BoundGraph, copy_part, view_of
+from fastinfer.runtimes.mxnet.dense_rows import Part, View
 from fastinfer.runtimes.mxnet.libmxnet import check, load_libmxnet
 from fastinfer.runtimes.mxnet.symbol import CPU, FLOAT32, Array, Symbol
 
@@ -31,9 +31,21 @@ def test_a_graph_reads_what_is_given_and_zeros_for_what_is_not(linear: Path) -> 
     assert set(bound.outputs[0].memory()) == {0.0}  # of a layer without weights
 
 
-def test_columns_of_a_parameter_are_copied_with_zeros_behind_its_rows() -> None:
+def test_columns_of_a_parameter_are_copied_and_what_is_behind_them_changes_no_sum() -> None:
     weights = np.arange(12, dtype=np.float32).reshape(3, 4)
-    copied = copy_part(Part("w_1", (4, 2), "w", 3, 1, 3), filled(weights))
-    expected = np.zeros((4, 2), np.float32)
-    expected[:3] = weights[:, 1:3]
+    copied = copy_part(Part("w_1", (4, 3, 1, 1), "w", 3, 1, 3), {"w": filled(weights)})
+    expected = np.full((4, 3), -0.0, np.float32)
+    expected[:3, :2] = weights[:, 1:3]
     assert bytes(copied.memory().cast("B")) == expected.tobytes()
+    vector = copy_part(Part("b_0", (5,), "b", 1, 0, 3), {"b": filled(weights[0, :3])})
+    assert bytes(vector.memory().cast("B")) == np.array([0, 1, 2, -0.0, -0.0], np.float32).tobytes()
+    ones = copy_part(Part("one_0", (2, 3, 1, 1), "", 2, 0, 1), {})
+    assert ones.memory().tolist() == [1, 0, 0] * 2
+
+
+def test_a_view_of_an_input_is_the_memory_that_callers_write() -> None:
+    data = filled(np.zeros((1, 2, 3)))
+    view = view_of(View("data_2", (1, 3, 1, 1), "data", 2, 5), data)
+    assert view.shape == (1, 3, 1, 1)
+    data.memory()[:] = memoryview(np.arange(6, dtype=np.float32))
+    assert view.memory().tolist() == [2, 3, 4]

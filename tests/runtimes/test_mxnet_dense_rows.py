@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,15 @@ import numpy as np
 import pytest
 
 from fastinfer import machine
-from fastinfer.models.module import load_model
-from fastinfer.options import Options
+from fastinfer.models.module import find_model, load_model
+from fastinfer.options import CPU_ISA_VARIABLE, Options
 from fastinfer.runtimes import invariance, load_runtime
 from fastinfer.runtimes.base import DenseLayers
 from fastinfer.runtimes.batch_size import bind_ladder, choose_batching
 from fastinfer.runtimes.invariance import probe_rows
 from fastinfer.runtimes.mxnet.dense_rows import chains
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
+from fastinfer.runtimes.mxnet.symbol import Symbol
 from fastinfer.runtimes.views import predict_rows, rows_of
 from tests import networks
 from tests.networks import mx
@@ -46,8 +49,19 @@ def wide() -> tuple[Any, tuple[int, ...]]:
     return mx.sym.FullyConnected(layer, num_hidden=3, name="last"), (2, 5, 80)
 
 
+def odd() -> tuple[Any, tuple[int, ...]]:
+    """Layers that fill no block of filters, identities between them, and one unit at the end."""
+    layer = mx.sym.Flatten(mx.sym.var("data"))
+    for number, units in enumerate((100, 300, 20)):
+        layer = mx.sym.FullyConnected(layer, num_hidden=units, name=f"layer_{number}")
+        layer = mx.sym.Activation(layer, act_type=("relu", "tanh", "relu")[number])
+        layer = mx.sym.Flatten(mx.sym.Dropout(layer, p=0.5))
+    layer = mx.sym.FullyConnected(layer, num_hidden=1, name="last")
+    return mx.sym.LogisticRegressionOutput(layer, name="yes"), (3, 470)
+
+
 @pytest.mark.parametrize("dense", [DenseLayers(7), DenseLayers(7, chained=True)])
-@pytest.mark.parametrize("network", [networks.convolution, networks.mlp, steps, wide])
+@pytest.mark.parametrize("network", [networks.convolution, networks.mlp, steps, wide, odd])
 def test_other_ways_of_dense_layers_change_last_bits_at_most(dense: DenseLayers, network: Any, tmp_path: Path) -> None:
     model = load_model(networks.save(network, tmp_path))
     rows = probe_rows(4, model.row_values)
@@ -87,17 +101,20 @@ def test_a_row_of_a_convolution_net_costs_one_row_with_the_bits_of_a_batch(
         assert predict_rows(executor).tobytes() == together[-size:].tobytes()
 
 
-def test_a_row_of_dense_layers_has_the_bits_of_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("network", [wide, odd])
+def test_a_row_of_dense_layers_has_the_bits_of_a_batch(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(invariance, "WORTH", float("inf"))
-    model, runtime = load_model(networks.save(wide, tmp_path)), load_runtime()
+    model, runtime = load_model(networks.save(network, tmp_path)), load_runtime()
     batching = choose_batching(runtime, model, Options(batch_size=48))
-    if "avx512f" in machine.cpu_features():
+    if "avx512f" in machine.cpu_features() and CPU_ISA_VARIABLE not in os.environ:
         assert batching.smallest == 1
         assert batching.dense == DenseLayers(16, chained=True)
     rows = probe_rows(48, model.row_values)
     rows[7] *= 1e-40  # below the smallest normal number
     rows[8] *= 1e34  # sums are infinite
-    rows[9, 3], rows[10, 4] = np.inf, np.nan
+    rows[9, 3], rows[10, 4], rows[11, 5] = np.inf, np.nan, -np.inf
     ladder = bind_ladder(runtime, model, ("cpu", 0), batching)
     largest = ladder._bind(48)
     rows_of(largest)[:] = rows
@@ -107,6 +124,21 @@ def test_a_row_of_dense_layers_has_the_bits_of_a_batch(tmp_path: Path, monkeypat
         for first in range(0, 48 - size, size):
             rows_of(executor)[:] = rows[first : first + size]
             np.testing.assert_array_equal(predict_rows(executor), together[first : first + size])
+
+
+def test_a_lone_row_takes_few_operators() -> None:
+    """Each costs more than it computes. MXNet makes one of a convolution, the sum before it, and the activation behind it."""
+    model = load_model(find_model(None)[0])
+    executor = MXNetExecutor(model, ("cpu", 0), 1, dense=DenseLayers(16, chained=True))
+    nodes = json.loads(Symbol.load(executor._graph.text).to_json())["nodes"]
+    chains = ["Convolution", *["Convolution", "elemwise_add"] * 3]  # of 384, 384 and 16 values, and the bias
+    assert [node["op"] for node in nodes if node["op"] != "null"] == [
+        *(*chains, "Activation"),
+        *("Convolution", "Activation"),
+        *("Reshape", "dot", "broadcast_add", "softmax"),
+    ]
+    views = [node["name"] for node in nodes if node["name"].startswith("data")]
+    assert views == ["data_0", "data_384", "data_768"]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from ctypes import POINTER, byref, c_uint32, c_void_p
+from typing import Any
 
-from .dense_rows import Part
+from .dense_rows import Part, View
 from .libmxnet import check, load_libmxnet
 from .symbol import CPU, TYPES, Array, Device, Shape, Symbol, handles
 
@@ -81,13 +83,29 @@ class BoundGraph:
             self._free(self.handle)
 
 
-def copy_part(part: Part, source: Array) -> Array:
+def copy_part(part: Part, parameters: Arrays) -> Array:
     """The columns of a parameter that an operator takes by themselves."""
     array = Array.zeros(part.shape)
-    target, values = array.memory(), source.memory()
-    width = len(values) // part.rows
-    count = part.stop - part.start
-    for row in range(part.rows):
-        first = row * width + part.start
-        target[row * count : (row + 1) * count] = values[first : first + count]
+    target: Any = array.memory()
+    width = part.shape[0] if len(part.shape) == 1 else math.prod(part.shape[1:])
+    if not part.source:
+        for row in range(part.rows):
+            target[row * width] = 1.0
+        return array
+    values = parameters[part.source].memory()
+    columns, count = len(values) // part.rows, part.stop - part.start
+    blanks: Any = memoryview(struct.pack("f", -0.0) * width).cast("f")
+    for row in range(len(target) // width):
+        first, kept = row * width, count if row < part.rows else 0
+        if kept:
+            start = row * columns + part.start
+            target[first : first + kept] = values[start : start + kept]
+        if kept < width:
+            target[first + kept : first + width] = blanks[kept:]
     return array
+
+
+def view_of(view: View, source: Array) -> Array:
+    """Some values of an array of one record."""
+    flat = source.reshaped((math.prod(source.shape),))
+    return flat.sliced(view.start, view.stop).reshaped(view.shape)

@@ -7,12 +7,16 @@ bits of the default mode and one has not, one row needs not cost two: only its l
 The layers are given the row several times; or other operators compute them whose sums have the third order on AVX-512: a
 single chain of multiply-adds, of at most 384 values, and the sums of such chains, and then the bias. OpenBLAS's product of
 matrices is such a chain, and oneDNN's convolution of one pixel. Where they are not, on another CPU, the probe finds other bits.
+
+An operator costs about 3 µs, more than it computes for a row. So there are few: MXNet makes one operator of a convolution, the
+sum before it, the bias and the activation; a lone record's values are read where the caller writes them; and values stay pixels
+from layer to layer, also those that filters give beyond a layer's units.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...models.graph import write_graph
@@ -22,11 +26,16 @@ DENSE = "FullyConnected"
 # Up to here oneDNN and OpenBLAS sum all values in one chain.
 CHAIN_VALUES, PRODUCT_VALUES = 384, 320
 # OpenBLAS is as fast as a convolution for so many weights.
-PRODUCT_WEIGHTS = 16 << 10
-# oneDNN's convolution is a chain for any number of whole blocks of units where the chain is short and has whole blocks of
-# values; else for these numbers of blocks and for multiples of 3 (found by trying all up to 64; others than these too).
-BLOCK, SHORT_CHAIN = 16, 256
-CHAINED_BLOCKS = (1, 2, 4, 8, 16)
+PRODUCT_WEIGHTS = 2 << 10
+# oneDNN's convolution is a chain for these numbers of blocks of filters and for multiples of 3 (found by trying all up to 64;
+# others than these too).
+BLOCK, CHAINED_BLOCKS = 16, (1, 2, 4, 8, 16)
+# Operators that compute value by value; what they give for 0 is finite.
+VALUE_BY_VALUE = {"Activation", "LeakyReLU", "relu", "sigmoid", "tanh"}
+# Operators that give what they take, where nothing is trained.
+IDENTITIES = {"BlockGrad", "Dropout", "_copy"}
+FLAT = {"shape": "(0, -1)"}
+TRUE = ("True", "1")
 
 
 class Part(NamedTuple):
@@ -34,8 +43,8 @@ class Part(NamedTuple):
 
     Attributes:
         name: of the variable.
-        shape: its shape; it has zeros behind the rows of the parameter.
-        source: the name of the parameter.
+        shape: its shape; where the parameter has no values for it, it has -0, which changes no sum.
+        source: the name of the parameter; empty: the first column is 1, all others are 0.
         rows: how many rows of values the parameter has.
         start, stop: the first column, and the one after the last.
     """
@@ -48,111 +57,283 @@ class Part(NamedTuple):
     stop: int
 
 
-def compute_as_many(symbol: str, times: int, shapes: Mapping[str, Shape]) -> tuple[str, list[Part]]:
+class View(NamedTuple):
+    """Some values of a lone record as a variable, which are read where the caller writes them.
+
+    Attributes:
+        name: of the variable.
+        shape: its shape.
+        source: the name of the input.
+        start, stop: the first value, and the one after the last.
+    """
+
+    name: str
+    shape: Shape
+    source: str
+    start: int
+    stop: int
+
+
+class FewRows(NamedTuple):
+    """The graph for few rows, and the variables that it takes beside those of the model."""
+
+    text: str
+    parts: list[Part]
+    views: list[View]
+
+
+def compute_as_many(
+    symbol: str, times: int, shapes: Mapping[str, Shape], lone: Mapping[str, int], layer_rows: Mapping[str, int]
+) -> FewRows:
     """The graph in which each fully connected layer has the bits that it has on several times as many rows.
 
     Args:
         symbol: a graph, as MXNet of this version prints it.
         times: how often a layer is given its rows where there is no cheaper way; the first of its results is used.
         shapes: of the parameters with which chains may be computed.
-
-    Returns:
-        the graph, and the new parameters that it takes.
+        lone: how many values a lone record has, by the names of inputs that views may be made of.
+        layer_rows: how many rows layers have, by their names, as far as that is known.
     """
     graph = json.loads(symbol)
-    writer = _Writer({node["name"] for node in graph["nodes"]}, shapes)
+    writer = _Writer({node["name"] for node in graph["nodes"]}, times, shapes, lone, layer_rows)
     place: list[int] = []  # of each node of the original
     for node in graph["nodes"]:
-        node = {**node, "inputs": [[place[source], *rest] for source, *rest in node["inputs"]]}
-        if node["op"] == DENSE:
-            writer.add_layer(node, times)
-        else:
-            writer.nodes.append(node)
-        place.append(len(writer.nodes) - 1)
-    heads = [[place[source], *rest] for source, *rest in graph["heads"]]
-    return write_graph(writer.nodes, heads, graph["attrs"]), writer.parts
+        place.append(writer.add({**node, "inputs": [[place[source], *rest] for source, *rest in node["inputs"]]}))
+    heads = [writer.flat([place[source], *rest]) for source, *rest in graph["heads"]]
+    return FewRows(write_graph(writer.nodes, heads, graph["attrs"]), writer.parts, writer.views)
+
+
+class _Pixels(NamedTuple):
+    """What a node gives, of shape (rows, channels, 1, 1).
+
+    Attributes:
+        values: a row's values are the first channels.
+        channels: how many there are.
+        are_zeros: whether the others are 0; else they may be NaN, of an infinite value times 0.
+    """
+
+    values: int
+    channels: int
+    are_zeros: bool
 
 
 class _Writer:
     """Writes nodes. Entries (node, output, version) say what a node takes.
 
+    So many attributes: what is written, what may be used, and what is known of the nodes.
+
     Args:
-        taken: names that new parameters must not have.
-        shapes: of the parameters with which chains may be computed.
+        taken: names that new variables must not have.
+        times, shapes, lone, layer_rows: see :func:`compute_as_many`.
     """
 
-    def __init__(self, taken: set[str], shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self,
+        taken: set[str],
+        times: int,
+        shapes: Mapping[str, Shape],
+        lone: Mapping[str, int],
+        layer_rows: Mapping[str, int],
+    ) -> None:
         self.nodes: list[dict[str, Any]] = []
         self.parts: list[Part] = []
+        self.views: list[View] = []
         self._taken = taken
+        self._times = times
         self._shapes = shapes
+        self._lone = lone
+        self._layer_rows = layer_rows
         self._variables: dict[tuple[str, Shape, int], list[int]] = {}
+        self._pixels: dict[int, _Pixels] = {}  # by the numbers of nodes
+        self._flattened: dict[int, list[int]] = {}  # of nodes of pixels, what has their values as rows
+        self._rows: set[int] = set()  # nodes that are known to give a matrix
 
-    def add_layer(self, layer: dict[str, Any], times: int) -> None:
-        """Adds a fully connected layer; the last node gives what it gives."""
-        name, (rows, weight, *bias) = layer["name"], layer["inputs"]
+    def add(self, node: dict[str, Any]) -> int:
+        """Adds a node of the original, or others that compute the same; the number of the one that gives what it gives."""
+        operator, inputs, attributes = node["op"], node["inputs"], node.get("attrs", {})
+        if operator == DENSE:
+            return self._add_layer(node)
+        source, output = (inputs[0][0], inputs[0][1]) if inputs else (-1, 0)
+        is_matrix = output == 0 and (source in self._pixels or source in self._rows)
+        if is_matrix and (operator == "Flatten" or (operator in IDENTITIES and attributes.get("mode") != "always")):
+            return source
+        if is_matrix and operator in VALUE_BY_VALUE and len(inputs) == 1:
+            number = self._append(node)
+            if source in self._pixels:
+                is_relu = attributes.get("act_type") == "relu"  # which oneDNN takes to be 0 for NaN
+                self._pixels[number] = self._pixels[source]._replace(are_zeros=is_relu)
+            else:
+                self._rows.add(number)
+            return number
+        inputs = [self.flat(entry) for entry in inputs]
+        if is_matrix and operator == "SoftmaxOutput" and not {"multi_output", "preserve_shape"} & _set(attributes):
+            # It copies its output, and has a label that it does not use.
+            return self._add("softmax", node["name"], inputs[:1])[0]
+        number = self._append({**node, "inputs": inputs})
+        if operator == "Flatten":
+            self._rows.add(number)
+        return number
+
+    def flat(self, entry: list[int]) -> list[int]:
+        """An entry as the original has it."""
+        number = entry[0]
+        if number not in self._pixels:
+            return entry
+        if number not in self._flattened:
+            values, channels, _ = self._pixels[number]
+            name = self.nodes[number]["name"]
+            found = self._add("Reshape", f"{name}_rows", [entry], **FLAT)
+            if channels > values:
+                found = self._add("slice_axis", f"{name}_own", [found], axis="1", begin="0", end=str(values))
+            self._rows.add(found[0])
+            self._flattened[number] = found
+        return self._flattened[number]
+
+    def _add_layer(self, layer: dict[str, Any]) -> int:
+        _, weight, *bias = layer["inputs"]
         shape = self._shape(weight)
-        is_flat = layer["attrs"].get("flatten", "True") in ("True", "1")
+        is_flat = layer["attrs"].get("flatten", "True") in TRUE
         if not is_flat or len(shape) != 2 or (bias and not self._shape(bias[0])):
-            self._repeat(layer, times)
-            return
+            return self._repeat(layer)
         units, values = shape
+        if (
+            units == 1 and self._layer_rows.get(layer["name"]) == 1
+        ):  # a product of two vectors, whatever the number of rows
+            number = self._append({**layer, "inputs": [self.flat(entry) for entry in layer["inputs"]]})
+            self._rows.add(number)
+            return number
         if values <= PRODUCT_VALUES and units * values <= PRODUCT_WEIGHTS:
-            flat = self._add("Reshape", f"{name}_rows", [rows], shape="(0, -1)")
-            matrix = self._take(weight, (units, values), 0, values)
-            total = self._add("dot", f"{name}_product", [flat, matrix], transpose_b="True")
-        else:
-            total = self._convolve(name, rows, weight, units, values)
-        if bias:
-            self._add("broadcast_add", f"{name}_biased", [total, self._take(bias[0], (1, units), 0, units)])
+            return self._multiply(layer, units, values)
+        return self._convolve(layer, units, values)
 
     def _shape(self, entry: list[int]) -> Shape:
         """The shape of a parameter; empty for what may not be used."""
         node = self.nodes[entry[0]]
         return self._shapes.get(node["name"], ()) if node["op"] == "null" else ()
 
-    def _repeat(self, layer: dict[str, Any], times: int) -> None:
+    def _repeat(self, layer: dict[str, Any]) -> int:
         name, (rows, *parameters) = layer["name"], layer["inputs"]
+        rows, times = self.flat(rows), self._times
         repeated = self._add("Concat", f"{name}_repeated", [rows] * times, num_args=str(times), dim="0")
-        self.nodes.append({**layer, "inputs": [repeated, *parameters]})
-        self._add("slice_like", f"{name}_first", [[len(self.nodes) - 1, 0, 0], rows], axes="(0,)")
+        many = self._append({**layer, "inputs": [repeated, *parameters]})
+        return self._add("slice_like", f"{name}_first", [[many, 0, 0], rows], axes="(0,)")[0]
 
-    def _convolve(self, name: str, rows: list[int], weight: list[int], units: int, values: int) -> list[int]:
+    def _multiply(self, layer: dict[str, Any], units: int, values: int) -> int:
+        """The sums of chains, as a product of matrices."""
+        name, (rows, weight, *bias) = layer["name"], layer["inputs"]
+        matrix = self._take(weight, units, (units, values), 0, values)
+        total = self._add("dot", f"{name}_product", [self._matrix(name, rows), matrix], transpose_b="True")
+        return self._add_bias(name, total, bias, units)
+
+    def _matrix(self, name: str, entry: list[int]) -> list[int]:
+        """An entry as a matrix, whose rows are the layer's."""
+        entry = self.flat(self._unflattened(entry))
+        source = self.nodes[entry[0]]["name"]
+        if self._is_lone(entry):
+            return self._view(source, (1, self._lone[source]), 0, self._lone[source])
+        return entry if entry[0] in self._rows else self._add("Reshape", f"{name}_rows", [entry], **FLAT)
+
+    def _add_bias(self, name: str, total: list[int], bias: list[list[int]], units: int) -> int:
+        for each in bias:
+            total = self._add("broadcast_add", f"{name}_biased", [total, self._take(each, 1, (1, units), 0, units)])
+        self._rows.add(total[0])
+        return total[0]
+
+    def _convolve(self, layer: dict[str, Any], units: int, values: int) -> int:
         """The sums of chains, each of them a convolution of one pixel whose channels are the values."""
-        pixels = self._add("Reshape", f"{name}_pixels", [rows], shape="(0, -1, 1, 1)")
+        name, (rows, weight, *bias) = layer["name"], layer["inputs"]
+        filters, cuts = count_filters(units), list(chains(units, values))
+        added: list[list[list[int]]] = []
+        for number, (pixels, channels) in enumerate(self._cut(name, rows, values, cuts)):
+            start, stop = cuts[number]
+            added.append([pixels, self._take(weight, units, (filters, channels, 1, 1), start, stop)])
+        count = self._layer_rows.get(name)
+        if len(cuts) == 1:
+            added[0] += [self._take(each, 1, (filters,), 0, units) for each in bias]
+        elif bias and count is not None:
+            # It comes last, behind all sums: as one more chain.
+            one = self._variable("one", "", count, (count, BLOCK, 1, 1), 0, 1)
+            added.append([one, self._take(bias[0], units, (filters, BLOCK, 1, 1), 0, 1)])
         total: list[int] = []
-        divided = list(chains(units, values))
-        filters = _filters(units, divided)
-        for start, stop in divided:
-            label, cut = f"{name}_{start}", pixels
-            if stop - start < values:
-                cut = self._add("slice_axis", f"{label}_cut", [pixels], axis="1", begin=str(start), end=str(stop))
-            part = self._take(weight, (filters, stop - start, 1, 1), start, stop)
-            attributes = {"kernel": "(1, 1)", "num_filter": str(filters), "no_bias": "True"}
-            chain = self._add("Convolution", f"{label}_chain", [cut, part], **attributes)
-            total = self._add("elemwise_add", f"{label}_sum", [total, chain]) if total else chain
-        if filters > units:
-            total = self._add("slice_axis", f"{name}_own", [total], axis="1", begin="0", end=str(units))
-        return self._add("Reshape", f"{name}_units", [total], shape="(0, -1)")
+        for number, inputs in enumerate(added):
+            attributes = {"kernel": "(1, 1)", "num_filter": str(filters), "no_bias": str(len(inputs) == 2)}
+            chain = self._add("Convolution", f"{name}_chain{number}", inputs, **attributes)
+            both = [total, chain]
+            total = self._add("elemwise_add", f"{name}_sum{number}", both) if number else chain
+        self._pixels[total[0]] = _Pixels(units, filters, are_zeros=False)
+        if len(cuts) > 1 and bias and count is None:
+            return self._add_bias(name, self.flat(total), bias, units)
+        return total[0]
 
-    def _take(self, parameter: list[int], shape: Shape, start: int, stop: int) -> list[int]:
-        """The variable of some columns of a parameter; layers may share one."""
+    def _cut(
+        self, name: str, entry: list[int], values: int, cuts: list[tuple[int, int]]
+    ) -> Iterator[tuple[list[int], int]]:
+        """For each chain of a layer its values as channels of a pixel, and how many channels there are."""
+        entry = self._unflattened(entry)
+        if self._is_lone(entry):
+            source = self.nodes[entry[0]]["name"]
+            for start, stop in cuts:
+                yield self._view(source, (1, stop - start, 1, 1), start, stop), stop - start
+            return
+        pixels = self._pixels.get(entry[0])
+        if pixels is None:
+            entry = self._add("Reshape", f"{name}_pixels", [entry], shape="(0, -1, 1, 1)")
+            pixels = _Pixels(values, values, are_zeros=True)
+        if len(cuts) == 1 and (pixels.are_zeros or pixels.channels == values):
+            yield entry, pixels.channels
+            return
+        for start, stop in cuts:
+            part = self._add("slice_axis", f"{name}_{start}_cut", [entry], axis="1", begin=str(start), end=str(stop))
+            yield part, stop - start
+
+    def _unflattened(self, entry: list[int]) -> list[int]:
+        """What a layer takes that flattens itself."""
+        while self.nodes[entry[0]]["op"] == "Flatten":
+            entry = self.nodes[entry[0]]["inputs"][0]
+        return entry
+
+    def _is_lone(self, entry: list[int]) -> bool:
+        node = self.nodes[entry[0]]
+        return node["op"] == "null" and node["name"] in self._lone
+
+    def _view(self, source: str, shape: Shape, start: int, stop: int) -> list[int]:
+        if (source, shape, start) not in self._variables:
+            name = self._new_name(f"{source}_{start}")
+            self.views.append(View(name, shape, source, start, stop))
+            self._variables[source, shape, start] = self._add("null", name, [], __shape__=str(shape))
+        return self._variables[source, shape, start]
+
+    def _take(self, parameter: list[int], rows: int, shape: Shape, start: int, stop: int) -> list[int]:
+        """The variable of some columns of a parameter."""
         source = self.nodes[parameter[0]]["name"]
-        key = source, shape, start
-        if key not in self._variables:
-            name = f"{source}_{start}"
-            while name in self._taken:
-                name += "_"
-            self._taken.add(name)
-            rows = self._shapes[source][0] if len(self._shapes[source]) > 1 else 1
+        return self._variable(source, source, rows, shape, start, stop)
+
+    def _variable(self, label: str, source: str, rows: int, shape: Shape, start: int, stop: int) -> list[int]:
+        """A new variable; layers may share one."""
+        if (source, shape, start) not in self._variables:
+            name = self._new_name(f"{label}_{start}")
             self.parts.append(Part(name, shape, source, rows, start, stop))
             # Not all operators say what shape they need.
-            self._variables[key] = self._add("null", name, [], __shape__=str(shape))
-        return self._variables[key]
+            self._variables[source, shape, start] = self._add("null", name, [], __shape__=str(shape))
+        return self._variables[source, shape, start]
+
+    def _new_name(self, name: str) -> str:
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
 
     def _add(self, operator: str, name: str, inputs: list[list[int]], **attributes: str) -> list[int]:
-        self.nodes.append({"op": operator, "name": name, "attrs": attributes, "inputs": inputs})
-        return [len(self.nodes) - 1, 0, 0]
+        return [self._append({"op": operator, "name": name, "attrs": attributes, "inputs": inputs}), 0, 0]
+
+    def _append(self, node: dict[str, Any]) -> int:
+        self.nodes.append(node)
+        return len(self.nodes) - 1
+
+
+def _set(attributes: Mapping[str, str]) -> set[str]:
+    """The attributes that are true."""
+    return {name for name, value in attributes.items() if value in TRUE}
 
 
 def chains(units: int, values: int) -> Iterator[tuple[int, int]]:
@@ -172,10 +353,9 @@ def chains(units: int, values: int) -> Iterator[tuple[int, int]]:
         start += length
 
 
-def _filters(units: int, divided: Sequence[tuple[int, int]]) -> int:
+def count_filters(units: int) -> int:
     """The least number of filters, at least one for each unit, with which a convolution is a chain."""
     blocks = -(-units // BLOCK)
-    if any(stop - start > SHORT_CHAIN or (stop - start) % BLOCK for start, stop in divided):
-        while blocks % 3 and blocks not in CHAINED_BLOCKS:
-            blocks += 1
+    while blocks % 3 and blocks not in CHAINED_BLOCKS:
+        blocks += 1
     return blocks * BLOCK

@@ -8,6 +8,7 @@ every record as at batch size 1.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
 import warnings
@@ -21,8 +22,8 @@ from ...models.graph import held_sizes
 from ...models.module import Model
 from ...models.params import bare
 from ..base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
-from .bound import Arrays, BoundGraph, copy_part
-from .dense_rows import Part, compute_as_many
+from .bound import Arrays, BoundGraph, copy_part, view_of
+from .dense_rows import DENSE, FewRows, Part, View, compute_as_many
 from .inner_shapes import find_misfit, has_reshapes, load_symbol, shapes_inside
 from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
 from .resources import Resources
@@ -61,6 +62,7 @@ class _Prepared(NamedTuple):
 
     text: str = ""  # none before the first time
     parts: Sequence[Part] = ()  # parameters that are copied from those of the model's file
+    views: Sequence[View] = ()  # of what callers write
     kinds: Mapping[str, int] = MappingProxyType({})  # the type of each argument and auxiliary state
     fits: bool = False  # at the batch size
     checks: Sequence[Check] = ()  # which have outputs behind the model's
@@ -140,13 +142,14 @@ class MXNetExecutor:
         shapes = {} if self._row_wise else shapes_inside(model, symbol, batch_size)
         fits = self._row_wise or find_misfit(model, symbol, batch_size, shapes) is None
         text = symbol.to_json()
-        parts: list[Part] = []
         if not self._row_wise:
             text = slice_by_parts(vectorize(text, partial(_float32_outputs, model, symbol)), shapes)
-        times = -(-self._dense.rows // batch_size)
-        if times > 1:
-            text, parts = compute_as_many(text, times, self._own_shapes(parameters, kinds))
-            kinds.update((part.name, FLOAT32) for part in parts)
+        few = FewRows(text, [], [])
+        if self._dense.rows > batch_size:
+            few = self._compute_as_many(text, parameters, kinds, _layer_rows(symbol, shapes))
+            text = few.text
+            added = [each.name for each in few.parts] + [each.name for each in few.views]
+            kinds.update(dict.fromkeys(added, FLOAT32))
         text, checks = check_values(read_first_outputs(text))
         if all_apart:
             text = take_all_apart(text)
@@ -154,21 +157,35 @@ class MXNetExecutor:
             text = take_slow_apart(text)
         if self._row_wise and batch_size > 1:
             text = repeat_rows(text, [each.name for each in model.inputs], batch_size)
-        return _Prepared(text, parts, kinds, fits, checks)
+        return _Prepared(text, few.parts, few.views, kinds, fits, checks)
 
-    def _own_shapes(self, parameters: Arrays, kinds: dict[str, int]) -> dict[str, Shape]:
-        """The shapes of saved parameters of float32, where chains are to be computed with them."""
-        inputs = {each.name for each in self._model.inputs}
-        return {
+    def _compute_as_many(
+        self, text: str, parameters: Arrays, kinds: Mapping[str, int], layer_rows: Mapping[str, int]
+    ) -> FewRows:
+        """The graph whose fully connected layers are computed as on more rows.
+
+        Args:
+            text: the graph.
+            parameters: those of the model's file.
+            kinds: the types of its arguments.
+            layer_rows: of the layers, by their names.
+        """
+        inputs = {each.name: math.prod(each.shape) for each in self._model.inputs if kinds[each.name] == FLOAT32}
+        saved = {
             name: array.shape
             for name, array in parameters.items()
             if self._dense.chained and name not in inputs and array.kind == kinds.get(name) == FLOAT32
         }
+        lone = inputs if self.batch_size == 1 and self._device[0] == CPU else {}
+        return compute_as_many(text, -(-self._dense.rows // self.batch_size), saved, lone, layer_rows)
 
     def _bind_graph(self, graph: _Prepared, parameters: Arrays) -> BoundGraph:
-        copied = {part.name: copy_part(part, parameters[part.source]) for part in graph.parts}
-        given = {each.name: array for each, array in zip(self._model.inputs, self._data)}
+        copied = {part.name: copy_part(part, parameters) for part in graph.parts}
+        data = {each.name: array for each, array in zip(self._model.inputs, self._data)}
+        views = {view.name: view_of(view, data[view.source]) for view in graph.views}
         symbol, saved = Symbol.load(graph.text), {**parameters, **copied}
+        arguments = set(symbol.arguments())
+        given = {name: array for name, array in {**data, **views}.items() if name in arguments}
         return self._resources.call(partial(BoundGraph, symbol, given, saved, graph.kinds, self._device))
 
     def bind_again(self) -> None:
@@ -330,6 +347,15 @@ def _check(
         raise ModelError(misfit, path=model.path)
     bound = (BoundOutput(name, shape[0] // records or 1, shape[1:], TYPES[kind][0]) for name, shape, kind in outputs)
     return tuple(bound), kinds
+
+
+def _layer_rows(symbol: Symbol, shapes: Mapping[int, Sequence[Shape]]) -> dict[str, int]:
+    """How many rows each fully connected layer has, by its name; without those whose name another one has."""
+    found: dict[str, list[int]] = {}
+    for number, node in enumerate(json.loads(symbol.to_json())["nodes"]):
+        if node["op"] == DENSE:
+            found.setdefault(node["name"], []).append(shapes[number][0][0])
+    return {name: rows[0] for name, rows in found.items() if len(rows) == 1}
 
 
 def _float32_outputs(model: Model, symbol: Symbol) -> set[str]:

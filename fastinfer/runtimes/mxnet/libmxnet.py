@@ -52,6 +52,8 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "MXNDArrayGetDType": (c_void_p, _INTS),
     "MXNDArrayGetShapeEx": (c_void_p, _INTS, POINTER(_INTS)),
     "MXNDArrayLoadFromBuffer": (c_char_p, c_size_t, _COUNT, POINTER(_HANDLES), _COUNT, POINTER(_NAMES)),
+    "MXNDArrayReshape": (c_void_p, c_int, _INTS, _HANDLES),
+    "MXNDArraySlice": (c_void_p, c_uint32, c_uint32, _HANDLES),
     "MXNDArraySyncCopyFromNDArray": (c_void_p, c_void_p, c_int),
     "MXNDArraySyncCopyToCPU": (c_void_p, c_void_p, c_size_t),
     "MXNDArrayWaitToRead": (c_void_p,),

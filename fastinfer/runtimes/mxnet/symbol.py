@@ -216,6 +216,18 @@ class Array:
         check(load_libmxnet().MXNDArraySyncCopyToCPU(self.handle, values, size))
         return as_view(values)
 
+    def reshaped(self, shape: Shape) -> Array:
+        """Its values under another shape; they are not copied."""
+        handle = c_void_p()
+        check(load_libmxnet().MXNDArrayReshape(self.handle, len(shape), (c_int * len(shape))(*shape), byref(handle)))
+        return Array(handle)
+
+    def sliced(self, start: int, stop: int) -> Array:
+        """Some values along the first axis; they are not copied."""
+        handle = c_void_p()
+        check(load_libmxnet().MXNDArraySlice(self.handle, start, stop, byref(handle)))
+        return Array(handle)
+
     def copy_from(self, other: Array) -> None:
         """Takes over the values of an array of the same shape, converted to this array's type."""
         check(load_libmxnet().MXNDArraySyncCopyFromNDArray(self.handle, other.handle, -1))
