@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, FastinferError
 from ..storage.places import plain_place
 from ..storage.uri import is_url
+from ._bar import Bar
 from ._model import MODEL_HINTS, add_model_options, choice_of
 from ._run import help_formatter, path, run_command, say
 
@@ -91,7 +92,8 @@ def _export(prog: str, argv: Sequence[str] | None) -> int:
     model = load_model(arguments.model, **choice)
     rows = None if arguments.rows is None else read_rows(arguments.rows, model.row_values)
     tolerance = DEFAULT_TOLERANCE if arguments.tolerance is None else arguments.tolerance
-    exported = export_model(model, arguments.output, rows, tolerance=tolerance, choice=choice)
+    with Bar(quiet=arguments.quiet) as bar:
+        exported = export_model(model, arguments.output, rows, tolerance=tolerance, choice=choice, tell=bar.starting)
     if exported.certificate is not None:
         write_model(exported, arguments.output)
         if not arguments.quiet:

@@ -13,6 +13,7 @@ from ..models.certificate import SUFFIX as CERTIFICATE
 from ..models.files import ONNX_SUFFIX
 from ..storage.places import plain_place
 from ..storage.uri import is_url
+from ._bar import Bar
 from ._run import help_formatter, path, positive_number, run_command, say
 
 EPILOG = """\
@@ -115,7 +116,8 @@ def verify_certificate(onnx: str, model_path: str | None, *, as_json: bool, quie
     source, rows = facts["rows"]["source"], None
     if source != PROBE and model is not None:
         rows = read_rows(source, model.row_values)
-    found = verify_model(onnx, model, rows)
+    with Bar(quiet=quiet) as bar:
+        found = verify_model(onnx, model, rows, tell=bar.starting)
     for reason in found.reasons:
         say(f"error: {onnx}: {reason}")
     if not found.reasons and not quiet:

@@ -33,6 +33,7 @@ from .certificate import (
     stored_rows,
     versions_of,
 )
+from .held import Tell, tell_nobody
 from .network import Node
 from .parting import CPU, Parting, find_failing, find_mixing, find_parting, inner_onnx, inner_reference
 from .probe import make_rows
@@ -68,6 +69,7 @@ def export_model(
     *,
     tolerance: float = DEFAULT_TOLERANCE,
     choice: ChoiceKeywords | None = None,
+    tell: Tell = tell_nobody,
 ) -> Exported:
     """Translates a model and compares both engines. Nothing is written.
 
@@ -77,6 +79,7 @@ def export_model(
         rows: on which they are compared; None: probe rows.
         tolerance: how far a value may be, relative to the largest value of its row.
         choice: with which the model was loaded; kept, so that it can be loaded again.
+        tell: is called with each step that takes time when it begins.
 
     Raises:
         ModelError: ``no_translation``, ``held_batch``, with the node; or one of them cannot run it, with which and the node.
@@ -84,12 +87,14 @@ def export_model(
     """
     _need_onnx()
     mxnet, onnxruntime = load_runtime("mxnet"), load_runtime("onnx")
-    network = read_network(model)
+    network = read_network(model, tell)
+    tell("translating the graph")
     translated = translate(network, read_arrays(model), model.path)
     metadata = {"fastinfer": __version__, "mxnet_model": model.digest, "flattens": str(network.flattens).lower()}
     onnx = read_onnx(translated.build(metadata=metadata), name)
     rows = rows or Rows(PROBE, make_rows(network))
     inner = inner_reference(model, network, mxnet)
+    tell(f"computing {len(rows.values):,} rows with MXNet")
     try:
         reference = run_reference(model, rows.values, mxnet)
     except ModelError as error:
@@ -101,6 +106,7 @@ def export_model(
         hint = "MXNet computes it on GPUs only; save the model in float32"
         is_half = node is not None and node.outputs[0].dtype == "float16"
         raise _at_node(error, node, "cannot be compared", hint if is_half else None) from error
+    tell(f"computing {len(rows.values):,} rows with onnxruntime")
     try:
         result = compare_engines(reference, onnx, rows.values, onnxruntime)
     except ModelError as error:
@@ -108,6 +114,7 @@ def export_model(
         raise _at_node(error, node, "was translated, and onnxruntime cannot compute it") from error
     reasons = result.fails(tolerance)
     if reasons:
+        tell("finding the node that differs")
         parting = _part(model, translated, rows, result, tolerance, (mxnet, onnxruntime))
         if result.mixes(tolerance):
             reasons[-1] += _where_mixed(translated, model.path, rows, tolerance, onnxruntime)
@@ -206,13 +213,14 @@ class Verified:
     reasons: tuple[str, ...]
 
 
-def verify_model(path: str, model: Model | None, rows: Rows | None = None) -> Verified:
+def verify_model(path: str, model: Model | None, rows: Rows | None = None, *, tell: Tell = tell_nobody) -> Verified:
     """Checks the certificate beside a model in ONNX.
 
     Args:
         path: of the model in ONNX.
         model: the model that was exported; None: the stored answers are compared.
         rows: those of the certificate, where the user gave them; None: probe rows.
+        tell: is called with each step that takes time when it begins.
 
     Raises:
         ModelError: ``not_certified``, ``bad_certificate``; or a model cannot be read or run.
@@ -231,11 +239,12 @@ def verify_model(path: str, model: Model | None, rows: Rows | None = None) -> Ve
             f"{model.path} is another model than the one that was exported: digest {model.digest}, expected {found}"
         )
         return Verified(certificate, 0, True, (reason,))
-    network = read_network(model)
+    network = read_network(model, tell)
     rows = rows or Rows(PROBE, make_rows(network, certificate.facts["rows"]["records"]))
     changed = _other_rows(certificate, rows)
     if changed:
         return Verified(certificate, 0, True, (changed,))
+    tell(f"computing {len(rows.values):,} rows with both engines")
     reference = run_reference(model, rows.values, load_runtime("mxnet"))
     result = compare_engines(reference, onnx, rows.values, other)
     return Verified(certificate, len(rows.values), True, tuple(result.fails(tolerance)))

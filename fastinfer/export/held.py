@@ -9,6 +9,7 @@ and at others.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Callable, NamedTuple, Optional
@@ -31,10 +32,12 @@ CPU = ("cpu", 0)
 SIZES = ("shape", "size", "end")
 # One that is not negative, not a part of a word or of a number with a point.
 _NUMBER = re.compile(r"(?<![-.\w])[0-9]+(?![.\w])")
-# So many choices are tried.
-MOST_TRIED = 1000
+# So many choices are tried, and as long as that.
+MOST_TRIED, MOST_S = 300, 20.0
 
 Nodes = Sequence[Mapping[str, Any]]
+# Is told what begins, as "finding the batch size of the graph".
+Tell = Callable[[str], object]
 
 
 class Place(NamedTuple):
@@ -56,11 +59,16 @@ Fits = Callable[[Sequence[Place], Optional[int]], bool]
 
 
 class NotReplaceable(Exception):
-    """There are no numbers that can be the batch size; `node`: as far as which there are some, None if there are no numbers."""
+    """No choice of numbers was found.
 
-    def __init__(self, node: int | None) -> None:
-        super().__init__(node)
-        self.node = node
+    Attributes:
+        node: as far as which there is one; None if there are no numbers.
+        tried: how many choices were tried, if there are more of them.
+    """
+
+    def __init__(self, node: int | None, tried: int | None = None) -> None:
+        super().__init__(node, tried)
+        self.node, self.tried = node, tried
 
 
 def replace_held(nodes: Nodes, places: Sequence[Place], held: int, batch: int) -> list[dict[str, Any]]:
@@ -84,31 +92,72 @@ def find_held(nodes: Nodes, held: int, fits: Fits) -> list[Place]:
         fits: see :data:`Fits`.
 
     Raises:
-        NotReplaceable: there is no such choice of numbers.
+        NotReplaceable: there is no such choice of numbers, or it was not found in time.
     """
-    choices = [(number, places) for number, node in enumerate(nodes) if (places := _candidates(number, node, held))]
-    furthest, tried = 0, 0
+    return _Choices(nodes, held, fits).find()
 
-    def search(chosen: list[Place], level: int) -> list[Place] | None:
-        nonlocal furthest, tried
-        furthest = max(furthest, level)
-        if level == len(choices):
-            return chosen if fits(chosen, None) else None
-        node, places = choices[level]
-        for extended in (*([*chosen, place] for place in places), chosen):
-            tried += 1
-            if tried > MOST_TRIED:
+
+class _Choices:
+    """The choices of numbers, in order: of each node that has some, one of them or none.
+
+    Args:
+        nodes, held, fits: see :func:`find_held`.
+    """
+
+    def __init__(self, nodes: Nodes, held: int, fits: Fits) -> None:
+        self._fits = fits
+        found = {number: _candidates(number, node, held) for number, node in enumerate(nodes)}
+        self._nodes = [number for number, places in found.items() if places]
+        self._options = [[[place] for place in found[number]] + [[]] for number in self._nodes]
+        # For each of these nodes, which of its options is chosen.
+        self._picks = [0] * len(self._nodes)
+
+    def find(self) -> list[Place]:
+        """The first choice that fits. Raises NotReplaceable."""
+        started, tried, furthest, level = time.monotonic(), 0, 0, 1
+        while True:
+            misfit = self._find_misfit(level)
+            if misfit is None:
+                return self._chosen(len(self._nodes))
+            level = min(misfit, len(self._nodes))
+            furthest, tried = max(furthest, level), tried + 1
+            while level and self._picks[level - 1] + 1 == len(self._options[level - 1]):
+                self._picks[level - 1] = 0
+                level -= 1
+            if level == 0:
+                raise NotReplaceable(self._nodes[furthest - 1] if self._nodes else None)
+            if tried == MOST_TRIED or time.monotonic() - started > MOST_S:
+                raise NotReplaceable(self._nodes[furthest - 1], tried)
+            self._picks[level - 1] += 1
+
+    def _find_misfit(self, level: int) -> int | None:
+        """With how many of the nodes the choice does not fit, where it does with fewer; one more than there are: in the end;
+        None: it fits.
+
+        What does not fit does not with more nodes either: twice as many more are tried each time, then halves.
+
+        Args:
+            level: with fewer nodes than that it is known to fit.
+        """
+        fitting, step, end = level - 1, 1, len(self._nodes) + 1
+        while self._fits_with(misfit := min(fitting + step, end)):
+            if misfit == end:
                 return None
-            if fits(extended, node):
-                found = search(extended, level + 1)
-                if found is not None:
-                    return found
-        return None
+            fitting, step = misfit, 2 * step
+        while misfit - fitting > 1:
+            middle = (fitting + misfit) // 2
+            if self._fits_with(middle):
+                fitting = middle
+            else:
+                misfit = middle
+        return misfit
 
-    found = search([], 0)
-    if found is None:
-        raise NotReplaceable(choices[min(furthest, len(choices) - 1)][0] if choices else None)
-    return found
+    def _fits_with(self, level: int) -> bool:
+        """Whether the choice fits with the first nodes; with one more than there are in the end as well."""
+        return self._fits(self._chosen(level), self._nodes[level - 1] if level <= len(self._nodes) else None)
+
+    def _chosen(self, level: int) -> list[Place]:
+        return [place for options, pick in zip(self._options[:level], self._picks) for place in options[pick]]
 
 
 def _candidates(number: int, node: Mapping[str, Any], held: int) -> list[Place]:
@@ -123,12 +172,17 @@ def _candidates(number: int, node: Mapping[str, Any], held: int) -> list[Place]:
     return found
 
 
-def read_values(model: Model, graph: dict[str, Any]) -> tuple[Values, int | None]:
+def tell_nobody(what: str) -> None:
+    """See :data:`Tell`."""
+
+
+def read_values(model: Model, graph: dict[str, Any], tell: Tell = tell_nobody) -> tuple[Values, int | None]:
     """The values of all nodes of a graph; and the batch size that it holds, None if it takes any.
 
     Args:
         model: whose inputs the graph has.
         graph: the graph, as MXNet prints it. Shapes of states that are not saved are removed from it where they hold a size.
+        tell: see :data:`Tell`.
 
     Raises:
         ModelError: ``no_translation``, with the node that takes no other batch size.
@@ -144,6 +198,7 @@ def read_values(model: Model, graph: dict[str, Any]) -> tuple[Values, int | None
         except (MXNetError, ValueError) as error:
             found = error
     held = held_batch(model)
+    tell(f"finding the batch size {held} in the graph")
     saved = {bare(name): array.shape for name, array in load_arrays(model.params).items()}
     expected = _answers_at(model, held)
 
@@ -169,8 +224,10 @@ def read_values(model: Model, graph: dict[str, Any]) -> tuple[Values, int | None
         if error.node is None:
             raise found from error
         node = graph["nodes"][error.node]
+        tried = "" if error.tried is None else f" ({error.tried:,} choices of its numbers were tried)"
         raise ModelError(
-            f"the graph holds batch size {held}, and {quote(node['name'])} ({node['op']}) takes no other: {first_line(found)}",
+            f"the graph holds batch size {held}, and {quote(node['name'])} ({node['op']}) takes no other{tried}: "
+            f"{first_line(found)}",
             code="no_translation",
             path=model.path,
             hint="save the model for batches of any size",

@@ -20,12 +20,12 @@ from ..runtimes.mxnet.inner_shapes import load_symbol
 from ..runtimes.mxnet.libmxnet import binding, check, load_libmxnet
 from ..runtimes.mxnet.symbol import TYPES, load_arrays
 from .attributes import Attributes, default_of
-from .held import read_values
+from .held import Tell, read_values, tell_nobody
 from .network import Entry, Network, Node
 
 
-def read_network(model: Model) -> Network:
-    """The graph of a model, with what MXNet knows of it.
+def read_network(model: Model, tell: Tell = tell_nobody) -> Network:
+    """The graph of a model, with what MXNet knows of it; `tell` is told what takes time.
 
     Raises:
         ModelError: the graph cannot be loaded, or a shape does not grow in proportion to the batch.
@@ -34,7 +34,7 @@ def read_network(model: Model) -> Network:
         symbol = load_symbol(model.graph.text)
         graph = json.loads(symbol.to_json())
         names = symbol.outputs()
-        values, held = read_values(model, graph)
+        values, held = read_values(model, graph, tell)
         nodes = []
         for node, outputs in zip(graph["nodes"], values):
             operator, defaults = ("null", {}) if node["op"] == "null" else describe(node["op"])

@@ -11,7 +11,7 @@ import pytest
 from fastinfer.errors import ModelError
 from fastinfer.export.certificate import Rows
 from fastinfer.export.convert import export_model
-from fastinfer.export.held import NotReplaceable, Place, find_held, replace_held
+from fastinfer.export.held import MOST_TRIED, NotReplaceable, Place, find_held, replace_held
 from fastinfer.models.module import load_model
 from tests import networks
 from tests.networks import HELD, SERVED, mx
@@ -43,6 +43,28 @@ def test_the_first_choice_that_fits_is_taken() -> None:
     with pytest.raises(NotReplaceable) as caught:
         find_held(nodes, 8, lambda _, last: last == 1)
     assert caught.value.node == 2
+
+
+@pytest.mark.parametrize("wrong", [(), (0,), (17,), (17, 18, 40, 63)])
+def test_a_choice_is_found_in_steps_that_grow_with_its_wrong_guesses_alone(wrong: tuple[int, ...]) -> None:
+    """Of 64 nodes, whose first number is the batch size but for some."""
+    nodes = [{"op": "Reshape", "name": str(number), "attrs": {"shape": "(8, 8)"}} for number in range(64)]
+    expected = [Place(number, "shape", int(number in wrong)) for number in range(64)]
+    asked = []
+
+    def fits(places: Any, last: int | None) -> bool:
+        asked.append(last)
+        return list(places) == expected[: 64 if last is None else last + 1]
+
+    assert find_held(nodes, 8, fits) == expected
+    assert len(asked) <= 8 + 14 * len(wrong)
+
+
+def test_a_search_that_does_not_end_says_how_many_choices_it_tried() -> None:
+    nodes = [{"op": "Reshape", "name": str(number), "attrs": {"shape": "(8, 8)"}} for number in range(64)]
+    with pytest.raises(NotReplaceable) as caught:
+        find_held(nodes, 8, lambda _, last: last is not None and last < 40)
+    assert (caught.value.node, caught.value.tried) == (40, MOST_TRIED)
 
 
 def held(make: Callable[[Any], Any], row_shape: tuple[int, ...], folder: Path, batch: int) -> Path:
@@ -101,7 +123,9 @@ def test_a_graph_that_holds_a_batch_size_is_exported_for_any(
 ) -> None:
     model = load_model(held(make(batch), (values,), tmp_path, batch))
     rows = np.random.RandomState(1).uniform(-1, 1, (ROWS, values)).astype(np.float32)
-    found = export_model(model, "model.onnx", Rows("rows", rows))
+    told: list[str] = []
+    found = export_model(model, "model.onnx", Rows("rows", rows), tell=told.append)
+    assert told[0] == (f"finding the batch size {batch} in the graph")
     assert found.reasons == ()
     assert found.certificate is not None
     assert found.certificate.facts["batches"]["other_bits"] == []
