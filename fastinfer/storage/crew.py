@@ -11,9 +11,10 @@ without the interpreter's lock.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Callable
@@ -33,14 +34,14 @@ ANSWERS_AHEAD = 64
 GROUPS_UNDER_WAY = 8
 LABELS_AHEAD = 2048
 
-Task = Callable[[], None]
+Task = Callable[[Any], None]  # of a key
 
 
 class Crew:
     """Threads that carry out tasks in the order in which they were added. A task raises nothing."""
 
     def __init__(self) -> None:
-        self._tasks: deque[Task] = deque()
+        self._tasks: deque[tuple[Task, Any]] = deque()
         self._lock = threading.Lock()
         self._working = 0
         self._threads = ThreadPoolExecutor(MOST_THREADS, "fastinfer-io")
@@ -53,14 +54,13 @@ class Crew:
         """How many small requests should be under way."""
         return self._width
 
-    def add(self, tasks: Iterable[Task], most: int) -> None:
-        """Adds tasks; threads that are not at work begin them, until so many are."""
-        added = list(tasks)
+    def add(self, task: Task, keys: Collection[Any], most: int) -> None:
+        """Adds a task for each key; threads that are not at work begin them, until so many are."""
         with self._lock:
             if not self._working:
                 self._begin_anew()
-            self._tasks.extend(added)
-            starting = max(0, min(most - self._working, len(added)))
+            self._tasks.extend(zip(itertools.repeat(task), keys))
+            starting = max(0, min(most - self._working, len(keys)))
             self._working += starting
         for _ in range(starting):
             self._threads.submit(self._work)
@@ -87,14 +87,14 @@ class Crew:
     def _work(self) -> None:
         while True:
             try:
-                task = self._tasks.popleft()
+                task, key = self._tasks.popleft()
             except IndexError:
                 with self._lock:
                     if self._tasks:
                         continue
                     self._working -= 1
                     return
-            task()
+            task(key)
             if self._working > self._width:
                 with self._lock:
                     if self._working > self._width:
@@ -115,32 +115,41 @@ class Gathering:
         self._crew = crew
         self._request = request
         self._is_large = is_large
-        self._done = threading.Condition()
+        self._lock = threading.Lock()
         self._answers: dict[Any, Any] = {}
         self._wanted: set[Any] = set()
-        self._awaited: set[Any] = set()  # what somebody waits for: nobody is woken for another answer
-        self._under_way = 0
+        self._waiting: list[tuple[set[Any], threading.Event]] = []  # the answers that each one waits for
         self._is_closed = False
 
-    def begin(self, keys: Iterable[Any]) -> None:
+    def begin(self, keys: Collection[Any]) -> None:
         """Begins the requests of these keys."""
-        added = list(keys)
-        with self._done:
-            self._wanted.update(added)
-            self._under_way += len(added)
-        tasks: list[Task] = [lambda key=key: self._run(key) for key in added]  # type: ignore[misc]
-        self._crew.add(tasks, MOST_THREADS if self._is_large else self._crew.width)
+        with self._lock:
+            self._wanted.update(keys)
+        self._crew.add(self._run, keys, MOST_THREADS if self._is_large else self._crew.width)
 
     def has(self, key: Any) -> bool:
         """Whether a request of this key was begun, and its answer was not taken."""
         return key in self._wanted
 
+    def wait(self, keys: Iterable[Any]) -> None:
+        """Waits until all these requests are answered. Who needs many answers is woken once, not by each of them."""
+        with self._lock:
+            missing = {key for key in keys if key not in self._answers}
+            if not missing:
+                return
+            waiting = missing, threading.Event()
+            self._waiting.append(waiting)
+        try:
+            waiting[1].wait()
+        finally:
+            with self._lock:
+                self._waiting.remove(waiting)
+
     def take(self, key: Any) -> Any:
         """Waits for an answer, which is then forgotten. Raises what the request raised."""
-        with self._done:
-            while key not in self._answers:
-                self._awaited.add(key)
-                self._done.wait()
+        if key not in self._answers:
+            self.wait((key,))
+        with self._lock:
             answer = self._answers.pop(key)
             self._wanted.discard(key)
         if isinstance(answer, BaseException):
@@ -150,10 +159,10 @@ class Gathering:
     def close(self) -> None:
         """Waits for requests that are under way, and drops those that have not begun."""
         self._is_closed = True
-        with self._done:
-            while self._under_way:
-                self._done.wait()
+        self.wait(tuple(self._wanted))
+        with self._lock:
             self._answers.clear()
+            self._wanted.clear()
 
     def _run(self, key: Any) -> None:
         answer: Any = None
@@ -165,12 +174,13 @@ class Gathering:
                     self._crew.note(perf_counter() - started)
             except BaseException as error:
                 answer = error
-        with self._done:
+        with self._lock:
             self._answers[key] = answer
-            self._under_way -= 1
-            if key in self._awaited or not self._under_way:
-                self._awaited.discard(key)
-                self._done.notify_all()
+            for missing, have_come in self._waiting:
+                if key in missing:
+                    missing.remove(key)
+                    if not missing:
+                        have_come.set()
 
 
 _crew: Crew | None = None
@@ -230,6 +240,7 @@ class Puts:
 
     def wait(self) -> list[int]:
         """Waits for all; errno or 0 of each. Raises OutputError or ServiceError, when all have ended."""
+        self._gathered.wait(range(self._count))
         codes: list[int] = []
         problem: BaseException | None = None
         for index in range(self._count):

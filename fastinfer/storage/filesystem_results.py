@@ -109,7 +109,7 @@ class FilesystemStore(FilesystemSource):
     def expect_labels(self, uris: Sequence[str]) -> None:
         """Begins to look at results whose labels will be asked for."""
         self._shared.labels = Gathering(the_crew(), self._label)
-        self._shared.labels.begin(uri for uri in uris if self.log is not None and self.log.find(uri) is not None)
+        self._shared.labels.begin([uri for uri in uris if self.log is not None and self.log.find(uri) is not None])
 
     def begin_labels(self, record: str, *, read_only: bool = False) -> None:  # noqa: ARG002
         """Reads earlier runs' labels. Raises OutputError, ServiceError."""

@@ -154,6 +154,7 @@ class GroupReader:
         self._gathered = gathered
         self._crew = crew
         self._next = 0  # the first item that was not read
+        self._answered = 0  # the first item that may not have come
         self._begun = 0  # the first item that was not begun
         self._ahead_bytes = 0
         self._kept: Any = None  # what did not fit into the last buffer
@@ -165,7 +166,8 @@ class GroupReader:
         bounds: list[tuple[int, int]] = []
         stop = 0
         for _ in items:
-            self._read_ahead()
+            if self._next >= self._answered:
+                self._await_some()
             try:
                 content = self._kept if self._kept is not None else self._gathered.take(self._next)
             except InputError:
@@ -183,6 +185,12 @@ class GroupReader:
             self._pass()
             bounds.append((stop, 0))
         return bounds
+
+    def _await_some(self) -> None:
+        """Reads ahead, and waits for the next objects: for a quarter of them at a time, so that enough are under way."""
+        self._read_ahead()
+        self._answered = min(self._begun, self._next + self._crew.width // 2)
+        self._gathered.wait(range(self._next, self._answered))
 
     def _read_ahead(self) -> None:
         first, most = self._begun, 2 * self._crew.width

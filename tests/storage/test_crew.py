@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,7 +100,7 @@ def test_a_pause_is_not_taken_for_a_low_rate(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("fastinfer.storage.crew.perf_counter", lambda: now)
     crew = Crew()
     now = 1000.0
-    crew.add([lambda: None], 1)
+    crew.add(lambda _: None, [0], 1)
     for _ in range(WINDOW):
         now += 0.0001
         crew.note(0.01)
@@ -143,11 +144,44 @@ def test_threads_that_are_no_longer_wanted_end() -> None:
     gathered.close()
 
 
-def test_nobody_is_woken_but_for_the_answer_that_is_awaited() -> None:
-    is_awaited, others = threading.Event(), threading.Semaphore(0)
+class _Woken(threading.Event):
+    """Counts how often somebody waited and was woken."""
+
+    waits = threading.Semaphore(0)
+    count = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        _Woken.waits.release()
+        ended = super().wait(timeout)
+        _Woken.count += 1
+        return ended
+
+
+def _release(permits: threading.Semaphore, woken: type[_Woken], count: int) -> threading.Thread:
+    """Gives so many permits when somebody waits."""
+
+    def release() -> None:
+        assert woken.waits.acquire(timeout=30)
+        permits.release(count)
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> type[_Woken]:
+    monkeypatch.setattr("fastinfer.storage.crew.threading", SimpleNamespace(Lock=threading.Lock, Event=_Woken))
+    monkeypatch.setattr(_Woken, "waits", threading.Semaphore(0))
+    monkeypatch.setattr(_Woken, "count", 0)
+    return _Woken
+
+
+def test_nobody_is_woken_but_for_the_answer_that_is_awaited(woken: type[_Woken]) -> None:
+    is_awaited, others = threading.Semaphore(0), threading.Semaphore(0)
 
     def request(number: int) -> int:
-        assert is_awaited.wait(30)
+        assert is_awaited.acquire(timeout=30)
         if number:
             others.release()
         else:  # the last one to be answered
@@ -155,18 +189,48 @@ def test_nobody_is_woken_but_for_the_answer_that_is_awaited() -> None:
         return number
 
     gathered = Gathering(Crew(), request)
-    woken = []
-    wait = gathered._done.wait
-
-    def count(*arguments: float) -> bool:
-        is_awaited.set()
-        ended = wait(*arguments)
-        woken.append(ended)
-        return ended
-
-    gathered._done.wait = count  # type: ignore[method-assign]
     gathered.begin(range(20))
+    started = _release(is_awaited, woken, 20)
     assert gathered.take(0) == 0
-    assert len(woken) == 1
+    assert woken.count == 1
     assert [gathered.take(number) for number in range(1, 20)] == list(range(1, 20))
+    assert woken.count <= 2  # the others were answered, the last of them perhaps a moment later
     gathered.close()
+    started.join()
+
+
+def test_who_waits_for_many_answers_is_woken_once_by_the_last_of_them(woken: type[_Woken]) -> None:
+    is_awaited = threading.Semaphore(0)
+
+    def request(number: int) -> int:
+        assert is_awaited.acquire(timeout=30)
+        if number == 7:
+            raise OSError(2, "seven")
+        return number
+
+    gathered = Gathering(Crew(), request)
+    gathered.begin(range(40))
+    started = _release(is_awaited, woken, 40)
+    gathered.wait(range(20))
+    gathered.wait(range(20))
+    assert woken.count == 1
+    with pytest.raises(OSError, match="seven"):
+        gathered.take(7)
+    assert [gathered.take(number) for number in range(20) if number != 7] == [n for n in range(20) if n != 7]
+    assert woken.count == 1
+    gathered.close()
+    started.join()
+
+
+def test_two_may_wait_for_the_same_answer() -> None:
+    is_awaited = threading.Event()
+    gathered = Gathering(Crew(), lambda number: is_awaited.wait(30) and number)
+    gathered.begin(range(4))
+    others = [threading.Thread(target=gathered.wait, args=(keys,)) for keys in (range(3), range(1, 4))]
+    for other in others:
+        other.start()
+    is_awaited.set()
+    for other in others:
+        other.join(30)
+        assert not other.is_alive()
+    assert [gathered.take(number) for number in range(4)] == [0, 1, 2, 3]
