@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
 from ..records.line_counts import LineCounts
 from ..runtimes import load_runtime
@@ -22,6 +22,7 @@ from .provenance import check_machine
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
+    from ..handlers.predictor import PredictorKeywords
 
 # Linux: the signal that this process gets when the thread that started it ends (<sys/prctl.h>).
 PR_SET_PDEATHSIG = 1
@@ -98,17 +99,18 @@ class WorkerProcess:
         with self._lock:
             if self._handler is None:
                 job, options = self._job, self._job.options
-                settings: dict[str, Any] = {
+                settings: PredictorKeywords = {
                     "exact": options.exact,
                     "batch_size": options.batch_size,
                     "device": options.device,
                     "runtime": job.runtime,
+                    "threads": threads,
                     "divide": False,  # a run has other payloads to compute beside
                 }
                 if job.code is not None:
-                    self._handler = load_handler(job.code, **settings, threads=threads)
+                    self._handler = load_handler(job.code, **settings)
                 else:
-                    self._handler = make_predictor_handler(job.model, **settings, threads=threads)
+                    self._handler = make_predictor_handler(job.model, **settings)
             return self._handler
 
 

@@ -49,7 +49,10 @@ from .request import Answer, Request, unwrap
 from .user_module import UserModule, is_users_interrupt, load_user_module, on_path, program_error
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ..models.load import AnyModel
+    from .predictor import PredictorKeywords
 
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 
@@ -138,21 +141,16 @@ def load_handler(
     model_dir: str | os.PathLike[str] | None = None,
     *,
     program: str | None = None,
-    exact: bool = False,
-    batch_size: int | None = None,
-    device: str = "cpu",
-    threads: int = 1,
-    divide: bool = True,
-    runtime: str | None = None,
     choice: ChoiceKeywords | None = None,
+    **settings: Unpack[PredictorKeywords],
 ) -> Handler:
     """Loads a model and its serving module.
 
     Args:
         model_dir: folder or tar archive of a model, as SageMaker lays it out; None: as :class:`fastinfer.Predictor` does.
         program: the module's name; see :func:`.user_module.load_user_module`.
-        exact, batch_size, device, threads, divide, runtime: of the :class:`fastinfer.Predictor` that answers without hooks.
         choice: what the model's files leave open; see :func:`fastinfer.load_model`.
+        settings: of the :class:`fastinfer.Predictor` that answers without hooks.
 
     Raises:
         ModelError: what :func:`.user_module.load_user_module` and :func:`make_handler` raise; ``unsafe_archive``.
@@ -161,18 +159,7 @@ def load_handler(
     path = Path(os.path.abspath(find_model(model_dir)[0]))
 
     def load(folder: Path) -> Handler:
-        module = load_user_module(folder, program)
-        return make_handler(
-            folder,
-            module,
-            exact=exact,
-            batch_size=batch_size,
-            device=device,
-            threads=threads,
-            divide=divide,
-            runtime=runtime,
-            choice=choice,
-        )
+        return make_handler(folder, load_user_module(folder, program), choice, **settings)
 
     if not (path.is_file() and _archive_has_code(path)):
         return load(path)
@@ -191,21 +178,15 @@ def load_handler(
 def make_handler(
     model_dir: Path,
     module: UserModule | None,
-    *,
-    exact: bool = False,
-    batch_size: int | None = None,
-    device: str = "cpu",
-    threads: int = 1,
-    divide: bool = True,
-    runtime: str | None = None,
     choice: ChoiceKeywords | None = None,
+    **settings: Unpack[PredictorKeywords],
 ) -> Handler:
     """The handler of a model whose module is loaded; it loads the model.
 
     Args:
         model_dir: the model's folder, or an archive without ``code/``.
         module: the user's module; None: there is none.
-        exact, batch_size, device, threads, divide, runtime, choice: see :func:`load_handler`.
+        choice, settings: see :func:`load_handler`.
 
     Raises:
         ModelError: ``bad_program`` if the module has both kinds of hooks, or its ``model_fn`` fails or returns what the
@@ -217,16 +198,7 @@ def make_handler(
         return load_model(model_dir, **(choice or {}))
 
     def make_predictor() -> Predictor:
-        model = load_any_model(model_dir, **(choice or {}))
-        return Predictor(
-            model,
-            exact=exact,
-            batch_size=batch_size,
-            device=device,
-            threads=threads,
-            divide=divide,
-            runtime=runtime,
-        )
+        return Predictor(load_any_model(model_dir, **(choice or {})), **settings)
 
     if module is None or not module.hooks:
         return Handler(module, predictor=make_predictor())
@@ -236,7 +208,7 @@ def make_handler(
         return Handler(module, transform=_transform_of(module, model_dir, load, make_predictor))
 
 
-def make_predictor_handler(model: AnyModel, **settings: Any) -> Handler:
+def make_predictor_handler(model: AnyModel, **settings: Unpack[PredictorKeywords]) -> Handler:
     """The handler of a loaded model without code; `settings` are those of :class:`fastinfer.Predictor`."""
     return Handler(None, predictor=Predictor(model, **settings))
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,17 @@ from .request import Answer, Request, unwrap
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
+
+
+class PredictorKeywords(TypedDict, total=False):
+    """How a :class:`Predictor` computes, as its keywords, for those that pass them on."""
+
+    exact: bool
+    batch_size: int | None
+    device: str
+    threads: int
+    divide: bool
+    runtime: str | None
 
 
 class Predictor:
