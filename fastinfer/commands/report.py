@@ -153,8 +153,9 @@ def _local(place: str, stack: contextlib.ExitStack) -> str:
 
 def _form(arguments: argparse.Namespace, record: dict[str, Any], results: list[Result], inputs: Inputs | None) -> Form:
     """How the results are written."""
-    cells = inputs.cells(first_to_tell(results)) if inputs is not None else None
-    form = form_of(record, results, cells=cells, last_columns=arguments.prediction_columns, field=arguments.field)
+    first = first_to_tell(results)
+    cells = inputs.cells(first) if inputs is not None else None
+    form = form_of(record, first, cells=cells, last_columns=arguments.prediction_columns, field=arguments.field)
     return choose_field(form, results)
 
 

@@ -66,7 +66,7 @@ def first_to_tell(results: Sequence[Result]) -> Result:
 
 def form_of(
     record: dict[str, Any],
-    results: Sequence[Result],
+    first: Result,
     *,
     cells: int | None = None,
     last_columns: int | None = None,
@@ -76,18 +76,18 @@ def form_of(
 
     Args:
         record: of the run; empty where there is none.
-        results: at least one.
+        first: the one of its results that tells; see :func:`first_to_tell`.
         cells: of a line of the inputs, where they are known.
         last_columns: how many columns at the end of a line of CSV are the prediction; None: as the record says.
         field: see :class:`Form`.
 
     Raises:
         ConfigError: ``last_columns`` of results that are no CSV.
-        InputError: a result cannot be read; ``bad_output`` where it cannot be told which of its columns are the prediction.
+        InputError: it cannot be read; ``bad_output`` where it cannot be told which of its columns are the prediction.
     """
     asked = asked_of(record) if "request" in record else None  # of a downloaded folder the first result says it
     request = asked[0] if asked is not None else None
-    path = first_to_tell(results).path
+    path = first.path
     has_code = "row_shape" in record and record["row_shape"] is None
     if request is not None and request.prints_lines:
         form = _joined(record, request, path, cells, last_columns)

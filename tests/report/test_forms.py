@@ -137,7 +137,7 @@ def test_a_part_of_a_prediction_is_never_taken_for_its_classes(
         ]
     ):
         out = run(models["one"], inputs[source], tmp_path / str(number), **request)
-        form = form_of(read_record(str(out)), find_results(str(out)))
+        form = form_of(read_record(str(out)), first_to_tell(find_results(str(out))))
         assert not form.is_whole
         assert main([str(out), "--json", "--inputs", str(inputs[source]), "-o", str(tmp_path / "page.html")]) == 0
         said, err = capsys.readouterr()
@@ -180,13 +180,13 @@ def test_several_outputs_and_several_rows_of_a_record_are_shown(
 def test_without_a_record_the_first_result_says_how_it_is_written(tmp_path: Path, text: str, form: Form) -> None:
     path = tmp_path / "x.out"
     path.write_bytes(text.encode("latin-1"))
-    assert form_of({}, [Result("x", str(path))]) == form
+    assert form_of({}, Result("x", str(path))) == form
 
 
 def test_without_a_record_lines_of_numbers_are_rows_and_that_is_said(tmp_path: Path) -> None:
     path = tmp_path / "x.out"
     path.write_text("[1, 2]\n[3, 4]\n")
-    form = form_of({}, [Result("x", str(path))])
+    form = form_of({}, Result("x", str(path)))
     assert form.content_type == "application/jsonlines"
     assert "each line is read as a row" in form.notes[0]
 
@@ -197,14 +197,14 @@ def test_the_last_columns_are_the_prediction_where_a_user_says_so(tmp_path: Path
     (out / "x.out").write_text("a,5,0.25,0.75\nb,6,0.75,0.25\n")
     results = find_results(str(out))
     with pytest.raises(InputError, match="no number"):
-        read_predictions(results, form=form_of({}, results))
-    form = form_of({}, results, last_columns=2)
+        read_predictions(results, form=form_of({}, results[0]))
+    form = form_of({}, results[0], last_columns=2)
     assert read_predictions(results, form=form).classes.tolist() == [1, 0]
     with pytest.raises(ConfigError, match="has 4 columns"):
-        form_of({}, results, last_columns=5)
+        form_of({}, results[0], last_columns=5)
     (out / "x.out").write_text("[[1]]")
     with pytest.raises(ConfigError, match="only results in CSV"):
-        form_of({}, results, last_columns=1)
+        form_of({}, results[0], last_columns=1)
 
 
 def test_columns_that_cannot_be_told_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

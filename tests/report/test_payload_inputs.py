@@ -42,7 +42,7 @@ def read_again(root: Path) -> list[list[float] | None]:
     record, results = read_record(str(root / "out")), find_results(str(root / "out"))
     inputs = Inputs(str(root / "in"), record)
     assert inputs.unread is None
-    starts = read_predictions(results, form=form_of(record, results)).starts.tolist()
+    starts = read_predictions(results, form=form_of(record, results[0])).starts.tolist()
     found: list[list[float] | None] = []
     for result, first, stop in zip(results, starts, starts[1:]):
         values = dict(inputs.records(result, stop - first, range(stop - first)))
