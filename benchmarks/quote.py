@@ -33,7 +33,8 @@ def table(section: str, figures: Sequence[Figure], run: dict[str, Any]) -> str:
     measured = conditions_of(run, section)
     lines = [
         f"Measured on {measured['date']} at commit {measured['commit']} on {measured['cores']} cores of {measured['cpu']}, "
-        f"with a load of {measured['load']:.1f} before the start; medians, and the lowest and highest turn.",
+        f"with a load of {measured['load']:.1f} before the start;",
+        "medians, and the lowest and highest turn.",
         "",
         "| what | |",
         "| --- | --- |",
