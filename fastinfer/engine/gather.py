@@ -47,6 +47,8 @@ class Gatherer:
         # Of each large object that is rejected the first span that failed, in the order of the file, and why.
         self._refused: dict[str, tuple[Span, InputError]] = {}
         self._errors: list[tuple[int, int, Exception]] = []
+        # Rejects of results that stay; those of others, which are made again, are not counted twice.
+        self._kept = 0
         self._is_settled = False
         # Any thread that gets the next shard may find finished spans.
         self._lock = threading.Lock()
@@ -61,6 +63,8 @@ class Gatherer:
                 continue
             if folder.is_finished(item):
                 self._summary.skipped += 1
+                if self._options.max_errors is not None and folder.rejected:
+                    self._kept += folder.rejected_of(item)
                 continue
             spans = self._cut(item) if job.may_cut(item.size) else []
             if len(spans) < 2:
@@ -68,6 +72,7 @@ class Gatherer:
                 continue
             finished = {span: count for span in spans if (count := folder.finished_span(span)) is not None}
             self._assemblies[item.key] = Assembly(job.layout, job.store, job.encoder.form, spans, job.inputs)
+            self._kept += sum(finished.values())
             for span, rejected in finished.items():
                 self._add(span, rejected, 0)
             waiting = [span for span in spans if span not in finished]
@@ -89,19 +94,24 @@ class Gatherer:
             self._add(span, rejected, report.number)
         for span, refusal in report.refused:
             self._refuse(span, refusal)
-        error = report.error
-        if error is None and self._options.max_errors is not None and summary.rejected > self._options.max_errors:
-            error = InputError(
-                f"{counted(summary.rejected, 'reject')}, at most {self._options.max_errors:,} allowed",
-                code="too_many_errors",
-                hint=f"see {self._job.layout.rejects}",
-            )
+        error = report.error or self._too_many()
         if error is not None:
             # The first error in the order of the inputs is raised. A shard that kills its process is left out, and the
             # other shards are transformed.
             self._errors.append((report.number, report.failed_at, error))
             if not isinstance(error, WorkerDied):
                 self._stop.set()
+
+    def _too_many(self) -> InputError | None:
+        """The error of more rejects than are allowed, new ones and those of results that stay."""
+        most, rejected = self._options.max_errors, self._kept + self._summary.rejected - self._folder.rejected
+        if most is None or rejected <= most:
+            return None
+        return InputError(
+            f"{counted(rejected, 'reject')}, at most {most:,} allowed",
+            code="too_many_errors",
+            hint=f"see {self._job.layout.rejects}",
+        )
 
     def finish(self, seconds: float) -> None:
         """Completes the summary of a run that has ended; raises the error that stopped it."""
@@ -110,6 +120,9 @@ class Gatherer:
         summary.peak_memory_bytes = machine.peak_memory_bytes()
         waited = max(0.0, seconds * summary.workers - sum(self._seconds.values()))
         summary.stage_seconds = {**self._seconds, "wait": waited}
+        too_many = self._too_many()  # also if the last results that stay were found behind the last report
+        if too_many is not None and not self._errors and not self._stop.is_set():
+            self._errors.append((0, 0, too_many))
         self._settle(is_complete=True)
         if self._options.backend != "threads":
             self._folder.sweep()

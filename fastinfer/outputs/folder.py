@@ -132,6 +132,11 @@ class OutputFolder:
         label = self._label(self.layout.result(item), item)
         return label is not None and self.rejects.has_all(item, label)
 
+    def rejected_of(self, item: Object) -> int:
+        """How many records the finished result of an object lacks."""
+        label = Label.unpack(self.store.label(self.layout.result(item)))
+        return 0 if label is None else label.rejected
+
     def is_current(self, item: Object) -> bool | None:
         """Whether the object's result was made of the object as it is now; None where nothing says of what it was made."""
         label = Label.unpack(self.store.label(self.layout.result(item)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -375,6 +376,33 @@ def test_too_many_rejects_end_the_run(linear: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         run(linear, tmp_path, tmp_path / "other", on_error="quarantine", max_errors=2)
     assert caught.value.code == "too_many_errors"
+
+
+def test_rejects_of_results_that_are_made_again_are_not_counted_twice(linear: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.csv").write_bytes(b"1,2\n" + b"x,2\n" * 2)
+    (source / "b.csv").write_bytes(b"1,2\nx,2\n")
+    run(linear, source, output, on_error="quarantine")
+    (source / "a.csv").write_bytes(b"1,2\n" + b"y,2\n" * 2)
+    run(linear, source, output, on_error="quarantine", max_errors=3)
+    assert len((output / "_rejects.jsonl").read_text().splitlines()) == 3
+    # Those of results that stay count: beside others, and alone.
+    (source / "a.csv").write_bytes(b"1,2\n3,4\n" + b"y,2\n" * 2)
+    for _ in range(2):
+        with pytest.raises(InputError, match="3 rejects, at most 2 allowed"):
+            run(linear, source, output, on_error="quarantine", max_errors=2, workers=1)
+
+
+def test_rejects_of_parts_that_stay_are_counted(linear: Path, tmp_path: Path) -> None:
+    limits = Limits(large_object_bytes=100, span_bytes_least=100, span_bytes_most=100, chunk_bytes=64)
+    (tmp_path / "a.csv").write_bytes(b"x,2\n" * 3 + b"1,2\n" * 97)
+    (tmp_path / "b.csv").write_bytes(b"y,2\n")
+    run(linear, tmp_path, tmp_path / "out", limits, on_error="quarantine", max_errors=4)
+    for most in (4, 3):
+        (tmp_path / "b.csv").write_bytes(b"z,22\n" if most == 4 else b"z,222\n")
+        with contextlib.nullcontext() if most == 4 else pytest.raises(InputError, match="4 rejects, at most 3"):
+            run(linear, tmp_path, tmp_path / "out", limits, on_error="quarantine", max_errors=most, workers=1)
 
 
 def test_what_cannot_be_listed_is_rejected_and_the_run_continues(linear: Path, tmp_path: Path) -> None:
