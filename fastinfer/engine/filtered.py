@@ -93,10 +93,18 @@ class FilteredDecoder:
             with memoryview(buffer)[start:stop] as lines:
                 begin = start + find_line_start(lines, min(1, len(lines)))
             self._skipped = 1
-        if self._columns is None and not first:
+        if self._columns is None and not first and self._cells:
             self._columns = self._processing.columns_of(self._cells, None, self._prediction)
         elif self._columns is None:
-            columns, records = self._processing.columns(buffer, begin, stop, self._prediction, cells=self._cells)
+            try:
+                columns, records = self._processing.columns(buffer, begin, stop, self._prediction, cells=self._cells)
+            except InputError as error:
+                if error.code != "empty_input":
+                    raise
+                # Blank lines; the next chunk may have others. If none has, the decoder says it at the end.
+                self._cut, self._next = Cut(0, [], [], {}), 0
+                self._inner.start(self._text, 0, 0, first=False)
+                return
             self._mark = 0 if self._processing.header else records - begin
             self._columns, begin = columns, records
             self.head = self._processing.head(columns, self._prediction) if first else b""

@@ -216,8 +216,13 @@ def _picked(
 
 
 def _head_of(path: str) -> bytes:
+    """The beginning of a result, behind lines of rejected records."""
     try:
         with open(path, "rb") as file:
+            start = 0
+            while file.readline(len(REJECTED)) == REJECTED.encode():
+                start += len(REJECTED)
+            file.seek(start)
             return file.read(HEAD_BYTES)
     except OSError as error:
         raise unreadable(path, error) from error
@@ -245,8 +250,6 @@ def _sniffed(path: str) -> Form:
     if head.startswith(NPY_MAGIC):
         return Form(NPY)
     text = head.decode("utf-8", "replace").lstrip()
-    while text.startswith(REJECTED):
-        text = text[len(REJECTED) :]
     if text[:1] not in ("[", "{", ""):
         return Form(CSV)
     line, end, rest = text.partition("\n")

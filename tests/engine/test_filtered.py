@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from array import array
 from pathlib import Path
@@ -152,3 +153,23 @@ def test_a_large_object_is_read_as_one_whatever_lines_its_parts_begin_with(linea
     first, *others = [(tmp_path / str(size) / "out" / "a.csv.out").read_bytes() for size in sizes]
     assert others == [first] * len(others)
     assert first.count(b"null\n") == 30
+
+
+@pytest.mark.parametrize("skip_header", [False, True])
+def test_blank_lines_at_the_start_may_fill_chunks(skip_header: bool, linear: Path, tmp_path: Path) -> None:
+    request = TransformRequest(
+        input_filter="$[1:]", join_source="Input", split_type="Line", assemble_with="Line", accept="text/csv"
+    )
+    limits = Limits(chunk_bytes=64)
+    source = tmp_path / "in"
+    source.mkdir()
+    # More than the 64 KiB in which an object is small; and one that is nothing else.
+    (source / "a.csv").write_bytes(b"n,x,y\n" * skip_header + b"\r\n" * 40_000 + b"7,1,2\n\n8,3,x\n9,3,4\n")
+    (source / "b.csv").write_bytes(b"\n" * 70_000)
+    options = Options(on_error="quarantine", workers=1, skip_header=skip_header)
+    transform(linear, source, tmp_path / "out", options, request=request, limits=limits)
+    lines = (tmp_path / "out" / "a.csv.out").read_bytes().splitlines()
+    assert [line.partition(b",")[0] for line in lines] == [b"7", b"null", b"9"]
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    places = [(each["key"], each["code"], each["line"], each["column"]) for each in rejects]
+    assert places == [("a.csv", "expected_number", 40_003 + skip_header, 5), ("b.csv", "empty_input", None, None)]

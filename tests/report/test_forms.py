@@ -174,6 +174,8 @@ def test_several_outputs_and_several_rows_of_a_record_are_shown(
         ('{"SageMakerOutput": 1}\n', Form()),
         ("1,2\n", Form("text/csv")),
         ("null\n1,2\n", Form("text/csv")),
+        pytest.param("null\n" * 14_000 + "1,2\n", Form("text/csv"), id="many nulls"),
+        ("null\n[1]\n", Form()),
         ("\x93NUMPY", Form("application/x-npy")),
     ],
 )
