@@ -75,6 +75,12 @@ class Batch:
         self._segments.append(Segment(result, first, stop, rejected, last))
         self._begin = self.filled
 
+    def holds(self, result: Result) -> bool:
+        """Whether rows of the result that is being filled are in it, of which a last one may not be whole."""
+        return self.filled > self._begin or any(
+            isinstance(each, Segment) and each.result is result for each in self._segments
+        )
+
     def drop(self, result: Result) -> None:
         """Removes the rows of the result that is being filled."""
         self.filled = self._begin

@@ -165,7 +165,10 @@ class PayloadRun:
                 if not opened.waiting and opened.error is None:  # its last payload may have failed just now
                     self._complete(opened)
         except InputError as error:
-            self._fail(opened, error)
+            if opened.waiting:
+                self._answer()  # one of those before may have an error as well: the first one is told
+            if opened.error is None:
+                self._fail(opened, error)
         finally:
             if not opened.is_read and opened.error is None:  # the run ends here
                 opened.error = InputError("the run was stopped", code="bad_input", path=item.uri)
@@ -217,6 +220,8 @@ class PayloadRun:
         try:
             return processing.prepare(payload.content)
         except InputError as error:
+            if self._job.request.essence == JSON_LINES:
+                error = error.at(line=1)  # the only one
             raise payload.locate(error).at(path=item.uri) from error
 
     def _request(self, waiting: _Waiting) -> Request:

@@ -211,12 +211,15 @@ class _ShardRun:
                 raise span.item.problem
             self._decode(result, buffer, chunks)
         except BaseException as error:
+            as_payloads = isinstance(error, InputError) and self._may_be_payloads(span, error)
+            if isinstance(error, InputError) and not as_payloads:
+                error = self._first_error(result, error)
             # Nothing of it may be written, also not its rows in the batch.
             self.batch.drop(result)
             if self.filtered is not None:
                 self.filtered.keep(self.batch.filled // self.job.model.row_values)
             result.drop()
-            if isinstance(error, InputError) and self._may_be_payloads(span, error):
+            if as_payloads:
                 self._transform_payloads(span.item)
                 return
             if isinstance(error, InputError) and error.path is None:
@@ -227,6 +230,17 @@ class _ShardRun:
         else:
             self.batch.close(result, last=True)
         self.report.failed_at += 1
+
+    def _first_error(self, result: Result, error: InputError) -> InputError:
+        """The first error of an object: the model may refuse a record before that of the error, which waits to be computed."""
+        if self.job.rejects_records or not self.batch.holds(result):
+            return error
+        self.batch.close(result)
+        try:
+            self._run_batch()
+        except InputError as refused:
+            return refused
+        return error
 
     def _may_be_payloads(self, span: Span, error: InputError) -> bool:
         """Whether an object that has an error as rows may have an answer as payloads."""
@@ -258,6 +272,7 @@ class _ShardRun:
                             lines = self.process.line_counts.before(span.item, chunk.base)
                         error = outcome.error.at(path=span.item.uri, line=(outcome.error.line or 0) + lines)
                         if not self.job.rejects_records:
+                            self.batch.filled -= outcome.values
                             raise error
                         self._pass_over(result, error, outcome, buffer, chunk.base - chunk.start)
                     else:

@@ -225,6 +225,45 @@ def test_every_road_of_lines_rejects_the_record(road: str, lookup: Path, predict
     assert reject["record"].encode() == text.splitlines()[1].encode()
 
 
+LINES = {
+    "rows": (TransformRequest(), "{}"),
+    "a column joined": (ROADS["a column joined"][0], "7,{}"),
+    "payloads of one line": (ROADS["payloads of one line"][0], "{}"),
+    "payloads of lines": (TransformRequest(split_type="Line", accept="text/csv", max_payload=1), "{}"),
+    "JSON Lines": (TransformRequest(content_type="application/jsonlines"), "[{}]"),
+    "JSON Lines, filtered": (
+        TransformRequest(content_type="application/jsonlines", input_filter="$.v", join_source="Input",
+                         split_type="Line", assemble_with="Line", accept="application/jsonlines"),
+        '{{"v": [{}]}}',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+@pytest.mark.parametrize("road", LINES)
+def test_of_two_errors_in_an_object_the_first_is_named(road: str, on_error: str, lookup: Path, tmp_path: Path) -> None:
+    request, form = LINES[road]
+    options = Options(exact=True, on_error=on_error, workers=1)
+    # One batch has both, or each is in one of its own.
+    for gap in (0, 30):
+        for number, (first, second) in enumerate([(BAD, "2,1,0,x"), ("2,1,0,x", BAD)]):
+            folder = tmp_path / f"{gap}-{number}"
+            folder.mkdir()
+            lines = [GOOD, first, *[GOOD] * gap, second, GOOD]
+            files = {"a": GOOD, "b": "".join(f"{line}\n" for line in lines), "c": GOOD}
+            files = {name: "".join(form.format(line) + "\n" for line in text.split()) for name, text in files.items()}
+            if on_error == "stop":
+                with pytest.raises(InputError) as caught:
+                    run(lookup, folder, files, options, request=request)
+                found = (caught.value.line, caught.value.code == "refused_record")
+            else:
+                run(lookup, folder, files, options, request=request)
+                assert set(results(folder)) == {"a.out", "c.out"}
+                (reject,) = rejects(folder)
+                found = (reject["line"], reject["code"] == "refused_record")
+            assert found == (2, first == BAD)
+
+
 MARK = b"\xef\xbb\xbf"
 MARKED: dict[str, tuple[TransformRequest | None, bytes]] = {
     "rows": (None, b""),
