@@ -30,6 +30,8 @@ used, or an operator of it has no translation; 4 the file cannot be written.
 """
 
 HINTS = {**MODEL_HINTS, "file_exists": "name another file, or --overwrite"}
+# The operators that give the places of values, of equal ones in an order of MXNet's own.
+PLACES = ("argsort", "topk")
 # Of the user's rows, so many are compared.
 MOST_ROWS = 10_000
 
@@ -116,6 +118,10 @@ def describe_refusal(exported: Exported) -> list[str]:
             f"they part at {parting.node} ({parting.operator}), by {parting.difference.relative:.2g} of its largest value; "
             f"what it reads differs by {parting.before:.2g}"
         )
+        if parting.operator in PLACES:
+            lines.append(
+                "equal values have places in another order there; --rows compares rows that you name, which may have none"
+            )
     return lines
 
 

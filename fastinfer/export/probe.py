@@ -18,6 +18,17 @@ LARGEST_POWER, POWERS = 0, 8
 
 # Which input of an operator holds indices, and which of its others, or attributes, says how many there are.
 INDEX_INPUTS = {"Embedding": 0, "take": 1, "one_hot": 0, "pick": 1, "batch_take": 1}
+# What depends on the order of values: which of equal ones comes first.
+ORDERS = {
+    "_contrib_MultiBoxDetection",
+    "_contrib_box_nms",
+    "argmax",
+    "argmax_channel",
+    "argmin",
+    "argsort",
+    "sort",
+    "topk",
+}
 # What passes values on to other places.
 MOVES = {
     "BlockGrad",
@@ -42,7 +53,8 @@ def make_rows(network: Network, count: int | None = None) -> NDArray[np.float32]
     """Rows (records, values) for the inputs of a network, one behind the other.
 
     An input that is used as indices gets all of them in turn; others get numbers of both signs and of several magnitudes,
-    every third row none below zero, and one row of zeros.
+    every third row none below zero, and one row of zeros. Where the network puts values in order, every third row has many
+    that are equal.
 
     Args:
         network: the network.
@@ -52,6 +64,7 @@ def make_rows(network: Network, count: int | None = None) -> NDArray[np.float32]
     values = sum(math.prod(shape) for shape in shapes)
     if count is None:
         count = min(MOST_ROWS, max(LEAST_ROWS, MOST_BYTES // (4 * values)))
+    has_order = any(network.nodes[number].operator in ORDERS for number in network.live)
     random = np.random.RandomState(SEED)
     parts = []
     for number, shape in zip(network.inputs, shapes):
@@ -62,6 +75,8 @@ def make_rows(network: Network, count: int | None = None) -> NDArray[np.float32]
             parts.append((order % most).astype(np.float32))
             continue
         rows = random.uniform(-1, 1, (count, width))
+        if has_order:
+            rows[1::3] = np.rint(2 * rows[1::3]) / 2
         rows *= np.exp2(LARGEST_POWER - np.arange(count) % POWERS)[:, None]
         rows[::3] = np.abs(rows[::3])
         rows[-1] = 0

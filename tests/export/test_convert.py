@@ -9,6 +9,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
+from fastinfer.commands.export import PLACES
 from fastinfer.errors import ConfigError, ModelError
 from fastinfer.export.call import Call
 from fastinfer.export.certificate import Rows
@@ -252,3 +253,37 @@ def test_a_file_that_is_there_is_not_replaced_unasked(written: str) -> None:
         check_absent(written)
     assert caught.value.code == "file_exists"
     assert Certificate.read(f"{written}.json").facts["rows"]["source"] == "probe"
+
+
+ORDERED: dict[str, Callable[[], Any]] = {
+    "argmax": lambda: mx.sym.argmax(data(), axis=1),
+    "argmin": lambda: mx.sym.argmin(data(), axis=1),
+    "the largest": lambda: mx.sym.topk(data(), k=1),
+    "values": lambda: mx.sym.topk(data(), k=3, ret_typ="value"),
+    "sort": lambda: mx.sym.sort(data()),
+    "argsort of few": lambda: mx.sym.argsort(mx.sym.slice_axis(data(), axis=1, begin=0, end=16)),
+}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_what_is_the_same_of_equal_values_is_certified(name: str) -> None:
+    found = export_model(load(ORDERED[name](), (40,)), "model.onnx")
+    assert found.reasons == ()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mx.sym.argsort(data()),
+        lambda: mx.sym.topk(data(), k=3),
+        lambda: mx.sym.topk(mx.sym.relu(data()), k=30, ret_typ="mask"),
+    ],
+)
+def test_places_of_equal_values_that_differ_are_not_certified(make: Callable[[], Any]) -> None:
+    model = load(make(), (40,))
+    found = export_model(model, "model.onnx")
+    assert found.certificate is None
+    assert found.parting is not None
+    assert found.parting.operator in PLACES
+    different = np.random.RandomState(3).permutation(40 * 8).reshape(8, 40).astype(np.float32)
+    assert export_model(model, "model.onnx", Rows("different values", different)).reasons == ()

@@ -39,3 +39,11 @@ def test_indices_are_all_used() -> None:
 def test_an_input_that_holds_no_indices() -> None:
     network = read_network(load(*networks.convolution()))
     assert find_indices(network, network.inputs[0]) is None
+
+
+def test_rows_have_equal_values_where_the_network_puts_values_in_order() -> None:
+    places = mx.sym.topk(mx.sym.relu(mx.sym.var("data")), k=3)
+    rows = make_rows(read_network(load(places, (40,))))
+    assert max(len(set(row)) for row in rows[1::2].tolist()) <= 5
+    assert min(len(set(row)) for row in rows[0:-1:2].tolist()) > 20
+    assert np.abs(rows[1::2]).max() == 1
