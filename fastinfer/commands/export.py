@@ -120,7 +120,7 @@ def describe_refusal(exported: Exported) -> list[str]:
         )
         if parting.operator in PLACES:
             lines.append(
-                "equal values have places in another order there; --rows compares rows that you name, which may have none"
+                "equal values have another order there: compare rows of your own, which may have none, with --rows"
             )
     return lines
 
