@@ -195,11 +195,15 @@ time.sleep(1000)
 
 def wait_for_line(aws: Cloud, name: str, line: str) -> None:
     aws.wait("training", name, until=("Training",))
+    logs = aws.client("logs")
 
     def printed() -> bool:
-        streams = aws.client("logs").describe_log_streams(
-            logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=name
-        )["logStreams"]
+        try:
+            streams = logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=name)[
+                "logStreams"
+            ]
+        except logs.exceptions.ResourceNotFoundException:  # the first line of an account's first job makes the group
+            return False
         return bool(streams) and line in aws.log_lines("training", name)
 
     wait_until(printed, every_s=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -20,9 +21,8 @@ from fastinfer.sagemaker.local.endpoint import LocalPredictor
 pytest.importorskip("aiohttp")
 
 
-@pytest.fixture(scope="module")
-def endpoint(linear: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPredictor]:
-    folder = tmp_path_factory.mktemp("endpoint")
+@contextlib.contextmanager
+def deployed(linear: Path, folder: Path) -> Iterator[LocalPredictor]:
     pack_folder(linear, folder / "model.tar.gz")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTINFER_LOCAL_ROOT", str(folder / "root"))
@@ -30,6 +30,12 @@ def endpoint(linear: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         found = MXNetModel(str(folder / "model.tar.gz"), sagemaker_session=LocalSession()).deploy(1, "local")
         yield found
         found.delete_endpoint()
+
+
+@pytest.fixture(scope="module")
+def endpoint(linear: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPredictor]:
+    with deployed(linear, tmp_path_factory.mktemp("endpoint")) as found:
+        yield found
 
 
 def test_an_endpoint_answers_with_the_containers_bytes(endpoint: LocalPredictor, linear: Path) -> None:
@@ -68,8 +74,9 @@ def test_what_fails_behind_the_endpoint_is_no_error_of_the_input(
         thread.join()
 
 
-def test_a_deleted_endpoint_does_not_answer(endpoint: LocalPredictor) -> None:
-    endpoint.delete_endpoint()
-    endpoint.delete_endpoint()
-    with pytest.raises(ServiceError, match="the endpoint does not answer"):
-        endpoint.predict([[1, 2]])
+def test_a_deleted_endpoint_does_not_answer(linear: Path, tmp_path: Path) -> None:
+    with deployed(linear, tmp_path) as endpoint:
+        endpoint.delete_endpoint()
+        endpoint.delete_endpoint()
+        with pytest.raises(ServiceError, match="the endpoint does not answer"):
+            endpoint.predict([[1, 2]])
