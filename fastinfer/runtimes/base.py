@@ -113,6 +113,14 @@ class Runtime(Protocol):
         """What an executor of that size has as :attr:`Executor.outputs`. Raises ModelError."""
         ...
 
+    def layers_alone(self, model: AnyModel) -> tuple[AnyModel | None, bool]:
+        """A model of its fully connected layers, each by itself and without its bias, which hides differences of last bits.
+
+        Returns:
+            the model, None where there are none or the runtime does not know them; and whether all layers are in it.
+        """
+        ...
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         """Raises ConfigError (``no_such_device``) if a device does not exist."""
         ...

@@ -7,9 +7,11 @@ row alone there. Only among sizes that the probe has found to give the same bits
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import warnings
+from collections.abc import Set
 from functools import partial
 from operator import truediv
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -42,8 +44,11 @@ BATCH_VALUE_BYTES = 64 << 20
 # A record is much work for its bytes where the graph computes so many times the bytes of its inputs: an MLP of 784 values 2,
 # mobilenet 26, LeNet 46, an LSTM 200.
 COSTLY_VALUES = 8
-# The layers that can be computed on more rows than there are.
+# The layers that can be computed on more rows than there are; and operators that sum nothing, or a row's values alone.
 DENSE = "FullyConnected"
+ACTIVATIONS = {"Activation", "BatchNorm", "LeakyReLU", "relu", "sigmoid", "tanh"}
+LOSSES = {"LinearRegressionOutput", "LogisticRegressionOutput", "SoftmaxOutput", "softmax"}
+NO_SUMS = {"null", "BlockGrad", "Dropout", "Flatten", "Reshape", *ACTIVATIONS, *LOSSES}
 # A GPU needs more rows at a time.
 GPU_ROWS = 480
 GPU_INPUT_BYTES = 8 << 20
@@ -134,10 +139,10 @@ def choose_batching(runtime: Runtime, model: AnyModel, options: Options) -> Batc
     if varies:
         # Nothing can be compared; the size changes what comes out no more than chance does.
         return Batching(asked or _candidates(runtime, model, device[0])[0], False, invariant=False, varies=varies)
-    has_dense = any(node["op"] == DENSE for node in nodes)
+    operators = {node["op"] for node in nodes}
     rule = {"sizes": SIZES, "many_rows": runtime.many_rows, "asked": asked}
     depends_on = {**of_model(model, options), **runtime.identity(), **rule}
-    found = probe_cache.cached(depends_on, partial(_find, runtime, model, device, asked, has_dense=has_dense))
+    found = probe_cache.cached(depends_on, partial(_find, runtime, model, device, asked, operators))
     if found is not None:
         return Batching(found.sizes[-1], False, True, found.sizes[:-1], found.seconds, dense=found.dense)
     if asked is not None:
@@ -163,13 +168,16 @@ def _check_options(model: AnyModel, options: Options) -> None:
 
 
 def _find(
-    runtime: Runtime, model: AnyModel, device: tuple[str, int], asked: int | None, *, has_dense: bool
+    runtime: Runtime, model: AnyModel, device: tuple[str, int], asked: int | None, operators: Set[str]
 ) -> probe_cache.Found | None:
     """Sizes at which rows do not depend on each other, among those asked for or named by rule; None: there are none, or it
-    cannot be known."""
+    cannot be known. `operators` are those of a model of MXNet."""
     from .invariance import find_sizes, takes_some  # and NumPy with it: most runs know the answer
 
-    bind = partial(_bind_for_probe, runtime, runtime.make_resources(), model, device)
+    resources = runtime.make_resources()
+    bind = partial(_bind_for_probe, runtime, resources, model, device)
+    alone, are_all = runtime.layers_alone(model) if DENSE in operators else (None, False)
+    bind_layers = None if alone is None else partial(_bind_layers, runtime, resources, alone, device)
     candidates = _candidates(runtime, model, device[0]) if asked is None else [asked]
     if asked is not None:
         executor = bind(asked)
@@ -183,9 +191,15 @@ def _find(
     # Each size has its own copy of the parameters.
     most = 1 if copied_bytes(model) > FEW_SIZES_PARAMS_BYTES else None
     try:
-        row_bytes = sum(runtime.value_bytes(model))
-        clock = _clock(device[0])
-        return find_sizes(bind, candidates, SIZES, most, has_dense=has_dense, row_bytes=row_bytes, clock=clock)
+        # Where all sums are compared by themselves, fewer rows are enough.
+        row_bytes = None if are_all and operators <= {DENSE, *NO_SUMS} else sum(runtime.value_bytes(model))
+        return find_sizes(
+            *(bind, candidates, SIZES, most),
+            has_dense=DENSE in operators,
+            bind_layers=bind_layers,
+            row_bytes=row_bytes,
+            clock=_clock(device[0]),
+        )
     except ModelError as error:
         one = bind(1) if error.code == FAILED_PASS else None
         if one is not None and takes_some(one):
@@ -213,6 +227,13 @@ def _bind_for_probe(
         # Says what is wrong with a graph that cannot be bound at all.
         runtime.bind(model, device, 1, resources=resources)
         return None
+
+
+def _bind_layers(*arguments: Any) -> Executor | None:
+    """As :func:`_bind_for_probe`; None as well where layers cannot be bound by themselves, which is no defect of the model."""
+    with contextlib.suppress(ModelError):
+        return _bind_for_probe(*arguments)
+    return None
 
 
 def _clock(kind: str) -> Callable[[], float]:

@@ -33,6 +33,8 @@ LEAST_VALUES, MOST_ROWS, MOST_GIVEN = 1024, 144, 1 << 17
 # Where little is summed, as in a dense layer of three inputs, one value in a thousand differs: so many are compared where the
 # values in the graph have at most so many bytes for all their rows together.
 MANY_VALUES, MANY_ROWS_BYTES = 1 << 13, 8 << 20
+# Of a layer by itself so many values are compared: sums in another order mostly have other bits.
+LAYER_VALUES = 512
 # A size whose dense layers are computed on more rows is used if it takes no more than this part of the pass that it saves.
 WORTH = 0.9
 # A pass is timed so often, or until it has taken so long together.
@@ -50,6 +52,7 @@ def find_sizes(
     most: int | None = None,
     *,
     has_dense: bool = False,
+    bind_layers: Bind | None = None,
     row_bytes: int | None = None,
     clock: Clock = perf_counter,
 ) -> Found | None:
@@ -62,6 +65,7 @@ def find_sizes(
         smaller: sizes that may be used below it, in ascending order.
         most: how many of them are looked for, the smallest first; None: all.
         has_dense: whether it has dense layers that the runtime can compute on more rows.
+        bind_layers: as `bind`, of these layers by themselves, without what is added to their sums; None: they are not compared.
         row_bytes: of all values in the graph for one row; None: not known.
         clock: gives the seconds by which passes are timed.
     """
@@ -72,6 +76,9 @@ def find_sizes(
         batches = probe_batches(executor, row_bytes)
         if not all(is_invariant(executor, batch) for batch in batches):
             continue
+        layers = _Layers(bind_layers, candidate)
+        if not layers.are_invariant:
+            continue
         inputs = [np.concatenate(each) for each in zip(*batches)]
         reference = [np.concatenate(each) for each in zip(*(run(executor, batch) for batch in batches))]
         sizes: list[int] = []
@@ -79,7 +86,7 @@ def find_sizes(
         for size in smaller:
             if size >= candidate or len(sizes) == most:
                 break
-            small = bind(size, AS_IT_IS)
+            small = bind(size, AS_IT_IS) if layers.agree(size, AS_IT_IS) else None
             if small is not None and gives_the_bits(small, inputs, reference):
                 sizes.append(size)
                 seconds.append(time_pass(small, clock))
@@ -90,7 +97,7 @@ def find_sizes(
             below = [size for size in smaller if size < dense.rows][:most]
             padded: dict[int, float] = {}
             for dense in (DenseLayers(sizes[0], chained=True), DenseLayers(sizes[0])):
-                padded = _find_padded(bind, below, dense, WORTH * min(seconds), inputs, reference, clock)
+                padded = _find_padded(bind, below, dense, WORTH * min(seconds), inputs, reference, layers, clock)
                 if padded:
                     break
             kept = 0 if padded and most is not None else len(sizes) - 1  # of those above, beside the candidate
@@ -101,6 +108,39 @@ def find_sizes(
     return None
 
 
+class _Layers:
+    """The fully connected layers of a model by themselves. What a bias hides of their sums' last bits shows here.
+
+    Args:
+        bind: see :func:`find_sizes`; None: there is nothing to compare.
+        batch_size: whose bits others must have.
+
+    Attributes:
+        are_invariant: whether their bits depend on the row alone at that size.
+    """
+
+    def __init__(self, bind: Bind | None, batch_size: int) -> None:
+        executor = bind(batch_size, AS_IT_IS) if bind else None
+        self._bind = None if executor is None else bind
+        if executor is None:
+            self.are_invariant = True
+            return
+        self._rows = probe_inputs(executor)
+        self.are_invariant = is_invariant(executor, self._rows)
+        self._reference = run(executor, self._rows)
+        fewest = min(each.rows * math.prod(each.shape) for each in executor.outputs)
+        self._count = -(-LAYER_VALUES // fewest)
+
+    def agree(self, batch_size: int, dense: DenseLayers) -> bool:
+        """Whether they have the same bits at a smaller size, where they are computed in that way."""
+        if self._bind is None:
+            return True
+        small = self._bind(batch_size, dense)
+        count = max(batch_size, self._count)
+        rows, reference = ([each[:count] for each in values] for values in (self._rows, self._reference))
+        return small is not None and gives_the_bits(small, rows, reference)
+
+
 def _find_padded(
     bind: Bind,
     sizes: Sequence[int],
@@ -108,13 +148,14 @@ def _find_padded(
     most_s: float,
     rows: Rows,
     reference: list[NDArray[Any]],
+    layers: _Layers,
     clock: Clock,
 ) -> dict[int, float]:
     """Of a few sizes those that give the same bits with such dense layers, up to the first that does not or takes too long;
     with the seconds of a pass."""
     found: dict[int, float] = {}
     for size in sizes:
-        small = bind(size, dense)
+        small = bind(size, dense) if layers.agree(size, dense) else None
         if small is None or not gives_the_bits(small, rows, reference):
             break
         seconds = time_pass(small, clock)

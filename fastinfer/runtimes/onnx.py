@@ -86,6 +86,9 @@ class OnnxRuntime:
     def outputs_of(self, model: AnyModel, batch_size: int) -> tuple[BoundOutput, ...]:
         return self.bind(model, ("cpu", 0), batch_size).outputs
 
+    def layers_alone(self, model: AnyModel) -> tuple[None, bool]:  # noqa: ARG002
+        return None, False
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         available = self._library.providers()
         for kind, index in devices:

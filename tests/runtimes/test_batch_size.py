@@ -57,6 +57,9 @@ class Sums:
     def outputs_of(self, model: Model, batch_size: int) -> tuple[BoundOutput, ...]:  # noqa: ARG002
         return self.outputs
 
+    def layers_alone(self, model: Model) -> tuple[None, bool]:  # noqa: ARG002
+        return None, False
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         if any(kind == "gpu" for kind, _ in devices):
             raise ConfigError("there is no gpu:0", code="no_such_device")

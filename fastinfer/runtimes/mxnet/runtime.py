@@ -81,6 +81,11 @@ class MXNetRuntime:
     def outputs_of(self, model: AnyModel, batch_size: int) -> tuple[BoundOutput, ...]:
         return outputs_of(_own(model), batch_size)
 
+    def layers_alone(self, model: AnyModel) -> tuple[AnyModel | None, bool]:
+        from .layers_alone import layers_alone  # late: most runs know what the probe has found
+
+        return layers_alone(_own(model))
+
     def check_devices(self, devices: Sequence[tuple[str, int]]) -> None:
         check_devices(devices)
 
