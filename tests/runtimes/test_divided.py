@@ -213,21 +213,52 @@ def test_a_forked_process_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not graph.takes(1)
 
 
-def test_both_are_timed_in_turns(mlp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_are_timed_in_turns_each_by_its_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    model, runtime = load_model(mlp), load_runtime()
-    usual = bind_ladder(runtime, model, ("cpu", 0), Batching(1, row_wise=True, invariant=True))
-    slow = bind_ladder(runtime, model, ("cpu", 0), Batching(1, row_wise=True, invariant=True))
-    forward = slow.forward
+    now = [0.0, 0.0]
+    passes: list[int] = []
 
-    def wait(*arguments: Any) -> Any:
-        threading.Event().wait(0.05)
-        return forward(*arguments)
+    class Taking:
+        """A graph whose passes take so long by its own clock."""
 
-    monkeypatch.setattr(slow, "forward", wait)
-    first, second = divided.time_both(usual, slow)
-    assert first > 0
-    assert second >= 0.05
+        def __init__(self, which: int, seconds: list[float]) -> None:
+            self.which, self.seconds = which, iter(seconds)
+
+        def forward(self, _: int) -> None:
+            passes.append(self.which)
+            now[self.which] += next(self.seconds)
+
+    # The first pass is not counted, nor is what another program has made longer.
+    usual: Any = Taking(0, [0.25, 4, 2, 8])
+    other: Any = Taking(1, [0.25, 1, 16, 1])
+    assert divided.time_both((usual, lambda: now[0]), (other, lambda: now[1])) == (2, 1)
+    assert passes == [0, 1] * (divided.TIMED_PASSES + 1)
+
+
+def test_what_counts_is_the_processor_time_of_the_thread_that_computes(
+    mlp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the time for which it waits, as for a core that another program has."""
+    clocks: list[Callable[[], float]] = []
+
+    def time_both(*graphs: Any) -> tuple[float, float]:
+        for ladder, clock in graphs:
+            before = clock()
+            ladder.forward(1)
+            clocks.append(clock)
+            assert 0 < clock() - before < 1
+        return 1e9, 1.0
+
+    monkeypatch.setattr(divided, "time_both", time_both)
+    assert Predictor(mlp, exact=True, threads=2).operator_threads == 2
+    before = [clock() for clock in clocks]
+    threading.Event().wait(0.1)
+    assert all(clock() - first < 0.05 for clock, first in zip(clocks, before))
+    # That of the divided graph is another thread's.
+    own = clocks[1]()
+    while clocks[0]() - before[0] < 0.05:
+        pass
+    assert clocks[1]() - own < 0.02
 
 
 def test_settings_of_the_environment_are_those_that_dividing_needs() -> None:

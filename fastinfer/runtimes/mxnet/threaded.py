@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Callable
 
 from ...errors import ModelError
@@ -34,6 +35,11 @@ class ThreadedExecutor:
         """See :meth:`fastinfer.runtimes.base.Executor.forward`."""
         self._executor.bind_again()  # here: this thread may hold the lock of binding
         return self._resources.call(self._executor.forward)
+
+    def processor_s(self) -> float:
+        """Seconds of processor time of the thread that runs it, so far. It computes a share of each operator, as others do, and
+        sleeps while it waits for them: it takes as long as a pass does where no other program has their cores."""
+        return self._resources.call(time.thread_time)
 
 
 def _check_threads(count: int) -> None:
