@@ -28,6 +28,7 @@ from ..extras import install_command
 from ..records.spans import Span
 from . import process
 from .job import Job, ShardReport
+from .opened import opened_ahead
 from .plan import Shard
 from .worker import run_shard
 
@@ -52,7 +53,7 @@ def on_threads(job: Job, workers: int | None, stop: threading.Event, _: str | No
     """Runs shards on threads: the runtime is loaded once, and the interpreter's lock is free during the main work."""
     process.prepare(job, workers or 1).stop = stop
     try:
-        yield lambda shards: _run_on_threads(_until(stop, shards), job, workers or 1, stop)
+        yield lambda shards: _run_on_threads(iter(shards), job, workers or 1, stop)
     finally:
         process.release(job)
 
@@ -62,15 +63,16 @@ def _run_on_threads(shards: Iterator[Shard], job: Job, workers: int, stop: threa
     # From a thread: a report, the error of taking a shard or of running it, or None when the thread ends.
     ended: queue.SimpleQueue[ShardReport | BaseException | None] = queue.SimpleQueue()
     taking = threading.Lock()
+    opened_shards = opened_ahead(shards, job, stop)
 
     def work() -> None:
         try:
             while True:
                 with taking:
-                    shard = next(shards, None)
+                    shard, opened = next(opened_shards, (None, None))
                 if shard is None:
                     break
-                ended.put(run_shard(shard, job))
+                ended.put(run_shard(shard, job, opened))
         except BaseException as error:
             ended.put(error)
         finally:
@@ -93,6 +95,7 @@ def _run_on_threads(shards: Iterator[Shard], job: Job, workers: int, stop: threa
                     del item  # its traceback holds this frame
             else:
                 yield item
+        opened_shards.close()
     except BaseException:
         # Ctrl-C: workers stop at their next batch; finished results are kept, unfinished ones are removed.
         stop.set()

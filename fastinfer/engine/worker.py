@@ -50,8 +50,14 @@ class Stopped(Exception):
     """The run must end early; the current object is left for the next run."""
 
 
-def run_shard(shard: Shard, job: Job) -> ShardReport:
-    """Transforms the objects of a shard. An error is returned in the report, not raised, so that finished work is counted."""
+def run_shard(shard: Shard, job: Job, opened: OpenSpans | None = None) -> ShardReport:
+    """Transforms the objects of a shard. An error is returned in the report, not raised, so that finished work is counted.
+
+    Args:
+        shard: what to transform.
+        job: the job.
+        opened: what reads the shard's spans, if that was begun; it is closed in the end.
+    """
     try:
         process = prepare(job)
     except FastinferError as error:
@@ -60,7 +66,7 @@ def run_shard(shard: Shard, job: Job) -> ShardReport:
         return _payload_run(job, ShardReport(shard.number), process).run(shard)
     with process.workspaces.lend() as workspace:
         try:
-            return _ShardRun(shard, job, workspace, process).run()
+            return _ShardRun(shard, job, workspace, process).run(opened)
         finally:
             for buffer in workspace.buffers:
                 del buffer[job.limits.chunk_bytes :]  # shrinks a buffer that grew for a long line
@@ -100,14 +106,15 @@ class _ShardRun:
         self.values = self.bad_records = 0  # that were read of the object
         self.payloads: PayloadRun | None = None  # transforms objects that turn out to be no rows
 
-    def run(self) -> ShardReport:
+    def run(self, opened: OpenSpans | None) -> ShardReport:
         items = self.shard.items
         # Objects outside of groups use the buffer into which no group is being read.
         buffer = self.workspace.buffers[1]
         try:
             groups = read_groups(self.job.inputs, items, self.workspace.buffers)
             spans = [item for item in items if isinstance(item, Span)]
-            opened = OpenSpans(self.job.inputs, spans, self.job.limits.chunk_bytes) if spans else None
+            if opened is None and spans:
+                opened = OpenSpans(self.job.inputs, spans, self.job.limits.chunk_bytes)
             # Spans come unread, and a single object has no next one.
             ahead = len(items) > 1 and not spans
             with (

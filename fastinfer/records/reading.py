@@ -146,7 +146,7 @@ def read_ahead(items: Iterator[T]) -> Generator[T, None, None]:
 class OpenSpans:
     """Spans of one object that are read in turn by one reader: a store far away reads some ahead while another is used.
 
-    A context manager. The object is opened when the first of them is read.
+    A context manager. The object is opened when the reader is first asked for, and reading ahead begins then.
 
     Args:
         store: where the object is.
@@ -165,6 +165,10 @@ class OpenSpans:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the object."""
         self._held.close()
 
     def reader(self) -> Reader:

@@ -24,11 +24,13 @@ FIRST_RANGE_BYTES = 1 << 20
 # Of one large object, so many bytes and ranges are under way: S3 sends less than 100 MB a second through a connection, and
 # a worker may take three times as much.
 AHEAD_BYTES = 4 * RANGE_BYTES
+# Before one is taken, the ranges up to the first large one: an object may be opened before a worker is free for it.
+FIRST_AHEAD_BYTES = 2 * RANGE_BYTES - FIRST_RANGE_BYTES
 AHEAD_RANGES = 64
 # Of small objects, so many bytes are held for each worker.
 GROUP_AHEAD_BYTES = 8 << 20
-# What a worker may have of both, and the range that it reads.
-MOST_AHEAD_BYTES = AHEAD_BYTES + RANGE_BYTES + GROUP_AHEAD_BYTES
+# What a worker may have: of a large object, with the range that it reads, and of the next shards or of small objects.
+MOST_AHEAD_BYTES = AHEAD_BYTES + RANGE_BYTES + max(FIRST_AHEAD_BYTES, GROUP_AHEAD_BYTES)
 
 _Block = tuple[int, int]  # the first byte, and how many
 
@@ -52,8 +54,9 @@ class RemoteReader:
         self._gathered.close()
 
     def expect(self, blocks: Iterable[_Block]) -> None:
-        """Reads these blocks ahead, some at a time."""
+        """Reads these blocks ahead, some at a time: a few of them from now on, more when the first one is taken."""
         self._expected = joined(blocks, FIRST_RANGE_BYTES, RANGE_BYTES)
+        self._read_ahead(FIRST_AHEAD_BYTES)
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Reads bytes from `offset` into `view`. Raises InputError."""
@@ -78,21 +81,20 @@ class RemoteReader:
 
     def _next(self, offset: int, wanted: int) -> tuple[int, Any]:
         """The block with a byte: one that was read ahead, else the bytes that are wanted."""
-        self._read_ahead()
         while self._ahead and sum(self._ahead[0]) <= offset:
             self._gathered.take(self._ahead.popleft())
-            self._read_ahead()
+            self._read_ahead(AHEAD_BYTES)
         if not self._ahead or self._ahead[0][0] > offset:
             return offset, self._get((offset, wanted))
         block = self._ahead.popleft()
         content = self._gathered.take(block)
-        self._read_ahead()
+        self._read_ahead(AHEAD_BYTES)
         return block[0], content
 
-    def _read_ahead(self) -> None:
+    def _read_ahead(self, most_bytes: int) -> None:
         started = []
         held = sum(size for _, size in self._ahead)
-        while held < AHEAD_BYTES and len(self._ahead) < AHEAD_RANGES:
+        while held < most_bytes and len(self._ahead) < AHEAD_RANGES:
             block = next(self._expected, None)
             if block is None:
                 break

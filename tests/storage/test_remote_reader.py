@@ -7,8 +7,17 @@ import threading
 from typing import Any
 
 from fastinfer.storage.base import Object
-from fastinfer.storage.remote_reader import AHEAD_BYTES, RANGE_BYTES, RangeFile, RemoteReader, count_ranges, joined
+from fastinfer.storage.remote_reader import (
+    AHEAD_BYTES,
+    FIRST_AHEAD_BYTES,
+    RANGE_BYTES,
+    RangeFile,
+    RemoteReader,
+    count_ranges,
+    joined,
+)
 from fastinfer.storage.s3_listing import Listed
+from tests.conftest import wait_until
 
 MIB = 1 << 20
 
@@ -51,6 +60,16 @@ def test_expected_blocks_are_read_once_in_growing_ranges_and_only_some_ahead() -
     bounds = [0, MIB, 3 * MIB, *range(7 * MIB, 100 * MIB, RANGE_BYTES), 100 * MIB]
     assert sorted(memory.asked) == list(zip(bounds, bounds[1:]))
     assert count_ranges(100 * MIB) == len(memory.asked)
+
+
+def test_the_first_ranges_are_read_before_anybody_takes_them() -> None:
+    memory, reader = open_reader(100 * MIB)
+    with reader:
+        reader.expect((offset, MIB) for offset in range(0, 100 * MIB, MIB))
+        wait_until(lambda: len(memory.asked) == 4)
+        assert sum(stop - start for start, stop in memory.asked) == FIRST_AHEAD_BYTES == 15 * MIB
+        assert reader.read_into(memoryview(bytearray(MIB)), 0) == MIB
+        wait_until(lambda: len(memory.asked) > 4)
 
 
 def test_ranges_are_counted_as_they_are_asked_for() -> None:
