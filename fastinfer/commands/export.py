@@ -126,7 +126,7 @@ def describe_refusal(exported: Exported) -> list[str]:
 
 
 def read_rows(source: str, row_values: int) -> Rows:
-    """The records of a file, a folder or a glob of CSV.
+    """The records of a file, a folder or a glob of CSV, also of compressed ones.
 
     Raises:
         InputError: they cannot be read, or are not records of this size.
@@ -136,12 +136,17 @@ def read_rows(source: str, row_values: int) -> Rows:
     from ..codecs.csv_body import decode_csv_body
     from ..engine.source import find_objects
     from ..export.certificate import Rows
-    from ..storage.places import read_whole
+    from ..records.compression import AUTO, expand
+    from ..storage.places import source_of
 
     parts, count = [], 0
     for item in find_objects(source):
+        if item.problem is not None:
+            raise item.problem
+        with source_of(item.uri).open(item) as reader:
+            content = b"".join(expand(reader, AUTO, item))
         try:
-            part = decode_csv_body(read_whole(item), (row_values,))
+            part = decode_csv_body(content, (row_values,))
         except FastinferError as error:
             raise error.at(path=item.uri) from error
         parts.append(part)
