@@ -21,12 +21,13 @@ from ..records.compression import expand
 from ..records.spans import Span, whole
 from ..records.split import Payload, Record, payloads, split
 from ..storage.base import Object, Source
+from .formats import accepted_of
 from .job import Job, ShardReport
 from .plan import Shard
 from .process import WorkerProcess, end_if_orphaned
 from .processed import Prepared, Processing, make_processing
 from .recorder import Recorder
-from .request import CSV, JSON_LINES, LINE, NONE, RECORDIO, SINGLE, TransformRequest
+from .request import CSV, JSON, JSON_LINES, LINE, NONE, RECORDIO, SINGLE, TransformRequest
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
@@ -49,10 +50,8 @@ def payloads_of(item: Object, request: TransformRequest, source: Source, limits:
         InputError: ``empty_input``, ``payload_too_large``; the object cannot be read, expanded or split.
     """
     limit = request.payload_bytes or None
-    lines = request.processes and request.essence in (CSV, JSON_LINES)
-    split_type = LINE if lines else request.split_type
-    is_document = request.processes and request.essence != CSV  # which has one answer
-    single = is_document or request.strategy == SINGLE
+    split_type = _split_type(request)
+    single = _has_documents(request) or request.strategy == SINGLE
     longest = limit or limits.line_bytes
     with source.open(item) as reader:
         # Without a limit a payload may be the whole object, which is held.
@@ -65,6 +64,29 @@ def payloads_of(item: Object, request: TransformRequest, source: Source, limits:
             yield payload
     if not count and split_type != NONE:
         raise InputError("empty input: no records found", code="empty_input", path=item.uri)
+
+
+def _split_type(request: TransformRequest) -> str:
+    """What divides an object into records; what is filtered or joined are its lines, where it has lines."""
+    return LINE if request.processes and request.essence in (CSV, JSON_LINES) else request.split_type
+
+
+def _has_documents(request: TransformRequest) -> bool:
+    """Whether a record is a JSON document that is filtered or joined, and so has an answer of its own."""
+    return request.processes and request.essence != CSV
+
+
+def _has_records(request: TransformRequest) -> bool:
+    """Whether a payload is one record of its object."""
+    return request.strategy == SINGLE or (_has_documents(request) and _split_type(request) != NONE)
+
+
+def _rejected(request: TransformRequest, line_end: bytes) -> bytes:
+    """What stands in the place of a payload of one record that is rejected: a line of its own where answers are lines."""
+    if request.processes:
+        ends = request.prints_lines or request.essence == JSON_LINES
+        return b"null\n" if ends else b"null" + line_end
+    return (b"[null]" if accepted_of(request) == JSON else b"null\n") + line_end
 
 
 class _Open:
@@ -114,7 +136,7 @@ class PayloadRun:
         self._report = report
         self._process = process
         self._line_end = b"\n" if job.request.assemble_with == LINE else b""
-        form = Form(b"", b"", b"", b"[null]" + self._line_end)
+        form = Form(b"", b"", b"", _rejected(job.request, self._line_end))
         self._writer = OutputWriter(job.layout, job.store, form)
         self._recorder = Recorder(job, report)
         self._waiting: list[_Waiting] = []
@@ -249,6 +271,8 @@ class PayloadRun:
             if opened.processing is not None and waiting.prepared is not None:
                 error = opened.processing.locate(waiting.prepared, error)
             problem = error if self._job.request.split_type == RECORDIO else payload.locate(error)
+            if problem.line is None and _split_type(self._job.request) == LINE and _has_records(self._job.request):
+                problem = problem.at(line=payload.places[0].number)
             problem = problem.at(path=item.uri)
         elif isinstance(error, FastinferError):
             raise error  # of the model: no object would fare better
@@ -256,9 +280,9 @@ class PayloadRun:
             message = f"the model's code failed: {type(error).__name__}: {error}"
             problem = InputError(message, code="code_failed", path=item.uri).at(line=payload.places[0].number)
             problem.__cause__ = error
-        if self._job.rejects_records and self._job.request.strategy == SINGLE:
+        if self._job.rejects_records and _has_records(self._job.request):
             place, content = payload.places[0], payload.content
-            if self._job.request.split_type == LINE:
+            if _split_type(self._job.request) == LINE:
                 content = content.rstrip(b"\r\n")
             text = content if len(content) <= MOST_RECORD_BYTES else None
             bounds = (place.start, place.start + len(content))

@@ -163,9 +163,8 @@ class JsonPayloads:
         return Prepared(json.dumps(self._input.select(_loads(content))).encode(), content, 1)
 
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
-        del content_type
         if self._joins:
-            answer = join_json(prepared.record, answer)
+            answer = join_json(prepared.record, answer, content_type)
         return answer if self._output.is_all else json.dumps(self._output.select(_loads(answer))).encode()
 
     def locate(self, prepared: Prepared, error: InputError) -> InputError:
@@ -173,13 +172,17 @@ class JsonPayloads:
         return error
 
 
-def join_json(record: bytes, answer: bytes) -> bytes:
+def join_json(record: bytes, answer: bytes, content_type: str) -> bytes:
     """A record with its answer: an object gets the key ``SageMakerOutput``, all else becomes ``SageMakerInput`` beside it.
 
     Both keep their text. Raises InputError where one of them is not JSON.
     """
     value = _loads(record)
-    _loads(answer)
+    try:
+        _loads(answer)
+    except InputError as error:
+        message = f"the answer cannot be joined to a document: it is {content_type}"
+        raise InputError(message, code="bad_answer", hint="accept application/json") from error
     record, answer = (_as_utf8(text).strip() for text in (record, answer))
     if not isinstance(value, dict):
         return b'{"SageMakerInput": ' + record + b', "SageMakerOutput": ' + answer + b"}"

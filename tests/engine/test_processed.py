@@ -192,17 +192,42 @@ def test_json_documents_are_joined_with_their_answers(tmp_path: Path) -> None:
     ],
 )
 def test_a_document_keeps_its_text(record: bytes, expected: bytes) -> None:
-    assert join_json(record, b"[2]\n") == expected
+    assert join_json(record, b"[2]\n", "application/json") == expected
     json.loads(expected)
 
 
 def test_documents_of_any_encoding_are_joined_as_utf8() -> None:
     for encoding in ("utf-16", "utf-32-le", "utf-8-sig"):
-        joined = join_json('{"a": "ü"}'.encode(encoding), b"[2]")
+        joined = join_json('{"a": "ü"}'.encode(encoding), b"[2]", "application/json")
         assert joined.decode() == '{"a": "ü", "SageMakerOutput": [2]}'
 
 
 def test_what_is_not_json_is_an_error() -> None:
     for record, body in ((b"{", b"1"), (b"{}", b"x"), (b'{"SageMakerOutput": 1}', b"1")):
         with pytest.raises(InputError):
-            join_json(record, body)
+            join_json(record, body, "text/csv")
+
+
+@pytest.mark.parametrize("fields", [{}, {"split_type": "Line", "strategy": "SingleRecord"}, {"assemble_with": "Line"}])
+def test_a_bad_document_is_rejected_by_itself(fields: dict[str, Any], linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.jsonl").write_bytes(b'{"i": 1, "x": [1, 2]}\r\n{"i": 2, "x": [1]}\r\n{"i": 3, "x": [3, 4]}\n')
+    request = TransformRequest(
+        content_type="application/jsonlines", input_filter="$.x", output_filter="$.i", join_source="Input", **fields
+    )
+    options = Options(on_error="quarantine")
+    summary = transform(linear, tmp_path / "in", tmp_path / "out", options, request=request)
+    assert (tmp_path / "out" / "x.jsonl.out").read_text() == "1\nnull\n3\n"
+    assert (summary.inputs, summary.records, summary.records_read, summary.rejected) == (1, 3, 3, 1)
+    (reject,) = map(json.loads, (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines())
+    assert (reject["line"], reject["record"], reject["range"]) == (2, '{"i": 2, "x": [1]}', [23, 41])
+
+
+def test_an_answer_that_is_no_document_says_what_would_be(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.jsonl").write_bytes(b"[1, 2]\n")
+    request = TransformRequest(content_type="application/jsonlines", join_source="Input", accept="application/x-npy")
+    with pytest.raises(
+        InputError, match=r"x\.jsonl:1: the answer cannot be joined to a document: it is application/x-npy"
+    ):
+        transform(linear, tmp_path / "in", tmp_path / "out", request=request)

@@ -203,7 +203,7 @@ ROADS: dict[str, tuple[TransformRequest, str, bytes]] = {
     "payloads of one line": (
         TransformRequest(split_type="Line", strategy="SingleRecord", accept="text/csv", max_payload=1),
         f"{GOOD}\n{BAD}\n{GOOD}\n",
-        b"0,%b\n[null]0,%b\n",
+        b"0,%b\nnull\n0,%b\n",
     ),
     "JSON Lines": (
         TransformRequest(content_type="application/jsonlines", accept="text/csv"),
