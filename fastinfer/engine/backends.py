@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import queue
 import threading
 import time
@@ -113,7 +112,7 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
     When a process dies, only the unfinished results of its shard are lost: the shards that were running are tried again, one
     at a time. A shard that kills its process twice is reported with the error :class:`WorkerDied`.
     """
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from .process_pool import TerminatedWorkerError  # late, and joblib with it
 
     def run_shards(shards: Iterable[Shard]) -> Reports:
         stream = _until(stop, shards)
@@ -281,14 +280,11 @@ def _run_on_processes(
     Raises:
         TerminatedWorkerError: a process has died, and loky has ended the others.
     """
-    from concurrent.futures import FIRST_COMPLETED, wait
-
-    from joblib.externals.loky import ProcessPoolExecutor
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from .process_pool import ProcessPool, TerminatedWorkerError
 
     reports: dict[Future[Recorded], int] = {}
     is_finished = False
-    executor: Any = ProcessPoolExecutor(workers, initializer=process.end_with_parent, initargs=(os.getpid(),))
+    pool = ProcessPool(workers)
 
     def take(future: Future[Recorded]) -> Recorded:
         report = future.result()
@@ -299,9 +295,9 @@ def _run_on_processes(
         for shard in _feed_slots(shards, workers * shards_a_worker, under_way):
             if shard is not None:
                 under_way[shard.number] = shard  # first: also if a process has died meanwhile, it is not forgotten
-                reports[executor.submit(_record, run_shard, shard, job)] = shard.number
+                reports[pool.submit(_record, run_shard, shard, job)] = shard.number
                 continue
-            yield take(wait(reports, return_when=FIRST_COMPLETED).done.pop())
+            yield take(pool.wait(reports))
         is_finished = True
     except TerminatedWorkerError:
         for future in list(reports):
@@ -309,7 +305,7 @@ def _run_on_processes(
                 yield take(future)
         raise
     finally:
-        executor.shutdown(wait=True, kill_workers=not is_finished)
+        pool.close(kill=not is_finished)
 
 
 def _record(run: Callable[[Shard, Job], ShardReport], shard: Shard, job: Job) -> Recorded:

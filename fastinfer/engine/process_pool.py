@@ -1,0 +1,84 @@
+"""The processes that run shards: loky's, where no wait is for ever.
+
+A process may be killed while it holds a lock of a queue, or has written a part of a report. loky sees that a process has ended,
+and ends the others; but not while it reads a report, nor when it is about to end them anyway: then it waits for processes that
+wait for the lock, without end. Here either is found by the clock, and all are killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from multiprocessing import connection
+from typing import Any, Callable, TypeVar
+
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.backend.process import LokyProcess
+from joblib.externals.loky.process_executor import TerminatedWorkerError as TerminatedWorkerError
+
+from . import process
+
+T = TypeVar("T")
+
+# loky sees at once that a process has ended, unless it waits itself: for so long at most.
+STALL_S = 5.0
+# Processes that have nothing to do any more end within this time, or are killed.
+END_TIMEOUT_S = 30.0
+# Those that are killed end at once.
+KILL_TIMEOUT_S = 2.0
+
+
+class ProcessPool:
+    """Fresh processes, started by the thread that submits first, which must live as long as they do (process.py).
+
+    Args:
+        workers: how many.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._executor: Any = ProcessPoolExecutor(workers, initializer=process.end_with_parent, initargs=(os.getpid(),))
+
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Calls a function in one of the processes. Raises TerminatedWorkerError where one of them has ended."""
+        future: Future[T] = self._executor.submit(function, *arguments)
+        return future
+
+    def wait(self, futures: Iterable[Future[T]]) -> Future[T]:
+        """Waits until one of them is done, and returns it. Raises TerminatedWorkerError where loky waits for a dead process."""
+        futures = list(futures)
+        has_ended = False
+        while True:
+            done = wait(futures, STALL_S, FIRST_COMPLETED).done
+            if done:
+                return done.pop()
+            if has_ended:
+                raise TerminatedWorkerError("a process has ended while it wrote a report")
+            has_ended = bool(connection.wait([each.sentinel for each in self._processes()], 0))
+
+    def close(self, *, kill: bool) -> None:
+        """Ends the processes, and returns when they have ended.
+
+        Args:
+            kill: whether they are killed, whatever they do.
+        """
+        processes = self._processes()
+        manager, results = self._executor._executor_manager_thread, self._executor._result_queue
+        self._executor.shutdown(wait=False, kill_workers=kill)
+        if manager is None:  # none was started
+            return
+        try:
+            manager.join(KILL_TIMEOUT_S if kill else END_TIMEOUT_S)
+        finally:
+            if manager.is_alive():
+                for each in filter(LokyProcess.is_alive, processes):
+                    os.kill(each.pid, signal.SIGKILL)
+                # Nobody writes any more: the report that one has begun to write ends here.
+                with contextlib.suppress(OSError):
+                    results._writer.close()
+                manager.join()
+
+    def _processes(self) -> list[Any]:
+        return list(self._executor._processes.values())
