@@ -11,7 +11,8 @@ from .network import Network
 
 SEED = 20160510
 MOST_ROWS, LEAST_ROWS = 512, 16
-MOST_BYTES = 8 << 20
+# Of all rows together, and of all values in the graph for them: what convolutions compute takes the time.
+MOST_BYTES, MOST_VALUE_BYTES = 8 << 20, 512 << 20
 # Rows are scaled by powers of two, from the largest to the smallest. Larger values than 1 would make the terms of a softmax
 # so large that their last bits count.
 LARGEST_POWER, POWERS = 0, 8
@@ -63,7 +64,10 @@ def make_rows(network: Network, count: int | None = None) -> NDArray[np.float32]
     shapes = [network.nodes[number].outputs[0].shape[1:] for number in network.inputs]
     values = sum(math.prod(shape) for shape in shapes)
     if count is None:
-        count = min(MOST_ROWS, max(LEAST_ROWS, MOST_BYTES // (4 * values)))
+        nodes = [network.nodes[number] for number in network.live]
+        inner = sum(abs(math.prod(each.shape)) for node in nodes if node.operator != "null" for each in node.outputs)
+        quick = min(MOST_BYTES // (4 * values), MOST_VALUE_BYTES // (4 * max(1, inner)))
+        count = min(MOST_ROWS, max(LEAST_ROWS, quick))
     has_order = any(network.nodes[number].operator in ORDERS for number in network.live)
     random = np.random.RandomState(SEED)
     parts = []

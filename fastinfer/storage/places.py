@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import InputError, quote
 from .atomic import unreadable
-from .base import Object, RunStore, Source
+from .base import RunStore, Source
 from .local import LocalStore
 from .regular import read_regular
 from .uri import FILE, is_s3, is_url, local_path
@@ -176,25 +176,6 @@ def uploaded(place: str) -> Iterator[Path]:
         yield path
         with open(path, "rb") as file:
             store.replace(place, iter(lambda: file.read(PIECE_BYTES), b""))
-
-
-def read_whole(item: Object) -> bytes:
-    """All bytes of an object, of the version that was listed.
-
-    Raises:
-        InputError: ``input_missing``, ``cannot_read``, ``input_changed``.
-        ServiceError: S3 or another service refused, or was not reached.
-    """
-    if item.problem is not None:
-        raise item.problem
-    content = bytearray(item.size)
-    with source_of(item.uri).open(item) as reader, memoryview(content) as view:
-        reader.expect([(0, item.size)])
-        filled = 0
-        while filled < item.size and (count := reader.read_into(view[filled:], filled)):
-            filled += count
-        reader.check_unchanged()
-    return bytes(content[:filled])
 
 
 def fetch_for_good(place: str) -> Path:

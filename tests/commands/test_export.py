@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
-from fastinfer.commands.export import main
+from fastinfer.commands.export import main, read_rows
 from fastinfer.commands.verify import main as verify
 from tests import networks
 from tests.networks import mx
@@ -73,6 +74,14 @@ def test_an_operator_without_translation_is_named(tmp_path: Path, capsys: pytest
     model = networks.save(lambda: (mx.sym.gamma(mx.sym.var("data") + 2, name="odd"), (3,)), tmp_path / "model")
     assert main([str(model), str(tmp_path / "m.onnx")]) == 3
     assert "'odd' (gamma) cannot be written as ONNX" in capsys.readouterr().err
+
+
+def test_rows_may_be_compressed(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.csv.gz").write_bytes(gzip.compress(b"1,2\n3,4\n"))
+    (tmp_path / "rows" / "b.csv").write_bytes(b"5,6\n")
+    assert read_rows(str(tmp_path / "rows"), 2).values.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert main([str(linear), str(tmp_path / "m.onnx"), "--rows", str(tmp_path / "rows")]) == 0
 
 
 @pytest.mark.parametrize("arguments", [["m.onnx", "--tolerance", "-1"], ["m.onnx", "--tolerance", "2"], ["m.pb"]])

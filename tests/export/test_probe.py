@@ -47,3 +47,11 @@ def test_rows_have_equal_values_where_the_network_puts_values_in_order() -> None
     assert max(len(set(row)) for row in rows[1::3].tolist()) <= 5
     assert min(len(set(row)) for row in rows[0:-1:3].tolist()) == 40
     assert np.abs(rows[1::3]).max() == 1
+
+
+def test_rows_that_are_much_work_are_few() -> None:
+    layer = mx.sym.var("data")
+    for _ in range(3):
+        layer = mx.sym.Convolution(layer, num_filter=64, kernel=(3, 3), pad=(1, 1))
+    few = make_rows(read_network(load(layer, (3, 128, 128))))
+    assert LEAST_ROWS < len(few) < 64

@@ -15,7 +15,6 @@ from fastinfer.storage.places import (
     folder_place,
     plain_place,
     read_small,
-    read_whole,
     source_of,
     store_of,
     uploaded,
@@ -104,16 +103,3 @@ def test_a_file_is_uploaded_when_it_is_whole(bucket: Bucket, tmp_path: Path) -> 
     assert bytes(bucket.get("made/x.html")) == b"whole"
     with uploaded(f"file://{tmp_path}/y") as path:
         assert path == tmp_path / "y"
-
-
-def test_an_object_is_read_whole_wherever_it_is(bucket: Bucket, tmp_path: Path) -> None:
-    (tmp_path / "x").write_bytes(b"content")
-    bucket.put("in/x", b"content")
-    bucket.put("in/empty", b"")
-    for source in (str(tmp_path / "x"), f"s3://{bucket.name}/in/"):
-        assert [read_whole(item) for item in store_of(source).list_objects(source, bool, bool)][-1] == b"content"
-    item = list(store_of(source).list_objects(source, bool, bool))[-1]
-    bucket.put("in/x", b"changed")
-    with pytest.raises(InputError) as caught:
-        read_whole(item)
-    assert caught.value.code == "input_changed"
