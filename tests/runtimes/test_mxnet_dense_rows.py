@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from fastinfer.runtimes.invariance import probe_rows
 from fastinfer.runtimes.mxnet.dense_rows import chains
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.runtimes.mxnet.symbol import Symbol
-from fastinfer.runtimes.views import predict_rows, rows_of
+from fastinfer.runtimes.views import predict_all, predict_rows, rows_of
 from tests import networks
 from tests.networks import mx
 from tests.runtimes.test_mxnet_graph import run
@@ -124,6 +125,31 @@ def test_a_row_of_dense_layers_has_the_bits_of_a_batch(
         for first in range(0, 48 - size, size):
             rows_of(executor)[:] = rows[first : first + size]
             np.testing.assert_array_equal(predict_rows(executor), together[first : first + size])
+
+
+def test_layers_that_share_inputs_have_the_bits_of_a_batch_also_when_they_are_bound_again(tmp_path: Path) -> None:
+    left, right = mx.sym.var("left"), mx.sym.var("right")
+    # The same input, cut in two ways, and as it is; one of a few values.
+    layers = [mx.sym.FullyConnected(left, num_hidden=units, name=f"left_{units}") for units in (64, 128)]
+    few = mx.sym.FullyConnected(right, num_hidden=64, name="few")
+    both = mx.sym.Concat(*layers, few, layers[0] + few, mx.sym.Flatten(left), dim=1)
+    symbol = mx.sym.Group([mx.sym.FullyConnected(mx.sym.relu(both), num_hidden=10, name="last"), both])
+    folder = networks.write(tmp_path / "model", symbol, {"left": (28, 28), "right": (5,)})
+    model = load_model(folder, output="all")
+    many, lone = (MXNetExecutor(model, ("cpu", 0), size, dense=DenseLayers(16, chained=size == 1)) for size in (16, 1))
+    rows = [probe_rows(16, math.prod(each.shape)) for each in many.inputs]
+    for number, each in enumerate(rows):
+        rows_of(many, number)[:] = each
+    together = predict_all(many)
+    for row in range(16):
+        if row % 5 == 0:
+            lone._bound = None  # as after a pass that has failed
+        for number, each in enumerate(rows):
+            rows_of(lone, number)[:] = each[row]
+        for alone, expected in zip(predict_all(lone), together):
+            np.testing.assert_allclose(alone[0], expected[row], rtol=1e-4, atol=1e-3)
+            if "avx512f" in machine.cpu_features() and CPU_ISA_VARIABLE not in os.environ:
+                assert alone[0].tobytes() == expected[row].tobytes()
 
 
 def test_a_lone_row_takes_few_operators() -> None:
