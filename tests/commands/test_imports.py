@@ -27,14 +27,15 @@ storage.label_log storage.listing storage.local storage.local_file storage.place
 """
 RUN = """
 _native.text codecs codecs.base codecs.csv codecs.csv_errors codecs.json_rows commands._bar engine.backends engine.batch
-engine.formats engine.gather engine.job engine.lanes engine.plan engine.process engine.progress engine.provenance
+engine.formats engine.gather engine.job engine.lanes engine.opened engine.plan engine.process engine.progress engine.provenance
 engine.recorder engine.run engine.summary engine.worker machine outputs.assembly outputs.writer records.line_counts
 records.reading records.spans runtimes runtimes.base runtimes.batch_size runtimes.ladder runtimes.mxnet
 runtimes.mxnet.bound
 runtimes.mxnet.dense_rows runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.libmxnet
 runtimes.mxnet.resources runtimes.mxnet.row_wise
 runtimes.mxnet.runtime runtimes.mxnet.settings runtimes.mxnet.slices runtimes.mxnet.symbol runtimes.mxnet.unfused
-runtimes.mxnet.vectorized runtimes.pool runtimes.predictions runtimes.probe_cache runtimes.provenance runtimes.refused
+runtimes.mxnet.unread runtimes.mxnet.value_checks runtimes.mxnet.vectorized
+runtimes.pool runtimes.predictions runtimes.probe_cache runtimes.provenance runtimes.refused
 """
 # What a dry run has and a run has not.
 DRY_RUN_ALONE = """
@@ -59,7 +60,8 @@ print(*sys.modules, file=sys.stderr)
 
 # What a run of a model in ONNX has instead of MXNet's modules.
 ONNX_RUN = """
-models.onnx models.onnx_random models.protobuf runtimes.libonnxruntime runtimes.number_types runtimes.onnx
+models.onnx models.onnx_random models.onnx_values models.protobuf runtimes.libonnxruntime runtimes.number_types runtimes.onnx
+runtimes.onnx_inputs
 """
 
 
