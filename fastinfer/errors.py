@@ -162,10 +162,14 @@ class ServiceError(FastinferError):
 
 def quote(found: bytes | str) -> str:
     """The found text as a message shows it: cut to 60 characters, unprintable bytes escaped."""
-    text = found.decode("utf-8", "backslashreplace") if isinstance(found, bytes) else found
+    text = found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else found
     if len(text) > FOUND_LIMIT:
         text = text[:FOUND_LIMIT] + "…"
-    return repr(text)
+    if not isinstance(found, bytes) or text.isprintable():
+        return repr(text)
+    # What is no UTF-8 as other bytes that are not printed.
+    escapes = (f"\\x{ord(each) & 255:02x}" if "\udc80" <= each <= "\udcff" else repr(each)[1:-1] for each in text)
+    return f"'{''.join(escapes)}'"
 
 
 def counted(number: int, noun: str) -> str:

@@ -19,6 +19,7 @@ from fastinfer.errors import (
     InputError,
     OutputError,
     ServiceError,
+    quote,
     register,
     without_frames,
 )
@@ -176,6 +177,22 @@ def test_at_gives_a_new_error_and_leaves_the_old_one(kind: type[FastinferError])
     assert moved.__cause__ is cause
     assert moved.__traceback__ is error.__traceback__
     assert str(pickle.loads(pickle.dumps(moved))) == str(moved)
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"),
+    [
+        (b"abc", "'abc'"),
+        (b"it's", '"it\'s"'),
+        ("\u00e9".encode(), "'\u00e9'"),
+        (b"\xe9t\xe9\\n", r"'\xe9t\xe9\\n'"),
+        (b"\x1f\x8b\x08", r"'\x1f\x8b\x08'"),
+        (b"\xff" * 61, "'" + r"\xff" * 60 + "\u2026'"),
+        ("\udcff", r"'\udcff'"),
+    ],
+)
+def test_bytes_that_are_no_text_are_shown_as_bytes(found: bytes | str, shown: str) -> None:
+    assert quote(found) == shown
 
 
 def test_a_services_own_word_goes_along() -> None:
