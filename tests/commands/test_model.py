@@ -132,6 +132,13 @@ def test_a_model_that_refuses_zeros_is_shown_with_the_reason(
     assert "potrf failed" in lines[-1]
     assert main([str(tmp_path), "--json"]) == 0
     assert "potrf failed" in json.loads(capsys.readouterr().out)["refused"]
+    # Lengths of zero are refused as well, but say nothing of how others are computed.
+    steps = mx.sym.transpose(mx.sym.var("data"), axes=(1, 0, 2))
+    lengths = mx.sym.reshape(mx.sym.var("lengths"), shape=(-1,))
+    last = mx.sym.SequenceLast(steps, lengths, use_sequence_length=True)
+    write(tmp_path / "last", last, {"data": (5, 3), "lengths": (1,)})
+    assert main([str(tmp_path / "last")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("computed    in batches; ")
     # The same in a graph that holds a batch size.
     held = mx.sym.reshape(mx.sym.var("data"), shape=(3, 2, 2))
     write(tmp_path / "held", mx.sym.linalg_potrf(held, name="root"), {"data": (4,)}, batch=3)
