@@ -60,10 +60,7 @@ class Crew:
             if not self._working:
                 self._begin_anew()
             self._tasks.extend(zip(itertools.repeat(task), keys))
-            starting = max(0, min(most - self._working, len(keys)))
-            self._working += starting
-        for _ in range(starting):
-            self._threads.submit(self._work)
+        self._start(most, len(keys))
 
     def note(self, seconds: float) -> None:
         """Notes how long a small request took."""
@@ -77,12 +74,22 @@ class Crew:
             self._set_width(WINDOW / max(now - self._began, 1e-9), least)
             self._least, self._began = float("inf"), now
 
+    def _start(self, most: int, tasks: int) -> None:
+        """Lets more threads begin so many tasks, until `most` are at work."""
+        with self._lock:
+            starting = max(0, min(most - self._working, tasks))
+            self._working += starting
+        for _ in range(starting):
+            self._threads.submit(self._work)
+
     def _begin_anew(self) -> None:
         """Forgets rate and latency: nothing is under way."""
         self._seen, self._least, self._began = 0, float("inf"), perf_counter()
 
     def _set_width(self, rate: float, latency: float) -> None:
         self._width = max(LEAST_THREADS, min(MOST_THREADS, round(2 * rate * latency)))
+        if self._working < self._width:
+            self._start(self._width, len(self._tasks))  # tasks were added when fewer were wanted
 
     def _work(self) -> None:
         while True:

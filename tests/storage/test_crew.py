@@ -95,6 +95,21 @@ def test_the_first_answer_says_how_many_requests_are_needed(latency: float, widt
     assert crew.width == width
 
 
+def test_more_requests_are_begun_as_soon_as_an_answer_says_so() -> None:
+    meeting = threading.Barrier(MOST_THREADS - 1)
+
+    def request(number: int) -> None:
+        if number:
+            meeting.wait(30)
+        else:
+            time.sleep(0.05)  # so many must be under way that all others meet
+
+    gathered = Gathering(Crew(), request)
+    gathered.begin(range(MOST_THREADS))
+    for number in range(MOST_THREADS):
+        gathered.take(number)
+
+
 def test_a_pause_is_not_taken_for_a_low_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("fastinfer.storage.crew.perf_counter", lambda: now)
