@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any, Callable
 
+from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine import run as engine
+from fastinfer.engine.job import Job
 from fastinfer.engine.progress import Progress
 from fastinfer.engine.source import Listing, name_source
 from fastinfer.engine.summary import Summary
 from fastinfer.models.module import load_model
 from fastinfer.options import Options
+from fastinfer.outputs.layout import OutputLayout
+from fastinfer.runtimes.batch_size import Batching
+
+
+def make_job(model: Path, folder: Path, **rest: Any) -> Job:
+    """The job of a run over CSV in batches of 8; `rest` are further fields of it."""
+    layout = OutputLayout(str(folder))
+    return Job(uuid.uuid4().hex, load_model(model), (("cpu", 0),), Batching(8, False, True), CsvCodec(), layout, **rest)
 
 
 def transform(model: Path, source: Path, output: Path, options: Options | None = None, **rest: Any) -> Summary:

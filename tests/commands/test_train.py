@@ -19,7 +19,7 @@ from fastinfer.mnist.checkpoint import newest_checkpoint
 from fastinfer.mnist.train import TRAINING_SETTINGS, TrainConfig
 from fastinfer.runtimes.mxnet.library import load_mxnet
 from tests.conftest import MNIST
-from tests.mnist.channels import ROWS, write_channels
+from tests.mnist.channels import ROWS, config_of, write_channels
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -31,12 +31,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.fixture
 def config(channels: tuple[str, str], tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        train=channels[0],
-        test=channels[1],
-        model_dir=str(tmp_path / "model"),
-        checkpoint_dir=str(tmp_path / "checkpoints"),
-    )
+    return config_of(channels, tmp_path)
 
 
 def test_sagemakers_environment_gives_the_defaults() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from array import array
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,16 @@ import numpy as np
 import pytest
 
 from fastinfer.codecs.base import DONE, FULL, BadRecord
-from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine.filtered import FilteredDecoder, columns_of
-from fastinfer.engine.job import Job
 from fastinfer.engine.request import TransformRequest
 from fastinfer.errors import InputError
-from fastinfer.models.module import load_model
 from fastinfer.options import Limits, Options
-from fastinfer.outputs.layout import OutputLayout
-from fastinfer.runtimes.batch_size import Batching
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
-from tests.runs import transform
+from tests.runs import make_job, transform
 
 
 def decoder(model: Path, folder: Path, request: TransformRequest) -> FilteredDecoder:
-    job = Job(
-        uuid.uuid4().hex,
-        load_model(model),
-        (("cpu", 0),),
-        Batching(8, False, True),
-        CsvCodec(),
-        OutputLayout(str(folder)),
-        request=request,
-    )
-    return FilteredDecoder(job, 1)
+    return FilteredDecoder(make_job(model, folder, request=request), 1)
 
 
 def test_a_batch_that_is_full_or_dropped_keeps_its_own_pieces(linear: Path, tmp_path: Path) -> None:

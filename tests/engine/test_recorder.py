@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import json
-import uuid
 from pathlib import Path
 
 import pytest
 
-from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.recorder import Recorder
 from fastinfer.errors import InputError
-from fastinfer.models.module import load_model
-from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Rejects
 from fastinfer.outputs.writer import Finished
 from fastinfer.records.spans import Span, whole
-from fastinfer.runtimes.batch_size import Batching
 from fastinfer.storage.base import Object
+from tests.runs import make_job
 
 ITEM = Object("/in/a", "a", 10, b"v")
 PROBLEM = InputError("no name", code="output_name", path="/in/a")
 
 
 def recorder(model: Path, folder: Path, **rest: bool) -> tuple[Recorder, ShardReport, Job]:
-    job = Job(
-        uuid.uuid4().hex,
-        load_model(model),
-        (("cpu", 0),),
-        Batching(8, False, True),
-        CsvCodec(),
-        OutputLayout(str(folder)),
-        **rest,
-    )
+    job = make_job(model, folder, **rest)
     report = ShardReport(0)
     return Recorder(job, report), report, job
 

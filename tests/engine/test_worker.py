@@ -4,42 +4,35 @@ from __future__ import annotations
 
 import json
 import threading
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastinfer.codecs.csv import CsvCodec
-from fastinfer.engine.job import STAGES, Job, ShardReport
+from fastinfer.engine.job import STAGES, ShardReport
 from fastinfer.engine.plan import Shard
 from fastinfer.engine.process import prepare, release
 from fastinfer.engine.source import find_objects
 from fastinfer.engine.worker import run_shard
 from fastinfer.errors import InputError, ModelError
-from fastinfer.models.module import load_model
 from fastinfer.options import Limits
 from fastinfer.outputs import writer
-from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Rejects
 from fastinfer.records.reading import read_chunks
 from fastinfer.records.spans import Span
-from fastinfer.runtimes.batch_size import Batching
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
 from fastinfer.storage.base import Object
 from tests.conftest import read_tree
+from tests.runs import make_job
 
 
 class Worker:
     """Runs shards of one job on a model of two features and one number out."""
 
     def __init__(self, model: Path, output: Path, **rest: Any) -> None:
-        layout = OutputLayout(str(output))
         output.mkdir(exist_ok=True)
-        self.job = Job(
-            uuid.uuid4().hex, load_model(model), (("cpu", 0),), Batching(8, False, True), CsvCodec(), layout, **rest
-        )
+        self.job = make_job(model, output, **rest)
 
     def __call__(self, items: list[Object] | list[Span]) -> ShardReport:
         return run_shard(Shard(3, items), self.job)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 from fastinfer.mnist.dataset import read_channel
+from fastinfer.mnist.train import TrainConfig
 
 ROWS = 650  # no multiple of the batch size: the last batch is filled up
 
@@ -30,3 +32,9 @@ def write_channels(top: Path, mnist: Path) -> tuple[str, str]:
 
 def files_of(folder: str | None) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in Path(folder or "").iterdir()}
+
+
+def config_of(channels: tuple[str, str], folder: Path, **rest: Any) -> TrainConfig:
+    """A training on two channels, whose model and checkpoints are below a folder."""
+    model, checkpoints = str(folder / "model"), str(folder / "checkpoints")
+    return TrainConfig(train=channels[0], test=channels[1], model_dir=model, checkpoint_dir=checkpoints, **rest)

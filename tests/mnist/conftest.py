@@ -10,7 +10,7 @@ import pytest
 from fastinfer.mnist.train import TRAINING_SETTINGS, TrainConfig
 from fastinfer.runtimes.mxnet.library import load_mxnet
 from tests.conftest import MNIST
-from tests.mnist.channels import write_channels
+from tests.mnist.channels import config_of, write_channels
 
 
 @pytest.fixture(scope="session")
@@ -20,14 +20,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 @pytest.fixture
 def config(channels: tuple[str, str], tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        train=channels[0],
-        test=channels[1],
-        model_dir=str(tmp_path / "model"),
-        epochs=3,
-        seed=7,
-        checkpoint_dir=str(tmp_path / "checkpoints"),
-    )
+    return config_of(channels, tmp_path, epochs=3, seed=7)
 
 
 @pytest.fixture(scope="session")
