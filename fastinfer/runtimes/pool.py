@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import queue
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -14,15 +14,25 @@ class Pool(Generic[T]):
     """Lends each of its objects to one thread at a time."""
 
     def __init__(self, things: Iterable[T]) -> None:
-        self._idle: queue.SimpleQueue[T] = queue.SimpleQueue()
-        for thing in things:
-            self._idle.put(thing)
+        self._idle = list(things)[::-1]  # the first one is lent first: it may have been prepared
+        self._freed = threading.Condition()
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[T]:
-        """Lends one object that no other thread uses; waits until one is free."""
-        thing = self._idle.get()
+        """Lends one object that no other thread uses; waits until one is free.
+
+        An interruption (Ctrl-C) while it waits loses none: what a queue returned could be lost just then.
+        """
+        held: list[T] = []
         try:
-            yield thing
+            with self._freed:
+                while not self._idle:
+                    self._freed.wait()
+                # No call between these two, after which an interruption could be raised.
+                held[:] = self._idle[-1:]
+                del self._idle[-1]
+            yield held[0]
         finally:
-            self._idle.put(thing)
+            with self._freed:
+                self._idle += held
+                self._freed.notify()  # also of one that this thread was told of, and has not taken

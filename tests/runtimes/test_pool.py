@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -26,9 +28,54 @@ def test_nobody_else_has_what_is_lent() -> None:
     assert got.is_set()
 
 
+def test_the_first_is_lent_first_and_the_last_that_came_back_next() -> None:
+    pool = Pool(["a", "b"])
+    with pool.lend() as first:
+        assert first == "a"
+        with pool.lend() as second:
+            assert second == "b"
+    with pool.lend() as again:
+        assert again == "a"
+
+
 def test_what_was_lent_comes_back_after_an_error() -> None:
     pool = Pool(["a"])
     with pytest.raises(ValueError, match="no"), pool.lend():
         raise ValueError("no")
     with pool.lend() as again:
         assert again == "a"
+
+
+def test_an_interruption_before_the_lending_loses_nothing() -> None:
+    pool = Pool(["a"])
+    lines = 0
+
+    def interrupt(at: int) -> bool:
+        """Raises KeyboardInterrupt before a line of the pool, as a signal would; whether there was such a line."""
+        seen = 0
+
+        def trace(frame: Any, event: str, _: Any) -> Any:
+            nonlocal seen
+            if not frame.f_code.co_filename.endswith("runtimes/pool.py"):
+                return None
+            if event == "line":
+                seen += 1
+                if seen == at:
+                    raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            with pool.lend():
+                sys.settrace(None)
+            return False
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+
+    while interrupt(lines + 1):
+        lines += 1
+        with pool.lend() as thing:
+            assert thing == "a"
+    assert lines >= 5
