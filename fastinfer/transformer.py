@@ -28,6 +28,7 @@ from .errors import ConfigError, without_frames
 from .models.load import is_loaded
 from .models.module import find_model
 from .options import Options, path_of
+from .records.compression import AUTO
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -121,7 +122,8 @@ class Transformer:
     Args:
         model: folder or tar archive, or what :func:`fastinfer.load_model` returns; None: ``$FASTINFER_MODEL``,
             ``$SM_MODEL_DIR``, else the MNIST model that comes with fastinfer.
-        options: the fields of :class:`fastinfer.Options` and of :class:`fastinfer.TransformRequest`.
+        options: the fields of :class:`fastinfer.Options` and of :class:`fastinfer.TransformRequest`; without a compression
+            type objects are expanded where their first bytes say that they are compressed.
 
     Raises:
         ModelError: the model cannot be used.
@@ -132,7 +134,7 @@ class Transformer:
         self, model: str | os.PathLike[str] | AnyModel | None = None, **options: Unpack[OptionKeywords]
     ) -> None:
         how, what = ([field.name for field in fields(kind)] for kind in (Options, TransformRequest))
-        given: dict[str, Any] = dict(options)
+        given: dict[str, Any] = {"compression_type": AUTO, **options}  # as the command; a job's own default is none
         for name in given:
             if name not in (*how, *what):
                 raise ConfigError(f"unknown option {name!r}", hint=f"the options are {', '.join([*how, *what])}")

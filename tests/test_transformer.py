@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import gzip
 import os
 import subprocess
 import sys
@@ -47,6 +48,13 @@ def test_an_output_folder_is_named_where_none_is(
     transformer.transform(samples).wait()
     assert transformer.output_path is not None
     assert len(read_tree(Path(transformer.output_path))) == 30
+
+
+def test_compressed_objects_are_expanded_unless_that_is_not_wanted(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"1,2\n3,4\n"))
+    assert fastinfer.transform(tmp_path / "x.csv.gz", tmp_path / "out", linear).records == 2
+    with pytest.raises(InputError, match="compressed with gzip"):
+        fastinfer.transform(tmp_path / "x.csv.gz", tmp_path / "plain", linear, compression_type="none")
 
 
 def test_wait_raises_what_went_wrong(linear: Path, tmp_path: Path) -> None:
