@@ -32,7 +32,11 @@ VERSIONS = (
 VIEWS = {
     **dict.fromkeys(("zip", "tar", "libarchive"), "it is an archive, and no place by itself"),
     **dict.fromkeys(
-        ("cached", "blockcache", "filecache", "simplecache", "dir", "reference"), "it is a view of another place"
+        (
+            *("cached", "blockcache", "filecache", "simplecache"),
+            *("dir", "reference", "generic", "async_wrapper", "asyncwrapper", "dask"),
+        ),
+        "it is a view of another place",
     ),
 }
 _PASSWORD = re.compile(r"([^/]*://[^/:@]*:)[^/]*@")
@@ -62,8 +66,9 @@ def class_of(uri: str) -> Any:
             hint=f"{install_command('urls')}, and the package of that file system",
         ) from error
     scheme = uri.partition("://")[0].lower()
-    if scheme in VIEWS:
-        message = f"{quote(uri)}: {VIEWS[scheme]}"
+    view = VIEWS.get(scheme.partition("::")[0])
+    if view is not None:
+        message = f"{quote(uri)}: {view}"
         raise ConfigError(message, code="bad_place", hint="name that place; unpack an archive first")
     hidden = r"\1(hidden)@"
     if _PASSWORD.match(uri):

@@ -19,7 +19,8 @@ FILE = "file://"
 LOCAL_BUCKET = "sagemaker_local"
 
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Also those of fsspec's chains, `simplecache::smb://…`: they are refused by name, and never a folder of that name.
+_SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*::)*[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_url(place: str) -> bool:

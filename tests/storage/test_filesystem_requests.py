@@ -81,7 +81,14 @@ def test_an_object_that_says_less_than_its_listing_is_compared_by_size(
 
 
 @pytest.mark.parametrize(
-    ("uri", "code"), [("zip://a.csv", "bad_place"), ("nosuch://x", "bad_place"), ("dropbox://x", "fsspec_missing")]
+    ("uri", "code"),
+    [
+        ("zip://a.csv", "bad_place"),
+        ("zip://a.csv::smb://host/share/a.zip", "bad_place"),
+        ("simplecache::smb://host/share/a.csv", "bad_place"),
+        ("nosuch://x", "bad_place"),
+        ("dropbox://x", "fsspec_missing"),
+    ],
 )
 def test_what_is_no_place_is_one_line(uri: str, code: str) -> None:
     with pytest.raises(ConfigError) as caught, connected(uri):

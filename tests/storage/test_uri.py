@@ -60,10 +60,10 @@ def test_keys_are_relative_to_their_prefix() -> None:
     assert relative_key("a/1.csv", "a/1.csv") == "1.csv"
 
 
-URLS = ["s3://b/k", "gs://b/k", "http://h/x", "a://b"]
+URLS = ["s3://b/k", "gs://b/k", "http://h/x", "a://b", "simplecache::smb://h/s/x", "a::file:///x"]
 
 
-@pytest.mark.parametrize("place", [*URLS, "a/b", "/a:b/c", "://x", "1a://x", "x:y", "file:///x"])
+@pytest.mark.parametrize("place", [*URLS, "a/b", "/a:b/c", "://x", "1a://x", "x:y", "a::b", "a::b/c://d", "file:///x"])
 def test_a_url_is_told_from_a_path(place: str) -> None:
     assert is_url(place) is (place in URLS)
     assert (absolute(place) == place) is (place in [*URLS, "/a:b/c"])
