@@ -25,15 +25,17 @@ from .symbol import Shape
 DENSE = "FullyConnected"
 # Up to here oneDNN and OpenBLAS sum all values in one chain.
 CHAIN_VALUES, PRODUCT_VALUES = 384, 320
-# OpenBLAS is as fast as a convolution for so many weights.
-PRODUCT_WEIGHTS = 2 << 10
+# OpenBLAS is as fast as a convolution for so many weights; and for more where values do not stay pixels behind it.
+PRODUCT_WEIGHTS, FLAT_PRODUCT_WEIGHTS = 2 << 10, 16 << 10
 # oneDNN's convolution is a chain for these numbers of blocks of filters and for multiples of 3 (found by trying all up to 64;
-# others than these too).
-BLOCK, CHAINED_BLOCKS = 16, (1, 2, 4, 8, 16)
+# others than these too). Without a bias it is for any number of blocks where the chain is short and has whole blocks of values.
+BLOCK, CHAINED_BLOCKS, SHORT_CHAIN = 16, (1, 2, 4, 8, 16), 256
 # Operators that compute value by value; what they give for 0 is finite.
 VALUE_BY_VALUE = {"Activation", "LeakyReLU", "relu", "sigmoid", "tanh"}
 # Operators that give what they take, where nothing is trained.
 IDENTITIES = {"BlockGrad", "Dropout", "_copy"}
+# What takes a layer's pixels as they are.
+TAKE_PIXELS = {DENSE, "Flatten", *VALUE_BY_VALUE, *IDENTITIES}
 FLAT = {"shape": "(0, -1)"}
 TRUE = ("True", "1")
 
@@ -96,9 +98,14 @@ def compute_as_many(
     """
     graph = json.loads(symbol)
     writer = _Writer({node["name"] for node in graph["nodes"]}, times, shapes, lone, layer_rows)
-    place: list[int] = []  # of each node of the original
+    readers: dict[int, set[str]] = {source: {"output"} for source, *_ in graph["heads"]}
     for node in graph["nodes"]:
-        place.append(writer.add({**node, "inputs": [[place[source], *rest] for source, *rest in node["inputs"]]}))
+        for source, *_ in node["inputs"]:
+            readers.setdefault(source, set()).add(node["op"])
+    place: list[int] = []  # of each node of the original
+    for number, node in enumerate(graph["nodes"]):
+        node = {**node, "inputs": [[place[source], *rest] for source, *rest in node["inputs"]]}
+        place.append(writer.add(node, stays=readers.get(number, set()) <= TAKE_PIXELS))
     heads = [writer.flat([place[source], *rest]) for source, *rest in graph["heads"]]
     return FewRows(write_graph(writer.nodes, heads, graph["attrs"]), writer.parts, writer.views)
 
@@ -148,11 +155,16 @@ class _Writer:
         self._flattened: dict[int, list[int]] = {}  # of nodes of pixels, what has their values as rows
         self._rows: set[int] = set()  # nodes that are known to give a matrix
 
-    def add(self, node: dict[str, Any]) -> int:
-        """Adds a node of the original, or others that compute the same; the number of the one that gives what it gives."""
+    def add(self, node: dict[str, Any], *, stays: bool) -> int:
+        """Adds a node of the original, or others that compute the same; the number of the one that gives what it gives.
+
+        Args:
+            node: the node, with its inputs among the new ones.
+            stays: whether all that read it take pixels.
+        """
         operator, inputs, attributes = node["op"], node["inputs"], node.get("attrs", {})
         if operator == DENSE:
-            return self._add_layer(node)
+            return self._add_layer(node, stays=stays)
         source, output = (inputs[0][0], inputs[0][1]) if inputs else (-1, 0)
         is_matrix = output == 0 and (source in self._pixels or source in self._rows)
         if is_matrix and (operator == "Flatten" or (operator in IDENTITIES and attributes.get("mode") != "always")):
@@ -189,7 +201,7 @@ class _Writer:
             self._flattened[number] = found
         return self._flattened[number]
 
-    def _add_layer(self, layer: dict[str, Any]) -> int:
+    def _add_layer(self, layer: dict[str, Any], *, stays: bool) -> int:
         _, weight, *bias = layer["inputs"]
         shape = self._shape(weight)
         is_flat = layer["attrs"].get("flatten", "True") in TRUE
@@ -202,9 +214,9 @@ class _Writer:
             number = self._append({**layer, "inputs": [self.flat(entry) for entry in layer["inputs"]]})
             self._rows.add(number)
             return number
-        if values <= PRODUCT_VALUES and units * values <= PRODUCT_WEIGHTS:
+        if values <= PRODUCT_VALUES and units * values <= (PRODUCT_WEIGHTS if stays else FLAT_PRODUCT_WEIGHTS):
             return self._multiply(layer, units, values)
-        return self._convolve(layer, units, values)
+        return self._convolve(layer, units, values, stays=stays)
 
     def _shape(self, entry: list[int]) -> Shape:
         """The shape of a parameter; empty for what may not be used."""
@@ -239,18 +251,22 @@ class _Writer:
         self._rows.add(total[0])
         return total[0]
 
-    def _convolve(self, layer: dict[str, Any], units: int, values: int) -> int:
+    def _convolve(self, layer: dict[str, Any], units: int, values: int, *, stays: bool) -> int:
         """The sums of chains, each of them a convolution of one pixel whose channels are the values."""
         name, (rows, weight, *bias) = layer["name"], layer["inputs"]
-        filters, cuts = count_filters(units), list(chains(units, values))
+        cuts, count = list(chains(units, values)), self._layer_rows.get(name)
+        pixels = list(self._cut(name, rows, values, cuts))
+        filters, fewer = count_filters(units), -(-units // BLOCK) * BLOCK
+        is_short = len(pixels) == 1 and pixels[0][1] <= SHORT_CHAIN and pixels[0][1] % BLOCK == 0
+        bias_alone = bias if len(cuts) > 1 and count is None else []
+        if is_short and filters > fewer and not stays:
+            filters, bias_alone = fewer, bias  # a sum is less work than to cut off what is too much
         added: list[list[list[int]]] = []
-        for number, (pixels, channels) in enumerate(self._cut(name, rows, values, cuts)):
-            start, stop = cuts[number]
-            added.append([pixels, self._take(weight, units, (filters, channels, 1, 1), start, stop)])
-        count = self._layer_rows.get(name)
-        if len(cuts) == 1:
-            added[0] += [self._take(each, 1, (filters,), 0, units) for each in bias]
-        elif bias and count is not None:
+        for (taken, channels), (start, stop) in zip(pixels, cuts):
+            added.append([taken, self._take(weight, units, (filters, channels, 1, 1), start, stop)])
+        if bias and not bias_alone and len(cuts) == 1:
+            added[0].append(self._take(bias[0], 1, (filters,), 0, units))
+        elif bias and not bias_alone and count is not None:
             # It comes last, behind all sums: as one more chain.
             one = self._variable("one", "", count, (count, BLOCK, 1, 1), 0, 1)
             added.append([one, self._take(bias[0], units, (filters, BLOCK, 1, 1), 0, 1)])
@@ -261,9 +277,7 @@ class _Writer:
             both = [total, chain]
             total = self._add("elemwise_add", f"{name}_sum{number}", both) if number else chain
         self._pixels[total[0]] = _Pixels(units, filters, are_zeros=False)
-        if len(cuts) > 1 and bias and count is None:
-            return self._add_bias(name, self.flat(total), bias, units)
-        return total[0]
+        return self._add_bias(name, self.flat(total), bias_alone, units) if bias_alone else total[0]
 
     def _cut(
         self, name: str, entry: list[int], values: int, cuts: list[tuple[int, int]]
