@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import connection
@@ -27,8 +28,9 @@ T = TypeVar("T")
 STALL_S = 5.0
 # Processes that have nothing to do any more end within this time, or are killed.
 END_TIMEOUT_S = 30.0
-# Those that are killed end at once.
+# Those that are killed end at once; and where one was, the others may wait for a lock that it held.
 KILL_TIMEOUT_S = 2.0
+LOOK_S = 0.2
 
 
 class ProcessPool:
@@ -70,7 +72,11 @@ class ProcessPool:
         if manager is None:  # none was started
             return
         try:
-            manager.join(KILL_TIMEOUT_S if kill else END_TIMEOUT_S)
+            ends_at = time.monotonic() + END_TIMEOUT_S
+            while not kill and manager.is_alive() and time.monotonic() < ends_at:
+                manager.join(LOOK_S)
+                kill = any(each.exitcode for each in processes)
+            manager.join(KILL_TIMEOUT_S)
         finally:
             if manager.is_alive():
                 for each in filter(LokyProcess.is_alive, processes):

@@ -25,7 +25,7 @@ def wait_for_all(pool: ProcessPool, futures: list[Any]) -> list[Any]:
 
 def test_a_process_that_is_killed_as_the_pool_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     # One of two idle processes holds the lock of the queue from which both read.
-    monkeypatch.setattr(process_pool, "END_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(process_pool, "KILL_TIMEOUT_S", 0.3)
     for victim in (0, 1):
         pool = ProcessPool(2)
         assert wait_for_all(pool, [pool.submit(abs, -number) for number in range(4)]) == [0, 1, 2, 3]
