@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
@@ -192,6 +193,15 @@ class Gathering:
 
 _crew: Crew | None = None
 _lock = threading.Lock()
+
+
+def _forget() -> None:
+    global _crew, _lock
+    _crew, _lock = None, threading.Lock()
+
+
+# A fork has none of the threads, and one may have held the lock.
+os.register_at_fork(after_in_child=_forget)
 
 
 def the_crew() -> Crew:

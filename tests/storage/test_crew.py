@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 
-from fastinfer.storage.crew import FIRST_THREADS, LEAST_THREADS, MOST_THREADS, WINDOW, Crew, Gathering
+from fastinfer.storage.crew import FIRST_THREADS, LEAST_THREADS, MOST_THREADS, WINDOW, Crew, Gathering, answered
 
 
 def test_answers_are_taken_in_any_order_and_errors_are_raised() -> None:
@@ -249,3 +251,13 @@ def test_two_may_wait_for_the_same_answer() -> None:
         other.join(30)
         assert not other.is_alive()
     assert [gathered.take(number) for number in range(4)] == [0, 1, 2, 3]
+
+
+def test_a_fork_has_threads_of_its_own() -> None:
+    together = threading.Barrier(10, timeout=20)
+    assert len(list(answered(lambda _: together.wait(), range(10)))) == 10  # by ten threads, which are idle then
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(list(answered(str, [1])) != ["1"])
+    assert os.waitpid(child, 0)[1] == 0
