@@ -6,9 +6,12 @@ import ctypes
 import math
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint32, c_void_p
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from .libmxnet import check, load_libmxnet
+from ...errors import quote
+from .empty_shapes import find_empty, reduce_reshapes
+from .libmxnet import MXNetError, check, load_libmxnet
 
 Shape = tuple[int, ...]
 
@@ -102,6 +105,21 @@ class Symbol:
         Raises:
             MXNetError: the graph does not accept these shapes.
         """
+        if self._reduced is not None:
+            try:
+                self._reduced._infer_shapes(given)
+            except MXNetError as error:
+                name = find_empty(self.to_json(), str(error))
+                if name is not None:
+                    raise MXNetError(f"{quote(name)} reshapes its input to no values") from error
+        return self._infer_shapes(given)
+
+    @cached_property
+    def _reduced(self) -> Symbol | None:
+        text = reduce_reshapes(self.to_json())
+        return Symbol.load(text) if text is not None else None
+
+    def _infer_shapes(self, given: Mapping[str, Shape]) -> Inferred | None:
         ends = [0]
         for shape in given.values():
             ends.append(ends[-1] + len(shape))
