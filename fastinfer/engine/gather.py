@@ -61,10 +61,9 @@ class Gatherer:
             if problem is not None:
                 yield item._replace(problem=problem)
                 continue
-            if folder.is_finished(item):
+            if (kept := folder.finished(item)) is not None:
                 self._summary.skipped += 1
-                if self._options.max_errors is not None and folder.rejected:
-                    self._kept += folder.rejected_of(item)
+                self._kept += kept
                 continue
             spans = self._cut(item) if job.may_cut(item.size) else []
             if len(spans) < 2:

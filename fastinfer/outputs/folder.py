@@ -102,7 +102,7 @@ class OutputFolder:
         return InputError(message, code="output_name", path=item.uri)
 
     def expect(self, objects: Iterable[Object]) -> Iterator[Object]:
-        """The same objects, for which :meth:`is_finished` is asked next: a store far away gets their labels ahead."""
+        """The same objects, for which :meth:`finished` is asked next: a store far away gets their labels ahead."""
         ahead = self.store.labels_ahead
         if not ahead or not self._record.resumes:
             yield from objects
@@ -114,7 +114,11 @@ class OutputFolder:
             yield from group
 
     def is_finished(self, item: Object) -> bool:
-        """Whether the object's result exists, with all its rejects, and the object has not changed since.
+        """Whether the object's result exists, with all its rejects, and the object has not changed since; raises the same."""
+        return self.finished(item) is not None
+
+    def finished(self, item: Object) -> int | None:
+        """How many records an earlier run rejected of an object; None if its result is not finished.
 
         Raises:
             ConfigError: ``other_run`` if a result there is of another run or of unknown origin, which may not be overwritten.
@@ -122,20 +126,15 @@ class OutputFolder:
         folder = item.key.rpartition("/")[0]
         holds_results = self._leftovers.sweep_once(folder, remove=self._is_held)
         if not holds_results or not self._leftovers.may_exist(self.layout.result(item)):
-            return False
+            return None
         if not self._overwrites and folder in self._leftovers.other_runs:
             raise self._other_run(folder, "the outputs there are of another run")
         if not self._record.resumes:
             if not self._overwrites and self.store.exists(self.layout.result(item)):
                 raise self._other_run(f"{item.key}{OUTPUT_SUFFIX}", "it is not of this run")
-            return False
+            return None
         label = self._label(self.layout.result(item), item)
-        return label is not None and self.rejects.has_all(item, label)
-
-    def rejected_of(self, item: Object) -> int:
-        """How many records the finished result of an object lacks."""
-        label = Label.unpack(self.store.label(self.layout.result(item)))
-        return 0 if label is None else label.rejected
+        return label.rejected if label is not None and self.rejects.has_all(item, label) else None
 
     def is_current(self, item: Object) -> bool | None:
         """Whether the object's result was made of the object as it is now; None where nothing says of what it was made."""
