@@ -113,11 +113,12 @@ class _Open:
 
 
 class _Waiting(NamedTuple):
-    """A payload that is to be answered."""
+    """A payload that is to be answered; or, with its problem, one whose reject has its place among the answers."""
 
     object: _Open
     payload: Payload
     prepared: Prepared | None
+    problem: InputError | None = None
 
 
 class PayloadRun:
@@ -172,13 +173,11 @@ class PayloadRun:
             for payload in self._on_clock(payloads_of(item, self._job.request, self._job.inputs, self._job.limits)):
                 if opened.error is not None or self._process.stop.is_set():
                     break
-                prepared = None
-                if opened.processing is not None:
-                    prepared = self._prepare(opened.processing, payload, item)
-                    if prepared is None:
-                        continue
+                waiting = self._prepare(opened, payload)
+                if waiting is None:
+                    continue
                 opened.waiting += 1
-                self._waiting.append(_Waiting(opened, payload, prepared))
+                self._waiting.append(waiting)
                 self._held += len(payload.content)
                 if len(self._waiting) >= MOST_PAYLOADS or self._held >= MOST_PAYLOAD_BYTES:
                     self._answer()
@@ -217,12 +216,13 @@ class PayloadRun:
         end_if_orphaned(self._job)
         self._recorder.write_rejects()
         started = perf_counter()
-        answers = self._handler.answer_many([self._request(each) for each in waiting])
+        requests = [self._request(each) for each in waiting if each.problem is None]
+        answers = iter(self._handler.answer_many(requests) if requests else [])
         answered = perf_counter()
         self._report.seconds["forward"] += answered - started
         self._process.progress.advance(sum(len(each.payload.places) for each in waiting), held)
-        for each, answer in zip(waiting, answers):
-            opened = each.object
+        for each in waiting:
+            opened, answer = each.object, each.problem or next(answers)
             if opened.error is not None:
                 continue
             opened.waiting -= 1
@@ -238,13 +238,21 @@ class PayloadRun:
                 self._complete(opened)
         self._report.seconds["write"] += perf_counter() - answered
 
-    def _prepare(self, processing: Processing, payload: Payload, item: Object) -> Prepared | None:
+    def _prepare(self, opened: _Open, payload: Payload) -> _Waiting | None:
+        """Filters a payload; None where nothing of it is a record. Raises InputError where the whole object is rejected."""
+        if opened.processing is None:
+            return _Waiting(opened, payload, None)
+        request = self._job.request
         try:
-            return processing.prepare(payload.content)
+            prepared = opened.processing.prepare(payload.content)
         except InputError as error:
-            if self._job.request.essence == JSON_LINES:
+            is_record = _has_documents(request) and _split_type(request) != NONE
+            if is_record and self._job.rejects_records:
+                return _Waiting(opened, payload, None, error)
+            if request.essence == JSON_LINES:
                 error = error.at(line=1)  # the only one
-            raise payload.locate(error).at(path=item.uri) from error
+            raise payload.locate(error).at(path=opened.result.span.item.uri) from error
+        return None if prepared is None else _Waiting(opened, payload, prepared)
 
     def _request(self, waiting: _Waiting) -> Request:
         request = self._job.request

@@ -223,6 +223,26 @@ def test_a_bad_document_is_rejected_by_itself(fields: dict[str, Any], linear: Pa
     assert (reject["line"], reject["record"], reject["range"]) == (2, '{"i": 2, "x": [1]}', [23, 41])
 
 
+@pytest.mark.parametrize("bad", ['{"i": 2, "x": [1}', '{"i": 2}', "2"])
+def test_a_line_that_cannot_be_filtered_is_rejected_by_itself(bad: str, linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.jsonl").write_text(f'{bad}\n{{"i": 1, "x": [1, 2]}}\n{bad}\n{{"i": 3, "x": [3, 4]}}\n')
+    (tmp_path / "in" / "y.jsonl").write_text(f"{bad}\n")
+    request = TransformRequest(
+        content_type="application/jsonlines", input_filter="$.x", output_filter="$.i", join_source="Input"
+    )
+    summary = transform(linear, tmp_path / "in", tmp_path / "out", Options(on_error="quarantine"), request=request)
+    assert (tmp_path / "out" / "x.jsonl.out").read_text() == "null\n1\nnull\n3\n"
+    assert (tmp_path / "out" / "y.jsonl.out").read_text() == "null\n"
+    assert (summary.inputs, summary.records, summary.records_read, summary.rejected) == (2, 5, 5, 3)
+    rejects = [json.loads(line) for line in (tmp_path / "out" / "_rejects.jsonl").read_text().splitlines()]
+    assert [(each["key"], each["line"], each["record"]) for each in rejects] == [
+        ("x.jsonl", 1, bad),
+        ("x.jsonl", 3, bad),
+        ("y.jsonl", 1, bad),
+    ]
+
+
 def test_an_answer_that_is_no_document_says_what_would_be(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.jsonl").write_bytes(b"[1, 2]\n")
