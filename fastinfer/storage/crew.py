@@ -167,7 +167,7 @@ class Gathering:
     def close(self) -> None:
         """Waits for requests that are under way, and drops those that have not begun."""
         self._is_closed = True
-        self.wait(tuple(self._wanted))
+        self.wait(self._wanted)
         with self._lock:
             self._answers.clear()
             self._wanted.clear()
