@@ -58,18 +58,19 @@ def run_shard(shard: Shard, job: Job, opened: OpenSpans | None = None) -> ShardR
         job: the job.
         opened: what reads the shard's spans, if that was begun; it is closed in the end.
     """
-    try:
-        process = prepare(job)
-    except FastinferError as error:
-        return ShardReport(shard.number, error=error)
-    if not job.by_rows:
-        return _payload_run(job, ShardReport(shard.number), process).run(shard)
-    with process.workspaces.lend() as workspace:
+    with opened or contextlib.nullcontext():
         try:
-            return _ShardRun(shard, job, workspace, process).run(opened)
-        finally:
-            for buffer in workspace.buffers:
-                del buffer[job.limits.chunk_bytes :]  # shrinks a buffer that grew for a long line
+            process = prepare(job)
+        except FastinferError as error:
+            return ShardReport(shard.number, error=error)
+        if not job.by_rows:
+            return _payload_run(job, ShardReport(shard.number), process).run(shard)
+        with process.workspaces.lend() as workspace:
+            try:
+                return _ShardRun(shard, job, workspace, process).run(opened)
+            finally:
+                for buffer in workspace.buffers:
+                    del buffer[job.limits.chunk_bytes :]  # shrinks a buffer that grew for a long line
 
 
 def _payload_run(job: Job, report: ShardReport, process: WorkerProcess) -> PayloadRun:
