@@ -51,14 +51,14 @@ class ProcessPool:
     def wait(self, futures: Iterable[Future[T]]) -> Future[T]:
         """Waits until one of them is done, and returns it. Raises TerminatedWorkerError where loky waits for a dead process."""
         futures = list(futures)
-        has_ended = False
+        ended: set[int] = set()
         while True:
             done = wait(futures, STALL_S, FIRST_COMPLETED).done
             if done:
                 return done.pop()
-            if has_ended:
+            seen, ended = ended, self._ended()
+            if seen & ended:
                 raise TerminatedWorkerError("a process has ended while it wrote a report")
-            has_ended = bool(connection.wait([each.sentinel for each in self._processes()], 0))
 
     def close(self, *, kill: bool) -> None:
         """Ends the processes, and returns when they have ended.
@@ -85,6 +85,12 @@ class ProcessPool:
                 with contextlib.suppress(OSError):
                     results._writer.close()
                 manager.join()
+
+    def _ended(self) -> set[int]:
+        """The numbers of processes that have ended, of those that loky still counts on."""
+        processes = self._processes()
+        ready = connection.wait([each.sentinel for each in processes], 0)
+        return {each.pid for each in processes if each.sentinel in ready}
 
     def _processes(self) -> list[Any]:
         return list(self._executor._processes.values())
