@@ -65,7 +65,7 @@ class Options:
         on_error: ``stop`` at the first bad record, or ``quarantine``: write bad records to ``_rejects.jsonl`` and continue.
             With ``quarantine`` each line is a record, and the output has ``null`` in the place of a bad one. With
             ``continue`` a bad record fails its whole object, as in Batch Transform, and the other objects are transformed.
-        max_errors: how many records may be rejected; None: any number.
+        max_errors: how many records may be rejected, with those of earlier runs whose results stay; None: any number.
         memory_limit: bytes that this process may use; a line that is too long for it is an error. None: 256 MiB per line.
         durable: whether outputs are written to the disk, not only to the system's memory, before they get their names.
         cpu_isa: the highest instruction set that oneDNN may use, such as ``AVX2``, so that machines of different
