@@ -115,7 +115,7 @@ class Gathering:
 
     Args:
         crew: carries them out.
-        request: a function of a number whose answer is kept.
+        request: a function of a key whose answer is kept.
         is_large: whether requests move many bytes. Who begins them bounds their number, and they say nothing of the latency.
     """
 
