@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError, FastinferError
+from ..errors import ConfigError, InputError
 from ..storage.places import plain_place
 from ..storage.uri import is_url
 from ._bar import Bar
@@ -18,6 +19,7 @@ from ._run import help_formatter, path, run_command, say
 if TYPE_CHECKING:
     from ..export.certificate import Rows
     from ..export.convert import Exported
+    from ..records.split import Payload, Record
 
 EPILOG = """\
 Both engines run on the same rows: MXNet each record alone, as SageMaker's container does, or as many as its graph holds; and
@@ -34,6 +36,8 @@ HINTS = {**MODEL_HINTS, "file_exists": "name another file, or --overwrite"}
 PLACES = ("argsort", "topk")
 # Of the user's rows, so many are compared.
 MOST_ROWS = 10_000
+# Of a line that is longer the end is not looked for.
+LONGEST_LINE = 256 << 20
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "fastinfer export") -> int:
@@ -137,6 +141,7 @@ def read_rows(source: str, row_values: int) -> Rows:
     from ..engine.source import find_objects
     from ..export.certificate import Rows
     from ..records.compression import AUTO, expand
+    from ..records.split import split
     from ..storage.places import source_of
 
     parts, count = [], 0
@@ -144,11 +149,12 @@ def read_rows(source: str, row_values: int) -> Rows:
         if item.problem is not None:
             raise item.problem
         with source_of(item.uri).open(item) as reader:
-            content = b"".join(expand(reader, AUTO, item))
+            lines = split(expand(reader, AUTO, item), "line", most_bytes=LONGEST_LINE, path=item.uri)
+            payload = _first_records(lines, row_values, MOST_ROWS - count)
         try:
-            part = decode_csv_body(content, (row_values,))
-        except FastinferError as error:
-            raise error.at(path=item.uri) from error
+            part = decode_csv_body(payload.content, (row_values,))
+        except InputError as error:
+            raise payload.locate(error).at(path=item.uri) from error
         parts.append(part)
         count += len(part)
         if count >= MOST_ROWS:
@@ -157,6 +163,17 @@ def read_rows(source: str, row_values: int) -> Rows:
     if not parts:
         raise ConfigError(f"there is no row in {source}")
     return Rows(source, np.ascontiguousarray(np.concatenate(parts)[:MOST_ROWS]))
+
+
+def _first_records(lines: Iterator[Record], row_values: int, most: int) -> Payload:
+    """The lines of so many records at most; what is behind them is not read. A record may have several lines."""
+    from ..records.split import Payload
+
+    records = list(itertools.islice(lines, 1))
+    if records:
+        fields = records[0].content.count(b",") + 1
+        records += itertools.islice(lines, most * max(1, row_values // fields) - 1)
+    return Payload(b"".join(record.content for record in records), [record.place for record in records])
 
 
 def _as_json(exported: Exported) -> dict[str, object]:

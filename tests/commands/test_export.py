@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fastinfer.commands.export import main, read_rows
+from fastinfer.commands.export import MOST_ROWS, main, read_rows
 from fastinfer.commands.verify import main as verify
+from fastinfer.errors import InputError
 from tests import networks
 from tests.networks import mx
 
@@ -82,6 +83,19 @@ def test_rows_may_be_compressed(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "rows" / "b.csv").write_bytes(b"5,6\n")
     assert read_rows(str(tmp_path / "rows"), 2).values.tolist() == [[1, 2], [3, 4], [5, 6]]
     assert main([str(linear), str(tmp_path / "m.onnx"), "--rows", str(tmp_path / "rows")]) == 0
+
+
+def test_of_many_rows_no_more_are_read_than_are_compared(tmp_path: Path) -> None:
+    packed = gzip.compress(b"".join(b"%d\n%d\n" % (number, -number) for number in range(400_000)))
+    (tmp_path / "rows.csv.gz").write_bytes(packed[:-8] + bytes(8))  # the end of it is damaged
+    rows = read_rows(str(tmp_path / "rows.csv.gz"), 2).values  # of two lines each
+    assert rows.tolist() == [[number, -number] for number in range(MOST_ROWS)]
+
+
+def test_a_bad_row_is_named_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("1,2\n\n3,x\n")
+    with pytest.raises(InputError, match=r"rows\.csv:3:3: expected a number"):
+        read_rows(str(tmp_path / "rows.csv"), 2)
 
 
 @pytest.mark.parametrize("arguments", [["m.onnx", "--tolerance", "-1"], ["m.onnx", "--tolerance", "2"], ["m.pb"]])
