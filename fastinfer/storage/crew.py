@@ -45,6 +45,7 @@ class Crew:
         self._tasks: deque[tuple[Task, Any]] = deque()
         self._lock = threading.Lock()
         self._working = 0
+        self._has_threads = False
         self._threads = ThreadPoolExecutor(MOST_THREADS, "fastinfer-io")
         self._width = FIRST_THREADS
         self._best_rate = BEST_RATE * cores()
@@ -80,8 +81,17 @@ class Crew:
         with self._lock:
             starting = max(0, min(most - self._working, tasks))
             self._working += starting
-        for _ in range(starting):
-            self._threads.submit(self._work)
+        for begun in range(starting):
+            try:
+                self._threads.submit(self._work)
+            except RuntimeError:
+                # The system gives no more threads. This call waits in the pool for one of those that there are.
+                with self._lock:
+                    self._working -= starting - begun - 1
+                if not self._has_threads:
+                    raise
+                return
+            self._has_threads = True
 
     def _begin_anew(self) -> None:
         """Forgets rate and latency: nothing is under way."""
@@ -133,7 +143,12 @@ class Gathering:
         """Begins the requests of these keys."""
         with self._lock:
             self._wanted.update(keys)
-        self._crew.add(self._run, keys, MOST_THREADS if self._is_large else self._crew.width)
+        try:
+            self._crew.add(self._run, keys, MOST_THREADS if self._is_large else self._crew.width)
+        except RuntimeError:  # there is no thread, and nobody answers
+            with self._lock:
+                self._wanted.difference_update(keys)
+            raise
 
     def has(self, key: Any) -> bool:
         """Whether a request of this key was begun, and its answer was not taken."""

@@ -253,6 +253,35 @@ def test_two_may_wait_for_the_same_answer() -> None:
     assert [gathered.take(number) for number in range(4)] == [0, 1, 2, 3]
 
 
+def test_threads_that_there_are_do_the_work_of_those_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start_two(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    gathered = Gathering(Crew(), str)
+    gathered.begin(range(20))
+    assert [gathered.take(number) for number in range(20)] == [str(number) for number in range(20)]
+    gathered.begin(range(20, 30))
+    gathered.close()
+
+
+def test_where_no_thread_can_be_had_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    gathered = Gathering(Crew(), str)
+    with pytest.raises(RuntimeError):
+        gathered.begin(range(3))
+    gathered.close()
+
+
 def test_a_fork_has_threads_of_its_own() -> None:
     together = threading.Barrier(10, timeout=20)
     assert len(list(answered(lambda _: together.wait(), range(10)))) == 10  # by ten threads, which are idle then
