@@ -28,9 +28,8 @@ class Pool(Generic[T]):
             with self._freed:
                 while not self._idle:
                     self._freed.wait()
-                # No call between these two, after which an interruption could be raised.
-                held[:] = self._idle[-1:]
-                del self._idle[-1]
+                # One call, within which no interruption is raised: between two, a thing would be in both lists or in none.
+                held.extend(map(list.pop, [self._idle]))
             yield held[0]
         finally:
             with self._freed:

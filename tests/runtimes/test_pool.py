@@ -46,7 +46,7 @@ def test_what_was_lent_comes_back_after_an_error() -> None:
         assert again == "a"
 
 
-def test_an_interruption_before_the_lending_loses_nothing() -> None:
+def test_an_interruption_before_the_lending_loses_and_doubles_nothing() -> None:
     pool = Pool(["a"])
     lines = 0
 
@@ -78,4 +78,5 @@ def test_an_interruption_before_the_lending_loses_nothing() -> None:
         lines += 1
         with pool.lend() as thing:
             assert thing == "a"
+            assert pool._idle == []
     assert lines >= 5
