@@ -32,7 +32,7 @@ CPU = ("cpu", 0)
 SIZES = ("shape", "size", "end")
 # One that is not negative, not a part of a word or of a number with a point.
 _NUMBER = re.compile(r"(?<![-.\w])[0-9]+(?![.\w])")
-# So many choices are tried, and as long as that.
+# At most so many choices are tried, and no other one after so many seconds.
 MOST_TRIED, MOST_S = 300, 20.0
 
 Nodes = Sequence[Mapping[str, Any]]
@@ -59,11 +59,11 @@ Fits = Callable[[Sequence[Place], Optional[int]], bool]
 
 
 class NotReplaceable(Exception):
-    """No choice of numbers was found.
+    """No numbers that can be the batch size were found.
 
     Attributes:
         node: as far as which there is one; None if there are no numbers.
-        tried: how many choices were tried, if there are more of them.
+        tried: how many choices were tried, where the search was given up; None where all were tried.
     """
 
     def __init__(self, node: int | None, tried: int | None = None) -> None:
@@ -131,10 +131,10 @@ class _Choices:
             self._picks[level - 1] += 1
 
     def _find_misfit(self, level: int) -> int | None:
-        """With how many of the nodes the choice does not fit, where it does with fewer; one more than there are: in the end;
-        None: it fits.
+        """The least number of nodes with which the choice does not fit; one more than there are: it fits with all of them, but
+        not in the end; None: it fits.
 
-        What does not fit does not with more nodes either: twice as many more are tried each time, then halves.
+        What does not fit with some nodes does not fit with more: the steps double until it does not fit, then they are halved.
 
         Args:
             level: with fewer nodes than that it is known to fit.

@@ -97,7 +97,7 @@ def find_wrong(operator: str, attributes: Mapping[str, str]) -> str | None:
     if operator in ("Reshape", "reshape"):
         sizes = _numbers(attributes.get("shape", ""))
         read = sizes[::-1] if attributes.get("reverse") in ("True", "1") else sizes
-        # One part of a size that -4 splits is inferred from the other.
+        # Of the two parts of a size that -4 splits, one is inferred by a division by the other.
         if any({-1, 0} == set(read[place + 1 : place + 3]) for place, size in enumerate(read) if size == -4):
             return f"its shape is {quote(attributes['shape'])}"
         # -1 to -4 have a meaning; MXNet divides by the product of the others.

@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple, TypeVar
 from ..errors import OutputError
 from .base import DenseLayers
 
-# A file has less than a kilobyte.
+# A file has less than a kilobyte; that of a large graph in ONNX, a number for each of its values.
 MOST_BYTES = 1 << 20
 # Another number where the probe does other things, so that what it found before is not used.
 PROBE = 6

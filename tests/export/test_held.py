@@ -125,7 +125,7 @@ def test_a_graph_that_holds_a_batch_size_is_exported_for_any(
     rows = np.random.RandomState(1).uniform(-1, 1, (ROWS, values)).astype(np.float32)
     told: list[str] = []
     found = export_model(model, "model.onnx", Rows("rows", rows), tell=told.append)
-    assert told[0] == (f"finding the batch size {batch} in the graph")
+    assert told[0] == f"finding the batch size {batch} in the graph"
     assert found.reasons == ()
     assert found.certificate is not None
     assert found.certificate.facts["batches"]["other_bits"] == []

@@ -208,9 +208,8 @@ class _Writer:
         if not is_flat or len(shape) != 2 or (bias and not self._shape(bias[0])):
             return self._repeat(layer)
         units, values = shape
-        if (
-            units == 1 and self._layer_rows.get(layer["name"]) == 1
-        ):  # a product of two vectors, whatever the number of rows
+        if units == 1 and self._layer_rows.get(layer["name"]) == 1:
+            # A product of two vectors, whatever the number of rows in a batch.
             number = self._append({**layer, "inputs": [self.flat(entry) for entry in layer["inputs"]]})
             self._rows.add(number)
             return number
