@@ -310,6 +310,11 @@ def test_a_request_is_refused_by_its_record(last_step: Path) -> None:
     assert predictor.answer(line(5).encode()) == good
 
 
+def test_a_refused_value_is_named_with_all_its_digits(last_step: Path) -> None:
+    with pytest.raises(InputError, match="found 1234567"):
+        Predictor(last_step, exact=True).predict(np.array([[0.5] * 15 + [1234567]], np.float32))
+
+
 def test_records_are_computed_in_batches_as_before(last_step: Path) -> None:
     # The rows of the probe have lengths of all kinds, most of which would be refused.
     batching = choose_batching(load_runtime("mxnet"), load_model(last_step), Options())

@@ -101,7 +101,7 @@ def find_refused(checks: Sequence[Check], outputs: Sequence[Array]) -> str | Non
         if all(fits.read()):
             continue
         found = next(value for value, is_taken in zip(values.read(), taken.read()) if not is_taken)
-        return f"{check.operator} {check.node!r} takes {check.takes}, found {found:g}"
+        return f"{check.operator} {check.node!r} takes {check.takes}, found {found:.9g}"
     return None
 
 
