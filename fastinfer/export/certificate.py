@@ -172,9 +172,9 @@ def _compare_batches(
 
 
 def _from_place(executor: Executor, rows: NDArray[np.float32], place: int) -> list[Array]:
-    """Predictions of rows, of which the first is at a place within its batch; blank records are before it."""
-    blank = np.zeros((place, rows.shape[1]), np.float32)
-    found = predict(executor, np.concatenate([blank, rows]))
+    """Predictions of rows, of which the first is at a place within its batch; copies of it are before it."""
+    before = np.repeat(rows[:1], place, axis=0)
+    found = predict(executor, np.concatenate([before, rows]))
     return [each[place * output.rows :] for each, output in zip(found, executor.outputs)]
 
 

@@ -18,6 +18,7 @@ from ..models.module import Model
 from ..models.onnx import OnnxModel, load_onnx, read_onnx
 from ..runtimes import load_runtime
 from ..runtimes.base import Runtime
+from ..runtimes.refused import FAILED_PASS
 from ..storage.atomic import make_folder, replacing
 from .certificate import (
     DEFAULT_TOLERANCE,
@@ -103,9 +104,12 @@ def export_model(
             node = find_mixing(network, inner, batch, tolerance)
             raise _at_node(error, node, "cannot be exported") from error
         node = find_failing(network, inner, rows.values)
-        hint = "MXNet computes it on GPUs only; save the model in float32"
-        is_half = node is not None and node.outputs[0].dtype == "float16"
-        raise _at_node(error, node, "cannot be compared", hint if is_half else None) from error
+        hint = error.hint
+        if node is not None and node.outputs[0].dtype == "float16":
+            hint = "MXNet computes it on GPUs only; save the model in float32"
+        elif hint is None and error.code == FAILED_PASS and rows.source == PROBE:
+            hint = "it refuses one of the rows made up; name rows of your own"
+        raise _at_node(error, node, "cannot be compared", hint) from error
     tell(f"computing {len(rows.values):,} rows with onnxruntime")
     try:
         result = compare_engines(reference, onnx, rows.values, onnxruntime)

@@ -34,7 +34,7 @@ def predict(executor: Executor, rows: Array) -> list[Array]:
         batch = rows[first : first + size]
         for memory, given in zip(memories, cut(executor, batch)):
             memory[: len(batch)] = given
-            memory[len(batch) :] = 0
+            memory[len(batch) :] = memory[0]  # which the graph takes, if it takes the batch
         found = zip(predict_all(executor), executor.outputs)
         parts.append([array[: len(batch) * output.rows] for array, output in found])
     return [np.concatenate(each) for each in zip(*parts)]

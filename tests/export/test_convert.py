@@ -171,6 +171,24 @@ def test_what_mxnet_cannot_compute_here_is_named() -> None:
     assert caught.value.hint == "MXNet computes it on GPUs only; save the model in float32"
 
 
+def last_of_lengths() -> Any:
+    """The last of five steps of two values, by a length that is the first of them."""
+    lengths = mx.sym.reshape(mx.sym.slice_axis(data(), axis=1, begin=0, end=1), shape=(-1,))
+    return mx.sym.SequenceLast(mx.sym.reshape(data(), shape=(0, 5, 2)), lengths, use_sequence_length=True, axis=1)
+
+
+def test_rows_of_a_graph_that_refuses_zeros_need_not_fill_its_batches() -> None:
+    rows = np.arange(90, dtype=np.float32).reshape(9, 10)
+    rows[:, 0] = [5, 2, 1] * 3
+    assert export_model(load(last_of_lengths(), (10,)), "m.onnx", Rows("rows", rows)).reasons == ()
+
+
+def test_a_graph_that_refuses_rows_made_up_asks_for_others() -> None:
+    with pytest.raises(ModelError, match=r"\(SequenceLast, float32\) cannot be compared: SequenceLast") as caught:
+        export_model(load(last_of_lengths(), (10,)), "m.onnx")
+    assert caught.value.hint == "it refuses one of the rows made up; name rows of your own"
+
+
 def test_what_onnxruntime_cannot_compute_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = mx.sym.tanh(mx.sym.FullyConnected(data(), num_hidden=3, name="fc"), name="wrong")
     model = load(mx.sym.softmax(layer), (4,))
