@@ -21,7 +21,7 @@ def reshaped(folder: Path, *shapes: tuple[int, ...], **options: object) -> Path:
     return networks.write(folder, network, {"data": (3,)}, {})
 
 
-@pytest.mark.parametrize("shape", [(0, -1), (-3, -1), (-2, -1), (0, 0, -1), (-4, 1, -1, 0)])
+@pytest.mark.parametrize("shape", [(0, -1), (-3, -1), (-2, -1), (0, 0, -1), (-4, 1, -1, 0), (-4, 1, -1, -1)])
 def test_a_reshape_to_no_values_is_refused_before_it_is_divided_by(shape: tuple[int, ...], tmp_path: Path) -> None:
     model = load_model(reshaped(tmp_path, (-1, 9), shape))
     with pytest.raises(ModelError, match="'r0'"):

@@ -14,7 +14,8 @@ from typing import Any
 from ...models.graph import write_graph
 
 RESHAPES = {"Reshape", "reshape"}
-INFERRED, COPIED = {-1}, {0, -2, -3}
+# What is inferred; and what is 0 of an array without values: a copied or joined size, and a part of a split one.
+INFERRED, COPIED = {-1}, {0, -2, -3, -4}
 
 
 def reduce_reshapes(symbol: str) -> str | None:
