@@ -24,7 +24,14 @@ def reshaped(folder: Path, *shapes: tuple[int, ...], **options: object) -> Path:
 @pytest.mark.parametrize("shape", [(0, -1), (-3, -1), (-2, -1), (0, 0, -1), (-4, 1, -1, 0), (-4, 1, -1, -1)])
 def test_a_reshape_to_no_values_is_refused_before_it_is_divided_by(shape: tuple[int, ...], tmp_path: Path) -> None:
     model = load_model(reshaped(tmp_path, (-1, 9), shape))
-    with pytest.raises(ModelError, match="'r0'"):
+    with pytest.raises(ModelError, match="'r1' reshapes an array without values"):
+        load_runtime().bind(model, ("cpu", 0), 1)
+
+
+def test_an_empty_slice_is_refused_before_it_is_divided_by(tmp_path: Path) -> None:
+    empty = mx.sym.slice(mx.sym.var("data"), begin=(0, 1), end=(1, 1))
+    model = load_model(networks.write(tmp_path, mx.sym.Reshape(empty, shape=(-1, 0), name="r"), {"data": (3,)}, {}))
+    with pytest.raises(ModelError, match="'r' reshapes an array without values"):
         load_runtime().bind(model, ("cpu", 0), 1)
 
 

@@ -1,8 +1,8 @@
-"""Reshapes that leave no values, found before MXNet divides by their number.
+"""Arrays without values that are reshaped, found before MXNet divides by their number.
 
 A Reshape of few values to ``(-1, 9)`` gives an array of no rows. One behind it that infers a size from a size that it copies,
 as ``(0, -1)`` does, divides by zero, which ends the process. The reduction of an array without values is an error that MXNet
-raises itself, so a graph that could divide so has its shapes inferred with a reduction of each Reshape first.
+raises itself, so a graph that could divide so has its shapes inferred with a reduction of what is reshaped first.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ RESHAPES = {"Reshape", "reshape"}
 INFERRED, COPIED = {-1}, {0, -2, -3, -4}
 
 
-def reduce_reshapes(symbol: str) -> str | None:
-    """The graph that reduces each Reshape before it is used; None where no Reshape could divide by zero.
+def reduce_reshaped(symbol: str) -> str | None:
+    """The graph that reduces what is reshaped before it is; None where no Reshape could divide by zero.
 
     Args:
         symbol: a graph, as MXNet of this version prints it.
@@ -27,26 +27,24 @@ def reduce_reshapes(symbol: str) -> str | None:
     if "eshape" not in symbol:
         return None
     graph = json.loads(symbol)
-    nodes, divides = list(graph["nodes"]), False
-    reshapes: list[int] = []
-    for number, node in enumerate(graph["nodes"]):
-        if node["op"] in RESHAPES:
-            divides = divides or (bool(reshapes) and _divides(node.get("attrs", {})))
-            reshapes.append(number)
-    if not divides:
+    reductions = [
+        {"op": "max", "name": f"reduced{number}", "inputs": node["inputs"][:1], "attrs": {}}
+        for number, node in enumerate(graph["nodes"])
+        if node["op"] in RESHAPES and _divides(node.get("attrs", {}))
+    ]
+    if not reductions:
         return None
-    for number in reshapes:
-        nodes.append({"op": "max", "name": f"reduced{number}", "inputs": [[number, 0, 0]], "attrs": {}})
+    nodes = [*graph["nodes"], *reductions]
     # MXNet infers shapes in the order of these.
     heads = [[number, 0, 0] for number in range(len(graph["nodes"]), len(nodes))] + graph["heads"]
     return write_graph(nodes, heads, graph["attrs"])
 
 
 def find_empty(symbol: str, message: str) -> str | None:
-    """The name of the Reshape whose reduction an error of MXNet is of; None for other errors.
+    """The name of the Reshape of whose input an error of MXNet is; None for other errors.
 
     Args:
-        symbol: the graph that :func:`reduce_reshapes` was given.
+        symbol: the graph that :func:`reduce_reshaped` was given.
         message: of the error.
     """
     found = re.search(r"Error in operator reduced([0-9]+):", message)

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ...errors import quote
-from .empty_shapes import find_empty, reduce_reshapes
+from .empty_shapes import find_empty, reduce_reshaped
 from .libmxnet import MXNetError, check, load_libmxnet
 
 Shape = tuple[int, ...]
@@ -111,12 +111,12 @@ class Symbol:
             except MXNetError as error:
                 name = find_empty(self.to_json(), str(error))
                 if name is not None:
-                    raise MXNetError(f"{quote(name)} reshapes its input to no values") from error
+                    raise MXNetError(f"{quote(name)} reshapes an array without values") from error
         return self._infer_shapes(given)
 
     @cached_property
     def _reduced(self) -> Symbol | None:
-        text = reduce_reshapes(self.to_json())
+        text = reduce_reshaped(self.to_json())
         return Symbol.load(text) if text is not None else None
 
     def _infer_shapes(self, given: Mapping[str, Shape]) -> Inferred | None:
