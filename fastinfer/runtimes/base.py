@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..errors import ModelError
+
 if TYPE_CHECKING:
     from ..models.load import AnyModel
+
+
+class RefusedValueError(ModelError):
+    """A pass that failed (``failed_pass``) for the value of a record, which says so by itself: the model takes others."""
 
 
 class BoundInput(NamedTuple):

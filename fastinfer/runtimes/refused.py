@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import FastinferError, InputError, ModelError
+from .base import RefusedValueError
 from .ladder import Ladder
 
 # The codes of the errors: of a pass that fails; of a record that is the reason.
@@ -120,7 +121,7 @@ class _Apart:
 
     def _refuse_all(self, error: ModelError) -> tuple[tuple[memoryview, ...], dict[int, ModelError]]:
         self._put(())
-        if not self._ladder.has_passed:
+        if not self._ladder.has_passed and not isinstance(error, RefusedValueError):
             try:
                 self._ladder.forward(1, blank=True)
             except ModelError:

@@ -21,7 +21,7 @@ from ...errors import FastinferError, ModelError, quote
 from ...models.graph import held_sizes
 from ...models.module import Model
 from ...models.params import bare
-from ..base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers
+from ..base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers, RefusedValueError
 from .bound import Arrays, BoundGraph, copy_part, view_of
 from .dense_rows import DENSE, FewRows, Part, View, compute_as_many
 from .inner_shapes import find_misfit, has_reshapes, load_symbol, shapes_inside
@@ -211,7 +211,7 @@ class MXNetExecutor:
             check(library.MXExecutorForward(bound.handle, 0))
             refused = None if self._lenient else find_refused(self._graph.checks, bound.outputs[count:])
             if refused is not None:
-                raise ModelError(refused, code="failed_pass", path=self._model.path)
+                raise RefusedValueError(refused, code="failed_pass", path=self._model.path)
             for output, make_memory, size in bound.results[:count]:
                 memory = make_memory()
                 check(library.MXNDArraySyncCopyToCPU(output, memory, size))
