@@ -40,7 +40,7 @@ class OnnxInputs:
         tensors = {}
         for each, memory, blank in zip(self._model.graph_inputs, self.memory, self._blank):
             size = math.prod(each.shape)
-            records = memory[first * size : (first + own) * size]
+            records: Any = memory[first * size : (first + own) * size]
             if width > own:
                 padded = zeros(4 * width * size)
                 padded[: 4 * own * size] = records.cast("B")

@@ -173,8 +173,9 @@ def test_what_mxnet_cannot_compute_here_is_named() -> None:
 
 def last_of_lengths() -> Any:
     """The last of five steps of two values, by a length that is the first of them."""
-    lengths = mx.sym.reshape(mx.sym.slice_axis(data(), axis=1, begin=0, end=1), shape=(-1,))
-    return mx.sym.SequenceLast(mx.sym.reshape(data(), shape=(0, 5, 2)), lengths, use_sequence_length=True, axis=1)
+    rows = data()
+    lengths = mx.sym.reshape(mx.sym.slice_axis(rows, axis=1, begin=0, end=1), shape=(-1,))
+    return mx.sym.SequenceLast(mx.sym.reshape(rows, shape=(0, 5, 2)), lengths, use_sequence_length=True, axis=1)
 
 
 def test_rows_of_a_graph_that_refuses_zeros_need_not_fill_its_batches() -> None:
