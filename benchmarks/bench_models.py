@@ -51,7 +51,7 @@ FORWARD_ROWS = {
 REQUESTS, REQUESTS_S = 20, 4.0
 # A run is timed so often at least, and until it has taken so long together: a short one meets a quiet moment.
 PASSES, TIMED_S = 3, 0.5
-ROUNDS, EXACT_ROUNDS = 2, 3
+ROUNDS, EXACT_ROUNDS = 4, 1
 
 
 def least(run: Callable[[], Any], times: int = PASSES, timed_s: float = TIMED_S) -> float:

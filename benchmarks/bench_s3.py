@@ -31,6 +31,7 @@ from fastinfer.engine.source import Listing, name_source
 from fastinfer.machine import cores
 from fastinfer.mnist.dataset import read_idx
 from fastinfer.models.module import SHIPPED_MODEL, load_model
+from fastinfer.options import Options
 from fastinfer.storage.crew import the_crew
 from fastinfer.storage.remote_reader import AHEAD_BYTES, RANGE_BYTES
 from fastinfer.storage.s3_client import Bucket, open_bucket
@@ -50,6 +51,7 @@ BOTO_EVERY = 3
 LONG_TURNS = 11
 # The long object: so many times the 10,000 images.
 LONG_COPIES = 6
+LONG_RECORDS = 10_000 * LONG_COPIES
 # What a result of a small object weighs.
 RESULT = b"[" + b", ".join([b"0.12345678901"] * 10) + b"]"
 
@@ -195,10 +197,9 @@ def bench_latency(server: Server, digits: Any, keep: Keep) -> None:
 
 
 def bench_long_object(server: Server, digits: Any, keep: Keep) -> None:
-    text = b"".join(csv(digits[first : first + 1000], "integers") for first in range(0, 10_000, 1000)) * LONG_COPIES
+    text = long_text(digits)
     bucket = open_bucket("bench")
     bucket.put("long/long.csv", text)
-    records = 10_000 * LONG_COPIES
     disk, ranges, alone, floors = [], [], [], []
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
@@ -208,8 +209,8 @@ def bench_long_object(server: Server, digits: Any, keep: Keep) -> None:
         freeze()
         for turn in range(LONG_TURNS):
             start = run(str(line), f"{folder}/line-{turn}", 1)
-            disk.append(run(str(file), f"{folder}/disk-{turn}", records))
-            ranges.append(run("s3://bench/long/", f"{folder}/ranges-{turn}", records))
+            disk.append(run(str(file), f"{folder}/disk-{turn}", LONG_RECORDS))
+            ranges.append(run("s3://bench/long/", f"{folder}/ranges-{turn}", LONG_RECORDS))
             served = server.processor_seconds()
             alone.append(cost_of(partial(ranges_alone, bucket, len(text))))
             served = server.processor_seconds() - served
@@ -229,6 +230,30 @@ def bench_long_object(server: Server, digits: Any, keep: Keep) -> None:
     keep("long/processor", f"{title}: processor time of the client, from the disk over ours", processor, "times")
 
 
+@pytest.mark.usefixtures("server")
+def bench_long_object_beside_a_server_that_keeps_up(digits: Any, keep: Keep) -> None:
+    """One worker, so that the server and the client's requests have the other cores."""
+    text = long_text(digits)
+    open_bucket("bench").put("long/long.csv", text)
+    rates = []
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        file = Path(folder, "long.csv")
+        file.write_bytes(text)
+        freeze()
+        for turn in range(LONG_TURNS):
+            disk = run(str(file), f"{folder}/disk-{turn}", LONG_RECORDS, workers=1)
+            ranges = run("s3://bench/long/", f"{folder}/ranges-{turn}", LONG_RECORDS, workers=1)
+            rates.append(disk.seconds / ranges.seconds)
+    title = f"S3, a long object ({len(text) >> 20} MiB) by ranges, one worker"
+    keep("long/one-worker", f"{title}: over the disk", rates, "times")
+
+
+def long_text(digits: Any) -> bytes:
+    """A long object: the digits several times."""
+    return b"".join(csv(digits[first : first + 1000], "integers") for first in range(0, 10_000, 1000)) * LONG_COPIES
+
+
 class Cost(NamedTuple):
     """What something took: seconds, and processor time of this process."""
 
@@ -245,10 +270,12 @@ def cost_of(action: Callable[[], object]) -> Cost:
     return Cost(time.perf_counter() - started, time.process_time() - processor)
 
 
-def run(source: str, output: str, records: int) -> Cost:
+def run(source: str, output: str, records: int, workers: int | None = None) -> Cost:
     """Transforms; the seconds are without the start, the processor time is with it."""
     processor = time.process_time()
-    summary = transform(load_model(SHIPPED_MODEL), Listing(source, output=output), output, source=name_source(source))
+    options = Options(workers=workers)
+    listing = Listing(source, output=output)
+    summary = transform(load_model(SHIPPED_MODEL), listing, output, options, source=name_source(source))
     assert (summary.records, summary.rejected, summary.skipped) == (records, 0, 0)
     return Cost(summary.seconds, time.process_time() - processor)
 
