@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
+import random
 from pathlib import Path
 from typing import Callable
 
@@ -58,7 +59,8 @@ def test_parts_have_a_limit(form: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("form", COMPRESSED)
 def test_what_is_cut_damaged_or_followed_by_something_is_an_error(form: str, tmp_path: Path) -> None:
-    whole = FORMS[form](os.urandom(3000))
+    # Always the same: of one in a hundred, bzip2 takes a changed bit for a longer block, and misses its end.
+    whole = FORMS[form](random.Random(1).randbytes(3000))
     for content, words in (
         (whole[:-1], "it ends before the compressed data does"),
         (whole[: len(whole) // 2], "it ends before the compressed data does"),
