@@ -4,8 +4,8 @@
 // what is measured. Known are GET with ranges and If-Match, HEAD, PUT with If-None-Match, If-Match and metadata,
 // DELETE, and ListObjectsV2. Signatures are not looked at; uploads in parts are answered 501. Used by object_server.py.
 //
-// It prints its port, and ends when its standard input does. Each line there is a number of milliseconds that every
-// answer waits from then on; it is repeated on standard output when that holds.
+// It prints its port, and ends when its standard input does. Each line there is how many milliseconds every answer waits
+// from then on, and how many more in the mean; it is repeated on standard output when that holds.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -19,11 +19,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
+#include <queue>
+#include <random>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace {
 
@@ -100,9 +103,11 @@ struct Waiting {
   Clock::time_point due;
   int socket;
   unsigned long number;
+  bool operator>(const Waiting& other) const { return due > other.due; }
 };
-std::deque<Waiting> waiting;
-std::chrono::microseconds delay{0};
+std::priority_queue<Waiting, std::vector<Waiting>, std::greater<>> waiting;  // the next one that is due first
+double delay_ms = 0, spread_ms = 0;
+std::mt19937 random_bits{1};
 unsigned long count_connections = 0, count_versions = 0;
 int poll_file = -1;
 
@@ -347,8 +352,10 @@ bool serve(int socket, Connection& connection) {
   in.erase(0, connection.wanted);
   connection.wanted = 0;
   connection.is_waiting = true;
-  if (delay.count() == 0) return send_out(socket, connection);
-  waiting.push_back({Clock::now() + delay, socket, connection.number});
+  if (delay_ms == 0) return send_out(socket, connection);
+  double wait_ms = delay_ms;
+  if (spread_ms > 0) wait_ms += std::exponential_distribution<>(1 / spread_ms)(random_bits);
+  waiting.push({Clock::now() + std::chrono::microseconds(static_cast<long>(wait_ms * 1000)), socket, connection.number});
   return true;
 }
 
@@ -362,9 +369,9 @@ bool receive(int socket, Connection& connection) {
 }
 
 void send_due() {
-  while (!waiting.empty() && waiting.front().due <= Clock::now()) {
-    const Waiting first = waiting.front();
-    waiting.pop_front();
+  while (!waiting.empty() && waiting.top().due <= Clock::now()) {
+    const Waiting first = waiting.top();
+    waiting.pop();
     const auto found = connections.find(first.socket);
     if (found != connections.end() && found->second.number == first.number && !send_out(first.socket, found->second))
       hang_up(first.socket);
@@ -399,7 +406,7 @@ int main() {
     int timeout = -1;
     if (!waiting.empty())
       timeout = static_cast<int>(
-          std::max<long>(0, std::chrono::ceil<std::chrono::milliseconds>(waiting.front().due - Clock::now()).count()));
+          std::max<long>(0, std::chrono::ceil<std::chrono::milliseconds>(waiting.top().due - Clock::now()).count()));
     const int count = epoll_wait(poll_file, events, 256, timeout);
     send_due();
     for (int i = 0; i < count; ++i) {
@@ -407,7 +414,9 @@ int main() {
       if (at == STDIN_FILENO) {
         char line[64];
         if (std::fgets(line, sizeof line, stdin) == nullptr) return 0;
-        delay = std::chrono::microseconds(static_cast<long>(std::atof(line) * 1000));
+        char* end = line;
+        delay_ms = std::strtod(line, &end);
+        spread_ms = std::strtod(end, nullptr);
         std::printf("%s", line);
         std::fflush(stdout);
       } else if (at == listener) {
