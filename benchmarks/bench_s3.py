@@ -35,6 +35,7 @@ from fastinfer.options import Options
 from fastinfer.storage.crew import the_crew
 from fastinfer.storage.remote_reader import AHEAD_BYTES, RANGE_BYTES
 from fastinfer.storage.s3_client import Bucket, open_bucket
+from fastinfer.storage.width import MOST_THREADS
 from tests import s3
 from tests.conftest import csv
 
@@ -44,6 +45,8 @@ SEAWEED_OBJECTS = 1000
 BOTO_OBJECTS = 200
 BOTO_THREADS = 16
 LATENCY_S = 0.02
+# As S3's: some answers take much longer than others.
+VARYING_S, SPREAD_S = 0.01, 0.02
 TURNS = 5
 SMALL_TURNS = 12
 # The loop of boto3 takes its turn once in so many.
@@ -196,6 +199,21 @@ def bench_latency(server: Server, digits: Any, keep: Keep) -> None:
         )
 
 
+def bench_latency_that_varies(server: Server, digits: Any, keep: Keep) -> None:
+    bucket = open_bucket("bench")
+    keys = fill(bucket, digits, OBJECTS)
+    ratios = []
+    freeze()
+    server.delay(VARYING_S, SPREAD_S)
+    for turn in range(TURNS):
+        ours = run("s3://bench/in/", f"s3://bench/varying-{turn}", OBJECTS)
+        alone = cost_of(partial(obstore_alone, bucket, keys, f"alone-varying-{turn}", MOST_THREADS))
+        ratios.append(alone.seconds / ours.seconds)
+    title = f"S3, {OBJECTS:,} objects of an image, {VARYING_S * 1000:.0f} ms more for every request"
+    title += f" and {SPREAD_S * 1000:.0f} more in the mean"
+    keep("small/varying", f"{title}: over obstore alone in {MOST_THREADS} threads", ratios, "times")
+
+
 def bench_long_object(server: Server, digits: Any, keep: Keep) -> None:
     text = long_text(digits)
     bucket = open_bucket("bench")
@@ -280,8 +298,8 @@ def run(source: str, output: str, records: int, workers: int | None = None) -> C
     return Cost(summary.seconds, time.process_time() - processor)
 
 
-def obstore_alone(bucket: Bucket, keys: list[str], prefix: str) -> None:
-    """Reads and writes the same objects by obstore, in as many threads."""
+def obstore_alone(bucket: Bucket, keys: list[str], prefix: str, threads: int | None = None) -> None:
+    """Reads and writes the same objects by obstore, in as many threads, or in so many."""
     import obstore
 
     store = bucket._connection.stores[False]
@@ -290,7 +308,7 @@ def obstore_alone(bucket: Bucket, keys: list[str], prefix: str) -> None:
         bytes(obstore.get(store, key).bytes())
         obstore.put(store, f"{prefix}/{key}", RESULT, use_multipart=False)
 
-    with ThreadPoolExecutor(the_crew().width) as pool:
+    with ThreadPoolExecutor(threads or the_crew().width) as pool:
         list(pool.map(both, keys))
 
 

@@ -1,12 +1,4 @@
-"""Threads for requests: as many at a time as keep client, link and server busy while each request waits for its answer.
-
-Requests under way = rate x latency. Both are those of the last requests: how many were answered in a second, and the least
-time that one took, since those that wait for each other take longer. Twice as many are let under way. Where that gives more
-answers in a second there will be still more; where the requests only wait, rate and least latency stay, and so does their
-number. (TCP's congestion control BBR does the same.) After a pause the first answer tells the latency, and the rate is taken
-for what the cores can do at best: else many round trips would pass before enough are under way. A request's bytes move
-without the interpreter's lock.
-"""
+"""Threads for requests: as many at a time as keep client, link and server busy while each request waits for its answer."""
 
 from __future__ import annotations
 
@@ -21,14 +13,8 @@ from time import perf_counter
 from typing import Any, Callable
 
 from ..machine import cores
+from .width import MOST_THREADS, Steered, Width
 
-LEAST_THREADS, MOST_THREADS = 32, 256
-# Before anything is known.
-FIRST_THREADS = 64
-# What a core does at best in a second, read or written (benchmarks/bench_s3.py).
-BEST_RATE = 8000
-# Rate and latency are those of so many requests.
-WINDOW = 64
 # So many requests of one caller are under way where it takes the answers one by one.
 ANSWERS_AHEAD = 64
 # So many groups of results are under way for each worker, and labels of results are got ahead.
@@ -39,47 +25,43 @@ Task = Callable[[Any], None]  # of a key
 
 
 class Crew:
-    """Threads that carry out tasks in the order in which they were added. A task raises nothing."""
+    """Threads that carry out tasks in the order in which they were added. A task raises nothing.
 
-    def __init__(self) -> None:
+    Args:
+        is_steered: whether as many are under way as answer most in a second; else as many as there may be threads, for requests
+            that move many bytes: who begins them bounds their number.
+    """
+
+    def __init__(self, *, is_steered: bool = True) -> None:
         self._tasks: deque[tuple[Task, Any]] = deque()
         self._lock = threading.Lock()
         self._working = 0
         self._has_threads = False
         self._threads = ThreadPoolExecutor(MOST_THREADS, "fastinfer-io")
-        self._width = FIRST_THREADS
-        self._best_rate = BEST_RATE * cores()
-        self._seen, self._least, self._began = 0, float("inf"), perf_counter()
+        self._width = Steered(cores()) if is_steered else Width(MOST_THREADS)
 
     @property
     def width(self) -> int:
-        """How many small requests should be under way."""
-        return self._width
+        """How many requests should be under way."""
+        return self._width.value
 
-    def add(self, task: Task, keys: Collection[Any], most: int) -> None:
-        """Adds a task for each key; threads that are not at work begin them, until so many are."""
+    def add(self, task: Task, keys: Collection[Any]) -> None:
+        """Adds a task for each key; threads that are not at work begin them."""
         with self._lock:
             if not self._working:
-                self._begin_anew()
+                self._width.begin()
             self._tasks.extend(zip(itertools.repeat(task), keys))
-        self._start(most, len(keys))
+        self._start(len(keys))
 
-    def note(self, seconds: float) -> None:
-        """Notes how long a small request took."""
-        # Without a lock: an estimate. Another thread may begin a window between any two lines.
-        self._seen += 1
-        self._least = least = min(self._least, seconds)
-        if self._seen == 1:
-            self._set_width(self._best_rate, least)
-        elif self._seen % WINDOW == 0:
-            now = perf_counter()
-            self._set_width(WINDOW / max(now - self._began, 1e-9), least)
-            self._least, self._began = float("inf"), now
+    def note(self, began: float) -> None:
+        """Notes that a request that began then was answered."""
+        if self._width.note(began) and self._working < self.width:
+            self._start(len(self._tasks))  # tasks were added when fewer were wanted
 
-    def _start(self, most: int, tasks: int) -> None:
-        """Lets more threads begin so many tasks, until `most` are at work."""
+    def _start(self, tasks: int) -> None:
+        """Lets threads that are not at work begin so many tasks, until as many are under way as should be."""
         with self._lock:
-            starting = max(0, min(most - self._working, tasks))
+            starting = max(0, min(self.width - self._working, tasks))
             self._working += starting
         for begun in range(starting):
             try:
@@ -93,15 +75,6 @@ class Crew:
                 return
             self._has_threads = True
 
-    def _begin_anew(self) -> None:
-        """Forgets rate and latency: nothing is under way."""
-        self._seen, self._least, self._began = 0, float("inf"), perf_counter()
-
-    def _set_width(self, rate: float, latency: float) -> None:
-        self._width = max(LEAST_THREADS, min(MOST_THREADS, round(2 * rate * latency)))
-        if self._working < self._width:
-            self._start(self._width, len(self._tasks))  # tasks were added when fewer were wanted
-
     def _work(self) -> None:
         while True:
             try:
@@ -113,9 +86,9 @@ class Crew:
                     self._working -= 1
                     return
             task(key)
-            if self._working > self._width:
+            if self._working > self._width.value:
                 with self._lock:
-                    if self._working > self._width:
+                    if self._working > self._width.value:
                         self._working -= 1
                         return
 
@@ -126,13 +99,11 @@ class Gathering:
     Args:
         crew: carries them out.
         request: a function of a key whose answer is kept.
-        is_large: whether requests move many bytes. Who begins them bounds their number, and they say nothing of the latency.
     """
 
-    def __init__(self, crew: Crew, request: Callable[[Any], Any], *, is_large: bool = False) -> None:
+    def __init__(self, crew: Crew, request: Callable[[Any], Any]) -> None:
         self._crew = crew
         self._request = request
-        self._is_large = is_large
         self._lock = threading.Lock()
         self._answers: dict[Any, Any] = {}
         self._wanted: set[Any] = set()
@@ -144,7 +115,7 @@ class Gathering:
         with self._lock:
             self._wanted.update(keys)
         try:
-            self._crew.add(self._run, keys, MOST_THREADS if self._is_large else self._crew.width)
+            self._crew.add(self._run, keys)
         except RuntimeError:  # there is no thread, and nobody answers
             with self._lock:
                 self._wanted.difference_update(keys)
@@ -190,11 +161,10 @@ class Gathering:
     def _run(self, key: Any) -> None:
         answer: Any = None
         if not self._is_closed:
-            started = perf_counter()
+            began = perf_counter()
             try:
                 answer = self._request(key)
-                if not self._is_large:
-                    self._crew.note(perf_counter() - started)
+                self._crew.note(began)
             except BaseException as error:
                 answer = error
         with self._lock:
@@ -206,26 +176,28 @@ class Gathering:
                         have_come.set()
 
 
-_crew: Crew | None = None
+_crews: dict[bool, Crew] = {}
 _lock = threading.Lock()
 
 
 def _forget() -> None:
-    global _crew, _lock
-    _crew, _lock = None, threading.Lock()
+    global _crews, _lock
+    _crews, _lock = {}, threading.Lock()
 
 
 # A fork has none of the threads, and one may have held the lock.
 os.register_at_fork(after_in_child=_forget)
 
 
-def the_crew() -> Crew:
-    """The crew of this process, started by the first call."""
-    global _crew
+def the_crew(*, is_large: bool = False) -> Crew:
+    """A crew of this process, started by the first call: for small requests, or for those that move many bytes.
+
+    None waits for those of the other kind.
+    """
     with _lock:
-        if _crew is None:
-            _crew = Crew()
-        return _crew
+        if is_large not in _crews:
+            _crews[is_large] = Crew(is_steered=not is_large)
+        return _crews[is_large]
 
 
 @contextlib.contextmanager

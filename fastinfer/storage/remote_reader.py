@@ -42,7 +42,7 @@ class RemoteReader:
         self._bucket = bucket
         self._key = key
         self._item = item
-        self._gathered = Gathering(the_crew(), self._get, is_large=True)
+        self._gathered = Gathering(the_crew(is_large=True), self._get)
         self._expected: Iterator[_Block] = iter(())
         self._ahead: deque[_Block] = deque()
         self._held: tuple[int, Any] = (0, b"")

@@ -79,7 +79,7 @@ class RemoteUpload:
         self._upload: str | None = None
         self._waiting: dict[int, bytes] = {}  # parts that are not uploaded
         self._parts: list[Part] = []
-        self._gathered = Gathering(the_crew(), self._put_part, is_large=True)
+        self._gathered = Gathering(the_crew(is_large=True), self._put_part)
 
     def write(self, content: bytes) -> None:
         """Adds bytes. Raises OutputError, ServiceError; nothing is left then."""

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastinfer.storage.crew import FIRST_THREADS, LEAST_THREADS, MOST_THREADS, WINDOW, Crew, Gathering, answered
+from fastinfer.storage.crew import Crew, Gathering, answered, the_crew
+from fastinfer.storage.width import FIRST_THREADS, LEAST_THREADS, MOST_THREADS
 
 
 def test_answers_are_taken_in_any_order_and_errors_are_raised() -> None:
@@ -38,12 +39,19 @@ def test_requests_run_at_a_time() -> None:
 
 
 def test_large_requests_run_at_a_time_however_few_small_ones_should() -> None:
-    crew, meeting = Crew(), threading.Barrier(2 * FIRST_THREADS)
-    assert crew.width == FIRST_THREADS
-    gathered = Gathering(crew, lambda _: meeting.wait(30), is_large=True)
+    crew, meeting = Crew(is_steered=False), threading.Barrier(2 * FIRST_THREADS)
+    gathered = Gathering(crew, lambda _: meeting.wait(30))
     gathered.begin(range(2 * FIRST_THREADS))
     assert len({gathered.take(number) for number in range(2 * FIRST_THREADS)}) == 2 * FIRST_THREADS
-    assert crew.width == FIRST_THREADS
+
+
+def test_small_requests_do_not_wait_for_large_ones() -> None:
+    goes_on = threading.Event()
+    large = Gathering(the_crew(is_large=True), lambda _: goes_on.wait(30))
+    large.begin(range(MOST_THREADS))
+    assert list(answered(str, range(3))) == ["0", "1", "2"]
+    goes_on.set()
+    assert all(large.take(number) for number in range(MOST_THREADS))
 
 
 def test_nothing_runs_when_a_gathering_is_closed() -> None:
@@ -64,39 +72,6 @@ def test_nothing_runs_when_a_gathering_is_closed() -> None:
     assert len(begun) == ended
 
 
-@pytest.mark.parametrize(
-    ("latency", "most_a_second", "width"),
-    [
-        (0.001, 3000, LEAST_THREADS),  # a server nearby: more requests would only wait
-        (0.02, 3000, 120),
-        (0.02, 100_000, MOST_THREADS),  # nothing but the latency holds them up
-        (0.5, 10, LEAST_THREADS),
-    ],
-)
-def test_as_many_requests_are_under_way_as_are_answered_in_twice_the_latency(
-    latency: float, most_a_second: float, width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 0.0
-    monkeypatch.setattr("fastinfer.storage.crew.perf_counter", lambda: now)
-    crew = Crew()
-    for _ in range(20):
-        rate = min(crew.width / latency, most_a_second)
-        waiting = crew.width / rate
-        for number in range(WINDOW):
-            now += 1 / rate
-            crew.note(waiting if number % 5 else latency)
-    assert crew.width == pytest.approx(width, abs=1)
-
-
-@pytest.mark.parametrize(("latency", "width"), [(0.0001, LEAST_THREADS), (0.05, MOST_THREADS)])
-def test_the_first_answer_says_how_many_requests_are_needed(latency: float, width: int) -> None:
-    crew = Crew()
-    crew.note(latency)
-    assert crew.width == width
-    crew.note(latency / 10)  # the next ones only count for the rate
-    assert crew.width == width
-
-
 def test_more_requests_are_begun_as_soon_as_an_answer_says_so() -> None:
     meeting = threading.Barrier(MOST_THREADS - 1)
 
@@ -112,31 +87,6 @@ def test_more_requests_are_begun_as_soon_as_an_answer_says_so() -> None:
         gathered.take(number)
 
 
-def test_a_pause_is_not_taken_for_a_low_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    monkeypatch.setattr("fastinfer.storage.crew.perf_counter", lambda: now)
-    crew = Crew()
-    now = 1000.0
-    crew.add(lambda _: None, [0], 1)
-    for _ in range(WINDOW):
-        now += 0.0001
-        crew.note(0.01)
-    assert crew.width == 200
-
-
-def test_an_answer_stands_where_another_thread_begins_a_window_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    crew = Crew()
-
-    def ended_by_another() -> float:
-        crew._least = float("inf")
-        return crew._began + 1.0
-
-    monkeypatch.setattr("fastinfer.storage.crew.perf_counter", ended_by_another)
-    for _ in range(WINDOW):
-        crew.note(0.5)
-    assert crew.width == 64
-
-
 def test_threads_that_are_no_longer_wanted_end() -> None:
     crew, lock = Crew(), threading.Lock()
     crew.note = lambda _: None  # type: ignore[method-assign]
@@ -147,7 +97,7 @@ def test_threads_that_are_no_longer_wanted_end() -> None:
         with lock:
             working += 1
             if number == FIRST_THREADS:
-                crew._width = LEAST_THREADS
+                crew._width.value = LEAST_THREADS
             most = max(most, working if number >= 3 * FIRST_THREADS else 0)
         time.sleep(0.001)  # all others begin theirs
         with lock:
@@ -283,8 +233,9 @@ def test_where_no_thread_can_be_had_nothing_is_waited_for(monkeypatch: pytest.Mo
 
 
 def test_a_fork_has_threads_of_its_own() -> None:
-    together = threading.Barrier(10, timeout=20)
-    assert len(list(answered(lambda _: together.wait(), range(10)))) == 10  # by ten threads, which are idle then
+    together = threading.Barrier(LEAST_THREADS, timeout=20)
+    # By as many threads, which are idle then.
+    assert len(list(answered(lambda _: together.wait(), range(LEAST_THREADS)))) == LEAST_THREADS
     child = os.fork()
     if not child:
         signal.alarm(20)
