@@ -116,8 +116,8 @@ class _ShardRun:
             spans = [item for item in items if isinstance(item, Span)]
             if opened is None and spans:
                 opened = OpenSpans(self.job.inputs, spans, self.job.limits.chunk_bytes)
-            # Spans come unread, and a single object has no next one.
-            ahead = len(items) > 1 and not spans
+            # Spans come unread, a single object has no next one, and what is far away is read ahead by its store.
+            ahead = len(items) > 1 and not spans and not self.job.inputs.ahead_bytes
             with (
                 opened or contextlib.nullcontext(),
                 contextlib.closing(read_ahead(groups) if ahead else groups) as read,

@@ -94,7 +94,10 @@ class Crew:
 
 
 class Gathering:
-    """Answers to requests that a crew carries out, taken in any order.
+    """Answers to requests that a crew carries out, taken in any order, by one thread at a time.
+
+    It has no lock: all threads of the crew would wait for it, for each answer. What they share are steps that the interpreter
+    does not divide, so that whoever waits says so first and then looks once more at the answers.
 
     Args:
         crew: carries them out.
@@ -104,48 +107,45 @@ class Gathering:
     def __init__(self, crew: Crew, request: Callable[[Any], Any]) -> None:
         self._crew = crew
         self._request = request
-        self._lock = threading.Lock()
         self._answers: dict[Any, Any] = {}
         self._wanted: set[Any] = set()
-        self._waiting: list[tuple[set[Any], threading.Event]] = []  # the answers that each one waits for
+        self._waiting: list[_Waiting] = []
         self._is_closed = False
 
     def begin(self, keys: Collection[Any]) -> None:
         """Begins the requests of these keys."""
-        with self._lock:
-            self._wanted.update(keys)
+        self._wanted.update(keys)
         try:
             self._crew.add(self._run, keys)
         except RuntimeError:  # there is no thread, and nobody answers
-            with self._lock:
-                self._wanted.difference_update(keys)
+            self._wanted.difference_update(keys)
             raise
 
     def has(self, key: Any) -> bool:
         """Whether a request of this key was begun, and its answer was not taken."""
         return key in self._wanted
 
-    def wait(self, keys: Iterable[Any]) -> None:
+    def wait(self, keys: Collection[Any]) -> None:
         """Waits until all these requests are answered. Who needs many answers is woken once, not by each of them."""
-        with self._lock:
-            missing = {key for key in keys if key not in self._answers}
-            if not missing:
-                return
-            waiting = missing, threading.Event()
-            self._waiting.append(waiting)
+        missing = {key for key in keys if key not in self._answers}
+        if not missing:
+            return
+        waiting = _Waiting(missing)
+        self._waiting.append(waiting)
         try:
-            waiting[1].wait()
+            for key in keys:  # some may have come before anybody knew of this
+                if key in self._answers:
+                    waiting.note(key)
+            waiting.have_come.wait()
         finally:
-            with self._lock:
-                self._waiting.remove(waiting)
+            self._waiting.remove(waiting)
 
     def take(self, key: Any) -> Any:
         """Waits for an answer, which is then forgotten. Raises what the request raised."""
         if key not in self._answers:
             self.wait((key,))
-        with self._lock:
-            answer = self._answers.pop(key)
-            self._wanted.discard(key)
+        answer = self._answers.pop(key)
+        self._wanted.discard(key)
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -154,9 +154,8 @@ class Gathering:
         """Waits for requests that are under way, and drops those that have not begun."""
         self._is_closed = True
         self.wait(self._wanted)
-        with self._lock:
-            self._answers.clear()
-            self._wanted.clear()
+        self._answers.clear()
+        self._wanted.clear()
 
     def _run(self, key: Any) -> None:
         answer: Any = None
@@ -167,13 +166,23 @@ class Gathering:
                 self._crew.note(began)
             except BaseException as error:
                 answer = error
-        with self._lock:
-            self._answers[key] = answer
-            for missing, have_come in self._waiting:
-                if key in missing:
-                    missing.remove(key)
-                    if not missing:
-                        have_come.set()
+        self._answers[key] = answer
+        for waiting in tuple(self._waiting):
+            waiting.note(key)
+
+
+class _Waiting:
+    """The answers that somebody waits for."""
+
+    def __init__(self, missing: set[Any]) -> None:
+        self._missing = missing
+        self.have_come = threading.Event()
+
+    def note(self, key: Any) -> None:
+        """An answer has come. May be called by several threads, also again."""
+        self._missing.discard(key)
+        if not self._missing:
+            self.have_come.set()
 
 
 _crews: dict[bool, Crew] = {}

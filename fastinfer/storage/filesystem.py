@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import InputError
 from .atomic import unreadable
 from .base import Object, Select
-from .crew import answered, gathering, the_crew
+from .crew import answered, gathering
 from .filesystem_requests import check_unchanged, connected, find, list_folder, look_up, object_of, read, reading
 from .listing import GLOB_SIGNS, every_key
 from .remote_reader import GROUP_AHEAD_BYTES, GroupReader
@@ -94,7 +94,7 @@ class FilesystemSource:
             return content
 
         with gathering(read_whole) as gathered:
-            yield GroupReader(items, gathered, the_crew())
+            yield GroupReader(items, gathered)
 
     def names(self, folder: str) -> Iterator[str]:
         """The names of the files in a folder; none if it does not exist."""

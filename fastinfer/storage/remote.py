@@ -142,7 +142,7 @@ class RemoteStore:
             return bucket.get(key, item.version)
 
         with gathering(lambda index: read(items[index])) as gathered:
-            yield GroupReader(items, gathered, the_crew())
+            yield GroupReader(items, gathered)
 
     # Results
 

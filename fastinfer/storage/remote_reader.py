@@ -12,9 +12,10 @@ from typing import Any
 from ..errors import InputError
 from .atomic import unreadable
 from .base import Object
-from .crew import Crew, Gathering, the_crew
+from .crew import Gathering, the_crew
 from .s3_client import Bucket
 from .s3_listing import Listed
+from .width import MOST_THREADS
 
 # Blocks that follow each other are read in ranges of so many bytes: a request costs a server about as much as some MiB
 # (SeaweedFS, benchmarks/bench_s3.py: ranges of 1 MiB have a quarter of the rate).
@@ -29,6 +30,9 @@ FIRST_AHEAD_BYTES = 2 * RANGE_BYTES - FIRST_RANGE_BYTES
 AHEAD_RANGES = 64
 # Of small objects, so many bytes are held for each worker.
 GROUP_AHEAD_BYTES = 8 << 20
+# So many small objects wait for a thread, are under way or have come, so that no thread is ever without work; a worker that
+# needs the next ones waits for so many of them.
+AHEAD_OBJECTS, ANSWERED_OBJECTS = 2 * MOST_THREADS, 64
 # What a worker may have: of a large object, with the range that it reads, and of the next shards or of small objects.
 MOST_AHEAD_BYTES = AHEAD_BYTES + RANGE_BYTES + max(FIRST_AHEAD_BYTES, GROUP_AHEAD_BYTES)
 
@@ -148,13 +152,11 @@ class GroupReader:
     Args:
         items: what will be read.
         gathered: reads the object of an index.
-        crew: says how many should be under way.
     """
 
-    def __init__(self, items: Sequence[Object], gathered: Gathering, crew: Crew) -> None:
+    def __init__(self, items: Sequence[Object], gathered: Gathering) -> None:
         self._items = items
         self._gathered = gathered
-        self._crew = crew
         self._next = 0  # the first item that was not read
         self._answered = 0  # the first item that may not have come
         self._begun = 0  # the first item that was not begun
@@ -189,16 +191,17 @@ class GroupReader:
         return bounds
 
     def _await_some(self) -> None:
-        """Reads ahead, and waits for the next objects: for a quarter of them at a time, so that enough are under way."""
-        self._read_ahead()
-        self._answered = min(self._begun, self._next + self._crew.width // 2)
+        """Reads ahead, and waits for the next objects: for many at a time, since waiting costs as much as reading one."""
+        if self._begun - self._next <= AHEAD_OBJECTS // 2:
+            self._read_ahead()
+        self._answered = min(self._begun, self._next + ANSWERED_OBJECTS)
         self._gathered.wait(range(self._next, self._answered))
 
     def _read_ahead(self) -> None:
-        first, most = self._begun, 2 * self._crew.width
+        first = self._begun
         while (
             self._begun < len(self._items)
-            and self._begun - self._next < most
+            and self._begun - self._next < AHEAD_OBJECTS
             and (self._ahead_bytes < GROUP_AHEAD_BYTES or self._begun == self._next)
         ):
             self._ahead_bytes += self._items[self._begun].size
