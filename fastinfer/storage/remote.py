@@ -137,11 +137,12 @@ class RemoteStore:
     def read_ahead(self, items: Sequence[Object]) -> Iterator[GroupReader]:
         """Small objects that will be read in this order: so many are under way that the machine is busy."""
 
-        def read(item: Object) -> Any:
+        def read(index: int) -> Any:
+            item = items[index]
             bucket, key = self._split(item.uri)
             return bucket.get(key, item.version)
 
-        with gathering(lambda index: read(items[index])) as gathered:
+        with gathering(read) as gathered:
             yield GroupReader(items, gathered)
 
     # Results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from dataclasses import dataclass
@@ -35,28 +36,32 @@ class Patience:
     small_bytes: int = 1 << 20
 
 
-def call(request: Callable[[], T], translate: Callable[[Exception], Exception], patience: Patience) -> T:
-    """Carries out a request, again where a failure may pass by itself.
+def call_again(
+    request: Callable[[], T], translate: Callable[[Exception], Exception], patience: Patience, error: Exception
+) -> T:
+    """Carries out a request that has failed again, if the failure may pass by itself.
 
     Args:
         request: may be carried out more than once.
         translate: makes of what the request raised the error to raise.
         patience: how often and how long.
+        error: what the first attempt raised.
 
     Raises:
         ServiceError: of the last attempt, which its message names.
         Exception: any other error that `translate` returned, at once.
     """
-    for attempt in range(1, patience.attempts + 1):
-        try:
-            return request()
-        except Exception as error:
-            problem = translate(error)
-            if not isinstance(problem, ServiceError) or not problem.transient:
-                raise problem from error
-            if attempt == patience.attempts:
-                problem.message += f" (attempt {attempt} of {attempt})"
-                raise problem from error
+    for attempt in itertools.count(1):
+        problem = translate(error)
+        if not isinstance(problem, ServiceError) or not problem.transient:
+            raise problem from error
+        if attempt == patience.attempts:
+            problem.message += f" (attempt {attempt} of {attempt})"
+            raise problem from error
         longest = min(patience.longest_backoff_s, patience.backoff_s * 2 ** (attempt - 1))
         time.sleep(longest * random.uniform(0.5, 1.0))
-    raise AssertionError("at least one attempt is made")
+        try:
+            return request()
+        except Exception as next_error:
+            error = next_error
+    raise AssertionError("there is a last attempt")

@@ -98,25 +98,23 @@ class Bucket:
             options["if_match"] = f'"{version.decode()}"'
         if stop is not None:
             options["range"] = (start, stop)
-        if is_path(key):
-            import obstore
-
-            store = self._connection.stores[size > self._connection.patience.small_bytes]
-
-            def request() -> Any:
-                return obstore.get(store, key, options=options).bytes()  # type: ignore[arg-type]
-        else:
-            arguments = {"Range": f"bytes={start}-{stop - 1}"} if stop is not None else {}
-            if version:
-                arguments["IfMatch"] = options["if_match"]
-
-            def request() -> Any:
-                return self.client.get_object(Bucket=self.name, Key=key, **arguments)["Body"].read()
-
+        connection = self._connection
         try:
-            return self._call("reading", key, request)
+            if is_path(key):
+                store = connection.stores[size > connection.patience.small_bytes]
+                return self._call("reading", key, _get, store, key, options)
+            return self._call("reading", key, self._get_by_boto3, key, options)
         except ConditionNotMet as error:
             raise OSError(errno.ESTALE, "it changed after it was listed") from error
+
+    def _get_by_boto3(self, key: str, options: Mapping[str, Any]) -> Any:
+        arguments = {}
+        if "if_match" in options:
+            arguments["IfMatch"] = options["if_match"]
+        if "range" in options:
+            start, stop = options["range"]
+            arguments["Range"] = f"bytes={start}-{stop - 1}"
+        return self.client.get_object(Bucket=self.name, Key=key, **arguments)["Body"].read()
 
     def get_small(self, key: str, most_bytes: int) -> Any:
         """The bytes of an object that has at most so many; OSError with the errno EFBIG if it has more."""
@@ -136,28 +134,26 @@ class Bucket:
             label: what is kept with it.
             create: whether an object that exists is not replaced; ConditionNotMet is raised then.
         """
-        if is_path(key):
-            import obstore
-
-            store = self._connection.stores[len(content) > self._connection.patience.small_bytes]
-            attributes = None if label is None else {LABEL: label.hex()}
-
-            def request() -> None:
-                mode: Any = "create" if create and self._can_create else "overwrite"
-                obstore.put(store, key, content, attributes=attributes, mode=mode, use_multipart=False)
-        else:
-
-            def request() -> None:
-                condition = {"IfNoneMatch": "*"} if create and self._can_create else {}
-                self.client.put_object(Bucket=self.name, Key=key, Body=content, Metadata=_metadata(label), **condition)
-
+        connection = self._connection
+        store = connection.stores[len(content) > connection.patience.small_bytes] if is_path(key) else None
         try:
-            self._call("writing", key, request)
+            self._call("writing", key, self._put, store, key, content, label, create and self._can_create)
         except ServiceError as error:
             if not (create and self._can_create and error.service_code == "NotImplemented"):
                 raise
             self._can_create = False  # this server has no conditional writes
-            self._call("writing", key, request)
+            self._call("writing", key, self._put, store, key, content, label, False)
+
+    def _put(self, store: Any, key: str, content: bytes, label: bytes | None, create: bool) -> None:
+        if store is None:
+            condition = {"IfNoneMatch": "*"} if create else {}
+            self.client.put_object(Bucket=self.name, Key=key, Body=content, Metadata=_metadata(label), **condition)
+            return
+        import obstore
+
+        mode: Any = "create" if create else "overwrite"
+        attributes: Any = None if label is None else {LABEL: label.hex()}
+        obstore.put(store, key, content, attributes=attributes, mode=mode, use_multipart=False)
 
     def upload(self, key: str, source: Path | bytes, encryption: Mapping[str, str]) -> None:
         """Writes a whole object from a file, in parts where it is large, or from memory; boto3's names say the encryption."""
@@ -322,7 +318,8 @@ class Bucket:
         request = functools.partial(getattr(self.client, method), Bucket=self.name, Key=key, **arguments)
         return self._call(verb, key, request)
 
-    def _call(self, verb: str, key: str, request: Callable[[], T]) -> T:
+    def _call(self, verb: str, key: str, request: Callable[..., T], *arguments: Any) -> T:
+        """Carries out a request, again where a failure may pass by itself."""
         if _was_forked:
             raise ConfigError(
                 "this process was forked from one that had used S3",
@@ -330,7 +327,15 @@ class Bucket:
                 hint="start processes by spawn or forkserver, or before the first use of S3",
             )
         try:
-            return retry.call(request, functools.partial(self._translate, verb, key), self._connection.patience)
+            return request(*arguments)
+        except Exception as error:  # nothing is made ready for it: while one thread does so, all others wait
+            return self._call_again(verb, key, functools.partial(request, *arguments), error)
+
+    def _call_again(self, verb: str, key: str, request: Callable[[], T], error: Exception) -> T:
+        try:
+            return retry.call_again(
+                request, functools.partial(self._translate, verb, key), self._connection.patience, error
+            )
         except PermissionError as error:
             if verb not in NEEDS:
                 raise
@@ -381,7 +386,16 @@ def _buckets(name: str, session: Any, patience: Patience | None, _: object) -> B
 
 def is_path(key: str) -> bool:
     """Whether obstore can name an object of this key: its segments are neither empty nor dots, without control characters."""
+    # Nearly all keys are shown to be by a few steps; the expression takes one for each character.
+    if key.isprintable() and "//" not in key and "/." not in key and key[:1] not in {"", "/", "."} and key[-1] != "/":
+        return True
     return _NO_PATH.search(key) is None
+
+
+def _get(store: Any, key: str, options: Any) -> Any:
+    import obstore
+
+    return obstore.get(store, key, options=options).bytes()
 
 
 def _metadata(label: bytes | None) -> dict[str, str]:

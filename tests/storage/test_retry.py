@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any, Callable
+
 import pytest
 
 from fastinfer.errors import ServiceError
-from fastinfer.storage.retry import Patience, call
+from fastinfer.storage.retry import Patience, call_again
 
 QUICK = Patience(attempts=3, backoff_s=0.001)
 
@@ -24,6 +26,14 @@ def failing(*errors: Exception | None) -> tuple[list[int], object]:
     return calls, request
 
 
+def call(request: Any, translate: Callable[[Exception], Exception], patience: Patience) -> object:
+    """A request, and again as often as it may."""
+    try:
+        return request()
+    except Exception as error:
+        return call_again(request, translate, patience, error)
+
+
 def busy() -> ServiceError:
     return ServiceError("busy", code="aws_throttled")
 
@@ -34,14 +44,14 @@ def same(error: Exception) -> Exception:
 
 def test_what_passes_is_tried_again_until_it_has_passed() -> None:
     calls, request = failing(busy(), busy(), None)
-    assert call(request, same, QUICK) == "answer"  # type: ignore[arg-type]
+    assert call(request, same, QUICK) == "answer"
     assert len(calls) == 3
 
 
 def test_the_last_attempt_says_how_many_there_were() -> None:
     calls, request = failing(busy(), busy(), busy())
     with pytest.raises(ServiceError, match=r"busy \(attempt 3 of 3\)"):
-        call(request, same, QUICK)  # type: ignore[arg-type]
+        call(request, same, QUICK)
     assert len(calls) == 3
 
 
@@ -49,11 +59,11 @@ def test_the_last_attempt_says_how_many_there_were() -> None:
 def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
     calls, request = failing(error)
     with pytest.raises(type(error)):
-        call(request, same, QUICK)  # type: ignore[arg-type]
+        call(request, same, QUICK)
     assert len(calls) == 1
 
 
 def test_what_the_client_raises_is_translated() -> None:
     calls, request = failing(KeyError("x"), None)
-    assert call(request, lambda _: busy(), QUICK) == "answer"  # type: ignore[arg-type]
+    assert call(request, lambda _: busy(), QUICK) == "answer"
     assert len(calls) == 2
