@@ -150,6 +150,12 @@ class Gathering:
             raise answer
         return answer
 
+    def take_all(self, keys: Collection[Any]) -> list[Any]:
+        """Waits for answers, which are then forgotten; of a request that raised an error, the error."""
+        self.wait(keys)
+        self._wanted.difference_update(keys)
+        return [self._answers.pop(key) for key in keys]
+
     def close(self) -> None:
         """Waits for requests that are under way, and drops those that have not begun."""
         self._is_closed = True
@@ -253,14 +259,8 @@ class Puts:
 
     def wait(self) -> list[int]:
         """Waits for all; errno or 0 of each. Raises OutputError or ServiceError, when all have ended."""
-        self._gathered.wait(range(self._count))
-        codes: list[int] = []
-        problem: BaseException | None = None
-        for index in range(self._count):
-            try:
-                codes.append(self._gathered.take(index))
-            except BaseException as error:
-                problem = problem or error
-        if problem is not None:
-            raise problem
+        codes: list[int] = self._gathered.take_all(range(self._count))
+        for problem in codes:
+            if isinstance(problem, BaseException):
+                raise problem
         return codes

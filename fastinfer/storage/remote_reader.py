@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import io
 import itertools
 from collections import deque
@@ -158,10 +158,9 @@ class GroupReader:
         self._items = items
         self._gathered = gathered
         self._next = 0  # the first item that was not read
-        self._answered = 0  # the first item that may not have come
         self._begun = 0  # the first item that was not begun
         self._ahead_bytes = 0
-        self._kept: Any = None  # what did not fit into the last buffer
+        self._contents: deque[Any] = deque()  # what has come of the next items; for one that failed, the error
 
     def read_many(self, items: Sequence[Object], buffer: bytearray) -> list[tuple[int, int]]:
         """Reads objects one after another into `buffer`, as many as fit: (end, errno or 0) of each. Raises ServiceError."""
@@ -170,32 +169,28 @@ class GroupReader:
         bounds: list[tuple[int, int]] = []
         stop = 0
         for _ in items:
-            if self._next >= self._answered:
+            if not self._contents:
                 self._await_some()
-            try:
-                content = self._kept if self._kept is not None else self._gathered.take(self._next)
-            except InputError:
-                raise
-            except OSError as error:
-                self._pass()
-                bounds.append((stop, error.errno or 5))
-                continue
-            size = len(content)
-            if stop + size > len(buffer):
-                self._kept = content
-                break
-            buffer[stop : stop + size] = content
-            stop += size
+            content = self._contents[0]
+            if isinstance(content, BaseException):
+                if isinstance(content, InputError) or not isinstance(content, OSError):
+                    raise content
+                code = content.errno or errno.EIO
+            else:
+                code, size = 0, len(content)
+                if stop + size > len(buffer):
+                    break
+                buffer[stop : stop + size] = content
+                stop += size
             self._pass()
-            bounds.append((stop, 0))
+            bounds.append((stop, code))
         return bounds
 
     def _await_some(self) -> None:
         """Reads ahead, and waits for the next objects: for many at a time, since waiting costs as much as reading one."""
         if self._begun - self._next <= AHEAD_OBJECTS // 2:
             self._read_ahead()
-        self._answered = min(self._begun, self._next + ANSWERED_OBJECTS)
-        self._gathered.wait(range(self._next, self._answered))
+        self._contents += self._gathered.take_all(range(self._next, min(self._begun, self._next + ANSWERED_OBJECTS)))
 
     def _read_ahead(self) -> None:
         first = self._begun
@@ -210,18 +205,17 @@ class GroupReader:
             self._gathered.begin(range(first, self._begun))
 
     def _pass(self) -> None:
-        self._kept = None
+        self._contents.popleft()
         self._ahead_bytes -= self._items[self._next].size
         self._next += 1
 
     def _drop(self) -> None:
-        if self._kept is None and self._next < self._begun:
-            with contextlib.suppress(OSError):
-                self._gathered.take(self._next)
-        if self._next == self._begun:
-            self._ahead_bytes += self._items[self._next].size
-            self._begun += 1
-        self._pass()
+        if self._begun > self._next:
+            if not self._contents:
+                self._await_some()
+            self._pass()
+        else:
+            self._next = self._begun = self._next + 1
 
 
 class RangeFile(io.RawIOBase):
