@@ -26,7 +26,7 @@ FIRST_ANSWERS = 16
 WINDOW = 128
 # Twice as many stay if they give so many times the answers; half as many if they give so many times the answers.
 LEAST_GAIN, LEAST_KEPT = 1.2, 0.93
-# A trial is made after so many windows, and then after twice as many as before it, if it fails.
+# A trial is made after so many windows, and then after four times as many as before it, if it fails.
 FIRST_REST, LONGEST_REST = 4, 64
 # No request waits longer for the others.
 LONGEST_WAIT_S = 5.0
@@ -120,7 +120,7 @@ class Steered(Width):
             return
         self._set(width_before)
         self._rest = self._pause
-        self._pause = min(2 * self._pause, LONGEST_REST)
+        self._pause = min(4 * self._pause, LONGEST_REST)
         self._is_up = not self._is_up
 
     def _try(self, rate: float) -> None:
