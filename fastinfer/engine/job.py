@@ -80,10 +80,14 @@ class Job:
         """Whether a bad record is rejected by itself."""
         return self.quarantine and not self.whole_objects
 
+    @property
+    def payload_bytes(self) -> int:
+        """How many bytes an object may have to be one payload, so that its rows may share batches; 0: any number."""
+        return 0 if self.request.is_single or self.request.prints_lines else self.request.payload_bytes
+
     def takes_rows(self, size: int) -> bool:
-        """Whether the rows of an object of that size are computed in shared batches: it is one payload."""
-        limit = self.request.payload_bytes
-        return self.by_rows and (not limit or size <= limit or self.request.is_single or self.request.prints_lines)
+        """Whether the rows of an object of that size are computed in shared batches."""
+        return self.by_rows and (not self.payload_bytes or size <= self.payload_bytes)
 
     def may_cut(self, size: int) -> bool:
         """Whether an object of that size may be cut into spans: none of them can turn out to be no rows."""

@@ -40,11 +40,9 @@ def choose_lane(request: TransformRequest, *, code: bool, has_plain_rows: bool =
     """
     ends_lines = request.assemble_with == LINE
     payload_lane = Lane(False, ENCODER)
-    # Of a compressed object, how long its payload is, is known when it was expanded.
-    is_plain = request.compression_type == NONE or not request.payload_bytes
     if not has_plain_rows and request.processes:
         return payload_lane
-    if code or not (is_plain or request.prints_lines) or request.split_type not in (NONE, LINE):
+    if code or request.split_type not in (NONE, LINE):
         return payload_lane
     if request.prints_lines:
         return Lane(True, ENCODER._replace(form=LINES))

@@ -21,6 +21,7 @@ from ..records.reading import (
     Chunk,
     Group,
     OpenSpans,
+    SeveralPayloads,
     read_ahead,
     read_chunks,
     read_groups,
@@ -136,6 +137,7 @@ class _ShardRun:
                             self.job.limits.line_bytes,
                             framing=self.job.codec.framing,
                             compression=self.job.request.compression_type,
+                            payload_bytes=self.job.payload_bytes,
                             opened=opened,
                         )
                         self._transform(item, buffer, self._on_clock("read", chunks))
@@ -204,7 +206,12 @@ class _ShardRun:
         buffer = bytearray(SMALL_OBJECT_BYTES)
         job = self.job
         return buffer, group.expand(
-            index, job.request.compression_type, buffer, job.limits.line_bytes, job.codec.framing
+            index,
+            job.request.compression_type,
+            buffer,
+            job.limits.line_bytes,
+            job.codec.framing,
+            job.payload_bytes,
         )
 
     def _transform(self, span: Span, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
@@ -252,6 +259,8 @@ class _ShardRun:
 
     def _may_be_payloads(self, span: Span, error: InputError) -> bool:
         """Whether an object that has an error as rows may have an answer as payloads."""
+        if isinstance(error, SeveralPayloads):
+            return True
         if error.code == REFUSED:
             return False  # it was a row
         if self.job.request.is_single:

@@ -29,6 +29,10 @@ T = TypeVar("T")
 SMALL_OBJECT_BYTES = 64 << 10
 
 
+class SeveralPayloads(InputError):
+    """An object has more bytes than one payload, which is known when it was expanded. None of them was given."""
+
+
 class Chunk(NamedTuple):
     """Bytes of an object: buffer[start:stop], the first of which is byte ``base`` of the object when it is expanded; and the
     number of lines before it, if it is known."""
@@ -65,13 +69,13 @@ class Group(NamedTuple):
         return begins_compressed(bytes(self.buffer[start : min(start + START_BYTES, self.bounds[index][0])]))
 
     def expand(
-        self, index: int, compression: str, buffer: bytearray, line_bytes: int, framing: Framing
+        self, index: int, compression: str, buffer: bytearray, line_bytes: int, framing: Framing, payload_bytes: int
     ) -> Iterator[Chunk]:
         """The expanded bytes of one of the objects; see :func:`read_chunks`. `buffer` is another one than the group's."""
         (chunk,) = self.chunks(index)
         content = io.BytesIO(bytes(self.buffer[chunk.start : chunk.stop]))
         expanded = Expanded(content.read, compression, self.items[index])
-        yield from expand_chunks(expanded, self.items[index], buffer, line_bytes, framing)
+        yield from expand_chunks(expanded, self.items[index], buffer, line_bytes, framing, payload_bytes)
 
 
 def read_groups(
@@ -192,6 +196,7 @@ def read_chunks(
     *,
     framing: Framing = Framing.LINES,
     compression: str = NONE,
+    payload_bytes: int = 0,
     opened: OpenSpans | None = None,
 ) -> Iterator[Chunk]:
     """Reads a span into ``buffer`` in chunks, each of which ends where a line (or the span) ends.
@@ -203,18 +208,20 @@ def read_chunks(
         line_bytes: how long a line may be.
         framing: another rule of where chunks end.
         compression: the object's, one of :data:`fastinfer.records.compression.COMPRESSION_TYPES`.
+        payload_bytes: how many bytes a compressed object may have when it is expanded; 0: any number.
         opened: reads this span and others of the object; None: the object is opened for this one.
 
     Raises:
         InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` if the object changed after
             it was listed; ``payload_too_large`` where all of it is one chunk; as :class:`.compression.Expanded`.
+        SeveralPayloads: before the first chunk.
     """
     with contextlib.ExitStack() as held:
         reader = (opened or held.enter_context(OpenSpans(store, [span], len(buffer)))).reader()
         if compression != NONE and span.is_whole:
             expanded = Expanded(reader, compression, span.item)
             if expanded.is_compressed:
-                yield from expand_chunks(expanded, span.item, buffer, line_bytes, framing)
+                yield from expand_chunks(expanded, span.item, buffer, line_bytes, framing, payload_bytes)
                 return
 
         def fill(view: memoryview, offset: int) -> tuple[int, bool]:
@@ -235,13 +242,25 @@ def read_chunks(
 
 
 def expand_chunks(
-    expanded: Expanded, item: Object, buffer: bytearray, line_bytes: int, framing: Framing = Framing.LINES
+    expanded: Expanded,
+    item: Object,
+    buffer: bytearray,
+    line_bytes: int,
+    framing: Framing = Framing.LINES,
+    payload_bytes: int = 0,
 ) -> Iterator[Chunk]:
     """The expanded bytes of an object in chunks, with the number of lines before each; see :func:`read_chunks`."""
     lines = 0
+    read: Callable[[int], bytes] = expanded.read
+    if payload_bytes:
+        # All of it, before a record is taken for one of this payload.
+        payload = expanded.read(payload_bytes + 1)
+        if len(payload) > payload_bytes:
+            raise SeveralPayloads("it is longer than a payload", code="payload_too_large", path=item.uri)
+        read = io.BytesIO(payload).read
 
     def fill(view: memoryview, _: int) -> tuple[int, bool]:
-        piece = expanded.read(len(view))
+        piece = read(len(view))
         view[: len(piece)] = piece
         return len(piece), len(piece) < len(view)
 

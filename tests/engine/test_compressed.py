@@ -12,8 +12,10 @@ import pytest
 from backports import zstd
 
 from fastinfer.engine.request import TransformRequest
+from fastinfer.engine.worker import _ShardRun
 from fastinfer.errors import InputError
 from fastinfer.options import Limits, Options
+from fastinfer.storage.base import Object
 from tests.conftest import read_tree
 from tests.runs import transform
 
@@ -130,3 +132,37 @@ def test_a_line_that_expands_without_end_is_an_error(linear: Path, tmp_path: Pat
 def test_a_comment_that_begins_like_a_kind_hides_nothing(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(zstd.compress(b"1,2\n3,4\n"))
     assert transform(linear, tmp_path / "a.csv", tmp_path / "out", Options(comment="("), request=AUTO).records == 2
+
+
+@pytest.mark.parametrize("kind", ["auto", "Gzip"])
+@pytest.mark.parametrize("on_error", ["stop", "quarantine"])
+def test_only_what_expands_to_more_than_a_payload_leaves_the_shared_batches(
+    kind: str, on_error: str, linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_payloads: list[str] = []
+    transform_payloads = _ShardRun._transform_payloads
+
+    def noted(run: _ShardRun, item: Object) -> None:
+        by_payloads.append(item.key)
+        transform_payloads(run, item)
+
+    monkeypatch.setattr(_ShardRun, "_transform_payloads", noted)
+    found = {}
+    for folder, compress in (("plain", bytes), ("packed", gzip.compress)):
+        (tmp_path / folder).mkdir()
+        for size in (1, 9_000, 100_000):
+            content = lines(size)
+            if on_error == "quarantine" and size > 1:  # its first record is bad
+                content = b"1,x\n" + content
+            (tmp_path / folder / f"{size}.csv").write_bytes(compress(content))
+        request = TransformRequest(
+            compression_type=kind if folder == "packed" else "None", split_type="Line", max_payload=1
+        )
+        out = tmp_path / f"out-{folder}"
+        transform(linear, tmp_path / folder, out, Options(on_error=on_error), request=request)
+        rejects = out / "_rejects.jsonl"
+        made = [json.loads(line) for line in rejects.read_text().splitlines()] if rejects.exists() else []
+        found[folder] = read_tree(out), sorted((each["key"], each.get("line"), each["code"]) for each in made)
+    assert found["packed"] == found["plain"]
+    assert bool(found["plain"][1]) == (on_error == "quarantine")
+    assert by_payloads == ["100000.csv"] * 2
