@@ -33,11 +33,6 @@ pytest.importorskip("onnxruntime")
 CPU = ("cpu", 0)
 
 
-@pytest.fixture(scope="module")
-def runtime() -> OnnxRuntime:
-    return OnnxRuntime()
-
-
 def dense(batch: Any = "n") -> OnnxModel:
     weight = onnx.numpy_helper.from_array(np.arange(6, dtype=np.float32).reshape(3, 2), "w")
     nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]

@@ -19,11 +19,6 @@ pytest.importorskip("onnxruntime")
 CPU = ("cpu", 0)
 
 
-@pytest.fixture(scope="module")
-def runtime() -> OnnxRuntime:
-    return OnnxRuntime()
-
-
 def lookup_from(first: int, batch: Any) -> OnnxModel:
     """The sums of three rows of a table of 20, by indices of which the first is that number; it refuses all below."""
     table = onnx.numpy_helper.from_array(np.arange(40, dtype=np.float32).reshape(20, 2), "table")
