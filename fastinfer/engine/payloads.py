@@ -78,7 +78,12 @@ def _has_documents(request: TransformRequest) -> bool:
 
 def _has_records(request: TransformRequest) -> bool:
     """Whether a payload is one record of its object."""
-    return request.strategy == SINGLE or (_has_documents(request) and _split_type(request) != NONE)
+    return request.strategy == SINGLE or _splits_documents(request)
+
+
+def _splits_documents(request: TransformRequest) -> bool:
+    """Whether an object is split into JSON documents, each of which has an answer of its own."""
+    return _has_documents(request) and _split_type(request) != NONE
 
 
 def _rejected(request: TransformRequest, line_end: bytes) -> bytes:
@@ -246,8 +251,7 @@ class PayloadRun:
         try:
             prepared = opened.processing.prepare(payload.content)
         except InputError as error:
-            is_record = _has_documents(request) and _split_type(request) != NONE
-            if is_record and self._job.rejects_records:
+            if _splits_documents(request) and self._job.rejects_records:
                 return _Waiting(opened, payload, None, error)
             if request.essence == JSON_LINES:
                 error = error.at(line=1)  # the only one
