@@ -44,7 +44,7 @@ from .defaults import (
     module_output,
     module_predict,
 )
-from .predictor import Predictor
+from .predictor import Predictor, PredictorKeywords
 from .request import Answer, Request, unwrap
 from .user_module import UserModule, is_users_interrupt, load_user_module, on_path, program_error
 
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..models.load import AnyModel
-    from .predictor import PredictorKeywords
 
 ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 
@@ -155,7 +154,11 @@ def load_handler(
     Raises:
         ModelError: what :func:`.user_module.load_user_module` and :func:`make_handler` raise; ``unsafe_archive``.
         ConfigError: an option is wrong.
+        TypeError: there is no such setting, also where hooks answer, which use none.
     """
+    # Where hooks answer, no Predictor is made that would refuse it.
+    for name in settings.keys() - PredictorKeywords.__annotations__.keys():
+        raise TypeError(f"load_handler() got an unexpected keyword argument {name!r}")
     path = Path(os.path.abspath(find_model(model_dir)[0]))
 
     def load(folder: Path) -> Handler:

@@ -406,6 +406,13 @@ def test_hooks_run_one_at_a_time(model: Callable[..., Path]) -> None:
     assert found == [b"1"] * 8
 
 
+@pytest.mark.parametrize("code", [OUTPUT_FN, "def transform_fn(*all):\n    return 1\n", "x = 1\n"])
+def test_a_setting_that_there_is_not_is_an_error_also_where_hooks_answer(code: str, model: Callable[..., Path]) -> None:
+    settings: Any = {"treads": 2}
+    with pytest.raises(TypeError, match="unexpected keyword argument 'treads'"):
+        load_handler(model(code), program=PROGRAM, **settings)
+
+
 def test_what_cannot_be_sent_is_an_error(model: Callable[..., Path]) -> None:
     handler = load_handler(model("def transform_fn(*all):\n    return object()\n"), program=PROGRAM)
     with pytest.raises(TypeError):
