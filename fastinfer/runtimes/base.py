@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from ..errors import ModelError
 
@@ -72,6 +72,15 @@ class Executor(Protocol):
         Raises:
             ModelError: ``failed_pass``: an operator fails, perhaps on the values of a record. The executor can be used again.
         """
+        ...
+
+
+@runtime_checkable
+class OwnThread(Protocol):
+    """What an :class:`Executor` has besides if it computes in a thread of its own, not in the one that calls it."""
+
+    def processor_s(self) -> float:
+        """Seconds of processor time of that thread, so far."""
         ...
 
 

@@ -20,7 +20,7 @@ from .. import machine
 from ..errors import ModelError
 from ..options import Options
 from . import probe_cache
-from .base import AS_IT_IS, Executor, Runtime
+from .base import AS_IT_IS, Executor, OwnThread, Runtime
 from .batch_size import Batching, copied_bytes
 from .ladder import Ladder
 from .provenance import of_model
@@ -116,8 +116,8 @@ def bind_divided(
         if not probe_cache.cached_answer(depends_on, lambda: gives_the_same(usual, ladder())):
             return None
         divided = ladder()
-        # An executor that computes in the thread that calls it has no other clock.
-        clock: Clock = getattr(bound[0], "processor_s", time.thread_time)
+        executor = bound[0]
+        clock = executor.processor_s if isinstance(executor, OwnThread) else time.thread_time
         usual_s, seconds = time_both((usual, time.thread_time), (divided, clock))
     except ModelError:
         return None  # the usual graph answers

@@ -37,8 +37,11 @@ class ThreadedExecutor:
         return self._resources.call(self._executor.forward)
 
     def processor_s(self) -> float:
-        """Seconds of processor time of the thread that runs it, so far. It computes a share of each operator, as others do, and
-        sleeps while it waits for them: it takes as long as a pass does where no other program has their cores."""
+        """See :meth:`fastinfer.runtimes.base.OwnThread.processor_s`.
+
+        The thread computes a share of each operator, as others do, and sleeps while it waits for them: it takes as long as a
+        pass does where no other program has their cores.
+        """
         return self._resources.call(time.thread_time)
 
 
