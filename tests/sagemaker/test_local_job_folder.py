@@ -13,6 +13,7 @@ from fastinfer.errors import ConfigError
 from fastinfer.sagemaker.local import job_folder
 from fastinfer.sagemaker.local.job_folder import PROCESS, JobFolder
 from fastinfer.sagemaker.logs import TRAINING, TRANSFORM
+from tests.conftest import wait_until
 
 
 @pytest.fixture
@@ -69,3 +70,12 @@ def test_a_job_runs_while_it_is_started_and_while_its_process_lives(
     assert process.returncode < 0
     assert not folder.is_running()
     folder.kill()  # a job that has ended
+
+
+def test_a_process_that_has_ended_is_reaped_though_nobody_asks(folder: JobFolder) -> None:
+    # Without its files it ends at once.
+    (folder.path / "request.json").unlink()
+    folder.start(TRAINING, os.environ)
+    child = int((folder.path / PROCESS).read_text().split()[0])
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), every_s=0.01)
+    assert not folder.is_running()

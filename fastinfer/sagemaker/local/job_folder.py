@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,9 +27,6 @@ REQUEST, STATUS, LOG, PROCESS = "request.json", "status.json", "log.txt", "proce
 
 # A new job's process is started within this time of its folder's creation.
 STARTING_S = 10
-
-# Processes started by this one, kept so that they are reaped when they have ended.
-_children: list[subprocess.Popen[bytes]] = []
 
 
 class JobFolder:
@@ -102,12 +100,11 @@ class JobFolder:
                 start_new_session=True,
             )
         (self.path / PROCESS).write_text(f"{process.pid} {_start_time(process.pid)}")
-        _children.append(process)
+        # The system keeps a process that has ended until somebody asks how it did.
+        threading.Thread(target=process.wait, name="fastinfer-job", daemon=True).start()
 
     def is_running(self) -> bool:
         """Whether the job's process runs, or is just being started."""
-        for process in _children:
-            process.poll()
         with contextlib.suppress(OSError, ValueError):
             pid, started = (self.path / PROCESS).read_text().split()
             # The system may have reused the number: the start time distinguishes the processes.
