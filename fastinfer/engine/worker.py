@@ -206,12 +206,7 @@ class _ShardRun:
         buffer = bytearray(SMALL_OBJECT_BYTES)
         job = self.job
         return buffer, group.expand(
-            index,
-            job.request.compression_type,
-            buffer,
-            job.limits.line_bytes,
-            job.codec.framing,
-            job.payload_bytes,
+            index, job.request.compression_type, buffer, job.limits.line_bytes, job.codec.framing, job.payload_bytes
         )
 
     def _transform(self, span: Span, buffer: bytearray, chunks: Iterator[Chunk]) -> None:
