@@ -53,6 +53,8 @@ class Width:
 class Steered(Width):
     """A number of small requests that steers itself. May be used by several threads.
 
+    So many attributes: what is counted, and how far the trials are.
+
     Args:
         cores: how many there are.
     """
