@@ -11,6 +11,7 @@ import importlib.util
 import os
 import struct
 import threading
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
 from typing import TYPE_CHECKING, Any, Callable
@@ -243,11 +244,8 @@ class Session:
             self._handle = library.make("CreateSessionFromArray", library.env, content, len(content), options)
         finally:
             library.ReleaseSessionOptions(options)
-
-    def __del__(self) -> None:
-        handle = getattr(self, "_handle", None)
-        if handle is not None:
-            self._library.ReleaseSession(handle)
+        # Not by __del__: weak references, by which sessions are shared, still give an object whose __del__ runs.
+        weakref.finalize(self, library.ReleaseSession, self._handle).atexit = False
 
     def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> list[Tensor]:
         """A pass: what the graph gives as these outputs. Raises OnnxRuntimeError."""

@@ -191,6 +191,26 @@ def test_threads_share_a_session_and_not_their_memory(runtime: OnnxRuntime) -> N
     assert not wrong
 
 
+def test_a_session_that_is_being_released_is_not_given_to_another_executor(
+    runtime: OnnxRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = onnx.numpy_helper.from_array(np.ones((3, 2), np.float32), "w")
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
+    model = read_onnx(make([info("x", ["n", 3])], [info("y", ["n", 2])], nodes, [weight]), "m.onnx")
+    release = runtime._library.ReleaseSession
+    held: list[int] = []
+
+    def note(handle: object) -> None:
+        held.append(sum(key[0] == model.content_digest for key in runtime._sessions))
+        release(handle)
+
+    monkeypatch.setattr(runtime._library, "ReleaseSession", note)
+    executor = runtime.bind(model, CPU, 4)
+    assert sum(key[0] == model.content_digest for key in runtime._sessions) == 1
+    del executor
+    assert held == [0]
+
+
 def test_a_model_of_the_other_format_is_refused(runtime: OnnxRuntime, linear: Path) -> None:
     from fastinfer.models.module import load_model
 
