@@ -85,21 +85,31 @@ class Steered(Width):
         try:
             before, now = self.value, perf_counter()
             if self._seen <= FIRST_ANSWERS:
-                self._take_latency(now - began)
+                self._take_latency(now, now - began)
             elif self._seen >= self._ends:
                 self._end_window(now)
             return self.value > before
         finally:
             self._lock.release()
 
-    def _take_latency(self, seconds: float) -> None:
+    def _take_latency(self, now: float, seconds: float) -> None:
+        if self._least_s == float("inf"):
+            self._began, self._first = now, self._seen
         if seconds < self._least_s:
             self._least_s = seconds
             self._set(round(2 * self._best_rate * seconds))
-        self._ends = max(WINDOW, self.value) if self._seen == FIRST_ANSWERS else self._seen + 1
+        self._ends = self._seen + 1
+        if self._seen == FIRST_ANSWERS:
+            # They come together, unless the server takes the requests in turn and is slow.
+            self._set(min(self.value, int(self._rate(now) * LONGEST_WAIT_S)))
+            self._ends = max(WINDOW, self.value)
+
+    def _rate(self, now: float) -> float:
+        """Answers in a second, since the window began."""
+        return (self._seen - self._first) / max(now - self._began, 1e-9)
 
     def _end_window(self, now: float) -> None:
-        rate = (self._seen - self._first) / max(now - self._began, 1e-9)
+        rate = self._rate(now)
         if self._settles:
             self._settles = False
         elif self.value > rate * LONGEST_WAIT_S:

@@ -93,6 +93,19 @@ def test_nobody_waits_long_for_the_others(clock: Clock) -> None:
     assert width.value <= 10 * LONGEST_WAIT_S
 
 
+@pytest.mark.parametrize("rate", [5, 10, 20])
+def test_a_server_that_answers_in_turn_and_slowly_is_not_asked_by_many_at_the_start(rate: int, clock: Clock) -> None:
+    """Else requests would wait for each other until their time is over, and be tried again."""
+    width = Steered(CORES)
+    begun = [0.0] * width.value  # and when each of those under way began
+    for number in range(FIRST_ANSWERS + MOST_THREADS):
+        clock.now = (number + 1) / rate
+        width.note(begun.pop(0))
+        begun += [clock.now] * (width.value - len(begun))
+        if number >= FIRST_ANSWERS:
+            assert width.value <= rate * LONGEST_WAIT_S
+
+
 def test_one_finds_the_better_number_when_the_server_changes(clock: Clock) -> None:
     width = Steered(CORES)
 
