@@ -299,7 +299,7 @@ def run(source: str, output: str, records: int, workers: int | None = None) -> C
 
 
 def obstore_alone(bucket: Bucket, keys: list[str], prefix: str, threads: int | None = None) -> None:
-    """Reads and writes the same objects by obstore, in as many threads, or in so many."""
+    """Reads and writes the same objects by obstore, in so many threads; None: as many as our requests have at the moment."""
     import obstore
 
     store = bucket._connection.stores[False]

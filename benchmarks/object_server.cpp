@@ -4,8 +4,9 @@
 // what is measured. Known are GET with ranges and If-Match, HEAD, PUT with If-None-Match, If-Match and metadata,
 // DELETE, and ListObjectsV2. Signatures are not looked at; uploads in parts are answered 501. Used by object_server.py.
 //
-// It prints its port, and ends when its standard input does. Each line there is how many milliseconds every answer waits
-// from then on, and how many more in the mean; it is repeated on standard output when that holds.
+// It prints its port, and ends when its standard input does. Each line there has two numbers: how many milliseconds
+// every answer waits from then on, and the mean of what it waits besides, which is exponentially distributed. The line
+// is repeated on standard output when that holds.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -352,10 +353,11 @@ bool serve(int socket, Connection& connection) {
   in.erase(0, connection.wanted);
   connection.wanted = 0;
   connection.is_waiting = true;
-  if (delay_ms == 0) return send_out(socket, connection);
+  if (delay_ms == 0 && spread_ms == 0) return send_out(socket, connection);
   double wait_ms = delay_ms;
   if (spread_ms > 0) wait_ms += std::exponential_distribution<>(1 / spread_ms)(random_bits);
-  waiting.push({Clock::now() + std::chrono::microseconds(static_cast<long>(wait_ms * 1000)), socket, connection.number});
+  waiting.push(
+      {Clock::now() + std::chrono::microseconds(static_cast<long>(wait_ms * 1000)), socket, connection.number});
   return true;
 }
 

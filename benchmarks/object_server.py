@@ -23,7 +23,7 @@ class Server:
         self.endpoint = f"http://127.0.0.1:{int(self._ask())}"
 
     def delay(self, seconds: float, spread: float = 0.0) -> None:
-        """From now on every answer waits so long, and longer by this in the mean, few of them much longer."""
+        """From now on every answer waits so long, and besides a time that is exponentially distributed, with this mean."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{seconds * 1000} {spread * 1000}\n")
         self._process.stdin.flush()
