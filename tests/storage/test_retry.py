@@ -55,6 +55,14 @@ def test_the_last_attempt_says_how_many_there_were() -> None:
     assert len(calls) == 3
 
 
+def test_one_attempt_is_not_followed_by_others() -> None:
+    for attempts in (1, 0):
+        calls, request = failing(busy(), None)
+        with pytest.raises(ServiceError, match=r"busy \(attempt 1 of 1\)"):
+            call(request, same, Patience(attempts=attempts, backoff_s=0.001))
+        assert len(calls) == 1
+
+
 @pytest.mark.parametrize("error", [ServiceError("no", code="aws_denied"), OSError(2, "none"), ValueError("x")])
 def test_what_does_not_pass_is_raised_at_once(error: Exception) -> None:
     calls, request = failing(error)
