@@ -28,8 +28,8 @@ class Crew:
     """Threads that carry out tasks in the order in which they were added. A task raises nothing.
 
     Args:
-        is_steered: whether as many are under way as answer most in a second; else as many as there may be threads, for requests
-            that move many bytes: who begins them bounds their number.
+        is_steered: whether the number under way is the one that gives most answers in a second. False for requests that move
+            many bytes: up to all threads carry them out, and who begins them bounds their number.
     """
 
     def __init__(self, *, is_steered: bool = True) -> None:

@@ -328,7 +328,8 @@ class Bucket:
             )
         try:
             return request(*arguments)
-        except Exception as error:  # nothing is made ready for it: while one thread does so, all others wait
+        except Exception as error:
+            # What is only for a failure is made here: other threads would wait while each request that succeeds makes it.
             return self._call_again(verb, key, functools.partial(request, *arguments), error)
 
     def _call_again(self, verb: str, key: str, request: Callable[[], T], error: Exception) -> T:
