@@ -30,7 +30,7 @@ SMALL_OBJECT_BYTES = 64 << 10
 
 
 class SeveralPayloads(InputError):
-    """An object has more bytes than one payload, which is known when it was expanded. None of them was given."""
+    """An object has more bytes than a payload may have, as is known only when it is expanded. None of them was given."""
 
 
 class Chunk(NamedTuple):
