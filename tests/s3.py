@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Final, Optional
 from urllib.parse import urlsplit
 
 from tests.conftest import skip, wait_until
@@ -159,14 +159,16 @@ Rule = Callable[[str, str], Optional[str]]
 class Proxy:
     """Between a client and a server; behind TLS if there is a context.
 
-    Faults: ``503``, ``500``; ``cut``: half of the answer; ``lost``: the request is carried out, and nobody hears of it;
-    ``silence``: an answer that never comes.
+    Faults: ``500``, ``501``, ``503``; ``cut``: half of the answer; ``lost``: the request is carried out, and nobody
+    hears of it; ``silence``: an answer that never comes.
 
     Attributes:
         rule: which request meets which fault.
         latency_s: before each answer.
         requests: all requests so far: method, path, fault.
     """
+
+    CODES: Final = {"500": "InternalError", "501": "NotImplemented", "503": "SlowDown"}
 
     def __init__(self, upstream: str, tls: ssl.SSLContext | None = None) -> None:
         self.rule: Rule = lambda _method, _path: None
@@ -236,9 +238,9 @@ class Proxy:
             self._ended.wait(60)
             request.close_connection = True
             return
-        if fault in ("500", "503"):
+        if fault in self.CODES:
             time.sleep(self.latency_s)
-            code = "InternalError" if fault == "500" else "SlowDown"
+            code = self.CODES[fault]
             text = f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode()
             self._answer(request, int(fault), [("Content-Length", str(len(text)))], text)
             return

@@ -48,7 +48,7 @@ class Crew:
     def add(self, task: Task, keys: Collection[Any]) -> None:
         """Adds a task for each key; threads that are not at work begin them."""
         with self._lock:
-            if not self._working:
+            if self._working <= 0:  # less by those that began after all when they were interrupted
                 self._width.begin()
             self._tasks.extend(zip(itertools.repeat(task), keys))
         self._start(len(keys))
@@ -60,20 +60,34 @@ class Crew:
 
     def _start(self, tasks: int) -> None:
         """Lets threads that are not at work begin so many tasks, until as many are under way as should be."""
-        with self._lock:
-            starting = max(0, min(self.width - self._working, tasks))
-            self._working += starting
-        for begun in range(starting):
-            try:
-                self._threads.submit(self._work)
-            except RuntimeError:
-                # The system gives no more threads. This call waits in the pool for one of those that there are.
-                with self._lock:
-                    self._working -= starting - begun - 1
-                if not self._has_threads:
-                    raise
-                return
-            self._has_threads = True
+        starting = 0
+        try:
+            with self._lock:
+                starting = max(0, min(self.width - self._working, tasks))
+                self._working += starting
+            while starting:
+                self._start_one()
+                starting -= 1
+        except RuntimeError:
+            # The system gives no more threads. This call waits in the pool for one of those that there are.
+            with self._lock:
+                self._working -= starting - 1
+            if not self._has_threads:
+                raise
+        except BaseException:  # Ctrl-C: who is not at work may not be taken for it later
+            with self._lock:
+                self._working -= starting
+            raise
+
+    def _start_one(self) -> None:
+        try:
+            self._threads.submit(self._work)
+        except RuntimeError as error:
+            if "shutdown" not in str(error):
+                raise
+            # The main thread has ended, and the pool with it; the thread that is waiting for answers has not.
+            threading.Thread(target=self._work, name="fastinfer-io").start()
+        self._has_threads = True
 
     def _work(self) -> None:
         while True:
@@ -109,6 +123,7 @@ class Gathering:
         self._request = request
         self._answers: dict[Any, Any] = {}
         self._wanted: set[Any] = set()
+        self._under_way: set[Any] = set()
         self._waiting: list[_Waiting] = []
         self._is_closed = False
 
@@ -147,7 +162,10 @@ class Gathering:
         answer = self._answers.pop(key)
         self._wanted.discard(key)
         if isinstance(answer, BaseException):
-            raise answer
+            try:
+                raise answer
+            finally:
+                del answer  # its traceback holds this frame
         return answer
 
     def take_all(self, keys: Collection[Any]) -> list[Any]:
@@ -159,11 +177,13 @@ class Gathering:
     def close(self) -> None:
         """Waits for requests that are under way, and drops those that have not begun."""
         self._is_closed = True
-        self.wait(self._wanted)
+        # Not for all that was asked for: where Ctrl-C came between, no thread may ever begin it.
+        self.wait(self._under_way & self._wanted)
         self._answers.clear()
         self._wanted.clear()
 
     def _run(self, key: Any) -> None:
+        self._under_way.add(key)  # first: who closes meanwhile waits for it, or it is not begun
         answer: Any = None
         if not self._is_closed:
             began = perf_counter()
@@ -173,6 +193,8 @@ class Gathering:
             except BaseException as error:
                 answer = error
         self._answers[key] = answer
+        del answer  # an error's traceback holds this frame
+        self._under_way.discard(key)
         for waiting in tuple(self._waiting):
             waiting.note(key)
 

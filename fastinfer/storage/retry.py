@@ -50,18 +50,21 @@ def call_again(
         ServiceError: of the last attempt, which its message names.
         Exception: any other error that `translate` returned, at once.
     """
-    attempt = 1
-    while True:
-        problem = translate(error)
-        if not isinstance(problem, ServiceError) or not problem.transient:
-            raise problem from error
-        if attempt >= patience.attempts:
-            problem.message += f" (attempt {attempt} of {attempt})"
-            raise problem from error
-        longest = min(patience.longest_backoff_s, patience.backoff_s * 2 ** (attempt - 1))
-        time.sleep(longest * random.uniform(0.5, 1.0))
-        attempt += 1
-        try:
-            return request()
-        except Exception as next_error:
-            error = next_error
+    attempt, problem = 1, error
+    try:
+        while True:
+            problem = translate(error)
+            if not isinstance(problem, ServiceError) or not problem.transient:
+                raise problem from error
+            if attempt >= patience.attempts:
+                problem.message += f" (attempt {attempt} of {attempt})"
+                raise problem from error
+            longest = min(patience.longest_backoff_s, patience.backoff_s * 2 ** (attempt - 1))
+            time.sleep(longest * random.uniform(0.5, 1.0))
+            attempt += 1
+            try:
+                return request()
+            except Exception as next_error:
+                error = next_error
+    finally:
+        del error, problem  # their tracebacks hold this frame, and with it the bytes of the request

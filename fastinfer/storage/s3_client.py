@@ -136,10 +136,11 @@ class Bucket:
         """
         connection = self._connection
         store = connection.stores[len(content) > connection.patience.small_bytes] if is_path(key) else None
+        create = create and self._can_create  # of this request, whatever others find out meanwhile
         try:
-            self._call("writing", key, self._put, store, key, content, label, create and self._can_create)
+            self._call("writing", key, self._put, store, key, content, label, create)
         except ServiceError as error:
-            if not (create and self._can_create and error.service_code == "NotImplemented"):
+            if not create or error.service_code != "NotImplemented":
                 raise
             self._can_create = False  # this server has no conditional writes
             self._call("writing", key, self._put, store, key, content, label, False)

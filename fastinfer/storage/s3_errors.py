@@ -23,6 +23,8 @@ NOT_ALLOWED = {"AccessDenied", "AllAccessDisabled", "403", ""}
 # The object changed, or already exists: a condition of the request was not met.
 CONDITION = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 TRANSIENT = THROTTLED | {"RequestTimeout", "InternalError", "ServiceUnavailable", "503 Slow Down"}
+# What a server cannot do it cannot do the next time either.
+NOT_IMPLEMENTED = 501
 OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 
 HINTS = {
@@ -74,7 +76,7 @@ def service_error(action: str, text: str, word: str, status: int) -> ServiceErro
     """A ServiceError with the code and the hint for S3's own word."""
     if word in THROTTLED or status == 429:
         code = "aws_throttled"
-    elif word in TRANSIENT or status >= 500 or status == 0:
+    elif word in TRANSIENT or (status >= 500 and status != NOT_IMPLEMENTED) or status == 0:
         code = "aws_unreachable"
     elif word == "NoSuchBucket":
         code = "aws_missing"

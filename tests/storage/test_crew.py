@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fastinfer.storage.crew import Crew, Gathering, answered, the_crew
 from fastinfer.storage.width import FIRST_THREADS, LEAST_THREADS, MOST_THREADS
+from tests.conftest import wait_until
 
 
 def test_answers_are_taken_in_any_order_and_errors_are_raised() -> None:
@@ -230,6 +236,78 @@ def test_where_no_thread_can_be_had_nothing_is_waited_for(monkeypatch: pytest.Mo
     with pytest.raises(RuntimeError):
         gathered.begin(range(3))
     gathered.close()
+
+
+def test_an_interrupt_while_threads_begin_costs_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    crew, submit, begun = Crew(is_steered=False), ThreadPoolExecutor.submit, 0
+
+    def interrupted(pool: ThreadPoolExecutor, work: Any) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 3:
+            raise KeyboardInterrupt
+        submit(pool, work)
+
+    gathered = Gathering(crew, str)
+    with monkeypatch.context() as patched:
+        patched.setattr(ThreadPoolExecutor, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gathered.begin(range(100))
+    gathered.close()
+    meeting = threading.Barrier(MOST_THREADS, timeout=20)
+    gathered = Gathering(crew, lambda _: meeting.wait())
+    gathered.begin(range(MOST_THREADS))
+    assert {gathered.take(number) for number in range(MOST_THREADS)} == set(range(MOST_THREADS))
+
+
+def test_after_an_interrupt_nobody_waits_for_what_no_thread_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    gathered = Gathering(Crew(), str)
+    with monkeypatch.context() as patched:
+        patched.setattr(ThreadPoolExecutor, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gathered.begin(range(3))
+    closing = threading.Thread(target=gathered.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+
+
+def test_a_thread_has_its_answers_also_after_the_main_thread_has_ended() -> None:
+    crew = Crew()
+    for _ in range(2):
+        gathered = Gathering(crew, str)
+        gathered.begin(range(100))
+        waiting = threading.Thread(target=gathered.wait, args=(range(100),), daemon=True)
+        waiting.start()
+        waiting.join(20)
+        assert gathered.take_all(range(100)) == [str(number) for number in range(100)]
+        gathered.close()
+        crew._threads.shutdown()  # as the interpreter does when it ends
+
+
+def test_a_request_that_failed_is_forgotten_with_its_error() -> None:
+    class Content(bytearray):
+        """What the request held."""
+
+    def request(_: int) -> None:
+        content = Content(b"x")
+        held.append(weakref.ref(content))
+        raise OSError(2, "on purpose")
+
+    held: list[weakref.ref[Content]] = []
+    gathered = Gathering(Crew(), request)
+    gc.disable()
+    try:
+        gathered.begin([0])
+        with contextlib.suppress(OSError):
+            gathered.take(0)
+        gathered.close()
+        wait_until(lambda: held[0]() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_fork_has_threads_of_its_own() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import weakref
 from typing import Any, Callable
 
 import pytest
@@ -75,3 +78,25 @@ def test_what_the_client_raises_is_translated() -> None:
     calls, request = failing(KeyError("x"), None)
     assert call(request, lambda _: busy(), QUICK) == "answer"
     assert len(calls) == 2
+
+
+def test_what_was_tried_again_is_forgotten_with_its_errors() -> None:
+    class Content(bytearray):
+        """What the request sends."""
+
+    def request(_: Content) -> str:
+        left.pop()
+        if left:
+            raise busy()
+        return "answer"
+
+    left = [1, 2, 3]
+    content = Content(b"x")
+    held = weakref.ref(content)
+    gc.disable()
+    try:
+        assert call(functools.partial(request, content), same, QUICK) == "answer"
+        del content
+        assert held() is None
+    finally:
+        gc.enable()

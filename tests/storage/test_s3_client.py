@@ -6,6 +6,8 @@ import errno
 import os
 import pickle
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -277,6 +279,23 @@ def test_an_answer_that_never_comes_is_not_waited_for(far_bucket: Bucket, proxy:
     far_bucket.put("x", b"content")
     assert bytes(far_bucket.get("x")) == b"content"
     assert [entry.key for entry in far_bucket.entries("x")] == ["x"]
+
+
+def test_requests_at_a_time_find_out_that_a_server_has_no_conditional_writes(
+    far_bucket: Bucket, proxy: s3.Proxy
+) -> None:
+    meeting = threading.Barrier(2, timeout=20)
+
+    def rule(method: str, _: str) -> str | None:
+        if method != "PUT" or len(proxy.requests) >= 2:
+            return None
+        meeting.wait()  # each was sent before the other is answered
+        return "501"
+
+    proxy.rule = rule
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(lambda key: far_bucket.put(key, b"x", create=True), "ab")) == [None, None]
+    assert [entry.key for entry in far_bucket.entries("")] == ["a", "b"]
 
 
 def test_a_fault_that_stays_is_named_with_the_attempts(far_bucket: Bucket, proxy: s3.Proxy) -> None:
