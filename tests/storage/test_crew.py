@@ -95,7 +95,7 @@ def test_more_requests_are_begun_as_soon_as_an_answer_says_so() -> None:
 
 def test_threads_that_are_no_longer_wanted_end() -> None:
     crew, lock = Crew(), threading.Lock()
-    crew.note = lambda _: None  # type: ignore[method-assign]
+    crew.note = lambda _: None  # type: ignore[method-assign, assignment]
     working = most = 0
 
     def request(number: int) -> None:
