@@ -7,14 +7,10 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Optional
 
-from ..records.reading import OpenSpans
+from ..records.reading import OPENED_AHEAD_BYTES, OpenSpans
 from ..records.spans import Span
 from .job import Job
 from .plan import Shard
-
-# Of an object far away, shards are opened before workers are free for them, until those have more than so many bytes. Each
-# is at most as large as the one before: where several are open, all have at most twice as many.
-OPENED_AHEAD_BYTES = 8 << 20
 
 # A shard, and what reads its spans; None: the worker opens what it needs.
 Opened = tuple[Shard, Optional[OpenSpans]]
@@ -35,6 +31,7 @@ def opened_ahead(shards: Iterator[Shard], job: Job, stop: threading.Event) -> Ge
                 return
             shard, opened = waiting.popleft()
             if opened is not None:
+                # Each is at most as large as the one before: where several are open, all have at most twice as many bytes.
                 # The next shards of the same object are known. For those of another one the listing may have to be waited for.
                 while (
                     _is_followed(waiting[-1][0] if waiting else shard) and _count_bytes(waiting) <= OPENED_AHEAD_BYTES

@@ -7,7 +7,7 @@ documents, payloads with a limit. Payloads of many objects are answered together
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,9 +18,10 @@ from ..options import Limits
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
 from ..records.compression import expand
+from ..records.reading import OpenObjects
 from ..records.spans import Span, whole
 from ..records.split import Payload, Record, payloads, split
-from ..storage.base import Object, Source
+from ..storage.base import Object
 from .formats import accepted_of
 from .job import Job, ShardReport
 from .plan import Shard
@@ -37,13 +38,13 @@ MOST_PAYLOADS = 512
 MOST_PAYLOAD_BYTES = 4 << 20
 
 
-def payloads_of(item: Object, request: TransformRequest, source: Source, limits: Limits) -> Iterator[Payload]:
+def payloads_of(item: Object, request: TransformRequest, opened: OpenObjects, limits: Limits) -> Iterator[Payload]:
     """The payloads of an object, in order; at least one.
 
     Args:
         item: the object.
         request: what is asked for.
-        source: where the object is.
+        opened: reads it.
         limits: how long a record may be where the request does not say it.
 
     Raises:
@@ -53,15 +54,15 @@ def payloads_of(item: Object, request: TransformRequest, source: Source, limits:
     split_type = _split_type(request)
     single = _has_documents(request) or request.strategy == SINGLE
     longest = limit or limits.line_bytes
-    with source.open(item) as reader:
-        # Without a limit a payload may be the whole object, which is held.
-        most = None if limit or request.strategy == SINGLE else longest
-        chunks = expand(reader, request.compression_type, item, most_bytes=most)
-        records: Iterator[Record] = split(chunks, split_type, most_bytes=longest, path=item.uri)
-        count = 0
-        for payload in payloads(records, limit, single=single, path=item.uri):
-            count += 1
-            yield payload
+    reader = opened.reader_of(whole(item))
+    # Without a limit a payload may be the whole object, which is held.
+    most = None if limit or request.strategy == SINGLE else longest
+    chunks = expand(reader, request.compression_type, item, most_bytes=most)
+    records: Iterator[Record] = split(chunks, split_type, most_bytes=longest, path=item.uri)
+    count = 0
+    for payload in payloads(records, limit, single=single, path=item.uri):
+        count += 1
+        yield payload
     if not count and split_type != NONE:
         raise InputError("empty input: no records found", code="empty_input", path=item.uri)
 
@@ -152,10 +153,12 @@ class PayloadRun:
     def run(self, shard: Shard) -> ShardReport:
         """Transforms the objects of a shard. An error is returned in the report, so that finished work is counted."""
         try:
-            for item in shard.items:
-                if self._process.stop.is_set():
-                    break
-                self.transform(item.item if isinstance(item, Span) else item)
+            items = [item.item if isinstance(item, Span) else item for item in shard.items]
+            with self._open_objects(items) as opened:
+                for item in items:
+                    if self._process.stop.is_set():
+                        break
+                    self._transform(item, opened)
         except Exception as error:
             self._report.fail(error, shard.items)
         try:
@@ -171,11 +174,18 @@ class PayloadRun:
             InputError: it cannot be used, and the run stops at that.
             FastinferError: the model or a result cannot be used.
         """
+        with self._open_objects([item]) as opened:
+            self._transform(item, opened)
+
+    def _open_objects(self, items: Iterable[Object]) -> OpenObjects:
+        return OpenObjects(self._job.inputs, items, self._job.limits.chunk_bytes)
+
+    def _transform(self, item: Object, reading: OpenObjects) -> None:
         opened = _Open(self._writer.open(whole(item)), make_processing(self._job.request, self._job.options))
         try:
             if item.problem is not None:
                 raise item.problem
-            for payload in self._on_clock(payloads_of(item, self._job.request, self._job.inputs, self._job.limits)):
+            for payload in self._on_clock(payloads_of(item, self._job.request, reading, self._job.limits)):
                 if opened.error is not None or self._process.stop.is_set():
                     break
                 waiting = self._prepare(opened, payload)

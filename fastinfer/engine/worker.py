@@ -22,6 +22,7 @@ from ..records.reading import (
     Group,
     OpenSpans,
     SeveralPayloads,
+    open_items,
     read_ahead,
     read_chunks,
     read_groups,
@@ -114,13 +115,11 @@ class _ShardRun:
         buffer = self.workspace.buffers[1]
         try:
             groups = read_groups(self.job.inputs, items, self.workspace.buffers)
-            spans = [item for item in items if isinstance(item, Span)]
-            if opened is None and spans:
-                opened = OpenSpans(self.job.inputs, spans, self.job.limits.chunk_bytes)
+            opening = opened or open_items(self.job.inputs, items, self.job.limits.chunk_bytes)
             # Spans come unread, a single object has no next one, and what is far away is read ahead by its store.
-            ahead = len(items) > 1 and not spans and not self.job.inputs.ahead_bytes
+            ahead = len(items) > 1 and not isinstance(opening, OpenSpans) and not self.job.inputs.ahead_bytes
             with (
-                opened or contextlib.nullcontext(),
+                opening,
                 contextlib.closing(read_ahead(groups) if ahead else groups) as read,
             ):
                 for item in self._on_clock("read", read):
@@ -138,7 +137,7 @@ class _ShardRun:
                             framing=self.job.codec.framing,
                             compression=self.job.request.compression_type,
                             payload_bytes=self.job.payload_bytes,
-                            opened=opened,
+                            opened=opening,
                         )
                         self._transform(item, buffer, self._on_clock("read", chunks))
         except Stopped:

@@ -8,7 +8,8 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 
 from .._native.files import FILES_PER_CALL
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 # Objects up to this size are read in groups.
 SMALL_OBJECT_BYTES = 64 << 10
+# Of what is read after the object in use, so much is opened far away: until it has more than so many bytes, or so many objects.
+OPENED_AHEAD_BYTES, OPENED_AHEAD_OBJECTS = 8 << 20, 64
 
 
 class SeveralPayloads(InputError):
@@ -116,6 +119,14 @@ def read_groups(
                 index += 1
 
 
+def open_items(store: Source, items: Sequence[Object | Span], chunk_bytes: int) -> OpenSpans | OpenObjects:
+    """What reads spans of one object, or those of the objects that :func:`read_groups` gives unread."""
+    spans = [item for item in items if isinstance(item, Span)]
+    if spans:
+        return OpenSpans(store, spans, chunk_bytes)
+    return OpenObjects(store, [item for item in items if not (isinstance(item, Span) or _is_small(item))], chunk_bytes)
+
+
 def _is_small(item: Object | Span) -> TypeGuard[Object]:
     return not isinstance(item, Span) and item.size <= SMALL_OBJECT_BYTES and item.problem is None
 
@@ -175,6 +186,10 @@ class OpenSpans:
         """Closes the object."""
         self._held.close()
 
+    def reader_of(self, _: Span) -> Reader:
+        """The reader of one of the spans."""
+        return self.reader()
+
     def reader(self) -> Reader:
         """The reader, the same at each call. Raises InputError: ``cannot_read``, ``input_missing``."""
         if self._reader is None:
@@ -188,6 +203,67 @@ class OpenSpans:
         return self._reader
 
 
+class OpenObjects:
+    """Whole objects that are read one after another: a store far away begins to read the next ones while one is used.
+
+    A context manager.
+
+    Args:
+        store: where they are.
+        items: in the order in which they are read; any of them may be passed over, and others be read between them.
+        chunk_bytes: how much is read at a time.
+    """
+
+    def __init__(self, store: Source, items: Iterable[Object], chunk_bytes: int) -> None:
+        self._store = store
+        self._waiting = deque(item for item in items if item.problem is None)
+        self._announced = set(map(id, self._waiting))
+        self._chunk_bytes = chunk_bytes
+        self._begun: deque[tuple[Object, OpenSpans]] = deque()
+        self._used: OpenSpans | None = None
+
+    def __enter__(self) -> OpenObjects:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in [self._used, *(opened for _, opened in self._begun)]:
+            if opened is not None:
+                opened.close()
+
+    def reader_of(self, span: Span) -> Reader:
+        """The reader of an object, until the next one is asked for. Raises InputError: ``cannot_read``, ``input_missing``."""
+        if self._used is not None:
+            self._used.close()
+        item = span.item
+        self._used = self._take(item) if id(item) in self._announced else self._open(item)
+        reader = self._used.reader()
+        if self._store.ahead_bytes:
+            self._begin_next()
+        return reader
+
+    def _take(self, item: Object) -> OpenSpans:
+        while True:
+            if not self._begun:
+                waiting = self._waiting.popleft()
+                self._begun.append((waiting, self._open(waiting)))
+            first, opened = self._begun.popleft()
+            if first is item:
+                return opened
+            opened.close()
+
+    def _begin_next(self) -> None:
+        held = sum(item.size for item, _ in self._begun)
+        while self._waiting and len(self._begun) < OPENED_AHEAD_OBJECTS and held <= OPENED_AHEAD_BYTES:
+            item = self._waiting.popleft()
+            opened = self._open(item)
+            opened.reader()
+            self._begun.append((item, opened))
+            held += item.size
+
+    def _open(self, item: Object) -> OpenSpans:
+        return OpenSpans(self._store, [whole(item)], self._chunk_bytes)
+
+
 def read_chunks(
     store: Source,
     span: Span,
@@ -197,7 +273,7 @@ def read_chunks(
     framing: Framing = Framing.LINES,
     compression: str = NONE,
     payload_bytes: int = 0,
-    opened: OpenSpans | None = None,
+    opened: OpenSpans | OpenObjects | None = None,
 ) -> Iterator[Chunk]:
     """Reads a span into ``buffer`` in chunks, each of which ends where a line (or the span) ends.
 
@@ -209,7 +285,7 @@ def read_chunks(
         framing: another rule of where chunks end.
         compression: the object's, one of :data:`fastinfer.records.compression.COMPRESSION_TYPES`.
         payload_bytes: how many bytes a compressed object may have when it is expanded; 0: any number.
-        opened: reads this span and others of the object; None: the object is opened for this one.
+        opened: reads this span and others; None: the object is opened for this one.
 
     Raises:
         InputError: ``cannot_read``, ``input_missing``, ``line_too_long``; ``input_changed`` if the object changed after
@@ -217,7 +293,7 @@ def read_chunks(
         SeveralPayloads: before the first chunk.
     """
     with contextlib.ExitStack() as held:
-        reader = (opened or held.enter_context(OpenSpans(store, [span], len(buffer)))).reader()
+        reader = (opened or held.enter_context(OpenSpans(store, [span], len(buffer)))).reader_of(span)
         if compression != NONE and span.is_whole:
             expanded = Expanded(reader, compression, span.item)
             if expanded.is_compressed:

@@ -18,6 +18,7 @@ from ..engine.request import LINE, SINGLE, TransformRequest
 from ..errors import ConfigError, InputError
 from ..options import Limits, Options
 from ..records.compression import AUTO
+from ..records.reading import OpenObjects
 from ..storage.base import Object
 from ..storage.local import LocalStore
 
@@ -59,24 +60,25 @@ def _decoded(
     item: Object, request: TransformRequest, options: Options, row_shape: tuple[int, ...]
 ) -> Iterator[NDArray[np.float32] | None]:
     processing = make_processing(request, options)
-    for payload in payloads_of(item, request, LocalStore(), Limits()):
-        body = payload.content
-        if processing is not None:
+    with OpenObjects(LocalStore(), [item], Limits().chunk_bytes) as opened:
+        for payload in payloads_of(item, request, opened, Limits()):
+            body = payload.content
+            if processing is not None:
+                try:
+                    prepared = processing.prepare(body)
+                except InputError as error:
+                    raise payload.locate(error).at(path=item.uri) from error
+                if prepared is None:
+                    continue
+                body = prepared.body
             try:
-                prepared = processing.prepare(body)
-            except InputError as error:
-                raise payload.locate(error).at(path=item.uri) from error
-            if prepared is None:
+                rows = decode_rows(body, request.content_type, row_shape)
+            except InputError:
+                yield None
                 continue
-            body = prepared.body
-        try:
-            rows = decode_rows(body, request.content_type, row_shape)
-        except InputError:
-            yield None
-            continue
-        except ConfigError as error:  # a package is missing
-            raise error.at(path=item.uri) from error
-        yield rows.reshape(len(rows), -1)
+            except ConfigError as error:  # a package is missing
+                raise error.at(path=item.uri) from error
+            yield rows.reshape(len(rows), -1)
 
 
 def _bounded(payloads: Iterator[NDArray[np.float32] | None], path: str) -> Iterator[NDArray[np.float32] | None]:

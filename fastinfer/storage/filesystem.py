@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import InputError
 from .atomic import unreadable
 from .base import Object, Select
-from .crew import answered, gathering
+from .crew import Gathering, answered, gathering, the_crew
 from .filesystem_requests import check_unchanged, connected, find, list_folder, look_up, object_of, read, reading
 from .listing import GLOB_SIGNS, every_key
 from .remote_reader import GROUP_AHEAD_BYTES, GroupReader
@@ -24,11 +24,16 @@ from .remote_reader import GROUP_AHEAD_BYTES, GroupReader
 PIECE_BYTES = 8 << 20
 
 
+# Objects that are read alone are read as a whole up to this size.
+WHOLE_BYTES = 8 << 20
+
+
 @dataclass(frozen=True)
 class FilesystemSource:
     """What any of fsspec's file systems has, to be read. It finds its settings as the file system's own package does."""
 
-    ahead_bytes = GROUP_AHEAD_BYTES
+    # Small objects; those that are read alone, as many as are opened ahead, and the one in use.
+    ahead_bytes = GROUP_AHEAD_BYTES + 3 * WHOLE_BYTES
 
     def list_objects(self, source: str, select: Select = every_key, enter: Select = every_key) -> Iterator[Object]:
         """The object of that name, or those below that folder, in the order of their keys.
@@ -137,33 +142,51 @@ class FilesystemSource:
 
 
 class FilesystemReader:
-    """An object that is being read by ranges; a context manager."""
+    """An object that is being read: a small one as a whole, ahead; a larger one by ranges. A context manager."""
 
     def __init__(self, item: Object) -> None:
         self._item = item
+        self._gathered = Gathering(the_crew(is_large=True), self._read)
+        self._whole: bytes | None = None
 
     def __enter__(self) -> FilesystemReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is open."""
+        self._gathered.close()
 
     def expect(self, blocks: Iterable[tuple[int, int]]) -> None:
-        """Nothing is read ahead."""
+        """Begins to read an object that is expected from its first byte to its last, if it has no more than WHOLE_BYTES."""
+        if 0 < self._item.size <= WHOLE_BYTES:
+            starts, sizes = zip(*blocks)
+            if not starts[0] and sum(sizes) == self._item.size:
+                self._gathered.begin([self._item.size])
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Reads bytes from `offset` into `view`. Raises InputError, ServiceError."""
         wanted = min(len(view), self._item.size - offset)
         if wanted <= 0:
             return 0
+        if self._gathered.has(self._item.size):
+            self._whole = self._gathered.take(self._item.size)
         with reading(self._item.uri):
-            view[:wanted] = read(self._item, offset, wanted)
+            if self._whole is not None:
+                view[:wanted] = self._whole[offset : offset + wanted]
+            else:
+                view[:wanted] = read(self._item, offset, wanted)
         return wanted
+
+    def _read(self, size: int) -> bytes:
+        with reading(self._item.uri):
+            content = read(self._item, 0, size)
+            check_unchanged(self._item)
+            return content
 
     def check_unchanged(self) -> None:
         """Raises InputError (``input_changed``) if the object changed after it was listed, as far as its version says."""
-        with reading(self._item.uri):
-            check_unchanged(self._item)
+        if self._whole is None:  # else that was seen when it was read
+            with reading(self._item.uri):
+                check_unchanged(self._item)
 
 
 def _examine(uri: str, key: str) -> Object:

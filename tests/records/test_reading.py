@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +17,12 @@ from fastinfer._native.files import FILES_PER_CALL
 from fastinfer.engine.source import find_objects
 from fastinfer.errors import InputError
 from fastinfer.records.reading import (
+    OPENED_AHEAD_BYTES,
+    OPENED_AHEAD_OBJECTS,
     SMALL_OBJECT_BYTES,
     Chunk,
     Group,
+    OpenObjects,
     OpenSpans,
     read_ahead,
     read_chunks,
@@ -205,3 +210,62 @@ def test_an_object_that_cannot_be_opened_is_an_error_of_each_of_its_spans(tmp_pa
         for span in spans:
             with pytest.raises(InputError, match=r"x\.csv"):
                 list(read_chunks(STORE, span, bytearray(8), 8, opened=opened))
+
+
+class Far:
+    """A store far away: notes what is opened, what is begun and what is closed."""
+
+    ahead_bytes = 1
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    @contextlib.contextmanager
+    def open(self, item: Object) -> Iterator[Any]:
+        self.events.append(f"open {item.key}")
+        yield SimpleNamespace(expect=lambda blocks: self.events.append(f"read {sum(size for _, size in blocks)}"))
+        self.events.append(f"close {item.key}")
+
+
+def test_the_next_objects_far_away_are_begun_while_one_is_used() -> None:
+    sizes = {"a": 10, "b": 20, "bad": 5, "c": OPENED_AHEAD_BYTES, "d": 40, "e": 50}
+    problem = InputError("it is gone", code="cannot_read")
+    items = {
+        key: Object(f"s3://memory/{key}", key, size, b"v", problem if key == "bad" else None)
+        for key, size in sizes.items()
+    }
+    store: Any = Far()
+    with OpenObjects(store, items.values(), 7) as opened:
+
+        def use(key: str) -> list[str]:
+            store.events.clear()
+            opened.reader_of(whole(items[key]))
+            return list(store.events)
+
+        # As many as there is room for, and not the one with a problem.
+        assert use("a") == ["open a", "read 10", "open b", "read 20", "open c", f"read {OPENED_AHEAD_BYTES}"]
+        other = Object("s3://memory/other", "other", 3, b"v")
+        items["other"] = other
+        assert use("other") == ["close a", "open other", "read 3"]
+        assert use("c") == ["close other", "close b", "open d", "read 40", "open e", "read 50"]  # b is passed over
+        store.events.clear()
+    assert store.events == ["close c", "close d", "close e"]
+
+
+def test_no_more_than_a_number_of_objects_are_begun() -> None:
+    items = [Object(f"s3://memory/{number}", str(number), 1, b"v") for number in range(3 * OPENED_AHEAD_OBJECTS)]
+    store: Any = Far()
+    with OpenObjects(store, items, 7) as opened:
+        for number, item in enumerate(items):
+            opened.reader_of(whole(item))
+            begun = sum(event.startswith("open") for event in store.events)
+            assert begun == min(len(items), number + 1 + OPENED_AHEAD_OBJECTS)
+
+
+def test_objects_of_this_machine_are_opened_one_by_one() -> None:
+    store: Any = Far()
+    store.ahead_bytes = 0
+    items = [Object(f"/{key}", key, 1, b"v") for key in "ab"]
+    with OpenObjects(store, items, 7) as opened:
+        opened.reader_of(whole(items[0]))
+        assert store.events == ["open a", "read 1"]

@@ -15,6 +15,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fastinfer import transform
 from fastinfer.engine.source import Listing
 from fastinfer.errors import ConfigError, FastinferError, InputError, ServiceError
+from fastinfer.records.reading import SMALL_OBJECT_BYTES
+from fastinfer.storage import filesystem
 from fastinfer.storage.base import Object
 from fastinfer.storage.filesystem import FilesystemSource
 from fastinfer.storage.filesystem_requests import CONNECTIONS
@@ -78,6 +80,32 @@ def test_objects_are_read_whole_and_by_ranges(memory: str) -> None:
         bounds = group.read_many(items, buffer)
     assert [error for _, error in bounds] == [0] * len(items)
     assert bytes(buffer[: bounds[-1][0]]) == b"".join(FILES[f"in/{item.key}"] for item in items)
+
+
+def test_an_object_that_is_expected_is_read_as_a_whole_ahead(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.filesystem("memory").pipe("/place/x", bytes(range(256)) * 10)
+    (item,) = STORE.list_objects(f"{memory}/x")
+    asked = []
+    read = filesystem.read
+    monkeypatch.setattr(filesystem, "read", lambda *which: asked.append(which[1:]) or read(*which))
+    with STORE.open(item) as reader:
+        reader.expect([(0, 2000), (2000, 560)])
+        piece = bytearray(2000)
+        for offset in (0, 2000, 17):
+            count = reader.read_into(memoryview(piece), offset)
+            assert piece[:count] == (bytes(range(256)) * 10)[offset : offset + 2000]
+        reader.check_unchanged()
+    assert asked == [(0, 2560)]
+    with STORE.open(item) as reader:
+        reader.expect([(512, 100), (2000, 560)])  # spans of it
+        assert reader.read_into(memoryview(piece)[:100], 512) == 100
+    assert asked[1:] == [(512, 100)]
+    fsspec.filesystem("memory").pipe("/place/x", b"1" * 2560 + b"2")
+    with STORE.open(item) as reader:
+        reader.expect([(0, 2560)])
+        with pytest.raises(InputError) as caught:
+            reader.read_into(memoryview(piece), 0)
+    assert caught.value.code == "input_changed"
 
 
 def test_a_thread_that_reads_an_object_waits_for_no_other(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,3 +283,18 @@ def test_a_run_reads_its_inputs_and_its_model_from_there(memory: str, web: str, 
         assert transform(source, str(output), model=f"{memory}/model").records == 2
         assert transform(source, str(output), model=f"{memory}/model").skipped == skipped
         assert [(output / f"{name}.out").read_bytes() for name in ("1.csv", "2.csv")] == [expected, expected]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-npy"], ids=["rows", "payloads"])
+def test_a_worker_reads_objects_ahead_that_are_too_large_for_groups_or_no_rows(
+    accept: str, memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = networks.save(networks.linear, tmp_path / "model")
+    content = b"1,2\n" * (SMALL_OBJECT_BYTES // 4 + 1)
+    for number in range(6):
+        fsspec.filesystem("memory").pipe(f"/place/many/{number}.csv", content)
+    meeting = threading.Barrier(3, timeout=30)  # nobody goes on before three are being read
+    read = filesystem.read
+    monkeypatch.setattr(filesystem, "read", lambda *which: meeting.wait() >= 0 and read(*which))
+    summary = transform(f"{memory}/many", str(tmp_path / "out"), model=str(model), accept=accept, workers=1)
+    assert (summary.inputs, summary.records) == (6, 6 * (SMALL_OBJECT_BYTES // 4 + 1))
