@@ -58,6 +58,10 @@ class Crew:
         if self._width.note(began) and self._working < self.width:
             self._start(len(self._tasks))  # tasks were added when fewer were wanted
 
+    def give_way(self) -> None:
+        """Notes that the server refused a request because there were too many."""
+        self._width.give_way()
+
     def _start(self, tasks: int) -> None:
         """Lets threads that are not at work begin so many tasks, until as many are under way as should be."""
         starting = 0

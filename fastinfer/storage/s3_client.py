@@ -21,6 +21,7 @@ from typing import Any, Callable, NamedTuple, TypeVar
 from ..errors import ConfigError, ServiceError
 from . import retry
 from .aws import translating_errors
+from .crew import the_crew
 from .retry import Patience
 from .s3_connection import Connection
 from .s3_errors import NEEDS, ConditionNotMet, of_answer, of_boto3, of_obstore
@@ -334,10 +335,14 @@ class Bucket:
             return self._call_again(verb, key, functools.partial(request, *arguments), error)
 
     def _call_again(self, verb: str, key: str, request: Callable[[], T], error: Exception) -> T:
+        def translate(error: Exception) -> Exception:
+            problem = self._translate(verb, key, error)
+            if isinstance(problem, ServiceError) and problem.code == "aws_throttled":
+                the_crew().give_way()
+            return problem
+
         try:
-            return retry.call_again(
-                request, functools.partial(self._translate, verb, key), self._connection.patience, error
-            )
+            return retry.call_again(request, translate, self._connection.patience, error)
         except PermissionError as error:
             if verb not in NEEDS:
                 raise

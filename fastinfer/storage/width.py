@@ -25,11 +25,13 @@ FIRST_ANSWERS = 16
 # A rate is taken of so many answers, or of as many as are under way.
 WINDOW = 128
 # Twice as many stay if they give so many times the answers; half as many if they give so many times the answers.
-LEAST_GAIN, LEAST_KEPT = 1.2, 0.93
+LEAST_GAIN, LEAST_KEPT = 1.15, 0.94
 # A trial is made after so many windows, and then after four times as many as before it, if it fails.
 FIRST_REST, LONGEST_REST = 4, 64
 # No request waits longer for the others.
 LONGEST_WAIT_S = 5.0
+# Requests that a server refused within so long of each other were under way together.
+TOGETHER_S = 0.2
 
 
 class Width:
@@ -48,6 +50,9 @@ class Width:
     def note(self, began: float) -> bool:  # noqa: ARG002
         """Notes that a request that began at that time was answered; returns whether more should be under way than before."""
         return False
+
+    def give_way(self) -> None:
+        """Notes that a request was refused because there were too many."""
 
 
 class Steered(Width):
@@ -70,6 +75,7 @@ class Steered(Width):
         self._seen = self._first = 0  # answers; and before this window
         self._least_s = float("inf")  # latency of the first answers
         self._began = perf_counter()
+        self._gave_way = float("-inf")  # when
         self._ends = 1  # the window, when so many answers were seen
         self._settles = False  # whether answers to requests of another width are still coming
         self._before: tuple[int, float] | None = None  # width and rate before a trial
@@ -91,6 +97,17 @@ class Steered(Width):
             return self.value > before
         finally:
             self._lock.release()
+
+    def give_way(self) -> None:
+        """Notes that a request was refused because there were too many: half as many should be under way, for long."""
+        with self._lock:
+            now = perf_counter()
+            if now - self._gave_way > TOGETHER_S:
+                self._gave_way = now
+                self._before, self._is_up = None, True
+                self._rest = self._pause = LONGEST_REST
+                self._set(self.value // 2)
+                self._begin_window(now)
 
     def _take_latency(self, now: float, seconds: float) -> None:
         if self._least_s == float("inf"):
@@ -128,7 +145,7 @@ class Steered(Width):
         self._before = None
         if rate >= rate_before * (LEAST_GAIN if self._is_up else LEAST_KEPT):
             self._pause = FIRST_REST
-            self._try(rate)
+            self._try(rate if self._is_up else max(rate, rate_before))  # what several halvings lose does not add up
             return
         self._set(width_before)
         self._rest = self._pause

@@ -14,6 +14,7 @@ import pytest
 
 from fastinfer.errors import ConfigError, FastinferError, ServiceError
 from fastinfer.storage import s3_client
+from fastinfer.storage.crew import Crew, the_crew
 from fastinfer.storage.s3_client import Bucket, is_path, open_bucket
 from fastinfer.storage.s3_errors import ConditionNotMet
 from tests import s3
@@ -308,6 +309,19 @@ def test_a_fault_that_stays_is_named_with_the_attempts(far_bucket: Bucket, proxy
                 call()
             assert caught.value.code == code
             assert len(proxy.requests) == 4
+
+
+def test_a_server_that_wants_fewer_requests_gets_fewer(
+    far_bucket: Bucket, proxy: s3.Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Crew] = []
+    monkeypatch.setattr(Crew, "give_way", refused.append)
+    proxy.rule = s3.once("500", "cut")
+    far_bucket.put("x", b"content")
+    assert not refused
+    proxy.rule = s3.once("503", "503")
+    assert bytes(far_bucket.get("x")) == b"content"
+    assert refused == [the_crew()] * len(refused) != []
 
 
 def test_a_process_that_was_forked_after_s3_was_used_says_so(bucket: Bucket) -> None:

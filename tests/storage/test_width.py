@@ -9,13 +9,16 @@ from typing import NamedTuple
 
 import pytest
 
+from fastinfer.storage.retry import Patience
 from fastinfer.storage.width import (
     BEST_RATE,
     FIRST_ANSWERS,
     FIRST_THREADS,
     LEAST_THREADS,
+    LONGEST_REST,
     LONGEST_WAIT_S,
     MOST_THREADS,
+    TOGETHER_S,
     WINDOW,
     Steered,
 )
@@ -157,3 +160,59 @@ def test_one_that_cannot_steer_at_the_moment_does_not_wait() -> None:
         assert held.wait(30)
     thread.join()
     assert width.value == FIRST_THREADS
+
+
+def test_requests_that_are_refused_together_make_them_fewer_once(clock: Clock) -> None:
+    width = Steered(CORES)
+    clock.now = 1.0
+    width.note(0.0)
+    assert width.value == MOST_THREADS
+    for _ in range(MOST_THREADS):
+        clock.now += TOGETHER_S / MOST_THREADS / 2
+        width.give_way()
+    assert width.value == MOST_THREADS // 2
+    clock.now += 2 * TOGETHER_S
+    width.give_way()
+    assert width.value == MOST_THREADS // 4
+    for _ in range(LONGEST_REST * WINDOW):
+        clock.now += 0.001
+        width.note(clock.now - 0.02)
+    assert width.value == MOST_THREADS // 4
+
+
+@pytest.mark.parametrize(("latency_s", "most_a_second"), [(0.02, 3500), (0.1, 500), (0.01, 5500), (0.3, 3500)])
+def test_no_request_is_refused_again_and_again(latency_s: float, most_a_second: float, clock: Clock) -> None:
+    """A server that takes so many requests a second, and refuses all others, as S3 does for a prefix."""
+    random_, width, patience = random.Random(1), Steered(CORES), Patience()
+    under_way: list[tuple[float, float, int, bool]] = []  # when it is answered, when it began, attempts, whether taken
+    room, filled, answers, working = most_a_second / 10, 0.0, 0, 0
+
+    def send(at: float, began: float, attempts: int) -> None:
+        nonlocal room, filled
+        room, filled = min(most_a_second / 10, room + (at - filled) * most_a_second), at
+        is_taken = room >= 1
+        room -= is_taken
+        heapq.heappush(under_way, (at + latency_s, began, attempts, is_taken))
+
+    waiting: list[tuple[float, float, int]] = []  # those that are tried again, and when
+    most_attempts = 0
+    while answers < 30_000:
+        while working < width.value:
+            working += 1
+            send(clock.now, clock.now, 1)
+        if waiting and (not under_way or waiting[0][0] < under_way[0][0]):
+            clock.now, began, attempts = heapq.heappop(waiting)
+            send(clock.now, began, attempts)
+            continue
+        clock.now, began, attempts, is_taken = heapq.heappop(under_way)
+        if is_taken:
+            answers += 1
+            working -= 1
+            width.note(began)
+            continue
+        width.give_way()
+        most_attempts = max(most_attempts, attempts)
+        pause = patience.backoff_s * 2 ** (attempts - 1) * random_.uniform(0.5, 1.0)
+        heapq.heappush(waiting, (clock.now + pause, began, attempts + 1))
+    assert most_attempts < patience.attempts
+    assert answers / clock.now > 0.5 * min(most_a_second, MOST_THREADS / latency_s)
