@@ -315,7 +315,7 @@ def test_a_server_that_wants_fewer_requests_gets_fewer(
     far_bucket: Bucket, proxy: s3.Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused: list[Crew] = []
-    monkeypatch.setattr(Crew, "give_way", refused.append)
+    monkeypatch.setattr(Crew, "give_way", lambda crew: refused.append(crew))
     proxy.rule = s3.once("500", "cut")
     far_bucket.put("x", b"content")
     assert not refused
