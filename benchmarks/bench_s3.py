@@ -26,6 +26,7 @@ import pytest
 
 from benchmarks.conftest import Keep
 from benchmarks.object_server import Server, object_server
+from fastinfer.engine.request import TransformRequest
 from fastinfer.engine.run import transform
 from fastinfer.engine.source import Listing, name_source
 from fastinfer.machine import cores
@@ -42,6 +43,7 @@ from tests.conftest import csv
 ROOT = Path(__file__).parent.parent
 OBJECTS = 4000
 SEAWEED_OBJECTS = 1000
+LARGER_OBJECTS = 400
 BOTO_OBJECTS = 200
 BOTO_THREADS = 16
 LATENCY_S = 0.02
@@ -214,6 +216,25 @@ def bench_latency_that_varies(server: Server, digits: Any, keep: Keep) -> None:
     keep("small/varying", f"{title}: over obstore alone in {MOST_THREADS} threads", ratios, "times")
 
 
+def bench_latency_of_larger_objects(server: Server, digits: Any, keep: Keep) -> None:
+    """Objects that are too large for groups; as rows, and where the payloads are answered one by one."""
+    bucket = open_bucket("bench")
+    for number in range(LARGER_OBJECTS):
+        bucket.put(f"larger/{number:04}.csv", csv(digits[number % 1000 * 10 :][:10]))
+    freeze()
+    for name, accept, what in (("rows", None, "as rows"), ("payloads", "application/x-npy", "payload by payload")):
+        ratios = []
+        for turn in range(TURNS):
+            seconds = []
+            for delay in (0.0, LATENCY_S):
+                server.delay(delay)
+                output = f"s3://bench/larger-{name}-{turn}-{delay}"
+                seconds.append(run("s3://bench/larger/", output, 10 * LARGER_OBJECTS, accept=accept).seconds)
+            ratios.append(seconds[0] / seconds[1])
+        title = f"S3, {LARGER_OBJECTS} objects of 100 kB {what}, {LATENCY_S * 1000:.0f} ms more for every request"
+        keep(f"larger/{name}", f"{title}: over none", ratios, "times")
+
+
 def bench_long_object(server: Server, digits: Any, keep: Keep) -> None:
     text = long_text(digits)
     bucket = open_bucket("bench")
@@ -288,12 +309,15 @@ def cost_of(action: Callable[[], object]) -> Cost:
     return Cost(time.perf_counter() - started, time.process_time() - processor)
 
 
-def run(source: str, output: str, records: int, workers: int | None = None) -> Cost:
+def run(source: str, output: str, records: int, workers: int | None = None, accept: str | None = None) -> Cost:
     """Transforms; the seconds are without the start, the processor time is with it."""
     processor = time.process_time()
     options = Options(workers=workers)
     listing = Listing(source, output=output)
-    summary = transform(load_model(SHIPPED_MODEL), listing, output, options, source=name_source(source))
+    request = TransformRequest(accept=accept)
+    summary = transform(
+        load_model(SHIPPED_MODEL), listing, output, options, request=request, source=name_source(source)
+    )
     assert (summary.records, summary.rejected, summary.skipped) == (records, 0, 0)
     return Cost(summary.seconds, time.process_time() - processor)
 
