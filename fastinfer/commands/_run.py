@@ -30,7 +30,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Callable, Optional, TextIO
+from typing import Callable, NoReturn, Optional, TextIO
 
 from ..errors import ConfigError, FastinferError, OutputError
 from ..options import RUNTIMES, path_of
@@ -43,6 +43,8 @@ PACKAGE = str(Path(__file__).parent.parent) + os.sep
 # What may leave objects in cycles that must be told of the end: a model's own code, which this module imports; and MXNet's
 # package, for which the servers of a training by several hosts wait.
 CLOSING = {f"{__name__.partition('.')[0]}.handlers.user_module", "mxnet"}
+# Its threads, and with them the process, would end only when a server has answered.
+REQUESTS = f"{__name__.partition('.')[0]}.storage.crew"
 # What the system answers when the disk is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -85,6 +87,8 @@ def run_command(command: Command, argv: Sequence[str] | None = None, *, hint: Hi
         return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
+        if argv is None and REQUESTS in sys.modules:
+            _end_now(EXIT_INTERRUPTED)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _drop_stdout()
@@ -106,6 +110,15 @@ def _end_soon() -> None:
     once. What closes something at the end is found as ever."""
     if not CLOSING & sys.modules.keys():
         gc.freeze()
+
+
+def _end_now(code: int) -> NoReturn:
+    """Ends the process without waiting for threads."""
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    os._exit(code)
 
 
 def help_formatter(prog: str) -> argparse.HelpFormatter:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
 from .. import machine
-from ..errors import InputError, OutputError, WorkerDied, counted
+from ..errors import FastinferError, InputError, OutputError, WorkerDied, counted
 from ..options import Options
 from ..outputs.assembly import Assembly
 from ..outputs.folder import OutputFolder
@@ -18,6 +18,7 @@ from ..records.spans import Span, cut
 from ..runtimes import load_runtime
 from ..runtimes.batch_size import is_costly
 from ..storage.base import Object
+from ..storage.retry import END_S, beginning_within
 from ..storage.uri import is_url
 from .job import STAGES, Job, ShardReport
 from .summary import Summary
@@ -139,13 +140,22 @@ class Gatherer:
             self._folder.clear_leftovers()
 
     def close(self) -> None:
-        """Removes unfinished large results; the results of their spans are kept for a later run."""
-        with self._lock:
-            for assembly in self._assemblies.values():
-                assembly.drop()
-        # Where the run was interrupted. If it fails, the next run does it.
-        with contextlib.suppress(OutputError):
-            self._settle()
+        """Removes unfinished large results; the results of their spans are kept for a later run.
+
+        Of a run that was interrupted nobody waits long for what the next one can do as well.
+        """
+        with beginning_within(END_S):
+            if self._lock.acquire(timeout=END_S):  # a worker may be waiting for a server
+                try:
+                    for assembly in self._assemblies.values():
+                        assembly.drop()
+                finally:
+                    self._lock.release()
+            try:
+                self._settle()
+            except FastinferError as error:  # it must not hide what ended the run
+                message = f"{error}; the next run puts the rejects of this one into {self._job.layout.rejects}"
+                warnings.warn(message, RuntimeWarning, stacklevel=1)
 
     def _settle(self, *, is_complete: bool = False) -> None:
         if not self._is_settled:

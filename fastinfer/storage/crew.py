@@ -144,8 +144,13 @@ class Gathering:
         """Whether a request of this key was begun, and its answer was not taken."""
         return key in self._wanted
 
-    def wait(self, keys: Collection[Any]) -> None:
-        """Waits until all these requests are answered. Who needs many answers is woken once, not by each of them."""
+    def wait(self, keys: Collection[Any], longest_s: float | None = None) -> None:
+        """Waits until all these requests are answered. Who needs many answers is woken once, not by each of them.
+
+        Args:
+            keys: of the requests.
+            longest_s: no longer than this; None: until all are.
+        """
         missing = {key for key in keys if key not in self._answers}
         if not missing:
             return
@@ -155,7 +160,7 @@ class Gathering:
             for key in keys:  # some may have come before anybody knew of this
                 if key in self._answers:
                     waiting.note(key)
-            waiting.have_come.wait()
+            waiting.have_come.wait(longest_s)
         finally:
             self._waiting.remove(waiting)
 
@@ -178,11 +183,11 @@ class Gathering:
         self._wanted.difference_update(keys)
         return [self._answers.pop(key) for key in keys]
 
-    def close(self) -> None:
-        """Waits for requests that are under way, and drops those that have not begun."""
+    def close(self, longest_s: float | None = None) -> None:
+        """Waits for requests that are under way, at most so long, and drops those that have not begun."""
         self._is_closed = True
         # Not for all that was asked for: where Ctrl-C came between, no thread may ever begin it.
-        self.wait(self._under_way & self._wanted)
+        self.wait(self._under_way & self._wanted, longest_s)
         self._answers.clear()
         self._wanted.clear()
 

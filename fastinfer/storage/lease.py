@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, FastinferError, OutputError
+from .retry import beginning_within
 from .s3_client import Bucket, Lease
 
 LEASE_S = 60.0
 # So often it is written again.
 RENEWAL_S = 15.0
+# A run that ends by an error or an interrupt waits no longer until it is given back.
+RELEASE_S = 5.0
 # A warning says that a run waits if it is longer.
 SHORT_WAIT_S = 2.0
 
@@ -65,23 +68,30 @@ class Holder:
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Takes the lease, keeps it, and gives it back.
+        """Takes the lease, keeps it, and gives it back; after an error it may end by itself, if the server is slow.
 
         Raises:
             ConfigError: ``output_in_use``.
             ServiceError: S3 refused.
         """
         self._take()
-        thread = threading.Thread(target=self._renew, name="fastinfer-lease", daemon=True)
+        thread = threading.Thread(target=self._keep, name="fastinfer-lease", daemon=True)
         thread.start()
+        longest_s: float | None = RELEASE_S
         try:
             yield
+            longest_s = None
         finally:
             self._ended.set()
-            thread.join()
-            if not self._is_lost:
-                with contextlib.suppress(OSError, FastinferError):  # it ends by itself
-                    self._bucket.delete(self._key)
+            thread.join(longest_s)
+
+    def _keep(self) -> None:
+        """Renews the lease until the run has ended, and gives it back."""
+        self._renew()
+        if not self._is_lost:
+            # It ends by itself, and may be another run's soon.
+            with contextlib.suppress(OSError, FastinferError), beginning_within(RELEASE_S):
+                self._bucket.delete(self._key)
 
     def _take(self) -> None:
         has_said = False
@@ -111,16 +121,21 @@ class Holder:
             time.sleep(max(0.05, min(wait + 0.05, self._renewal_s / 4)))
 
     def _renew(self) -> None:
-        while not self._ended.wait(self._renewal_s):
-            started = time.monotonic()
+        tried = time.monotonic()
+        text, began = self._text(), 0.0
+        while not self._ended.wait(max(0.0, tried + self._renewal_s - time.monotonic())):
+            tried = time.monotonic()
+            began = began or tried
             try:
-                version = self._bucket.write_lease(self._key, self._text(), self._version)
+                with beginning_within(self._renewal_s):
+                    version = self._bucket.write_lease(self._key, text, self._version)
             except (OSError, FastinferError):
-                continue  # check() says when it is too late
+                continue  # the same text, which may be written by now; check() says when it is too late
             if version is None:
                 self._is_lost = True
                 return
-            self._version, self._renewed = version, started
+            self._version, self._renewed = version, began
+            text, began = self._text(), 0.0
 
     def _text(self) -> bytes:
         self._count += 1

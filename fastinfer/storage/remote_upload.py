@@ -9,6 +9,7 @@ from typing import Callable
 from ..errors import FastinferError, OutputError
 from .atomic import unwritable
 from .crew import Gathering, the_crew
+from .retry import END_S, beginning_within
 from .s3_client import Bucket, Part
 from .s3_errors import ConditionNotMet
 
@@ -110,12 +111,12 @@ class RemoteUpload:
 
     def abort(self) -> None:
         """Removes what was uploaded."""
-        self._gathered.close()
+        self._gathered.close(END_S)
         upload, self._upload = self._upload, None
         self._texts, self._held = [], 0
         self._waiting.clear()
         if upload is not None:
-            with contextlib.suppress(OSError, FastinferError):  # the next run does it
+            with contextlib.suppress(OSError, FastinferError), beginning_within(END_S):  # the next run does it
                 self._bucket.abort_upload(self._key, upload)
 
     def _complete(self, upload: str) -> None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Callable, TypeVar
 
 from ..errors import ServiceError
 
 T = TypeVar("T")
+
+# When a run ends early, requests that the next run can do as well are begun for so long.
+END_S = 5.0
+
+
+class _Deadline(threading.local):
+    at = float("inf")
+
+
+_deadline = _Deadline()
 
 
 @dataclass(frozen=True)
@@ -21,6 +34,7 @@ class Patience:
         backoff_s: the wait after the first failure, doubled after each further one, and varied at random.
         longest_backoff_s: no wait is longer.
         connect_s: for a connection.
+        short_request_s: for each part of the answer to a request that moves hardly any bytes, as of a lease, a removal.
         request_s: for the whole answer to a request of up to ``small_bytes``.
         large_request_s: for the whole answer to a larger request; none has more than some MiB.
         small_bytes: see ``request_s``.
@@ -30,9 +44,26 @@ class Patience:
     backoff_s: float = 0.2
     longest_backoff_s: float = 8.0
     connect_s: float = 5.0
+    short_request_s: float = 10.0
     request_s: float = 20.0
     large_request_s: float = 120.0
     small_bytes: int = 1 << 20
+
+
+@contextlib.contextmanager
+def beginning_within(seconds: float) -> Iterator[None]:
+    """Requests of this thread, and repetitions of them, begin within so many seconds, or not at all (ServiceError)."""
+    outer = _deadline.at
+    _deadline.at = min(outer, time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _deadline.at = outer
+
+
+def is_late() -> bool:
+    """Whether this thread may begin no request any more."""
+    return time.monotonic() > _deadline.at
 
 
 def call_again(
@@ -56,7 +87,7 @@ def call_again(
             problem = translate(error)
             if not isinstance(problem, ServiceError) or not problem.transient:
                 raise problem from error
-            if attempt >= patience.attempts:
+            if attempt >= patience.attempts or is_late():
                 problem.message += f" (attempt {attempt} of {attempt})"
                 raise problem from error
             longest = min(patience.longest_backoff_s, patience.backoff_s * 2 ** (attempt - 1))

@@ -80,8 +80,13 @@ class Bucket:
 
     @property
     def client(self) -> Any:
-        """boto3's client."""
+        """boto3's client, for requests that move hardly any bytes."""
         return self._connection.client
+
+    @property
+    def large_client(self) -> Any:
+        """The same, for requests that move many bytes, or are much work for the server."""
+        return self._connection.large_client
 
     # Bytes
 
@@ -115,7 +120,7 @@ class Bucket:
         if "range" in options:
             start, stop = options["range"]
             arguments["Range"] = f"bytes={start}-{stop - 1}"
-        return self.client.get_object(Bucket=self.name, Key=key, **arguments)["Body"].read()
+        return self.large_client.get_object(Bucket=self.name, Key=key, **arguments)["Body"].read()
 
     def get_small(self, key: str, most_bytes: int) -> Any:
         """The bytes of an object that has at most so many; OSError with the errno EFBIG if it has more."""
@@ -149,7 +154,9 @@ class Bucket:
     def _put(self, store: Any, key: str, content: bytes, label: bytes | None, create: bool) -> None:
         if store is None:
             condition = {"IfNoneMatch": "*"} if create else {}
-            self.client.put_object(Bucket=self.name, Key=key, Body=content, Metadata=_metadata(label), **condition)
+            self.large_client.put_object(
+                Bucket=self.name, Key=key, Body=content, Metadata=_metadata(label), **condition
+            )
             return
         import obstore
 
@@ -162,9 +169,9 @@ class Bucket:
 
         def request() -> None:
             if isinstance(source, bytes):
-                self.client.put_object(Bucket=self.name, Key=key, Body=source, **encryption)
+                self.large_client.put_object(Bucket=self.name, Key=key, Body=source, **encryption)
             else:
-                self.client.upload_file(str(source), self.name, key, ExtraArgs=dict(encryption) or None)
+                self.large_client.upload_file(str(source), self.name, key, ExtraArgs=dict(encryption) or None)
 
         self._call("writing", key, request)
 
@@ -240,16 +247,16 @@ class Bucket:
 
     def put_part(self, key: str, upload: str, number: int, content: bytes) -> Part:
         """Uploads a part; all but the last have at least 5 MiB."""
-        answer = self._call_boto3("uploading", key, "upload_part", UploadId=upload, PartNumber=number, Body=content)
+        part = {"UploadId": upload, "PartNumber": number}
+        answer = self._call_boto3("uploading", key, "upload_part", is_large=True, Body=content, **part)
         return Part(number, str(answer["ETag"]))
 
     def complete_upload(self, key: str, upload: str, parts: list[Part], *, create: bool) -> None:
         """Gives an upload its name."""
         listed = {"Parts": [{"PartNumber": number, "ETag": version} for number, version in sorted(parts)]}
         condition = {"IfNoneMatch": "*"} if create and self._can_create else {}
-        self._call_boto3(
-            "uploading", key, "complete_multipart_upload", UploadId=upload, MultipartUpload=listed, **condition
-        )
+        whole = {"UploadId": upload, "MultipartUpload": listed, **condition}
+        self._call_boto3("uploading", key, "complete_multipart_upload", is_large=True, **whole)
 
     def abort_upload(self, key: str, upload: str) -> None:
         """Removes an unfinished upload, which need not exist."""
@@ -274,7 +281,7 @@ class Bucket:
         def request() -> None:
             # In parts where it is too large for a single copy.
             extra = {"Metadata": _metadata(label), "MetadataDirective": "REPLACE"}
-            self.client.copy(source, self.name, key, ExtraArgs=extra)
+            self.large_client.copy(source, self.name, key, ExtraArgs=extra)
 
         self._call("labelling", key, request)
 
@@ -300,7 +307,7 @@ class Bucket:
         Returns:
             its version; None if somebody else was first.
         """
-        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        condition: dict[str, Any] = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
         try:
             try:
                 answer = self._call_boto3("locking", key, "put_object", Body=text, **condition)
@@ -316,8 +323,9 @@ class Bucket:
 
     # How it is done
 
-    def _call_boto3(self, verb: str, key: str, method: str, **arguments: Any) -> Any:
-        request = functools.partial(getattr(self.client, method), Bucket=self.name, Key=key, **arguments)
+    def _call_boto3(self, verb: str, key: str, method: str, *, is_large: bool = False, **arguments: Any) -> Any:
+        client = self.large_client if is_large else self.client
+        request = functools.partial(getattr(client, method), Bucket=self.name, Key=key, **arguments)
         return self._call(verb, key, request)
 
     def _call(self, verb: str, key: str, request: Callable[..., T], *arguments: Any) -> T:
@@ -328,6 +336,8 @@ class Bucket:
                 code="used_before_fork",
                 hint="start processes by spawn or forkserver, or before the first use of S3",
             )
+        if retry.is_late():
+            raise ServiceError(f"{verb} s3://{self.name}/{key}: S3 is too slow", code="aws_unreachable")
         try:
             return request(*arguments)
         except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ class Connection:
         patience: how long to wait.
 
     Attributes:
-        client: boto3's client.
+        client: boto3's client for requests that move hardly any bytes.
         http: sends requests that are signed already.
         patience: how long to wait.
 
@@ -42,21 +43,31 @@ class Connection:
     def __init__(self, bucket: str, session: Any, patience: Patience) -> None:
         self.patience = patience
         self._bucket = bucket
+        self._lock = threading.Lock()
+        self._large_client: Any = None  # few runs need it
         try:
             boto3 = load_boto3()
         except ConfigError as error:
             raise error.at(hint=INSTALL) from error
         with translating_errors(f"s3://{bucket}"):
             self._session = session or boto3.Session()
-            self.client = self._make_client(None)
+            self.client = self._make_client(None, patience.short_request_s)
             if (urlsplit(self.client.meta.endpoint_url).hostname or "").endswith(".amazonaws.com"):
-                self.client = self._make_client(self._region())
+                self.client = self._make_client(self._region(), patience.short_request_s)
             # As boto3's client finds them.
             found = self._session._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         self._certificates: str | None = found or None
         if self._certificates is not None and self.client.meta.endpoint_url.startswith("https:"):
             _read_certificates(self._certificates)  # to say so before a request fails
         self.http = _http_session(self._certificates, patience)
+
+    @property
+    def large_client(self) -> Any:
+        """boto3's client for requests that move many bytes, or are much work for the server."""
+        with self._lock:  # a session makes one client at a time
+            if self._large_client is None:
+                self._large_client = self._make_client(self.client.meta.region_name, self.patience.large_request_s)
+            return self._large_client
 
     @functools.cached_property
     def stores(self) -> dict[bool, Any]:
@@ -133,14 +144,14 @@ class Connection:
 
         return provide
 
-    def _make_client(self, region: str | None) -> Any:
+    def _make_client(self, region: str | None, read_timeout_s: float) -> Any:
         from botocore.config import Config
 
         config = client_config().merge(
             Config(
                 signature_version="s3v4",
                 connect_timeout=self.patience.connect_s,
-                read_timeout=self.patience.large_request_s,
+                read_timeout=read_timeout_s,
                 # The first attempt is repeated by ours.
                 retries={"mode": "standard", "total_max_attempts": 1},
                 max_pool_connections=64,

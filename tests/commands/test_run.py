@@ -117,7 +117,7 @@ def run_script(body: str, stdout: int | None = subprocess.PIPE) -> subprocess.Co
     script = "import sys\nfrom fastinfer.commands._run import run_command\n" + textwrap.dedent(body)
     root = str(Path(__file__).resolve().parent.parent.parent)
     return subprocess.run(
-        [sys.executable, "-c", script], stdout=stdout, stderr=subprocess.PIPE, cwd=root, timeout=300, check=False
+        [sys.executable, "-c", script], stdout=stdout, stderr=subprocess.PIPE, cwd=root, timeout=200, check=False
     )
 
 
@@ -132,6 +132,22 @@ def test_ctrl_c_is_130_and_one_word() -> None:
         """
     )
     assert (done.returncode, done.stderr) == (130, b"interrupted\n")
+
+
+def test_ctrl_c_does_not_wait_for_requests_to_s3_but_for_what_is_to_be_done_at_the_end() -> None:
+    done = run_script(
+        """
+        import atexit, os, signal, time
+        from fastinfer.storage.crew import the_crew
+        def command(argv):
+            atexit.register(print, "the end", flush=True)
+            the_crew().add(time.sleep, [250])
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(30)
+        sys.exit(run_command(command))
+        """
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"the end\n", b"interrupted\n")
 
 
 def test_a_reader_that_goes_away_is_141_without_a_word() -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from fastinfer.commands import report, verify
 from fastinfer.commands import transform as command
+from fastinfer.engine.progress import Progress
 from fastinfer.engine.source import Listing
 from fastinfer.errors import ConfigError, OutputError
 from fastinfer.options import Limits, Options
@@ -207,6 +208,27 @@ def test_a_run_is_carried_out_in_spite_of_faults(
     proxy.rule = lambda _method, _path: None
     assert results(far_bucket, "out/") == expected
     assert len(met) > 50
+
+
+class Interrupted(Progress):
+    """Ctrl-C while the server refuses everything."""
+
+    def __init__(self, proxy: s3.Proxy) -> None:
+        self._proxy = proxy
+
+    def found(self, size: int) -> None:  # noqa: ARG002
+        self._proxy.rule = lambda _method, _path: "503"
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_is_not_hidden_by_what_cannot_be_settled(
+    linear: Path, far_bucket: Bucket, proxy: s3.Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far_bucket.put("in/a.csv", b"1,2\n")
+    monkeypatch.setattr("fastinfer.engine.gather.END_S", 0.1)
+    monkeypatch.setattr("fastinfer.storage.lease.RELEASE_S", 0.1)
+    with pytest.warns(RuntimeWarning, match="the next run puts the rejects"), pytest.raises(KeyboardInterrupt):
+        run(linear, far_bucket, options=Options(on_error="quarantine"), progress=Interrupted(proxy))
 
 
 def command_line(linear: Path, bucket: Bucket, *more: str) -> list[str]:

@@ -13,7 +13,13 @@ from tests import s3
 
 # Failures pass soon here.
 QUICK = Patience(
-    attempts=4, backoff_s=0.01, longest_backoff_s=0.05, request_s=1.0, large_request_s=3.0, small_bytes=1 << 16
+    attempts=4,
+    backoff_s=0.01,
+    longest_backoff_s=0.05,
+    short_request_s=1.0,
+    request_s=1.0,
+    large_request_s=3.0,
+    small_bytes=1 << 16,
 )
 
 

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from fastinfer.errors import ConfigError, OutputError
-from fastinfer.storage.lease import Holder, _process
+from fastinfer.storage.lease import LEASE_S, RENEWAL_S, Holder, _process
+from fastinfer.storage.retry import Patience
 from fastinfer.storage.s3_client import Bucket
+from tests import s3
 from tests.conftest import wait_until
+from tests.storage.conftest import QUICK
 
 
 def elsewhere(**changes: Any) -> bytes:
@@ -96,3 +99,51 @@ def test_a_lease_that_cannot_be_renewed_is_lost_in_time(bucket: Bucket) -> None:
         time.sleep(0.3)
         with pytest.raises(OutputError, match="another run may write there"):
             holder.check()
+
+
+def test_a_renewal_whose_replies_were_lost_is_known_as_our_own_later(far_bucket: Bucket, proxy: s3.Proxy) -> None:
+    holder = Holder(far_bucket, "lock", lease_s=60.0, renewal_s=0.05)
+    lost = QUICK.attempts + 1
+
+    def rule(method: str, _path: str) -> str | None:
+        nonlocal lost
+        lost -= 1
+        return ("lost" if method == "PUT" else "503") if lost >= 0 else None
+
+    with holder.hold():
+        proxy.rule = rule
+        wait_until(lambda: lost < -5, every_s=0.05)
+        assert not holder._is_lost
+        holder.check()
+    assert far_bucket.find("lock") is None
+
+
+def test_a_run_that_ends_by_an_error_does_not_wait_for_a_server_that_never_answers(
+    far_bucket: Bucket, proxy: s3.Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastinfer.storage.lease.RELEASE_S", 0.2)
+
+    def hold(renewal_s: float) -> None:
+        with Holder(far_bucket, "lock", renewal_s=renewal_s).hold():
+            proxy.rule = lambda _method, _path: "silence"
+            time.sleep(0.2)
+            raise KeyboardInterrupt
+
+    for renewal_s in (0.05, 60.0):  # the renewal is under way, or the lease is given back
+        proxy.rule = lambda _method, _path: None
+        far_bucket.delete("lock")
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            hold(renewal_s)
+        assert time.monotonic() - started < QUICK.short_request_s
+
+
+def test_several_renewals_that_are_not_answered_fit_into_a_lease() -> None:
+    assert 3 * (Patience().short_request_s + Patience().longest_backoff_s / 2) < LEASE_S - RENEWAL_S
+
+
+def test_a_request_of_a_lease_waits_only_a_short_time(far_bucket: Bucket, proxy: s3.Proxy) -> None:
+    proxy.rule = s3.once("silence")
+    started = time.monotonic()
+    assert far_bucket.write_lease("lock", b"{}", None)
+    assert time.monotonic() - started < QUICK.large_request_s

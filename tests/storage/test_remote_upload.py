@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from fastinfer.errors import OutputError
 from fastinfer.storage.remote_upload import PART_BYTES, RemoteUpload
 from fastinfer.storage.s3_client import Bucket
 from tests import s3
+from tests.storage.conftest import QUICK
 
 LABEL, REJECTING = b"run-0001" + b"\0" * 8, b"run-0001" + b"\0" * 7 + b"\1"
 PIECE = bytes(range(256)) * (1 << 12)  # 1 MiB
@@ -70,3 +73,15 @@ def test_parts_and_their_end_are_carried_out_in_spite_of_faults(
     assert bytes(far_bucket.get("out/x", size=len(content))) == content
     assert far_bucket.label("out/x") == LABEL
     assert fault in [found for _, _, found in proxy.requests]
+
+
+def test_who_gives_up_does_not_wait_for_a_server_that_never_answers(
+    far_bucket: Bucket, proxy: s3.Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastinfer.storage.remote_upload.END_S", 0.1)
+    upload = begin(far_bucket)
+    proxy.rule = lambda method, _path: "silence" if method != "POST" else None
+    write(upload, PART_BYTES >> 20)
+    started = time.monotonic()
+    upload.abort()
+    assert time.monotonic() - started < QUICK.large_request_s

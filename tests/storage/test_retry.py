@@ -10,7 +10,7 @@ from typing import Any, Callable
 import pytest
 
 from fastinfer.errors import ServiceError
-from fastinfer.storage.retry import Patience, call_again
+from fastinfer.storage.retry import Patience, beginning_within, call_again, is_late
 
 QUICK = Patience(attempts=3, backoff_s=0.001)
 
@@ -100,3 +100,12 @@ def test_what_was_tried_again_is_forgotten_with_its_errors() -> None:
         assert held() is None
     finally:
         gc.enable()
+
+
+def test_nothing_is_tried_again_when_the_time_of_its_thread_is_over() -> None:
+    for seconds, count in ((0.0, 1), (60.0, 3)):
+        calls, request = failing(busy(), busy(), busy())
+        with beginning_within(seconds), beginning_within(60.0), pytest.raises(ServiceError, match=f"attempt {count}"):
+            call(request, same, QUICK)
+        assert len(calls) == count
+        assert not is_late()
