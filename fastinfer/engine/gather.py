@@ -154,7 +154,7 @@ class Gatherer:
             try:
                 self._settle()
             except FastinferError as error:  # it must not hide what ended the run
-                message = f"{error}; the next run puts the rejects of this one into {self._job.layout.rejects}"
+                message = f"the next run puts in order what this one left: {error}"
                 warnings.warn(message, RuntimeWarning, stacklevel=1)
 
     def _settle(self, *, is_complete: bool = False) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # A longer record is not repeated in its reject, which says where it is.
 MOST_RECORD_BYTES = 64 << 10
+# Lines that wait for labels have so many bytes at most.
+MOST_WAITING_BYTES = 8 << 20
 # No reject has a longer line: six characters for each byte of the record, and of the paths.
 MOST_LINE_BYTES = 1 << 20
 
@@ -145,6 +147,7 @@ class Rejects:
         self._layout = layout
         self._store = store
         self._complete: set[int] = set()
+        self._labels: dict[str, Label | None] = {}  # that were got ahead
 
     def append(self, rejects: Iterable[Reject]) -> None:
         """Adds rejects to this writer's journal; a whole input that is rejected has no result any more. Raises OutputError."""
@@ -174,16 +177,16 @@ class Rejects:
         """
         self._complete.clear()
         journals = self._journals([self._layout.run, *replaced])
-        stands = self._stands()
         lines = self._lines([])
         if journals:
             folder = _temporary_folder() if read_only else self._store.scratch_folder(self._layout.root)
-            lines = self._join(journals, stands, folder)
+            lines = self._join(journals, self._standing, folder)
             if not read_only:
                 self._replace(lines, journals)
                 lines = self._lines([])
         own = gone = 0
-        places = ((find_place(line), stands(line)) for line in lines)
+        stands = self._stands()
+        places = ((place, stands(place)) for place, _ in self._expect(_placed(lines)))
         for group, found in itertools.groupby(places, key=lambda each: each[0] and each[0][:3]):
             counts: dict[tuple[int, int], int] = {}
             for place, is_kept in found:
@@ -195,7 +198,8 @@ class Rejects:
                 own += sum(counts.values())
                 self._note_complete(group[0], group[1], counts)
         if gone and not read_only:
-            self._replace(filter(stands, self._lines([])), [])
+            self._replace(self._standing(self._lines([])), [])
+        self._labels.clear()
         return own
 
     def finish(self, written: int | None = None) -> int:
@@ -215,17 +219,17 @@ class Rejects:
         if not journals and not written:  # the file is sorted, and stays as it is unless results were replaced
             stands = self._stands(spans=spans)
             verdicts = [0, 0]
-            for line in self._lines([]):
-                verdicts[stands(line)] += 1
+            for place, _ in self._expect(_placed(self._lines([])), spans=spans):
+                verdicts[stands(place)] += 1
             if verdicts[False]:
-                self._replace(filter(stands, self._lines([])), [])
+                self._replace(self._standing(self._lines([]), spans=spans), [])
             return verdicts[True]
         count = 0
 
         def count_all() -> Iterator[bytes]:
             nonlocal count
             folder = self._store.scratch_folder(self._layout.root)
-            for line in self._join(journals, _is_reject, folder, spans=spans, written=written or 0):
+            for line in self._join(journals, _every_reject, folder, spans=spans, written=written or 0):
                 count += 1
                 yield line
 
@@ -252,7 +256,7 @@ class Rejects:
     def _join(
         self,
         journals: list[str],
-        keeps: Callable[[bytes], bool],
+        keep: Callable[[Iterable[bytes]], Iterator[bytes]],
         folder: str,
         *,
         spans: bool = True,
@@ -264,14 +268,14 @@ class Rejects:
 
         Args:
             journals: of this run or of earlier ones.
-            keeps: which of their lines are kept.
+            keep: gives those of their lines that are kept.
             folder: where more lines than memory holds are sorted.
             spans: whether results of spans stay.
             written: how many lines the journals have at least.
         """
         remade: set[int] = set()
         found = 0
-        new = self._sort(filter(keeps, self._lines(journals, old=False)), folder)
+        new = self._expect(self._sort(keep(self._lines(journals, old=False)), folder), spans=False)
         for group, lines in itertools.groupby(new, key=lambda each: each[0] and each[0][:3]):
             count = sum(1 for _ in lines)
             found += count
@@ -287,21 +291,25 @@ class Rejects:
                 hint="run again in a minute; what is finished is kept",
             )
         stands = self._stands(spans=spans)
-
-        def is_old(line: bytes) -> bool:
-            place = find_place(line)
-            return place is not None and stands(line) and hash(place[:3]) not in remade
-
-        every = itertools.chain(filter(is_old, self._lines([])), filter(keeps, self._lines(journals, old=False)))
+        old = (
+            line
+            for place, line in self._expect(_placed(self._lines([])), spans=spans)
+            if place is not None and stands(place) and hash(place[:3]) not in remade
+        )
+        every = itertools.chain(old, keep(self._lines(journals, old=False)))
         return (line for _, line in self._sort(every, folder))
 
-    def _stands(self, *, spans: bool = True) -> Callable[[bytes], bool]:
-        """A function that says of a line whether the result stands that lacks the record, or that of its span if `spans`."""
-        last: tuple[Any, bool] = None, False  # lines of one result follow each other: its label is looked up once
+    def _standing(self, lines: Iterable[bytes], *, spans: bool = True) -> Iterator[bytes]:
+        """Those lines of which the results stand that lack the records, or those of their spans if `spans`."""
+        stands = self._stands(spans=spans)
+        return (line for place, line in self._expect(_placed(lines), spans=spans) if stands(place))
 
-        def stands(line: bytes) -> bool:
+    def _stands(self, *, spans: bool = True) -> Callable[[Place | None], bool]:
+        """A function that says of a reject whether the result stands that lacks the record, or that of its span if `spans`."""
+        last: tuple[Any, bool] = None, False  # rejects of one result follow each other: its label is looked up once
+
+        def stands(place: Place | None) -> bool:
             nonlocal last
-            place = find_place(line)
             if place is None or place.line == WHOLE_INPUT:
                 return False  # a whole input: it has no result, and is tried again
             if last[0] != place[:-1]:
@@ -312,6 +320,34 @@ class Rejects:
             return last[1]
 
         return stands
+
+    def _expect(
+        self, lines: Iterable[tuple[Place | None, bytes]], *, spans: bool = True
+    ) -> Iterator[tuple[Place | None, bytes]]:
+        """The same lines, whose results' labels are asked for next: from a store far away they are got ahead, in groups."""
+        ahead = self._store.labels_ahead
+        if not ahead:
+            yield from lines
+            return
+        waiting: list[tuple[Place | None, bytes]] = []
+        uris: dict[str, None] = {}
+        held, last = 0, None
+        for place, line in lines:
+            if len(uris) >= ahead or held >= MOST_WAITING_BYTES:
+                self._get_labels(uris)
+                yield from waiting
+                waiting, uris, held = [], {}, 0
+            waiting.append((place, line))
+            held += len(line)
+            if place is not None and place.line != WHOLE_INPUT and place[:-1] != last:
+                last = place[:-1]
+                uris.update(dict.fromkeys(self._uris(place.key, place.part if spans else WHOLE)))
+        self._get_labels(uris)
+        yield from waiting
+
+    def _get_labels(self, uris: Collection[str]) -> None:
+        self._store.expect_labels(list(uris))
+        self._labels = {uri: Label.unpack(self._store.label(uri)) for uri in uris}
 
     def _note_complete(self, key: bytes, version: bytes, counts: dict[tuple[int, int], int]) -> None:
         """Notes which results of an object have all their rejects: counts by span; WHOLE: not of a span."""
@@ -328,6 +364,8 @@ class Rejects:
         return [result] if part == WHOLE else [result, self._layout.span_of(name, *part)]
 
     def _label(self, uri: str) -> Label | None:
+        if uri in self._labels:
+            return self._labels[uri]
         return Label.unpack(self._store.label(uri))
 
     def _sort(self, lines: Iterable[bytes], folder: str) -> Iterator[tuple[Place | None, bytes]]:
@@ -352,8 +390,12 @@ class Rejects:
             self._store.remove(journal, may_stay=False)
 
 
-def _is_reject(line: bytes) -> bool:
-    return find_place(line) is not None
+def _placed(lines: Iterable[bytes]) -> Iterator[tuple[Place | None, bytes]]:
+    return ((find_place(line), line) for line in lines)
+
+
+def _every_reject(lines: Iterable[bytes]) -> Iterator[bytes]:
+    return (line for line in lines if find_place(line) is not None)
 
 
 def _made(label: Label) -> tuple[bytes, bytes]:

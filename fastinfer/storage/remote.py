@@ -23,7 +23,7 @@ from .lease import Holder
 from .listing import GLOB_SIGNS, enters_folders, every_key
 from .remote_reader import MOST_AHEAD_BYTES, GroupReader, RangeFile, RemoteReader
 from .remote_upload import RemoteUpload, put_result
-from .retry import Patience
+from .retry import Patience, with_deadline
 from .s3_client import Bucket, open_bucket
 from .s3_listing import Listed
 from .uri import key_below, matches_glob, split_exactly
@@ -192,7 +192,7 @@ class RemoteStore:
 
     def expect_labels(self, uris: Sequence[str]) -> None:
         """Begins to get labels that will be asked for."""
-        self._shared.labels = Gathering(the_crew(), self._label)
+        self._shared.labels = Gathering(the_crew(), with_deadline(self._label))
         self._shared.labels.begin(uris)
 
     def begin_labels(self, record: str, *, read_only: bool = False) -> None:

@@ -13,6 +13,7 @@ from typing import Callable, TypeVar
 from ..errors import ServiceError
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 # When a run ends early, requests that the next run can do as well are begun for so long.
 END_S = 5.0
@@ -64,6 +65,17 @@ def beginning_within(seconds: float) -> Iterator[None]:
 def is_late() -> bool:
     """Whether this thread may begin no request any more."""
     return time.monotonic() > _deadline.at
+
+
+def with_deadline(request: Callable[[K], T]) -> Callable[[K], T]:
+    """The same request, to be carried out by other threads as if by this one: it begins no later."""
+    at = _deadline.at
+
+    def carry_out(key: K) -> T:
+        with beginning_within(at - time.monotonic()):
+            return request(key)
+
+    return request if at == float("inf") else carry_out
 
 
 def call_again(

@@ -227,8 +227,33 @@ def test_an_interrupt_is_not_hidden_by_what_cannot_be_settled(
     far_bucket.put("in/a.csv", b"1,2\n")
     monkeypatch.setattr("fastinfer.engine.gather.END_S", 0.1)
     monkeypatch.setattr("fastinfer.storage.lease.RELEASE_S", 0.1)
-    with pytest.warns(RuntimeWarning, match="the next run puts the rejects"), pytest.raises(KeyboardInterrupt):
+    with pytest.warns(RuntimeWarning, match="the next run puts in order"), pytest.raises(KeyboardInterrupt):
         run(linear, far_bucket, options=Options(on_error="quarantine"), progress=Interrupted(proxy))
+
+
+def test_labels_of_results_that_lack_records_are_asked_for_together(
+    linear: Path, far_bucket: Bucket, proxy: s3.Proxy
+) -> None:
+    for number in range(40):
+        far_bucket.put(f"in/{number}.csv", b"1,2\nx,3\n")
+    lock, under_way, most, count = threading.Lock(), 0, 0, 0
+
+    def rule(method: str, _path: str) -> None:
+        nonlocal under_way, most, count
+        if method == "HEAD":
+            with lock:
+                under_way, count = under_way + 1, count + 1
+                most = max(most, under_way)
+            time.sleep(0.02)
+            with lock:
+                under_way -= 1
+
+    proxy.rule = rule
+    for passes in (1, 3):  # joined at the end; at the beginning, for what is done, and at the end
+        most = count = 0
+        assert run(linear, far_bucket, options=Options(on_error="quarantine")).rejected == 40
+        assert most >= 4
+        assert count == passes * 40
 
 
 def command_line(linear: Path, bucket: Bucket, *more: str) -> list[str]:

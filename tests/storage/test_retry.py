@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import pytest
 
 from fastinfer.errors import ServiceError
-from fastinfer.storage.retry import Patience, beginning_within, call_again, is_late
+from fastinfer.storage.retry import Patience, beginning_within, call_again, is_late, with_deadline
 
 QUICK = Patience(attempts=3, backoff_s=0.001)
 
@@ -109,3 +110,13 @@ def test_nothing_is_tried_again_when_the_time_of_its_thread_is_over() -> None:
             call(request, same, QUICK)
         assert len(calls) == count
         assert not is_late()
+
+
+def test_other_threads_keep_to_the_time_of_the_one_that_asks() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        for seconds, late in ((0.0, True), (60.0, False)):
+            with beginning_within(seconds):
+                request = with_deadline(lambda _: is_late())
+                assert pool.submit(request, 1).result() is late
+        assert not pool.submit(is_late).result()
+        assert not pool.submit(with_deadline(lambda _: is_late()), 1).result()
