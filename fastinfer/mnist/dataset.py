@@ -85,10 +85,13 @@ def _read_shape(file: ExpandedFile, name: str, rank: int | None) -> tuple[int, .
         start = 4 + 4 * found_rank
         raise InputError(f"an IDX header takes {start} bytes, found {4 + len(sizes)}", code="truncated", path=name)
     shape = struct.unpack(f">{found_rank}I", sizes)
-    if math.prod(shape) > VALUES_LIMIT:
+    # NumPy multiplies the other sizes also where one is 0.
+    if math.prod(filter(None, shape)) > VALUES_LIMIT:
         dimensions = " x ".join(str(size) for size in shape)
         raise InputError(
-            f"{dimensions} values are more than the {VALUES_LIMIT:,} that are read", code="bad_length", path=name
+            f"the sizes {dimensions} make more than the {VALUES_LIMIT:,} values that are read",
+            code="bad_length",
+            path=name,
         )
     return shape
 

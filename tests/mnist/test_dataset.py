@@ -58,7 +58,8 @@ def test_the_files_are_found_anywhere_below_the_channel_nearest_first(tmp_path: 
     [
         (0x803, (2, 2, 2), b"1234567", "truncated", "2 x 2 x 2 values take 8 bytes, found 7"),
         (0x803, (2, 2, 2), b"123456789", "bad_length", "found more"),
-        (0x803, (2**31, 2**31, 4), b"", "bad_length", "more than the 1,073,741,824 that are read"),
+        (0x803, (2**31, 2**31, 4), b"", "bad_length", "more than the 1,073,741,824 values that are read"),
+        (0x803, (2**31, 2**31, 0), b"", "bad_length", "the sizes 2147483648 x 2147483648 x 0 make more"),
         (0x803, (1 << 10, 1 << 10, 1 << 10), b"", "truncated", "values take 1073741824 bytes, found 0"),
         (0xD03, (1, 1, 1), b"1234", "bad_magic", "found 00000d03"),
         (0x802, (1, 1), b"1", "bad_magic", "found 00000802"),
