@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any, Callable
 
 from ..machine import cores
+from .retry import END_S
 from .width import MOST_THREADS, Steered, Width
 
 # So many requests of one caller are under way where it takes the answers one by one.
@@ -248,12 +249,16 @@ def the_crew(*, is_large: bool = False) -> Crew:
 
 @contextlib.contextmanager
 def gathering(request: Callable[[Any], Any]) -> Any:
-    """A :class:`Gathering` of the process's crew, closed in the end."""
+    """A :class:`Gathering` of the process's crew, closed in the end; who interrupts it does not wait long."""
     gathered = Gathering(the_crew(), request)
+    longest_s: float | None = None
     try:
         yield gathered
+    except KeyboardInterrupt:
+        longest_s = END_S
+        raise
     finally:
-        gathered.close()
+        gathered.close(longest_s)
 
 
 def answered(request: Callable[[Any], Any], keys: Iterable[Any], ahead: int = ANSWERS_AHEAD) -> Iterator[Any]:

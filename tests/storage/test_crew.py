@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fastinfer.storage.crew import Crew, Gathering, answered, the_crew
+from fastinfer.storage.crew import Crew, Gathering, answered, gathering, the_crew
 from fastinfer.storage.width import FIRST_THREADS, LEAST_THREADS, MOST_THREADS
 from tests.conftest import wait_until
 
@@ -273,6 +273,27 @@ def test_after_an_interrupt_nobody_waits_for_what_no_thread_will_do(monkeypatch:
     closing.start()
     closing.join(20)
     assert not closing.is_alive()
+
+
+def test_an_interrupt_does_not_wait_for_answers_that_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastinfer.storage.crew.END_S", 0.05)
+    goes_on, begun = threading.Event(), threading.Event()
+
+    def request(_: int) -> None:
+        begun.set()
+        goes_on.wait(20)
+
+    def interrupt() -> None:
+        with gathering(request) as gathered:
+            gathered.begin([0])
+            assert begun.wait(20)
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert time.monotonic() - started < 10
+    goes_on.set()
 
 
 def test_a_thread_has_its_answers_also_after_the_main_thread_has_ended() -> None:
