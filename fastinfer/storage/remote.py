@@ -21,7 +21,7 @@ from .base import Object, Select
 from .crew import GROUPS_UNDER_WAY, LABELS_AHEAD, Gathering, Puts, gathering, the_crew
 from .lease import Holder
 from .listing import GLOB_SIGNS, enters_folders, every_key
-from .remote_reader import MOST_AHEAD_BYTES, GroupReader, RangeFile, RemoteReader
+from .remote_reader import MOST_AHEAD_BYTES, SMALL_BYTES, GroupReader, RangeFile, RemoteReader
 from .remote_upload import RemoteUpload, put_result
 from .retry import Patience, with_deadline
 from .s3_client import Bucket, open_bucket
@@ -131,7 +131,7 @@ class RemoteStore:
 
     def open(self, item: Object) -> RemoteReader:
         """Reads an object by ranges; nothing is asked of S3 yet."""
-        return RemoteReader(*self._split(item.uri), item)
+        return RemoteReader(*self._split(item.uri), item, is_small=item.size <= SMALL_BYTES)
 
     @contextlib.contextmanager
     def read_ahead(self, items: Sequence[Object]) -> Iterator[GroupReader]:

@@ -30,6 +30,8 @@ FIRST_AHEAD_BYTES = 2 * RANGE_BYTES - FIRST_RANGE_BYTES
 AHEAD_RANGES = 64
 # Of small objects, so many bytes are held for each worker.
 GROUP_AHEAD_BYTES = 8 << 20
+# An object up to this size is a small request, of which only so many are under way as the server takes.
+SMALL_BYTES = 64 << 10
 # So many small objects wait for a thread, are under way or have come, so that no thread is ever without work; a worker that
 # needs the next ones waits for so many of them.
 AHEAD_OBJECTS, ANSWERED_OBJECTS = 2 * MOST_THREADS, 64
@@ -40,13 +42,21 @@ _Block = tuple[int, int]  # the first byte, and how many
 
 
 class RemoteReader:
-    """An object that is being read by ranges, of the version that was listed; a context manager."""
+    """An object that is being read by ranges, of the version that was listed; a context manager.
 
-    def __init__(self, bucket: Bucket, key: str, item: Object) -> None:
+    Args:
+        bucket: where it is.
+        key: its name there.
+        item: what was listed.
+        is_small: whether it is read by a small request. Not by a thread that carries out such requests itself: all of them
+            could wait for one more.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, item: Object, *, is_small: bool = False) -> None:
         self._bucket = bucket
         self._key = key
         self._item = item
-        self._gathered = Gathering(the_crew(is_large=True), self._get)
+        self._gathered = Gathering(the_crew(is_large=not is_small), self._get)
         self._expected: Iterator[_Block] = iter(())
         self._ahead: deque[_Block] = deque()
         self._held: tuple[int, Any] = (0, b"")

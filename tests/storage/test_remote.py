@@ -5,13 +5,19 @@ from __future__ import annotations
 import errno
 import pickle
 import threading
+import time
+from typing import Any
 
 import pytest
 
 from fastinfer.errors import InputError, OutputError
+from fastinfer.storage import crew
 from fastinfer.storage.base import Object
+from fastinfer.storage.crew import Crew
 from fastinfer.storage.remote import LEASE, RemoteStore
+from fastinfer.storage.remote_reader import SMALL_BYTES
 from fastinfer.storage.s3_client import Bucket
+from fastinfer.storage.width import Width
 from tests import s3
 from tests.storage.conftest import QUICK, enter
 
@@ -94,6 +100,38 @@ def test_a_large_object_is_read_by_ranges(bucket: Bucket) -> None:
     with STORE.open(item) as reader, pytest.raises(InputError, match="changed after it was listed") as caught:
         reader.read_into(view, 0)
     assert caught.value.code == "input_changed"
+
+
+def test_small_objects_that_are_read_alone_are_no_more_at_a_time_than_the_server_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steered = Crew()
+    monkeypatch.setattr(steered, "_width", Width(2))
+    monkeypatch.setattr(crew, "_crews", {False: steered, True: Crew(is_steered=False)})
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    class Counting:
+        def get(self, _key: str, _version: bytes, start: int, stop: int, _size: int) -> bytes:
+            nonlocal under_way, most
+            with lock:
+                under_way += 1
+                most = max(most, under_way)
+            time.sleep(0.01)
+            with lock:
+                under_way -= 1
+            return bytes(stop - start)
+
+    bucket: Any = Counting()
+    monkeypatch.setattr(RemoteStore, "_split", lambda _, uri: (bucket, uri))
+    for size, is_steered in ((SMALL_BYTES, True), (SMALL_BYTES + 1, False)):
+        most = 0
+        readers = [RemoteStore().open(Object(f"s3://bucket/{number}", "x", size, b"v")) for number in range(8)]
+        for reader in readers:
+            reader.expect([(0, size)])
+        for reader in readers:
+            with reader:
+                assert reader.read_into(memoryview(bytearray(size)), 0) == size
+        assert (most <= 2) == is_steered
 
 
 def test_results_are_written_with_labels_and_other_ones_are_not_replaced(bucket: Bucket) -> None:
