@@ -165,6 +165,7 @@ def test_a_folder_that_another_thread_has_just_created_is_written_to(
     assert run(source, f"disk://host{tmp_path}/results/out", linear).inputs == 5
 
 
+@pytest.mark.filterwarnings("ignore:the next run puts in order")
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_a_run_that_ends_at_any_call_leaves_whole_results_and_the_next_one_completes_them(
     kind: str, source: Path, linear: Path, tmp_path: Path, request: pytest.FixtureRequest
