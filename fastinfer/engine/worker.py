@@ -115,7 +115,8 @@ class _ShardRun:
         buffer = self.workspace.buffers[1]
         try:
             groups = read_groups(self.job.inputs, items, self.workspace.buffers)
-            opening = opened or open_items(self.job.inputs, items, self.job.limits.chunk_bytes)
+            rows = [item for item in items if isinstance(item, Span) or self.job.takes_rows(item.size)]
+            opening = opened or open_items(self.job.inputs, rows, self.job.limits.chunk_bytes)
             # Spans come unread, a single object has no next one, and what is far away is read ahead by its store.
             ahead = len(items) > 1 and not isinstance(opening, OpenSpans) and not self.job.inputs.ahead_bytes
             with (

@@ -190,6 +190,10 @@ class OpenSpans:
         """The reader of one of the spans."""
         return self.reader()
 
+    def leave(self) -> None:
+        """Closes the object in use: it is read no further, and nothing more of it is read ahead."""
+        self.close()
+
     def reader(self) -> Reader:
         """The reader, the same at each call. Raises InputError: ``cannot_read``, ``input_missing``."""
         if self._reader is None:
@@ -226,20 +230,25 @@ class OpenObjects:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for opened in [self._used, *(opened for _, opened in self._begun)]:
-            if opened is not None:
-                opened.close()
+        self.leave()
+        for _, opened in self._begun:
+            opened.close()
 
     def reader_of(self, span: Span) -> Reader:
         """The reader of an object, until the next one is asked for. Raises InputError: ``cannot_read``, ``input_missing``."""
-        if self._used is not None:
-            self._used.close()
+        self.leave()
         item = span.item
         self._used = self._take(item) if id(item) in self._announced else self._open(item)
         reader = self._used.reader()
         if self._store.ahead_bytes:
             self._begin_next()
         return reader
+
+    def leave(self) -> None:
+        """Closes the object in use: it is read no further, and nothing more of it is read ahead."""
+        if self._used is not None:
+            self._used.close()
+            self._used = None
 
     def _take(self, item: Object) -> OpenSpans:
         while True:
@@ -293,11 +302,16 @@ def read_chunks(
         SeveralPayloads: before the first chunk.
     """
     with contextlib.ExitStack() as held:
-        reader = (opened or held.enter_context(OpenSpans(store, [span], len(buffer)))).reader_of(span)
+        opened = opened or held.enter_context(OpenSpans(store, [span], len(buffer)))
+        reader = opened.reader_of(span)
         if compression != NONE and span.is_whole:
             expanded = Expanded(reader, compression, span.item)
             if expanded.is_compressed:
-                yield from expand_chunks(expanded, span.item, buffer, line_bytes, framing, payload_bytes)
+                try:
+                    yield from expand_chunks(expanded, span.item, buffer, line_bytes, framing, payload_bytes)
+                except SeveralPayloads:
+                    opened.leave()  # it is opened again, and read once more
+                    raise
                 return
 
         def fill(view: memoryview, offset: int) -> tuple[int, bool]:

@@ -35,8 +35,10 @@ SMALL_BYTES = 64 << 10
 # So many small objects wait for a thread, are under way or have come, so that no thread is ever without work; a worker that
 # needs the next ones waits for so many of them.
 AHEAD_OBJECTS, ANSWERED_OBJECTS = 2 * MOST_THREADS, 64
-# What a worker may have: of a large object, with the range that it reads, of the next objects or shards, and of small objects.
-MOST_AHEAD_BYTES = AHEAD_BYTES + RANGE_BYTES + FIRST_AHEAD_BYTES + GROUP_AHEAD_BYTES
+# Of the next objects that are read alone, or of the next shards: one more is opened where there are no more than so many bytes.
+NEXT_AHEAD_BYTES = (8 << 20) + FIRST_AHEAD_BYTES
+# What a worker may have: of a large object, with the range that it reads, of the next ones, and of small objects.
+MOST_AHEAD_BYTES = AHEAD_BYTES + RANGE_BYTES + NEXT_AHEAD_BYTES + GROUP_AHEAD_BYTES
 
 _Block = tuple[int, int]  # the first byte, and how many
 

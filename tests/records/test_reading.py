@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from fastinfer.records.reading import (
     Group,
     OpenObjects,
     OpenSpans,
+    SeveralPayloads,
     read_ahead,
     read_chunks,
     read_groups,
@@ -269,3 +271,38 @@ def test_objects_of_this_machine_are_opened_one_by_one() -> None:
     with OpenObjects(store, items, 7) as opened:
         opened.reader_of(whole(items[0]))
         assert store.events == ["open a", "read 1"]
+
+
+def test_an_object_that_holds_several_payloads_is_closed_before_it_is_read_as_such() -> None:
+    content = gzip.compress(b"1,2\n" * 1000)
+
+    class Reader:
+        is_open = True
+
+        def expect(self, blocks: Any) -> None:
+            """Nothing is read ahead."""
+
+        def check_unchanged(self) -> None:
+            """It never changes."""
+
+        def read_into(self, view: memoryview, offset: int) -> int:
+            part = content[offset : offset + len(view)]
+            view[: len(part)] = part
+            return len(part)
+
+        def __enter__(self) -> Reader:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.is_open = False
+
+    reader = Reader()
+    store: Any = SimpleNamespace(ahead_bytes=1, open=lambda _: reader)
+    item = Object("s3://memory/x", "x", len(content), b"v")
+    with OpenObjects(store, [item], 64) as opened:
+        chunks = read_chunks(
+            store, whole(item), bytearray(64), 64, compression="gzip", payload_bytes=100, opened=opened
+        )
+        with pytest.raises(SeveralPayloads):
+            next(chunks)
+        assert not reader.is_open

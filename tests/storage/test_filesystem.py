@@ -298,3 +298,20 @@ def test_a_worker_reads_objects_ahead_that_are_too_large_for_groups_or_no_rows(
     monkeypatch.setattr(filesystem, "read", lambda *which: meeting.wait() >= 0 and read(*which))
     summary = transform(f"{memory}/many", str(tmp_path / "out"), model=str(model), accept=accept, workers=1)
     assert (summary.inputs, summary.records) == (6, 6 * (SMALL_OBJECT_BYTES // 4 + 1))
+
+
+def test_an_object_that_is_longer_than_a_payload_is_read_once(
+    memory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = networks.save(networks.linear, tmp_path / "model")
+    sizes = {"a": 100_000, "b": 1_200_000, "c": 100_000}  # b goes by payloads
+    for name, size in sizes.items():
+        fsspec.filesystem("memory").pipe(f"/place/limit/{name}.csv", b"1,2\n" * (size // 4))
+    asked = []
+    read = filesystem.read
+    monkeypatch.setattr(filesystem, "read", lambda *which: asked.append(which[0].key) or read(*which))
+    summary = transform(
+        f"{memory}/limit", str(tmp_path / "out"), model=str(model), workers=1, max_payload=1, split_type="Line"
+    )
+    assert summary.records == sum(sizes.values()) // 4
+    assert sorted(asked) == [f"{name}.csv" for name in sizes]
