@@ -18,7 +18,6 @@ from ..records.spans import Span, cut
 from ..runtimes import load_runtime
 from ..runtimes.batch_size import is_costly
 from ..storage.base import Object
-from ..storage.retry import END_S, beginning_within
 from ..storage.uri import is_url
 from .job import STAGES, Job, ShardReport
 from .summary import Summary
@@ -144,6 +143,10 @@ class Gatherer:
 
         Of a run that was interrupted nobody waits long for what the next one can do as well.
         """
+        if self._is_settled and not self._assemblies:
+            return
+        from ..storage.retry import END_S, beginning_within  # late: most runs end by themselves
+
         with beginning_within(END_S):
             if self._lock.acquire(timeout=END_S):  # a worker may be waiting for a server
                 try:
