@@ -225,7 +225,7 @@ def test_an_interrupt_is_not_hidden_by_what_cannot_be_settled(
     linear: Path, far_bucket: Bucket, proxy: s3.Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     far_bucket.put("in/a.csv", b"1,2\n")
-    monkeypatch.setattr("fastinfer.engine.gather.END_S", 0.1)
+    monkeypatch.setattr("fastinfer.storage.retry.END_S", 0.1)
     monkeypatch.setattr("fastinfer.storage.lease.RELEASE_S", 0.1)
     with pytest.warns(RuntimeWarning, match="the next run puts in order"), pytest.raises(KeyboardInterrupt):
         run(linear, far_bucket, options=Options(on_error="quarantine"), progress=Interrupted(proxy))
