@@ -17,10 +17,12 @@ K = TypeVar("K")
 
 # When a run ends early, requests that the next run can do as well are begun for so long.
 END_S = 5.0
+# The deadline of what has none.
+NEVER = float("inf")
 
 
 class _Deadline(threading.local):
-    at = float("inf")
+    at = NEVER
 
 
 _deadline = _Deadline()
@@ -64,7 +66,8 @@ def beginning_within(seconds: float) -> Iterator[None]:
 
 def is_late() -> bool:
     """Whether this thread may begin no request any more."""
-    return time.monotonic() > _deadline.at
+    at = _deadline.at
+    return at != NEVER and time.monotonic() > at
 
 
 def with_deadline(request: Callable[[K], T]) -> Callable[[K], T]:
@@ -75,7 +78,7 @@ def with_deadline(request: Callable[[K], T]) -> Callable[[K], T]:
         with beginning_within(at - time.monotonic()):
             return request(key)
 
-    return request if at == float("inf") else carry_out
+    return request if at == NEVER else carry_out
 
 
 def call_again(

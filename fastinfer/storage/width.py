@@ -26,6 +26,8 @@ FIRST_ANSWERS = 16
 WINDOW = 128
 # Twice as many stay if they give so many times the answers; half as many if they give so many times the answers.
 LEAST_GAIN, LEAST_KEPT = 1.15, 0.94
+# Half as many that give no more than this show that all are needed.
+CLEARLY_LESS = 0.75
 # A trial is made after so many windows, and then after four times as many as before it, if it fails.
 FIRST_REST, LONGEST_REST = 4, 64
 # No request waits longer for the others.
@@ -148,6 +150,8 @@ class Steered(Width):
             self._try(rate if self._is_up else max(rate, rate_before))  # what several halvings lose does not add up
             return
         self._set(width_before)
+        if not self._is_up and rate < CLEARLY_LESS * rate_before:
+            self._pause = LONGEST_REST
         self._rest = self._pause
         self._pause = min(4 * self._pause, LONGEST_REST)
         self._is_up = not self._is_up
