@@ -256,6 +256,7 @@ class OpenObjects:
                 waiting = self._waiting.popleft()
                 self._begun.append((waiting, self._open(waiting)))
             first, opened = self._begun.popleft()
+            self._announced.remove(id(first))
             if first is item:
                 return opened
             opened.close()

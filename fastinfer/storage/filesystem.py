@@ -160,7 +160,7 @@ class FilesystemReader:
         if 0 < self._item.size <= WHOLE_BYTES:
             starts, sizes = zip(*blocks)
             if not starts[0] and sum(sizes) == self._item.size:
-                self._gathered.begin([self._item.size])
+                self._gathered.begin([self._item.size])  # the only request, whose key is what it needs to know
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Reads bytes from `offset` into `view`. Raises InputError, ServiceError."""

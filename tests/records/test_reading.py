@@ -250,8 +250,9 @@ def test_the_next_objects_far_away_are_begun_while_one_is_used() -> None:
         items["other"] = other
         assert use("other") == ["close a", "open other", "read 3"]
         assert use("c") == ["close other", "close b", "open d", "read 40", "open e", "read 50"]  # b is passed over
+        assert use("b") == ["close c", "open b", "read 20"]  # and asked for after all
         store.events.clear()
-    assert store.events == ["close c", "close d", "close e"]
+    assert store.events == ["close b", "close d", "close e"]
 
 
 def test_no_more_than_a_number_of_objects_are_begun() -> None:
