@@ -34,6 +34,8 @@ FIRST_REST, LONGEST_REST = 4, 64
 LONGEST_WAIT_S = 5.0
 # Requests that a server refused within so long of each other were under way together.
 TOGETHER_S = 0.2
+# For so long it is remembered that a server wanted fewer, also over pauses.
+REMEMBERED_S = 60.0
 
 
 class Width:
@@ -70,14 +72,18 @@ class Steered(Width):
         super().__init__(FIRST_THREADS)
         self._best_rate = BEST_RATE * cores
         self._lock = threading.Lock()
+        self._gave_way = float("-inf")  # when
         self.begin()
 
     def begin(self) -> None:
-        """Forgets what was learnt: nothing is under way."""
+        """Forgets what was learnt, but not for a while that the server wanted fewer: nothing is under way."""
+        now = perf_counter()
+        if now - self._gave_way < REMEMBERED_S:
+            self._begin_window(now)
+            return
         self._seen = self._first = 0  # answers; and before this window
         self._least_s = float("inf")  # latency of the first answers
-        self._began = perf_counter()
-        self._gave_way = float("-inf")  # when
+        self._began = now
         self._ends = 1  # the window, when so many answers were seen
         self._settles = False  # whether answers to requests of another width are still coming
         self._before: tuple[int, float] | None = None  # width and rate before a trial

@@ -18,6 +18,7 @@ from fastinfer.storage.width import (
     LONGEST_REST,
     LONGEST_WAIT_S,
     MOST_THREADS,
+    REMEMBERED_S,
     TOGETHER_S,
     WINDOW,
     Steered,
@@ -178,6 +179,18 @@ def test_requests_that_are_refused_together_make_them_fewer_once(clock: Clock) -
         clock.now += 0.001
         width.note(clock.now - 0.02)
     assert width.value == MOST_THREADS // 4
+
+
+def test_a_pause_does_not_hide_that_the_server_wanted_fewer(clock: Clock) -> None:
+    width = Steered(CORES)
+    clock.now = 1.0
+    width.note(0.0)
+    width.give_way()
+    for pause_s, value in ((REMEMBERED_S / 2, MOST_THREADS // 2), (REMEMBERED_S, MOST_THREADS)):
+        clock.now += pause_s
+        width.begin()
+        width.note(clock.now - 1.0)
+        assert width.value == value
 
 
 @pytest.mark.parametrize(("latency_s", "most_a_second"), [(0.02, 3500), (0.1, 500), (0.01, 5500), (0.3, 3500)])
