@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, quote
+from ..python_text import parse_again
 
 # Of an array of NumPy.
 DIMENSIONS_LIMIT, BYTES_LIMIT = 32, 2**63 - 1
@@ -70,9 +71,9 @@ def read_npy_header(start: bytes | bytearray) -> tuple[tuple[int, ...], bool, np
         raise not_npy()
     if len(start) < size:
         return None
+    header, read = bytes(start[8:size]), npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     try:
-        stream = io.BytesIO(bytes(start[8:size]))
-        shape, fortran, kind = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(stream)
+        shape, fortran, kind = parse_again(lambda: read(io.BytesIO(header)))
     except Exception as error:  # NumPy evaluates the header as Python's text, which can fail in any way
         raise not_npy() from error
     if kind.kind not in "biuf":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import ModelError
+from ..python_text import parse_again
 from ..storage.regular import read_regular
 from .files import CODE
 
@@ -114,7 +115,7 @@ def _check_size(texts: dict[str, bytes], path: Path) -> None:
 def _defined(text: bytes, path: str) -> frozenset[str]:
     """The names that a module defines at its top level, also where that depends on a condition."""
     try:
-        tree = ast.parse(text)
+        tree = parse_again(lambda: ast.parse(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = error.lineno if isinstance(error, SyntaxError) else None
         raise ModelError(f"is not Python: {error}", code="bad_program", path=path, line=line) from error

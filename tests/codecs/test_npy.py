@@ -10,6 +10,7 @@ import pytest
 
 from fastinfer.codecs.npy import decode_npy_body, encode_npy_body
 from fastinfer.errors import InputError
+from tests.disturbed import disturbed_parsing
 
 # A header names shape, order and type; this one lacks the order.
 NO_ORDER = b"\x93NUMPY\x01\x00\x26\x00{'descr': '<f4', 'shape': (1, 2), }    \n"
@@ -32,6 +33,11 @@ np.save(PICKLED, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 def test_arrays_of_numbers_are_read(kind: str, order: Any, version: tuple[int, int]) -> None:
     array = np.asarray(ROWS.astype(kind), order=order)
     assert np.array_equal(decode_npy_body(npy(array, version)), array)
+
+
+def test_a_header_is_read_again_whose_parsing_another_thread_disturbed() -> None:
+    with disturbed_parsing():
+        assert np.array_equal(decode_npy_body(npy(ROWS)), ROWS)
 
 
 def test_a_body_is_not_copied() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from fastinfer.errors import ModelError
 from fastinfer.models.code import HOOKS, Code, read_code
+from tests.disturbed import disturbed_parsing
 
 
 def put(model: Path, **modules: str) -> Path:
@@ -74,6 +75,14 @@ def test_an_archive_has_the_same_code_as_its_folder(tmp_path: Path) -> None:
     assert code == read_code(tmp_path / "model")._replace(folder="plain/")  # type: ignore[union-attr]
     assert read_code(tmp_path) == code._replace(folder="model/")  # type: ignore[union-attr]
     assert read_code(tmp_path / "model" / "code") is None
+
+
+def test_parsing_that_another_thread_disturbs_is_done_again(tmp_path: Path) -> None:
+    put(tmp_path, inference="def model_fn(model_dir): pass")
+    with disturbed_parsing():
+        code = read_code(tmp_path)
+    assert code is not None
+    assert code.hooks == {"inference.py": ["model_fn"]}
 
 
 def test_a_module_that_is_no_python_is_named_with_its_line(tmp_path: Path) -> None:
