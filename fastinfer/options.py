@@ -68,7 +68,7 @@ class Options:
         max_errors: how many records may be rejected, with those of earlier runs whose results stay; None: any number.
         memory_limit: bytes that this process may use; a line that is too long for it is an error. None: 256 MiB per line.
         durable: whether outputs are written to the disk, not only to the system's memory, before they get their names.
-        cpu_isa: the highest instruction set that oneDNN may use, such as ``AVX2``, so that machines of different
+        cpu_isa: the highest instruction set that oneDNN and OpenBLAS may use, such as ``AVX2``, so that machines of different
             kinds give the same bytes; None: the best of the CPU.
         runtime: what computes: ``mxnet``, or ``onnx`` for models in ONNX; None: the one of the model's format.
         code: what is done with hooks in the model's own code. ``run``: they answer, as in SageMaker's container; ``ignore``:

@@ -18,7 +18,7 @@ from typing import Any
 from .. import machine
 from ..errors import ConfigError, FastinferError
 from ..extras import EXTRAS, install_command
-from ..runtimes.mxnet.libmxnet import count_gpus, features, load_libmxnet
+from ..runtimes.mxnet.libmxnet import blas, count_gpus, features, load_libmxnet
 from ..runtimes.mxnet.settings import INFERENCE_SETTINGS
 from ._run import run_command
 
@@ -29,7 +29,7 @@ def diagnose() -> dict[str, Any]:
     """The report as a dictionary: isa, isas, python, platform, cpu, cores, memory_bytes, versions, missing, mxnet.
 
     `missing` lists what is not installed, with the feature that needs it and the command that installs it. `mxnet` holds
-    `features` (names of what its build has on), `gpus` (a count), or `error`.
+    `features` (names of what its build has on), `blas` (the CPU that OpenBLAS has code for), `gpus` (a count), or `error`.
     """
     report: dict[str, Any] = {
         "isa": None,
@@ -58,6 +58,7 @@ def diagnose() -> dict[str, Any]:
         report["mxnet"]["error"] = str(error)
         return report
     report["mxnet"]["features"] = sorted(name for name, enabled in features().items() if enabled)
+    report["mxnet"]["blas"] = blas()
     report["mxnet"]["gpus"] = count_gpus()
     return report
 
@@ -99,7 +100,11 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         *(
             [("mxnet error", mxnet["error"])]
             if "error" in mxnet
-            else [("features", ", ".join(mxnet["features"])), ("gpus", str(mxnet["gpus"]))]
+            else [
+                ("features", ", ".join(mxnet["features"])),
+                ("blas", mxnet["blas"] or "unknown"),
+                ("gpus", str(mxnet["gpus"])),
+            ]
         ),
     ]
 

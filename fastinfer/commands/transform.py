@@ -183,7 +183,7 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
     parser.add_argument(
         "--cpu-isa",
         metavar="NAME",
-        help="highest instruction set that oneDNN may use (AVX2, AVX512_CORE, ...): the same bytes on different CPUs",
+        help="highest instruction set of oneDNN and OpenBLAS (AVX2, AVX512_CORE, ...): the same bytes on different CPUs",
     )
     parser.add_argument(
         "--table",

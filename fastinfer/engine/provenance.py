@@ -71,7 +71,7 @@ def check_machine(expected: dict[str, Any], runtime: Runtime) -> None:
     """
     here = {"fastinfer": __version__, **runtime.identity()}
     if expected["cpu_isa"] is None:
-        # If the instruction set is pinned, CPUs of different kinds give the same bytes.
+        # If the instruction set is pinned, CPUs of different kinds give the same bytes, by the same code of OpenBLAS.
         here.update(cpu=machine.cpu_name(), cpu_features=machine.cpu_features(), cpu_caches=machine.cache_sizes())
     for name, value in here.items():
         if value != expected[name]:

@@ -35,6 +35,7 @@ def test_the_report_names_the_machine_and_the_best_instruction_set() -> None:
     assert report["memory_bytes"] > 2**20
     assert report["versions"]["mxnet"].startswith("1.9")
     assert "CPU_SSE" in report["mxnet"]["features"] or "BLAS_OPEN" in report["mxnet"]["features"]
+    assert "BLAS_OPEN" not in report["mxnet"]["features"] or report["mxnet"]["blas"]
     assert report["mxnet"]["gpus"] == 0 or "CUDA" in report["mxnet"]["features"]
 
 

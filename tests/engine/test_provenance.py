@@ -79,3 +79,8 @@ def test_a_machine_that_would_give_other_bytes_is_refused(linear: Path) -> None:
         check_machine({**record, "cpu_caches": [1, 2, 3]}, here)
     # A pinned instruction set is what was asked for: CPUs of different kinds give the same bytes then.
     check_machine({**record, "cpu": "another", "cpu_isa": "AVX2"}, here)
+    with pytest.raises(ConfigError, match="blas is 'Prescott' there, 'Haswell' where the run began"):
+        check_machine(
+            {**record, "cpu": "another", "cpu_isa": "AVX2", "blas": "Haswell"},
+            Fixed(mxnet="1.9.1", environment={}, blas="Prescott"),  # type: ignore[arg-type]
+        )

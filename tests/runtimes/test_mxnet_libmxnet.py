@@ -16,6 +16,7 @@ from fastinfer.runtimes.mxnet import libmxnet
 from fastinfer.runtimes.mxnet.compat import install_hint
 from fastinfer.runtimes.mxnet.libmxnet import (
     MXNetError,
+    blas,
     build,
     check,
     check_devices,
@@ -50,6 +51,14 @@ def test_its_build_is_told_apart_from_others(monkeypatch: pytest.MonkeyPatch, tm
         found.add(build())
     build.cache_clear()
     assert len(found) == 3
+
+
+def test_the_code_of_openblas_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "from fastinfer.runtimes.mxnet.libmxnet import blas; print(blas())"
+    environment = {**os.environ, "OPENBLAS_CORETYPE": "Core2"}
+    assert subprocess.check_output([sys.executable, "-c", script], env=environment, text=True) == "Core2\n"
+    monkeypatch.setattr(libmxnet, "load_libmxnet", SimpleNamespace)
+    assert blas() is None
 
 
 def test_mxnets_package_has_the_same_library() -> None:

@@ -20,7 +20,7 @@ from fastinfer.models.module import load_model
 from fastinfer.runtimes.base import DenseLayers
 from fastinfer.runtimes.mxnet import graph
 from fastinfer.runtimes.mxnet import runtime as runtime_module
-from fastinfer.runtimes.mxnet.libmxnet import build, load_libmxnet
+from fastinfer.runtimes.mxnet.libmxnet import blas, build, load_libmxnet
 from fastinfer.runtimes.mxnet.runtime import MXNetRuntime
 from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
 from fastinfer.runtimes.views import predict_rows, rows_of
@@ -61,7 +61,7 @@ def test_mxnet_starts_with_the_settings_of_inference_and_nothing_makes_it_slow(
     # A variable that says the same is no contradiction.
     monkeypatch.setenv(ISA, "AVX2")
     MXNetRuntime("AVX2")
-    pinned = {**INFERENCE_SETTINGS, ISA: "AVX2"}
+    pinned = {**INFERENCE_SETTINGS, ISA: "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
     assert started == [INFERENCE_SETTINGS, pinned, pinned]
 
 
@@ -110,7 +110,7 @@ def test_the_advice_names_what_was_not_set_when_mxnet_was_imported(monkeypatch: 
 def test_the_identity_is_the_version_and_the_variables_that_choose_code(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_", "OMP_"))]:
         monkeypatch.delenv(name)
-    libraries = {"libmxnet": build(), "c_library": machine.c_library()}
+    libraries = {"libmxnet": build(), "blas": blas(), "c_library": machine.c_library()}
     assert MXNetRuntime().identity() == {"mxnet": "1.9.1", **libraries, "environment": {}}
     numeric = {"DNNL_MAX_CPU_ISA": "AVX2", "MXNET_SUBGRAPH_BACKEND": "MKLDNN", "OMP_NUM_THREADS": "3"}
     for name, value in {"MXNET_ENGINE_TYPE": "NaiveEngine", "HOMEWORK": "1", **numeric}.items():
@@ -207,11 +207,14 @@ def test_a_program_that_imported_mxnet_first_is_warned_of_the_cost(
 @pytest.mark.parametrize("isa", ["SSE41", "AVX2"])
 def test_the_instruction_set_can_be_pinned(isa: str, samples: Path, mlp: Path, tmp_path: Path) -> None:
     arguments = [sys.executable, "-m", "fastinfer.transform", str(samples), "--model", str(mlp), "--quiet"]
-    environment = {name: value for name, value in os.environ.items() if name != "DNNL_MAX_CPU_ISA"}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("DNNL_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
+    }
     subprocess.run([*arguments, str(tmp_path / "a"), "--cpu-isa", isa], env=environment, check=True)
     subprocess.run([*arguments, str(tmp_path / "b")], env={**environment, "DNNL_MAX_CPU_ISA": isa}, check=True)
     assert read_tree(tmp_path / "a") == read_tree(tmp_path / "b")
-    assert json.loads((tmp_path / "a" / "_run.json").read_text())["depends_on"]["cpu_isa"] == isa
+    record = json.loads((tmp_path / "a" / "_run.json").read_text())["depends_on"]
+    assert (record["cpu_isa"], record["blas"]) == (isa, {"SSE41": "Prescott", "AVX2": "Haswell"}[isa])
     refused = subprocess.run(
         [*arguments, str(tmp_path / "c"), "--cpu-isa", "AVX"],
         env={**environment, "DNNL_MAX_CPU_ISA": isa},

@@ -218,6 +218,21 @@ def build() -> str:
     return f"{os.path.getsize(path)}-{zlib.crc32(head):08x}"
 
 
+def blas() -> str | None:
+    """For which processor OpenBLAS, by which MXNet multiplies matrices, has chosen its code; None where there is none, or it
+    does not say.
+
+    It goes by the model of the CPU, and takes code for old ones (Prescott) where it does not know that: two CPUs with the same
+    instructions can give other bits.
+    """
+    try:
+        corename: Any = load_libmxnet().openblas_get_corename
+    except AttributeError:
+        return None
+    corename.restype = c_char_p
+    return str(corename().decode())
+
+
 def features() -> dict[str, bool]:
     """What MXNet's build may have, and whether it does."""
     first, count = c_void_p(), c_size_t()

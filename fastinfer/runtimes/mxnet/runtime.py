@@ -14,9 +14,9 @@ from ...models.module import Model
 from ...options import CPU_ISA_VARIABLE
 from ..base import AS_IT_IS, BoundOutput, DenseLayers, Executor
 from .graph import MXNetExecutor, held_batch, outputs_of, value_bytes
-from .libmxnet import build, check_devices, is_started, load_libmxnet, version
+from .libmxnet import blas, build, check_devices, is_started, load_libmxnet, version
 from .resources import Resources
-from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, can_divide, numeric_environment
+from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, can_divide, numeric_environment, pinned
 
 if TYPE_CHECKING:
     from ...models.load import AnyModel
@@ -30,7 +30,7 @@ class MXNetRuntime:
     """MXNet, started with the settings for inference, or as the caller's program has started it.
 
     Args:
-        cpu_isa: the highest instruction set that oneDNN may use; None: the best of the CPU.
+        cpu_isa: the highest instruction set that oneDNN and OpenBLAS may use; None: the best of the CPU.
 
     Attributes:
         advice: a message to the user about what makes it slow here; None if nothing does.
@@ -44,7 +44,7 @@ class MXNetRuntime:
     many_rows = MANY_ROWS
 
     def __init__(self, cpu_isa: str | None = None) -> None:
-        settings = {**INFERENCE_SETTINGS, **({} if cpu_isa is None else {CPU_ISA_VARIABLE: cpu_isa})}
+        settings = {**INFERENCE_SETTINGS, **({} if cpu_isa is None else pinned(cpu_isa))}
         started, imported = is_started(), "mxnet" in sys.modules
         unset = [f"{name}={settings[name]}" for name in SPEED_SETTINGS if imported and name not in os.environ]
         self.advice: str | None = None
@@ -68,6 +68,7 @@ class MXNetRuntime:
         return {
             "mxnet": version(),
             "libmxnet": build(),
+            "blas": blas(),
             "c_library": machine.c_library(),
             "environment": numeric_environment(),
         }

@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from ...options import CPU_ISA_VARIABLE
+
 # MXNet reads these once. A value that the user has set is not changed.
 #   OMP_NUM_THREADS, OPENBLAS_NUM_THREADS
 #                        one thread per operator: the workers are the parallelism, more would oversubscribe the cores
@@ -25,6 +27,12 @@ INFERENCE_SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
+# OpenBLAS, by which MXNet multiplies matrices, has code for kinds of CPU. Where the instruction set of oneDNN is pinned, so is
+# this: all CPUs with that instruction set can run it.
+BLAS_VARIABLE = "OPENBLAS_CORETYPE"
+BLAS_CODE = {"SSE41": "Prescott", "AVX": "Sandybridge"}
+NEWER_BLAS_CODE = "Haswell"  # for AVX2; the builds of MXNet have none for AVX-512
+
 # Variables of the environment by which MXNet and its libraries choose their code.
 NUMERIC_VARIABLES = ("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_MKLDNN_", "MXNET_SUBGRAPH_BACKEND", "OMP_NUM_THREADS")
 
@@ -39,6 +47,11 @@ def set_missing(settings: dict[str, str] | None) -> None:
         settings = {name: value for name, value in settings.items() if name != "OMP_WAIT_POLICY"}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+
+
+def pinned(cpu_isa: str) -> dict[str, str]:
+    """The variables by which oneDNN and OpenBLAS use an instruction set (one of ``options.CPU_ISAS``) and no later one."""
+    return {CPU_ISA_VARIABLE: cpu_isa, BLAS_VARIABLE: BLAS_CODE.get(cpu_isa, NEWER_BLAS_CODE)}
 
 
 def can_divide() -> bool:
