@@ -90,10 +90,12 @@ class DenseLayers(NamedTuple):
     Attributes:
         rows: as on so many rows at least.
         chained: whether by operators that sum as many rows are summed, where there are such; else the rows are repeated.
+        products: whether products of matrices are among these operators.
     """
 
     rows: int = 1
     chained: bool = False
+    products: bool = True
 
 
 AS_IT_IS = DenseLayers()

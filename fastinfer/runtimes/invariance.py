@@ -96,7 +96,8 @@ def find_sizes(
         if has_dense:
             below = [size for size in smaller if size < dense.rows][:most]
             padded: dict[int, float] = {}
-            for dense in (DenseLayers(sizes[0], chained=True), DenseLayers(sizes[0])):
+            chained = DenseLayers(sizes[0], chained=True)
+            for dense in (chained, chained._replace(products=False), DenseLayers(sizes[0])):
                 padded = _find_padded(bind, below, dense, WORTH * min(seconds), inputs, reference, layers, clock)
                 if padded:
                     break

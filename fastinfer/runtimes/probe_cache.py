@@ -79,7 +79,8 @@ def _read(kept: Any) -> Found | None:
     sizes, seconds = tuple(map(int, kept["sizes"])), tuple(map(float, kept["seconds"]))
     if not sizes or sizes[0] < 1 or sorted(set(sizes)) != list(sizes) or len(sizes) != len(seconds):
         raise ValueError("sizes do not ascend")
-    return Found(sizes, seconds, DenseLayers(int(kept["dense"]["rows"]), bool(kept["dense"]["chained"])))
+    dense = kept["dense"]
+    return Found(sizes, seconds, DenseLayers(int(dense["rows"]), bool(dense["chained"]), bool(dense["products"])))
 
 
 def _keep(path: str, content: dict[str, Any]) -> None:

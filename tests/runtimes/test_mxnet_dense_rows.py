@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,15 @@ from fastinfer.runtimes.batch_size import bind_ladder, choose_batching
 from fastinfer.runtimes.invariance import probe_rows
 from fastinfer.runtimes.mxnet.dense_rows import chains
 from fastinfer.runtimes.mxnet.graph import MXNetExecutor
+from fastinfer.runtimes.mxnet.libmxnet import blas
 from fastinfer.runtimes.mxnet.symbol import Symbol
 from fastinfer.runtimes.views import predict_all, predict_rows, rows_of
 from tests import networks
 from tests.networks import mx
 from tests.runtimes.test_mxnet_graph import run
+
+# Processors for whose code OpenBLAS does not add in the same step as it multiplies: those before AVX2.
+UNFUSED = {"Prescott", "Core2", "Nehalem", "Sandybridge"}
 
 
 def steps() -> tuple[Any, tuple[int, ...]]:
@@ -61,7 +67,9 @@ def odd() -> tuple[Any, tuple[int, ...]]:
     return mx.sym.LogisticRegressionOutput(layer, name="yes"), (3, 470)
 
 
-@pytest.mark.parametrize("dense", [DenseLayers(7), DenseLayers(7, chained=True)])
+@pytest.mark.parametrize(
+    "dense", [DenseLayers(7), DenseLayers(7, chained=True), DenseLayers(7, chained=True, products=False)]
+)
 @pytest.mark.parametrize("network", [networks.convolution, networks.mlp, steps, wide, odd])
 def test_other_ways_of_dense_layers_change_last_bits_at_most(dense: DenseLayers, network: Any, tmp_path: Path) -> None:
     model = load_model(networks.save(network, tmp_path))
@@ -111,7 +119,7 @@ def test_a_row_of_dense_layers_has_the_bits_of_a_batch(
     batching = choose_batching(runtime, model, Options(batch_size=48))
     if "avx512f" in machine.cpu_features() and CPU_ISA_VARIABLE not in os.environ:
         assert batching.smallest == 1
-        assert batching.dense == DenseLayers(16, chained=True)
+        assert batching.dense == DenseLayers(16, chained=True, products=blas() not in UNFUSED)
     rows = probe_rows(48, model.row_values)
     rows[7] *= 1e-40  # below the smallest normal number
     rows[8] *= 1e34  # sums are infinite
@@ -127,6 +135,21 @@ def test_a_row_of_dense_layers_has_the_bits_of_a_batch(
             np.testing.assert_array_equal(predict_rows(executor), together[first : first + size])
 
 
+@pytest.mark.parametrize("processor", ["Haswell", "Prescott"])
+def test_a_row_has_the_bits_of_a_batch_by_whichever_code_openblas_takes(processor: str) -> None:
+    if not {"avx2", "fma"} <= set(machine.cpu_features()):
+        processor = "Prescott"
+    tests = f"{__file__}::{test_a_row_of_dense_layers_has_the_bits_of_a_batch.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", tests],
+        env={**os.environ, "OPENBLAS_CORETYPE": processor},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "2 passed" in done.stdout, done.stdout
+
+
 def test_layers_that_share_inputs_have_the_bits_of_a_batch_also_when_they_are_bound_again(tmp_path: Path) -> None:
     left, right = mx.sym.var("left"), mx.sym.var("right")
     # The same input, cut in two ways, and as it is; one of a few values.
@@ -136,7 +159,8 @@ def test_layers_that_share_inputs_have_the_bits_of_a_batch_also_when_they_are_bo
     symbol = mx.sym.Group([mx.sym.FullyConnected(mx.sym.relu(both), num_hidden=10, name="last"), both])
     folder = networks.write(tmp_path / "model", symbol, {"left": (28, 28), "right": (5,)})
     model = load_model(folder, output="all")
-    many, lone = (MXNetExecutor(model, ("cpu", 0), size, dense=DenseLayers(16, chained=size == 1)) for size in (16, 1))
+    by_chains = DenseLayers(16, chained=True, products=blas() not in UNFUSED)
+    many, lone = (MXNetExecutor(model, ("cpu", 0), size, dense=by_chains) for size in (16, 1))
     rows = [probe_rows(16, math.prod(each.shape)) for each in many.inputs]
     for number, each in enumerate(rows):
         rows_of(many, number)[:] = each

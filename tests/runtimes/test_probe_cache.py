@@ -14,7 +14,7 @@ from fastinfer.runtimes.probe_cache import Found, cached
 def test_the_probes_answer_is_kept_for_what_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first, second, third = (
-        Found(sizes, seconds, DenseLayers(sizes[0], chained=sizes[0] == 2))
+        Found(sizes, seconds, DenseLayers(sizes[0], chained=sizes[0] == 2, products=sizes[0] == 96))
         for sizes, seconds in (((2, 12), (0.25, 1.5)), ((96,), (1e-3,)), ((48,), (2.0,)))
     )
     answers = iter([first, None, second, third])
@@ -39,6 +39,7 @@ def test_the_probes_answer_is_kept_for_what_it_depends_on(tmp_path: Path, monkey
         {"sizes": [0], "seconds": [1]},
         {"sizes": [3]},
         {"sizes": [3], "seconds": [1]},
+        {"sizes": [3], "seconds": [1], "dense": {"rows": 3, "chained": True}},
         7,
     ],
 )

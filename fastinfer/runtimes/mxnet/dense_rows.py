@@ -7,6 +7,7 @@ bits of the default mode and one has not, one row needs not cost two: only its l
 The layers are given the row several times; or other operators compute them whose sums have the third order on AVX-512: a
 single chain of multiply-adds, of at most 384 values, and the sums of such chains, and then the bias. OpenBLAS's product of
 matrices is such a chain, and oneDNN's convolution of one pixel. Where they are not, on another CPU, the probe finds other bits.
+OpenBLAS alone has them where it does not know the CPU and takes code for old ones; then all are convolutions.
 
 An operator costs about 3 µs, more than it computes for a row. So there are few: MXNet makes one operator of a convolution, the
 sum before it, the bias and the activation; a lone record's values are read where the caller writes them; and values stay pixels
@@ -85,7 +86,13 @@ class FewRows(NamedTuple):
 
 
 def compute_as_many(
-    symbol: str, times: int, shapes: Mapping[str, Shape], lone: Mapping[str, int], layer_rows: Mapping[str, int]
+    symbol: str,
+    times: int,
+    shapes: Mapping[str, Shape],
+    lone: Mapping[str, int],
+    layer_rows: Mapping[str, int],
+    *,
+    products: bool,
 ) -> FewRows:
     """The graph in which each fully connected layer has the bits that it has on several times as many rows.
 
@@ -95,9 +102,11 @@ def compute_as_many(
         shapes: of the parameters with which chains may be computed.
         lone: how many values a lone record has, by the names of inputs that views may be made of.
         layer_rows: how many rows layers have, by their names, as far as that is known.
+        products: whether products of matrices are chains.
     """
     graph = json.loads(symbol)
-    writer = _Writer({node["name"] for node in graph["nodes"]}, times, shapes, lone, layer_rows)
+    taken = {node["name"] for node in graph["nodes"]}
+    writer = _Writer(taken, times, shapes, lone, layer_rows, products=products)
     readers: dict[int, set[str]] = {source: {"output"} for source, *_ in graph["heads"]}
     for node in graph["nodes"]:
         for source, *_ in node["inputs"]:
@@ -131,7 +140,7 @@ class _Writer:
 
     Args:
         taken: names that new variables must not have.
-        times, shapes, lone, layer_rows: see :func:`compute_as_many`.
+        times, shapes, lone, layer_rows, products: see :func:`compute_as_many`.
     """
 
     def __init__(
@@ -141,6 +150,8 @@ class _Writer:
         shapes: Mapping[str, Shape],
         lone: Mapping[str, int],
         layer_rows: Mapping[str, int],
+        *,
+        products: bool,
     ) -> None:
         self.nodes: list[dict[str, Any]] = []
         self.parts: list[Part] = []
@@ -150,6 +161,7 @@ class _Writer:
         self._shapes = shapes
         self._lone = lone
         self._layer_rows = layer_rows
+        self._product_values = PRODUCT_VALUES if products else 0
         self._variables: dict[tuple[str, Shape, int], list[int]] = {}
         self._pixels: dict[int, _Pixels] = {}  # by the numbers of nodes
         self._flattened: dict[int, list[int]] = {}  # of nodes of pixels, what has their values as rows
@@ -213,7 +225,7 @@ class _Writer:
             number = self._append({**layer, "inputs": [self.flat(entry) for entry in layer["inputs"]]})
             self._rows.add(number)
             return number
-        if values <= PRODUCT_VALUES and units * values <= (PRODUCT_WEIGHTS if stays else FLAT_PRODUCT_WEIGHTS):
+        if values <= self._product_values and units * values <= (PRODUCT_WEIGHTS if stays else FLAT_PRODUCT_WEIGHTS):
             return self._multiply(layer, units, values)
         return self._convolve(layer, units, values, stays=stays)
 

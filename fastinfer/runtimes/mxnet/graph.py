@@ -177,7 +177,8 @@ class MXNetExecutor:
             if self._dense.chained and name not in inputs and array.kind == kinds.get(name) == FLOAT32
         }
         lone = inputs if self.batch_size == 1 and self._device[0] == CPU else {}
-        return compute_as_many(text, -(-self._dense.rows // self.batch_size), saved, lone, layer_rows)
+        times = -(-self._dense.rows // self.batch_size)
+        return compute_as_many(text, times, saved, lone, layer_rows, products=self._dense.products)
 
     def _bind_graph(self, graph: _Prepared, parameters: Arrays) -> BoundGraph:
         copied = {part.name: copy_part(part, parameters) for part in graph.parts}
