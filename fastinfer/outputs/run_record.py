@@ -22,6 +22,7 @@ MOST_SHOWN = 8
 IN_WORDS = {
     "model": "the model was another one",
     "cpu_features": "the CPU had other instruction sets",
+    "blas": "OpenBLAS had code for another CPU",
 }
 
 
