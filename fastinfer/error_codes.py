@@ -118,7 +118,11 @@ CONFIG: tuple[tuple[str, str, str], ...] = (
     ("onnxruntime_broken", "onnxruntime is installed but its library cannot be loaded", "see the message"),
     ("onnxruntime_missing", "onnxruntime is not installed", f"`{install_command('onnx')}`"),
     ("other_format", "the runtime does not run models of this format", "name the other runtime, or none"),
-    ("other_machine", "a worker's machine would produce other bytes", "use the same versions, environment and CPU"),
+    (
+        "other_machine",
+        "a worker's machine would produce other bytes",
+        "use the same versions, environment and CPU, or pin cpu_isa",
+    ),
     ("other_run", "the output folder holds results of another run", "name another folder, or allow overwriting"),
     ("other_training", "the checkpoint is from another training", "use the same options, or another checkpoint folder"),
     ("output_in_use", "another program is writing to the folder", "wait, or name another folder"),

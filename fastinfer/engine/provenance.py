@@ -71,7 +71,7 @@ def check_machine(expected: dict[str, Any], runtime: Runtime) -> None:
     """
     here = {"fastinfer": __version__, **runtime.identity()}
     if expected["cpu_isa"] is None:
-        # If the instruction set is pinned, CPUs of different kinds give the same bytes, by the same code of OpenBLAS.
+        # If the instruction set is pinned, CPUs of different kinds are accepted, with the same code of OpenBLAS.
         here.update(cpu=machine.cpu_name(), cpu_features=machine.cpu_features(), cpu_caches=machine.cache_sizes())
     for name, value in here.items():
         if value != expected[name]:
@@ -79,5 +79,7 @@ def check_machine(expected: dict[str, Any], runtime: Runtime) -> None:
             raise ConfigError(
                 f"{there} would give other bytes: {name} is {value!r} there, {expected[name]!r} where the run began",
                 code="other_machine",
-                hint="use the same versions and environment on all machines, and pin cpu_isa for different CPUs",
+                hint="use the same OPENBLAS_CORETYPE on all machines, or pin cpu_isa"
+                if name == "blas"
+                else "use the same versions and environment on all machines, and pin cpu_isa for different CPUs",
             )

@@ -22,7 +22,6 @@ MOST_SHOWN = 8
 IN_WORDS = {
     "model": "the model was another one",
     "cpu_features": "the CPU had other instruction sets",
-    "blas": "OpenBLAS had code for another CPU",
 }
 
 

@@ -22,7 +22,7 @@ from fastinfer.runtimes.mxnet import graph
 from fastinfer.runtimes.mxnet import runtime as runtime_module
 from fastinfer.runtimes.mxnet.libmxnet import blas, build, load_libmxnet
 from fastinfer.runtimes.mxnet.runtime import MXNetRuntime
-from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS
+from fastinfer.runtimes.mxnet.settings import INFERENCE_SETTINGS, pinned
 from fastinfer.runtimes.views import predict_rows, rows_of
 from tests import networks
 from tests.conftest import read_tree
@@ -50,6 +50,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(runtime_module, "is_started", lambda: False)
     monkeypatch.setattr(runtime_module, "load_libmxnet", calls.append)
+    monkeypatch.setattr(runtime_module, "blas", lambda: None)
     return calls
 
 
@@ -61,8 +62,8 @@ def test_mxnet_starts_with_the_settings_of_inference_and_nothing_makes_it_slow(
     # A variable that says the same is no contradiction.
     monkeypatch.setenv(ISA, "AVX2")
     MXNetRuntime("AVX2")
-    pinned = {**INFERENCE_SETTINGS, ISA: "AVX2", "OPENBLAS_CORETYPE": "Haswell"}
-    assert started == [INFERENCE_SETTINGS, pinned, pinned]
+    settings = {**INFERENCE_SETTINGS, **pinned("AVX2")}
+    assert started == [INFERENCE_SETTINGS, settings, settings]
 
 
 def test_an_instruction_set_other_than_the_environments_is_refused_before_mxnet_starts(
@@ -85,6 +86,10 @@ def test_an_instruction_set_is_refused_where_mxnet_runs_with_another(monkeypatch
     monkeypatch.setenv(ISA, "SSE41")
     with pytest.raises(ConfigError, match="cannot be AVX2: MXNet was started with SSE41"):
         MXNetRuntime("AVX2")
+    monkeypatch.setattr(runtime_module, "blas", lambda: "Haswell")
+    with pytest.raises(ConfigError, match=r"SSE41: OpenBLAS was started with code for Haswell\. .*CORETYPE=Pres"):
+        MXNetRuntime("SSE41")
+    monkeypatch.setattr(runtime_module, "blas", lambda: "Prescott")
     assert MXNetRuntime("SSE41").identity()["environment"] == {ISA: "SSE41"}
     assert os.environ[ISA] == "SSE41"
 
@@ -214,7 +219,7 @@ def test_the_instruction_set_can_be_pinned(isa: str, samples: Path, mlp: Path, t
     subprocess.run([*arguments, str(tmp_path / "b")], env={**environment, "DNNL_MAX_CPU_ISA": isa}, check=True)
     assert read_tree(tmp_path / "a") == read_tree(tmp_path / "b")
     record = json.loads((tmp_path / "a" / "_run.json").read_text())["depends_on"]
-    assert (record["cpu_isa"], record["blas"]) == (isa, {"SSE41": "Prescott", "AVX2": "Haswell"}[isa])
+    assert (record["cpu_isa"], record["blas"]) == (isa, pinned(isa)["OPENBLAS_CORETYPE"])
     refused = subprocess.run(
         [*arguments, str(tmp_path / "c"), "--cpu-isa", "AVX"],
         env={**environment, "DNNL_MAX_CPU_ISA": isa},

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from fastinfer.runtimes.mxnet.settings import numeric_environment, set_missing
+from fastinfer import machine
+from fastinfer.runtimes.mxnet.settings import numeric_environment, pinned, set_missing
 
 
 def test_only_what_the_user_has_not_set_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,6 +19,26 @@ def test_only_what_the_user_has_not_set_is_set(monkeypatch: pytest.MonkeyPatch) 
     assert (os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]) == ("4", "1")
     assert {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "1"}.items() <= numeric_environment().items()
     set_missing(None)
+
+
+@pytest.mark.parametrize(
+    ("cpu_isa", "features", "expected"),
+    [
+        ("AVX512_CORE", ["sse4_1", "avx", "avx2", "fma"], "Haswell"),
+        ("AVX2", ["sse4_1", "avx", "avx2", "fma", "avx512f"], "Haswell"),
+        ("AVX2", ["sse4_1", "avx"], "Sandybridge"),  # which has no more: OpenBLAS would run what is not there
+        ("AVX", ["sse4_1", "avx", "avx2", "fma"], "Sandybridge"),
+        ("AVX", ["sse4_1"], "Prescott"),
+        ("SSE41", ["sse4_1", "avx", "avx2", "fma"], "Prescott"),
+        ("AVX2", ["asimd"], None),
+    ],
+)
+def test_openblas_is_pinned_to_what_the_processor_has(
+    cpu_isa: str, features: list[str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cpu_features", lambda: features)
+    wanted = {"DNNL_MAX_CPU_ISA": cpu_isa, "OPENBLAS_CORETYPE": expected}
+    assert pinned(cpu_isa) == {name: value for name, value in wanted.items() if value is not None}
 
 
 @pytest.mark.parametrize(("stderr", "expected"), [("", "one\ntwo\nthree\n"), ("2>/dev/full", ""), ("2>&-", "")])

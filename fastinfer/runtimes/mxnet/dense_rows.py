@@ -7,7 +7,7 @@ bits of the default mode and one has not, one row needs not cost two: only its l
 The layers are given the row several times; or other operators compute them whose sums have the third order on AVX-512: a
 single chain of multiply-adds, of at most 384 values, and the sums of such chains, and then the bias. OpenBLAS's product of
 matrices is such a chain, and oneDNN's convolution of one pixel. Where they are not, on another CPU, the probe finds other bits.
-OpenBLAS alone has them where it does not know the CPU and takes code for old ones; then all are convolutions.
+Where OpenBLAS does not know the CPU it takes code for old ones, whose products are no chains: convolutions take their place.
 
 An operator costs about 3 µs, more than it computes for a row. So there are few: MXNet makes one operator of a convolution, the
 sum before it, the bias and the activation; a lone record's values are read where the caller writes them; and values stay pixels

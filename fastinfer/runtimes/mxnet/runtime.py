@@ -16,7 +16,7 @@ from ..base import AS_IT_IS, BoundOutput, DenseLayers, Executor
 from .graph import MXNetExecutor, held_batch, outputs_of, value_bytes
 from .libmxnet import blas, build, check_devices, is_started, load_libmxnet, version
 from .resources import Resources
-from .settings import INFERENCE_SETTINGS, SPEED_SETTINGS, can_divide, numeric_environment, pinned
+from .settings import BLAS_VARIABLE, INFERENCE_SETTINGS, SPEED_SETTINGS, can_divide, numeric_environment, pinned
 
 if TYPE_CHECKING:
     from ...models.load import AnyModel
@@ -44,8 +44,9 @@ class MXNetRuntime:
     many_rows = MANY_ROWS
 
     def __init__(self, cpu_isa: str | None = None) -> None:
-        settings = {**INFERENCE_SETTINGS, **({} if cpu_isa is None else pinned(cpu_isa))}
         started, imported = is_started(), "mxnet" in sys.modules
+        wanted = {} if cpu_isa is None else pinned(cpu_isa)
+        settings = {**INFERENCE_SETTINGS, **({} if started else wanted)}
         unset = [f"{name}={settings[name]}" for name in SPEED_SETTINGS if imported and name not in os.environ]
         self.advice: str | None = None
         if unset:
@@ -62,6 +63,12 @@ class MXNetRuntime:
                     hint=f"set {CPU_ISA_VARIABLE}={cpu_isa} before the program starts",
                 )
         load_libmxnet(settings)
+        code = wanted.get(BLAS_VARIABLE)
+        if code is not None and blas() not in (None, code):
+            raise ConfigError(
+                f"the instruction set cannot be {cpu_isa}: OpenBLAS was started with code for {blas()}",
+                hint=f"set {BLAS_VARIABLE}={code} before the program starts",
+            )
         self.divides = can_divide()
 
     def identity(self) -> dict[str, Any]:

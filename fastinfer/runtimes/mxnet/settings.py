@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 
+from ... import machine
 from ...options import CPU_ISA_VARIABLE
 
 # MXNet reads these once. A value that the user has set is not changed.
@@ -27,11 +28,8 @@ INFERENCE_SETTINGS = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 
-# OpenBLAS, by which MXNet multiplies matrices, has code for kinds of CPU. Where the instruction set of oneDNN is pinned, so is
-# this: all CPUs with that instruction set can run it.
+# OpenBLAS, by which MXNet multiplies matrices, has code for kinds of CPU. It runs what this names, also where the CPU cannot.
 BLAS_VARIABLE = "OPENBLAS_CORETYPE"
-BLAS_CODE = {"SSE41": "Prescott", "AVX": "Sandybridge"}
-NEWER_BLAS_CODE = "Haswell"  # for AVX2; the builds of MXNet have none for AVX-512
 
 # Variables of the environment by which MXNet and its libraries choose their code.
 NUMERIC_VARIABLES = ("DNNL_", "MKLDNN_", "OPENBLAS_", "MXNET_MKLDNN_", "MXNET_SUBGRAPH_BACKEND", "OMP_NUM_THREADS")
@@ -50,8 +48,18 @@ def set_missing(settings: dict[str, str] | None) -> None:
 
 
 def pinned(cpu_isa: str) -> dict[str, str]:
-    """The variables by which oneDNN and OpenBLAS use an instruction set (one of ``options.CPU_ISAS``) and no later one."""
-    return {CPU_ISA_VARIABLE: cpu_isa, BLAS_VARIABLE: BLAS_CODE.get(cpu_isa, NEWER_BLAS_CODE)}
+    """The variables by which oneDNN and OpenBLAS use an instruction set (one of ``options.CPU_ISAS``), or the best below it.
+
+    OpenBLAS in the builds of MXNet has no code for AVX-512.
+    """
+    has = set(machine.cpu_features())
+    if "sse4_1" not in has:  # another kind of processor
+        return {CPU_ISA_VARIABLE: cpu_isa}
+    if cpu_isa not in ("SSE41", "AVX") and {"avx2", "fma"} <= has:
+        code = "Haswell"
+    else:
+        code = "Sandybridge" if cpu_isa != "SSE41" and "avx" in has else "Prescott"
+    return {CPU_ISA_VARIABLE: cpu_isa, BLAS_VARIABLE: code}
 
 
 def can_divide() -> bool:
