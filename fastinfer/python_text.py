@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, TypeVar
 
-# One fails only where garbage is collected within it and another thread parses then: so often in a row is no chance.
+# One fails only if garbage is collected during it and another thread parses then: that does not happen so often in a row.
 ATTEMPTS = 20
 
 Tree = TypeVar("Tree")

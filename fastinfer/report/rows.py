@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,6 +18,7 @@ from ..engine.formats import NPY
 from ..engine.request import CSV, JSON, JSON_LINES
 from ..errors import InputError, OutputError, quote
 from ..outputs.reading import json_rows, text_lines
+from ..python_text import parse_again
 from ..storage.atomic import unreadable
 from .forms import ANSWER, Form
 from .results import Result
@@ -232,7 +234,7 @@ def _read_npy(path: str, form: Form) -> Iterator[Rows]:
         size = os.path.getsize(path)
         while file.tell() < size:
             try:
-                array: NDArray[Any] = np.load(file, allow_pickle=False)
+                array = parse_again(partial(_load, file, file.tell()))
                 if array.dtype.names:
                     array = array[form.field or array.dtype.names[0]]
                 values = array.astype(np.float64).reshape(len(array), math.prod(array.shape[1:]))
@@ -240,6 +242,12 @@ def _read_npy(path: str, form: Form) -> Iterator[Rows]:
                 raise _bad(path, "no array of numbers", None) from None
             _skip_line_end(file)
             yield Rows(values, np.zeros(len(values), dtype=bool))
+
+
+def _load(file: BinaryIO, start: int) -> NDArray[Any]:
+    file.seek(start)
+    array: NDArray[Any] = np.load(file, allow_pickle=False)
+    return array
 
 
 def _skip_line_end(file: BinaryIO) -> None:
