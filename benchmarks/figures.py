@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastinfer import __version__, machine
+from fastinfer.runtimes.mxnet.libmxnet import blas
 
 ROOT = Path(__file__).resolve().parent.parent
 # What is measured, and what it is compared with.
@@ -102,6 +103,7 @@ def conditions() -> dict[str, Any]:
     return {
         "cpu": machine.cpu_name(),
         "cpu_features": machine.cpu_features(),
+        "blas": blas(),
         "cores": machine.cores(),
         "libc": " ".join(platform.libc_ver()),
         "load": os.getloadavg()[0],
