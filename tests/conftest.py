@@ -43,6 +43,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_sessionfinish() -> None:
+    """Ends the servers that tests have shared. At exit can be too late: pytest-xdist kills a worker that takes ten seconds."""
+    used = sys.modules.get("tests.s3")
+    if used is not None:
+        used.servers.close()
+
+
 @pytest.fixture(autouse=True)
 def _fresh_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No model is named, and nothing is cached outside the tests' folder."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import http.client
 import json
@@ -78,12 +77,14 @@ def answers(endpoint: str) -> bool:
         connection.close()
 
 
+# Those that all tests of this process share; tests/conftest.py closes them.
+servers = ExitStack()
+
+
 @functools.cache
 def shared(server: Callable[[], AbstractContextManager[str]]) -> str:
     """The endpoint of a server that all tests of this process share."""
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(server())
+    return servers.enter_context(server())
 
 
 @contextmanager
