@@ -115,6 +115,10 @@ def header(name: bytes = b"a", size: int = 0, kind: bytes = b"0", **fields: byte
     block[0:100] = name.ljust(100, b"\0")
     block[124:136] = fields.get("size_field", b"%011o\0" % size)
     block[156:157] = kind
+    return checked(block)
+
+
+def checked(block: bytearray) -> bytes:
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
@@ -210,6 +214,20 @@ def test_what_is_not_a_plain_archive_is_refused(content: bytes, code: str, words
             read(tmp_path / "x", packed)
         assert (caught.value.code, caught.value.path) == (code, str(tmp_path / "x"))
         assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(108, 116), (116, 124), (136, 148), (329, 337), (337, 345)])
+def test_damage_shows_in_owner_group_time_and_device_too(start: int, stop: int, tmp_path: Path) -> None:
+    """tarfile takes such a header for the end of the archive."""
+    block = bytearray(header(b"b", 4))
+    for number in (b"1".rjust(stop - start), b"\xff".ljust(stop - start, b"\xfe"), bytes(stop - start)):
+        block[start:stop] = number
+        assert set(read(tmp_path / "x", SMALL + checked(block) + padded(b"5678") + END)) == {"a", "b"}
+        with tarfile.open(tmp_path / "x") as tar:
+            assert tar.getnames() == ["a", "b"]
+    block[start:stop] = b"ustar".ljust(stop - start, b"\0")
+    with pytest.raises(ModelError, match=r"a number in it is 'ustar.*', expected octal digits"):
+        read(tmp_path / "x", SMALL + checked(block) + padded(b"5678") + END)
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
