@@ -6,6 +6,7 @@ is imported a second time keeps the classes of errors of the first time.
 
 from __future__ import annotations
 
+import shlex
 import sys
 import warnings
 
@@ -15,5 +16,7 @@ with atheris.instrument_imports(include=["fastinfer"]):
     from tests.fuzz import targets
 
 warnings.simplefilter("ignore")
-atheris.Setup([sys.argv[0], *sys.argv[2:]], lambda content: targets.run(sys.argv[1], content))
+# With -merge libFuzzer starts processes by what it is called.
+called = shlex.join([sys.executable, "-m", "tests.fuzz.guided", sys.argv[1]])
+atheris.Setup([called, *sys.argv[2:]], lambda content: targets.run(sys.argv[1], content))
 atheris.Fuzz()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.bind import Binder
-from tests.fuzz.targets import CORPUS, TARGETS, cases, graph_cases, params_cases, run
+from tests.fuzz.targets import CORPUS, FOUND, TARGETS, cases, corpus, found, graph_cases, params_cases, run
 
 CASES = 120
 GRAPHS = 60
@@ -23,7 +23,8 @@ MEMORY_BYTES = 48 << 20
 def test_a_reader_gives_a_value_or_its_own_error(name: str) -> None:
     tracemalloc.start()
     try:
-        for number, content in enumerate(itertools.islice(cases(name, SEED), CASES)):
+        kept = len(corpus(name)) + len(found(name))
+        for number, content in enumerate(itertools.islice(cases(name, SEED), kept + CASES)):
             try:
                 run(name, content)
             except Exception as error:
@@ -53,3 +54,5 @@ def test_the_kept_inputs_are_small_and_all_used() -> None:
     assert {path.parent.name for path in files} == {*TARGETS, "checkpoint_set", "graph_models", "run_folder"}
     assert all(path.parent.parent == CORPUS for path in files)
     assert Path(__file__).parent == CORPUS.parent
+    assert sum(path.stat().st_size for path in FOUND.iterdir()) < 500_000
+    assert {path.stem for path in FOUND.iterdir()} <= set(TARGETS)
