@@ -199,11 +199,8 @@ def _parse_header(archive: _Archive, block: bytes) -> tuple[bytes, int, int, byt
     found = _parse_number(archive, fields[6])
     if found not in (sum(counted), sum(struct.unpack("512b", counted))):
         raise archive.bad(f"a header is damaged: its checksum is {found:,}, expected {sum(counted):,}", COPY_AGAIN)
-    for field in (
-        *fields[2:4],
-        fields[5],
-        *fields[12:14],
-    ):  # owner, group, time and device: not used, but damage shows here
+    # Owner, group, time and device are not used, but damage shows in them.
+    for field in (*fields[2:4], fields[5], *fields[12:14]):
         if field[0] != 0xFF:  # a negative binary number: GNU tar's times before 1970
             _parse_number(archive, field)
     name, prefix = (field.partition(b"\0")[0] for field in (fields[0], fields[14]))
