@@ -97,7 +97,10 @@ class _Archive:
         padded = size + -size % BLOCK
         if self.stream.position + padded > self.headers_end:
             raise self.bad(f"the headers between two members have more than {HEADERS_LIMIT:,} bytes", PACK_AGAIN)
-        return self.read(padded)[:size]
+        content = self.read(padded)
+        if any(content[size:]):  # other programs take it for a part of a long name
+            raise self.bad(f"a header is damaged: something follows its {size:,} bytes, expected zeros", COPY_AGAIN)
+        return content[:size]
 
     def check_end(self) -> None:
         """Raises ModelError unless nothing but zeros follow: with that, checksums of the whole file were compared."""
@@ -160,13 +163,17 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
         if kind in (LONG_NAME, LONG_LINK):
             long = archive.read_header(size).rstrip(b"\0")
             if kind == LONG_NAME:
-                here[b"path"] = long
-        elif kind in PAX or kind == GLOBAL_PAX:
-            (everywhere if kind == GLOBAL_PAX else here).update(_parse_pax(archive, archive.read_header(size)))
+                _announce(archive, here, {b"path": long})
+        elif kind == GLOBAL_PAX:
+            everywhere.update(_parse_pax(archive, archive.read_header(size)))
+            if shared := everywhere.keys() & {b"path", b"size"}:  # programs differ in what they do with it
+                raise archive.bad(f"a header gives all members one {os.fsdecode(min(shared))}", PACK_AGAIN)
+        elif kind in PAX:
+            _announce(archive, here, _parse_pax(archive, archive.read_header(size)))
         else:
             known = {**everywhere, **here}
             here = {}
-            name = known.get(b"path", name)
+            name, short = known.get(b"path", name), name
             if kind == SPARSE or any(key.startswith(SPARSE_KEYS) for key in known):
                 raise archive.unsafe(name, "is stored as a sparse file")
             if kind not in FILES and kind != FOLDER:
@@ -178,8 +185,11 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
                         PACK_AGAIN,
                     )
                 size = int(known[b"size"])
-            if kind == b"\0" and name.endswith(b"/"):  # as tar wrote folders before it had a kind for them
-                kind = FOLDER
+            if kind == b"\0":  # as tar wrote folders before it had a kind for them
+                if name.endswith(b"/") != short.endswith(b"/"):
+                    found = f"{quote(os.fsdecode(short))} and {quote(os.fsdecode(name))}"
+                    raise archive.bad(f"one of the names {found} is a file's, the other a folder's", PACK_AGAIN)
+                kind = FOLDER if name.endswith(b"/") else kind
             if kind == FOLDER and size:
                 raise archive.bad(
                     f"the folder {quote(os.fsdecode(name))} has {size:,} bytes, expected none", PACK_AGAIN
@@ -189,6 +199,14 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
     if is_announced:
         raise archive.bad("it ends behind a header that announces another member", COPY_AGAIN)
     archive.check_end()
+
+
+def _announce(archive: _Archive, here: dict[bytes, bytes], more: dict[bytes, bytes]) -> None:
+    """Adds what another header says of the next member. Programs differ in which of two values they take."""
+    for key, value in more.items():
+        if here.setdefault(key, value) != value:
+            found = f"{quote(os.fsdecode(here[key]))} and {quote(os.fsdecode(value))}"
+            raise archive.bad(f"the headers of one member have two values of {os.fsdecode(key)}: {found}", PACK_AGAIN)
 
 
 def _parse_header(archive: _Archive, block: bytes) -> tuple[bytes, int, int, bytes]:
@@ -204,7 +222,11 @@ def _parse_header(archive: _Archive, block: bytes) -> tuple[bytes, int, int, byt
         if field[0] != 0xFF:  # a negative binary number: GNU tar's times before 1970
             _parse_number(archive, field)
     name, prefix = (field.partition(b"\0")[0] for field in (fields[0], fields[14]))
-    if prefix and fields[9] == b"ustar\x0000":  # GNU tar keeps other things there
+    if prefix and fields[9].startswith(b"ustar\0"):  # GNU tar keeps other things there
+        if not name:
+            raise archive.bad(
+                f"a header is damaged: of its name there is only {quote(os.fsdecode(prefix))}", COPY_AGAIN
+            )
         name = prefix + b"/" + name
     return name, _parse_number(archive, fields[1]), _parse_number(archive, fields[4]), fields[7]
 

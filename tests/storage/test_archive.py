@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import os
+import subprocess
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -203,6 +204,32 @@ def read(path: Path, content: bytes) -> dict[str, bytes]:
             "bad_model",
             "the folder 'a' has 5 bytes, expected none",
         ),
+        (
+            header(b"x", 2, b"L") + padded(b"b\0") + header(b"x", 10, b"x") + padded(b"10 path=c\n") + SMALL + END,
+            "bad_model",
+            "the headers of one member have two values of path: 'b' and 'c'",
+        ),
+        (
+            header(b"x", 9, b"x") + padded(b"9 size=4\n") + header(b"x", 9, b"x") + padded(b"9 size=3\n") + SMALL + END,
+            "bad_model",
+            "two values of size: '4' and '3'",
+        ),
+        (
+            header(b"x", 9, b"g") + padded(b"9 size=4\n") + SMALL + END,
+            "bad_model",
+            "a header gives all members one size",
+        ),
+        (
+            header(b"x", 9, b"g") + padded(b"9 path=b\n") + SMALL + END,
+            "bad_model",
+            "a header gives all members one path",
+        ),
+        (header(b"x", 2, b"L") + padded(b"b\0!") + SMALL + END, "bad_model", "something follows its 2 bytes"),
+        (
+            header(b"x", 10, b"x") + padded(b"10 path=c\n") + header(b"a/", 4, b"\0") + padded(b"1234") + END,
+            "bad_model",
+            "one of the names 'a/' and 'c' is a file's, the other a folder's",
+        ),
         (SMALL + header(b"a/b") + END, "unsafe_archive", "is a file and a folder"),
         (header(b"a/b") + SMALL + END, "unsafe_archive", "is a file and a folder"),
         (header(b"a", 0, b"5") + SMALL + END, "unsafe_archive", "is a file and a folder"),
@@ -228,6 +255,26 @@ def test_damage_shows_in_owner_group_time_and_device_too(start: int, stop: int, 
     block[start:stop] = b"ustar".ljust(stop - start, b"\0")
     with pytest.raises(ModelError, match=r"a number in it is 'ustar.*', expected octal digits"):
         read(tmp_path / "x", SMALL + checked(block) + padded(b"5678") + END)
+
+
+@pytest.mark.parametrize(
+    ("magic", "name"), [(b"ustar\x0000", "d/a"), (b"ustar\0\0\0", "d/a"), (b"ustar  \0", "a"), (bytes(8), "a")]
+)
+def test_the_front_of_a_name_is_read_where_posix_has_it(magic: bytes, name: str, tmp_path: Path) -> None:
+    block = bytearray(header(b"a", 4))
+    block[257:265], block[345:346] = magic, b"d"
+    assert read(tmp_path / "x", checked(block) + padded(b"1234") + END) == {name: b"1234"}
+    # So does GNU tar.
+    listed = subprocess.run(["tar", "tf", tmp_path / "x"], capture_output=True, text=True, check=True)
+    assert listed.stdout == f"{name}\n"
+
+
+def test_a_front_without_a_name_is_damage(tmp_path: Path) -> None:
+    """To some programs it is a file, to others a folder."""
+    block = bytearray(header(b"", kind=b"\0"))
+    block[345:346] = b"d"
+    with pytest.raises(ModelError, match="of its name there is only 'd'"):
+        read(tmp_path / "x", checked(block) + END)
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
