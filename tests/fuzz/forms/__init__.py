@@ -1,0 +1,46 @@
+"""Changes of a file within its form: lengths and checksums are right again, so that what lies behind them is read too.
+
+Changed bytes alone seldom get further than the first checksum of an archive or the parser of a JSON document. Each form here
+takes a file apart, changes a part, and puts it together.
+"""
+
+from __future__ import annotations
+
+import random
+
+from tests.fuzz.forms.archives import change_archive, change_compressed
+from tests.fuzz.forms.base import Change, or_bytes
+from tests.fuzz.forms.binary import change_idx, change_message, change_model, change_npy, change_recordio
+from tests.fuzz.forms.texts import change_filters, change_journal, change_json, change_json_lines, change_rows
+from tests.fuzz.mutations import mutate
+
+FORMS: dict[str, Change] = {
+    "archive": change_archive,
+    "tar": change_archive,
+    "model": change_model,
+    "graph": change_json,
+    "onnx": change_message,
+    "certificate": change_json,
+    "json": change_json,
+    "jsonlines": change_json_lines,
+    "csv": change_rows,
+    "npy": change_npy,
+    "gzip": change_compressed,
+    "zstd": change_compressed,
+    "recordio": change_recordio,
+    "filters": change_filters,
+    "job": change_json,
+    "manifest": change_json,
+    "idx": change_idx,
+    "checkpoint_record": change_json,
+    "run_record": change_json,
+    "rejects": change_json_lines,
+    "reject_journal": change_journal,
+    "label_journal": change_journal,
+    "label_log": change_journal,
+}
+
+
+def change(name: str, random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """An input of a target, changed within its form; targets without one, and inputs that do not have it, as bytes."""
+    return or_bytes(FORMS.get(name, mutate), random_, content, others)

@@ -1,0 +1,189 @@
+"""Binary files with lengths in them: models, NPY, IDX, RecordIO and the messages of ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import struct
+from typing import Any
+
+from fastinfer.records.split import MAGIC
+from tests.fuzz.forms.archives import expand
+from tests.fuzz.forms.base import change_some, or_bytes
+from tests.fuzz.forms.texts import change_json, copy_tree
+from tests.fuzz.mutations import mutate
+
+
+def change_model(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """The three files of a model, each behind its length: symbol, parameters, shapes."""
+    parts, other = _parts(content), _parts(random_.choice(others))
+    number = random_.choice((0, 0, 1, 2))
+    parts[number] = or_bytes(mutate if number == 1 else change_json, random_, parts[number], [other[number]])
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
+
+
+def _parts(content: bytes) -> list[bytes]:
+    parts, place = [], 0
+    for _ in range(3):
+        (size,) = struct.unpack("<I", content[place : place + 4].ljust(4, b"\0"))
+        parts.append(content[place + 4 : place + 4 + size])
+        place += 4 + size
+    return parts
+
+
+def change_npy(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """The text of the header, or the data behind it."""
+    version = content[6:7]
+    width = 2 if version == b"\1" else 4
+    if not content.startswith(b"\x93NUMPY") or len(content) < 8 + width:
+        raise ValueError("no NPY file")
+    size = int.from_bytes(content[8 : 8 + width], "little")
+    header, data = content[8 + width :][:size], content[8 + width + size :]
+    if random_.random() < 0.7:
+        words = [
+            b"'>f8'",
+            b"'<U3'",
+            b"'|O'",
+            b"True",
+            b"(2, 2)",
+            b"(0,)",
+            b"()",
+            b"(-1, 2)",
+            b"(2**9,)",
+            b", 'x': 1",
+            b"'<f2'",
+        ]
+        header = mutate(random_, header.rstrip(b" \n"), words) + random_.choice((b"\n", b" \n", b""))
+    else:
+        data = mutate(random_, data, others)
+    length = len(header) & (1 << 8 * width) - 1
+    return content[:8] + length.to_bytes(width, "little") + header + data
+
+
+def change_idx(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """The sizes, with as many values, of this file or another."""
+    plain, _ = expand(random_.choice((content, *others)))
+    sizes = [random_.choice((0, 1, 2, 3, 28)) for _ in range(random_.choice((0, 1, 1, 2, 3, 3, 4)))]
+    count = 1
+    for size in sizes:
+        count *= size
+    count += random_.choice((0, 0, 0, 1, -1))
+    header = bytes([0, 0, random_.choice((8, 8, 8, 9, 13)), len(sizes)])
+    values = (plain[4:] or b"\0") * max(0, count)
+    return header + b"".join(struct.pack(">I", size) for size in sizes) + values[: max(0, count)]
+
+
+def change_recordio(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """Parts of records, each with its length and padding."""
+    parts, place = [], 0
+    while content[place : place + 4] == MAGIC and len(content) >= place + 8:
+        (word,) = struct.unpack_from("<I", content, place + 4)
+        size = word & (1 << 29) - 1
+        parts.append(bytes([word >> 29]) + content[place + 8 : place + 8 + size])
+        place += 8 + size + -size % 4
+    if not parts:
+        raise ValueError("no record")
+    change_some(
+        random_,
+        parts,
+        lambda part: random_.choice(
+            (bytes([random_.randrange(8)]) + part[1:], part[:1] + mutate(random_, part[1:], [part, MAGIC, *others]))
+        ),
+    )
+    return b"".join(
+        MAGIC + struct.pack("<I", part[0] << 29 | len(part) - 1) + part[1:] + b"\0" * (-(len(part) - 1) % 4)
+        for part in parts
+    )
+
+
+# Protocol buffers, as ONNX has them: fields of a number, a kind and a value; a value that reads as a message is one.
+def parse_message(content: bytes, depth: int = 0) -> list[list[Any]]:
+    """Raises ValueError where the bytes are no message."""
+    fields, place = [], 0
+    while place < len(content):
+        tag, place = _read_varint(content, place)
+        number, kind = tag >> 3, tag & 7
+        if not number or kind not in (0, 1, 2, 5):
+            raise ValueError("no field")
+        value: Any
+        if kind == 0:
+            value, place = _read_varint(content, place)
+        else:
+            size = {1: 8, 5: 4}.get(kind, 0)
+            if kind == 2:
+                size, place = _read_varint(content, place)
+            value, place = content[place : place + size], place + size
+            if place > len(content):
+                raise ValueError("cut")
+            if kind == 2 and value and depth < 12:
+                with contextlib.suppress(ValueError):
+                    value = parse_message(value, depth + 1)
+        fields.append([number, kind, value])
+    return fields
+
+
+def _read_varint(content: bytes, place: int) -> tuple[int, int]:
+    value = 0
+    for number in range(10):
+        if place >= len(content):
+            break
+        value |= (content[place] & 127) << 7 * number
+        place += 1
+        if content[place - 1] < 128:
+            return value, place
+    raise ValueError("cut")
+
+
+def _varint(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*found, value])
+
+
+def print_message(fields: list[list[Any]]) -> bytes:
+    found = []
+    for number, kind, value in fields:
+        content = print_message(value) if isinstance(value, list) else value
+        body = _varint(content) if kind == 0 else (_varint(len(content)) if kind == 2 else b"") + content
+        found.append(_varint(number << 3 | kind) + body)
+    return b"".join(found)
+
+
+def _messages(fields: list[list[Any]]) -> list[list[list[Any]]]:
+    return [fields, *(found for field in fields if isinstance(field[2], list) for found in _messages(field[2]))]
+
+
+def change_message(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """Fields of a message and of those in it: their values, numbers and order."""
+    root = parse_message(content)
+    try:
+        other = parse_message(random_.choice(others))
+    except ValueError:
+        other = root
+    for _ in range(random_.choice((1, 1, 2, 3, 8))):
+        fields = random_.choice([each for each in _messages(root) if each] or [[[1, 0, 0]]])
+        place = random_.randrange(len(fields))
+        number, kind, value = fields[place]
+        change = random_.randrange(7)
+        if change == 0:
+            del fields[place]
+        elif change == 1:
+            fields[random_.randrange(len(fields)) : 0] = [copy_tree(fields[place])] * random_.choice((1, 1, 20))
+        elif change == 2:
+            fields[place][0] = random_.choice((number + 1, max(1, number - 1), random_.randrange(1, 30)))
+        elif change == 3:
+            source = random_.choice([each for each in _messages(random_.choice((root, other))) if each] or [fields])
+            fields[place][1:] = copy_tree(random_.choice(source))[1:]
+        elif kind == 0:
+            fields[place][2] = random_.choice(
+                (0, 1, 2, 7, 16, 127, value + 1, value - 1, 2**31, 2**32, 2**63, 2**64 - 1)
+            )
+        elif isinstance(value, bytes):
+            changed = mutate(random_, value, [b"x", b"", b"Relu", b"Conv"])
+            fields[place][2] = changed if kind == 2 else changed[: len(value)].ljust(len(value), b"\0")
+        else:
+            random_.shuffle(value)
+    return print_message(root)
