@@ -37,6 +37,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "fastinfer.kernels": "native/test_parse.py",  # the public face of _native.text
     "fastinfer.codecs.base": "codecs/test_csv.py",  # a contract
     "fastinfer.codecs.json_rows": "codecs/test_json.py",  # what it prints is compared with whole bodies
+    "fastinfer.models.onnx_schema": "models/test_onnx.py",  # tables
     "fastinfer.storage.base": "storage/test_local.py",  # a contract
     "fastinfer.runtimes.base": "runtimes/test_batch_size.py",  # a contract
     "fastinfer.sagemaker.__main__": "sagemaker/test_command.py",  # three lines

@@ -19,8 +19,24 @@ from ..errors import ConfigError, FastinferError, ModelError, quote
 from ..storage.regular import read_regular
 from .choice import ALL_OUTPUTS, Choice, decided, said_outputs, several_outputs
 from .inputs import Input
+from .onnx_schema import (
+    ATTRIBUTE,
+    DIMENSION,
+    ENTRY,
+    FUNCTION,
+    GRAPH,
+    MODEL,
+    NODE,
+    OPERATORS,
+    SHAPE,
+    SPARSE_TENSOR,
+    TENSOR,
+    TENSOR_TYPE,
+    TYPE,
+    VALUE,
+)
 from .params import VALUES_LIMIT, Shape
-from .protobuf import BYTES, VARINT, Field, fields, text
+from .protobuf import Field, Message, text
 
 FILE_LIMIT = 2 << 30  # of a protocol buffer
 # Graphs within graphs.
@@ -245,30 +261,32 @@ class Reader:
     def read(self) -> OnnxModel:
         graph, metadata = None, {}
         versions: dict[str, int] = {}  # of each set of operators
-        for each in fields(self._view, 0, len(self._view)):
+        for each in MODEL.fields(self._view, 0, len(self._view)):
             if each.number == 7:
-                graph = self._message(each, "its graph")
+                graph = each
             elif each.number == 8:
-                domain, version = self._opset(self._message(each, "a set of operators"))
+                domain, version = self._opset(each)
                 versions[domain if domain != "ai.onnx" else ""] = version
             elif each.number == 14:
-                entry = {part.number: text(self._view, part) for part in self._inside(each)}
+                entry = {part.number: text(self._view, part) for part in self._inside(each, ENTRY)}
                 metadata[entry.get(1, "")] = entry.get(2, "")
             elif each.number == 25:
-                for function in self._inside(each):
-                    if function.number == 7:
-                        self.take_node(function, 0)
+                for part in self._inside(each, FUNCTION):
+                    if part.number == 7:
+                        self.take_node(part, 0)
+                    else:
+                        self._check_attribute(part, 0)
         if graph is None or max(versions.values(), default=0) < 1:
             raise ValueError("it has no graph, or no version of its operators")
         saved, inputs, outputs = set(), [], []
-        for each in self._inside(graph):
+        for each in self._inside(graph, GRAPH):
             if each.number == 1:
                 self.take_node(each, 0)
             elif each.number in INITIALIZERS:
                 saved.add(self.take_initializer(each))
             elif each.number == 11:
                 inputs.append(each)
-            elif each.number == 12:
+            else:
                 outputs.append(self._name(each))
         if not outputs:
             raise ValueError("it has no output")
@@ -293,81 +311,70 @@ class Reader:
             undecided=undecided,
         )
 
-    def _inside(self, field: Field) -> list[Field]:
-        return list(fields(self._view, field.first, field.last))
-
-    def _message(self, field: Field, what: str) -> Field:
-        if field.kind != BYTES:
-            raise ValueError(f"{what} is a number, at byte {field.first:,}")
-        return field
+    def _inside(self, field: Field, message: Message) -> list[Field]:
+        return list(message.fields(self._view, field.first, field.last))
 
     def _name(self, value: Field) -> str:
-        return next((text(self._view, part) for part in self._inside(value) if part.number == 1), "")
+        return next((text(self._view, part) for part in self._inside(value, VALUE) if part.number == 1), "")
 
     def _opset(self, field: Field) -> tuple[str, int]:
-        domain, version = "", 0
-        for part in self._inside(field):
-            if part.number == 1:
-                domain = text(self._view, part)
-            elif part.number == 2:
-                version = part.value
-        return domain, version
+        parts = {part.number: part for part in self._inside(field, OPERATORS)}
+        return text(self._view, parts[1]) if 1 in parts else "", parts[2].value if 2 in parts else 0
 
     def take_node(self, node: Field, depth: int) -> None:
         """Looks for values in other files, also in the graphs that a node has."""
+        for part in self._inside(node, NODE):
+            if part.number == 5:
+                self._check_attribute(part, depth)
+
+    def _check_attribute(self, attribute: Field, depth: int) -> None:
         if depth > DEPTH_LIMIT:
             raise ValueError("its graphs lie too deep in each other")
-        for part in self._inside(self._message(node, "a node")):
-            if part.number != 5:
-                continue
-            for attribute in self._inside(self._message(part, "an attribute")):
-                if attribute.number in (5, 10):
-                    self._check_tensor(self._message(attribute, "a tensor"))
-                elif attribute.number in (22, 23):
-                    self._check_sparse(attribute)
-                elif attribute.number in (6, 11):
-                    for inner in self._inside(self._message(attribute, "a graph")):
-                        if inner.number == 1:
-                            self.take_node(inner, depth + 1)
-                        elif inner.number in INITIALIZERS:
-                            self.take_initializer(inner)
+        for part in self._inside(attribute, ATTRIBUTE):
+            if part.number in (5, 10):
+                self._check_tensor(part)
+            elif part.number in (22, 23):
+                self._check_sparse(part)
+            else:
+                for inner in self._inside(part, GRAPH):
+                    if inner.number == 1:
+                        self.take_node(inner, depth + 1)
+                    elif inner.number in INITIALIZERS:
+                        self.take_initializer(inner)
 
     def take_initializer(self, tensor: Field) -> str:
         """The name of saved values, which must be in this file."""
-        self._message(tensor, "an initializer")
         return self._check_tensor(tensor) if tensor.number == DENSE else self._check_sparse(tensor)
 
     def _check_sparse(self, tensor: Field) -> str:
         """The name of a sparse tensor, which is that of its values."""
-        parts = self._inside(self._message(tensor, "a sparse tensor"))
-        names = [self._check_tensor(part) for part in parts if part.number in (1, 2)]
-        return names[0] if names else ""
+        parts = self._inside(tensor, SPARSE_TENSOR)
+        names = {part.number: self._check_tensor(part) for part in parts if part.number in (1, 2)}
+        return names.get(1, "")
 
     def _check_tensor(self, tensor: Field) -> str:
         """The name of a tensor, whose values must be in this file."""
-        name = ""
-        for part in self._inside(tensor):
-            if part.number == 8:
-                name = text(self._view, part)
-            elif part.number == 13 or (part.number == 14 and part.value != 0):
-                raise ModelError(
-                    f"the values of {quote(name)} are in another file; one file is served",
-                    path=self._path,
-                    hint="save the model as one file: onnx.save(model, path)",
-                )
+        parts = {part.number: part for part in self._inside(tensor, TENSOR)}
+        name = text(self._view, parts[8]) if 8 in parts else ""
+        if 13 in parts or (14 in parts and parts[14].value != 0):
+            raise ModelError(
+                f"the values of {quote(name)} are in another file; one file is served",
+                path=self._path,
+                hint="save the model as one file: onnx.save(model, path)",
+            )
         return name
 
     def _input(self, value: Field, wanted: Shape | None) -> OnnxInput:
         name, element, shape = self._name(value), 0, None
-        for part in self._inside(value):
-            for kind in self._inside(part) if part.number == 2 else ():
+        for part in self._inside(value, VALUE):
+            for kind in self._inside(part, TYPE) if part.number == 2 else ():
                 if kind.number != 1:
                     raise ModelError(f"the input {quote(name)} is not a tensor", path=self._path)
-                for item in self._inside(kind):
+                for item in self._inside(kind, TENSOR_TYPE):
                     if item.number == 1:
                         element = item.value
-                    elif item.number == 2:
-                        shape = [self._size(each) for each in self._inside(item) if each.number == 1]
+                    else:
+                        shape = [self._size(each) for each in self._inside(item, SHAPE)]
         if element not in TYPES:
             raise ModelError(
                 f"the input {quote(name)} has ONNX's type {element}; served are {', '.join(TYPES.values())}",
@@ -394,8 +401,8 @@ class Reader:
 
     def _size(self, dimension: Field) -> int | None:
         """A dimension's size; None where it has only a name, or nothing."""
-        for part in self._inside(dimension):
-            if part.number == 1 and part.kind == VARINT and 0 < part.value <= VALUES_LIMIT:
+        for part in self._inside(dimension, DIMENSION):
+            if part.number == 1 and 0 < part.value <= VALUES_LIMIT:
                 return part.value
         return None
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from .certificate import describe_certificate
 from .onnx import DENSE, OnnxModel, Reader
-from .protobuf import Field, fields, integers, text
+from .onnx_schema import MODEL, NODE, SPARSE_TENSOR, TENSOR
+from .protobuf import Field, integers, text
 
 # ONNX's types of saved values, by their numbers: NumPy's name, or ONNX's where NumPy has none; and the bits of a value.
 TYPES = {
@@ -82,7 +83,7 @@ class _Contents(Reader):
     def header(self) -> dict[str, Any]:
         """What the file says of itself."""
         producer, ir_version, opsets = {}, None, {}
-        for each in fields(self._view, 0, len(self._view)):
+        for each in MODEL.fields(self._view, 0, len(self._view)):
             if each.number == 1:
                 ir_version = each.value
             elif each.number in (2, 3):
@@ -95,16 +96,17 @@ class _Contents(Reader):
 
     def take_node(self, node: Field, depth: int) -> None:
         super().take_node(node, depth)
-        parts = {part.number: part for part in self._inside(node)}
+        parts = {part.number: part for part in self._inside(node, NODE)}
         name, domain = (text(self._view, parts[number]) if number in parts else "" for number in (4, 7))
         self.operators[f"{domain}.{name}" if domain not in ("", "ai.onnx") else name] += 1
 
     def take_initializer(self, tensor: Field) -> str:
         name = super().take_initializer(tensor)
-        parts = self._inside(tensor)
         is_dense = tensor.number == DENSE
+        parts = self._inside(tensor, TENSOR if is_dense else SPARSE_TENSOR)
         # A sparse tensor has its values in field 1, and dimensions of its own.
-        values = parts if is_dense else [inner for part in parts if part.number == 1 for inner in self._inside(part)]
+        inner = [] if is_dense else [self._inside(part, TENSOR) for part in parts if part.number == 1]
+        values = parts if is_dense else [each for found in inner for each in found]
         dimensions = [part for part in parts if part.number == (1 if is_dense else 3)]
         kind = next((part.value for part in values if part.number == 2), 0)
         type_name, bits = TYPES.get(kind, (f"ONNX's type {kind}", 0))

@@ -5,10 +5,12 @@ Only what is asked for is decoded: a model of a gigabyte is passed over in a few
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+# Of a repeated field: each a VARINT, or many packed in BYTES.
+NUMBERS = (VARINT, BYTES)
 _MOST_VARINT_BYTES = 10
 
 
@@ -29,8 +31,59 @@ class Field(NamedTuple):
     last: int
 
 
+class Message:
+    """The fields of a message that are read.
+
+    What comes again though it can be there but once, parsers join or replace, and what is of another kind they pass over. A
+    file could so show one thing here and another one to its runtime: both are errors.
+
+    Args:
+        what: a message, for errors.
+        once, one_of, many: by the number of a field its kind. Of ``one_of`` a message has one at most.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        once: Mapping[int, int] | None = None,
+        one_of: Mapping[int, int] | None = None,
+        many: Mapping[int, int | tuple[int, ...]] | None = None,
+    ) -> None:
+        self._what = what
+        single, several = {**(once or {}), **(one_of or {})}, many or {}
+        kinds = {**single, **several}
+        self._kinds = {number: (kind,) if isinstance(kind, int) else kind for number, kind in kinds.items()}
+        # By which number a field is known when it comes again.
+        self._places = {**dict.fromkeys(one_of or {}, 0), **{number: number for number in once or {}}}
+
+    def fields(self, content: memoryview, first: int, last: int) -> Iterator[Field]:
+        """Those fields, of a message that lies between two places.
+
+        Raises:
+            ValueError: as :func:`fields`; one is of another kind, or is there again.
+        """
+        seen = set()
+        for field in fields(content, first, last):
+            kinds = self._kinds.get(field.number)
+            if kinds is None:
+                continue
+            if field.kind not in kinds:
+                raise ValueError(
+                    f"field {field.number} of {self._what} has the kind {field.kind}, at byte {field.first:,}"
+                )
+            place = self._places.get(field.number)
+            if place in seen:
+                raise ValueError(
+                    f"{self._what} has field {field.number} or one in its place again, at byte {field.first:,}"
+                )
+            if place is not None:
+                seen.add(place)
+            yield field
+
+
 def fields(content: memoryview, first: int, last: int) -> Iterator[Field]:
-    """The fields of a message that lies between two places.
+    """All fields of a message that lies between two places.
 
     Raises:
         ValueError: it is not a message, or ends within a field.

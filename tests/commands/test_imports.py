@@ -60,8 +60,8 @@ print(*sys.modules, file=sys.stderr)
 
 # What a run of a model in ONNX has instead of MXNet's modules.
 ONNX_RUN = """
-models.onnx models.onnx_random models.onnx_values models.protobuf runtimes.libonnxruntime runtimes.number_types runtimes.onnx
-runtimes.onnx_inputs
+models.onnx models.onnx_random models.onnx_schema models.onnx_values models.protobuf runtimes.libonnxruntime
+runtimes.number_types runtimes.onnx runtimes.onnx_inputs
 """
 
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from fastinfer.errors import ConfigError, FastinferError, ModelError
 from fastinfer.models.onnx import OnnxInput, load_onnx, read_onnx
+from fastinfer.models.protobuf import BYTES, VARINT
+from tests.fuzz.forms.binary import print_message
 
 onnx = pytest.importorskip("onnx")
 FLOAT, INT64, STRING = 1, 7, 8
@@ -107,13 +109,15 @@ def test_which_output_and_columns(tmp_path: Path) -> None:
         load_onnx(path, output="y", columns={"c": 3})
 
 
-def test_values_in_other_files_are_refused() -> None:
-    def outside() -> Any:
-        tensor = onnx.numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
-        onnx.external_data_helper.set_external_data(tensor, "/etc/passwd")
-        tensor.ClearField("raw_data")
-        return tensor
+def outside() -> Any:
+    """Values in another file."""
+    tensor = onnx.numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
+    onnx.external_data_helper.set_external_data(tensor, "/etc/passwd")
+    tensor.ClearField("raw_data")
+    return tensor
 
+
+def test_values_in_other_files_are_refused() -> None:
     inputs, outputs = [info("x", ["n", 3, 4])], [info("y", ["n", 3, 4])]
     top = make(inputs, outputs, [onnx.helper.make_node("Mul", ["x", "w"], ["y"])], [outside()])
     constant = onnx.helper.make_node("Constant", [], ["w"], value=outside())
@@ -125,15 +129,60 @@ def test_values_in_other_files_are_refused() -> None:
     constant_sparse = onnx.helper.make_node("Constant", [], ["w"], sparse_value=sparse)
     beside = onnx.load_from_string(make(inputs, outputs, [product]))
     beside.graph.sparse_initializer.append(sparse)
+    function = onnx.load_from_string(make(inputs, outputs))
+    default = function.functions.add(name="f", domain="own").attribute_proto.add(name="value", type=4)
+    default.t.CopyFrom(outside())
     for content in (
         top,
         make(inputs, outputs, [constant, product]),
         make(inputs, outputs, [condition, product]),
         make(inputs, outputs, [constant_sparse, product]),
         beside.SerializeToString(),
+        function.SerializeToString(),
     ):
         with pytest.raises(ModelError, match="in another file"):
             read_onnx(content, "m.onnx")
+
+
+def test_a_graph_that_comes_in_pieces_is_refused() -> None:
+    """Readers join them: what is in the first one would not have been seen."""
+    first = onnx.ModelProto()
+    first.graph.initializer.append(outside())
+    content = first.SerializeToString() + SIMPLE
+    assert [each.name for each in onnx.load_from_string(content).graph.initializer] == ["w"]
+    with pytest.raises(ModelError, match="the model has field 7 or one in its place again, at byte"):
+        read_onnx(content, "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("dimension", "words"),
+    [
+        ([[1, VARINT, 3]], None),
+        (
+            [[1, VARINT, 3], [2, BYTES, b"n"]],
+            "a dimension has field 2 or one in its place again",
+        ),  # what is last counts
+        ([[1, BYTES, b"3"]], "field 1 of a dimension has the kind 2"),  # which is passed over
+    ],
+)
+def test_what_readers_would_replace_or_pass_over_is_refused(dimension: list[Any], words: str | None) -> None:
+    kind = [[1, VARINT, FLOAT], [2, BYTES, [[1, BYTES, []], [1, BYTES, dimension]]]]
+    value = [[1, BYTES, b"x"], [2, BYTES, [[1, BYTES, kind]]]]
+    graph = [[11, BYTES, value], [12, BYTES, [[1, BYTES, b"y"]]]]
+    content = print_message([[8, BYTES, [[2, VARINT, 17]]], [7, BYTES, graph]])
+    onnx.load_from_string(content)
+    if words is None:
+        assert read_onnx(content, "m.onnx").graph_inputs == (OnnxInput("x", "float32", None, (3,)),)
+    else:
+        with pytest.raises(ModelError, match=words):
+            read_onnx(content, "m.onnx")
+
+
+def test_what_an_input_stands_for_may_be_said() -> None:
+    model = onnx.load_from_string(SIMPLE)
+    model.graph.input[0].type.denotation = "IMAGE"
+    model.graph.input[0].type.tensor_type.shape.dim[0].denotation = "DATA_BATCH"
+    assert read_onnx(model.SerializeToString(), "m.onnx").graph_inputs == read_onnx(SIMPLE, "m.onnx").graph_inputs
 
 
 def test_what_is_not_there_or_no_model(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastinfer.models.protobuf import BYTES, FIXED32, VARINT, fields, text
+from fastinfer.models.protobuf import BYTES, FIXED32, NUMBERS, VARINT, Message, fields, text
 
 
 def test_fields() -> None:
@@ -30,3 +30,31 @@ def test_any_bytes_are_fields_or_an_error(content: bytes) -> None:
     except ValueError:
         return
     assert all(0 <= each.first <= each.last <= len(content) for each in found)
+
+
+MESSAGE = Message("it", once={1: VARINT}, one_of={2: VARINT, 3: BYTES}, many={4: NUMBERS})
+
+
+@pytest.mark.parametrize(
+    ("content", "numbers"),
+    [
+        (b"\x20\x01\x22\x02\x01\x02\x08\x01\x10\x05", [4, 4, 1, 2]),
+        (b"\x1a\x01x\x28\x01\x2a\x01x\x2d\0\0\0\0", [3]),  # others are passed over
+    ],
+)
+def test_fields_of_a_message(content: bytes, numbers: list[int]) -> None:
+    assert [each.number for each in MESSAGE.fields(memoryview(content), 0, len(content))] == numbers
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x08\x01\x08\x01", "it has field 1 or one in its place again, at byte 3"),
+        (b"\x10\x01\x1a\x01x", "it has field 3 or one in its place again, at byte 4"),
+        (b"\x0a\x01x", "field 1 of it has the kind 2, at byte 2"),
+        (b"\x25\0\0\0\0", "field 4 of it has the kind 5, at byte 1"),
+    ],
+)
+def test_fields_again_or_of_another_kind_are_errors(content: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        list(MESSAGE.fields(memoryview(content), 0, len(content)))
