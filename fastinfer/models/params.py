@@ -175,9 +175,11 @@ def _take_name(walk: _Walk, number: int) -> str:
     if size > NAME_LIMIT:
         raise walk.bad(f"name {number} has {size:,} bytes, expected at most {NAME_LIMIT:,}", place)
     start = walk.skip(size, f"name {number}")
+    content = walk.content[start : start + size]
     try:
-        return walk.content[start : start + size].decode("utf-8")
+        name = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise walk.bad(
-            f"name {number} is {quote(walk.content[start : walk.place])}, expected UTF-8 text", place
-        ) from error
+        raise walk.bad(f"name {number} is {quote(content)}, expected UTF-8 text", place) from error
+    if "\0" in name:  # where MXNet's names end
+        raise walk.bad(f"name {number} is {quote(content)}, expected text without NUL", place)
+    return name

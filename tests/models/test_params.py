@@ -86,6 +86,7 @@ def test_names_need_not_say_what_their_arrays_are() -> None:
         (pack(array(), array(), names=(b"arg:a", b"arg:a")), "two arrays have the name 'a', expected one"),
         (pack(array(), array(), names=(b"arg:a", b"a")), "two arrays have the name 'a', expected one"),
         (pack(array(), names=(b"arg:\xff",)), "name 0 is 'arg:\\xff', expected UTF-8 text"),
+        (pack(array(), names=(b"arg:a\0b",)), "name 0 is 'arg:a\\x00b', expected text without NUL"),
         (pack(array(), names=(b"arg:" + b"a" * 2000,)), "name 0 has 2,004 bytes, expected at most 1,024"),
         (pack(array())[:-1], "the file ends within name 0: 4 bytes are left, expected 5"),
         (pack(array()) + b"!", "1 bytes follow the last name, expected none"),
