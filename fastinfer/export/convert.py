@@ -267,11 +267,19 @@ def _verify_stored(
         if changed:
             return Verified(certificate, 0, False, (changed,))
         values = rows.values[:count]
+    if not count or values.shape != (count, onnx.row_values):
+        reason = f"{count:,} rows of {onnx.row_values:,} values are stored, found the shape {values.shape}"
+        return Verified(certificate, count, False, (reason,))
     executor = runtime.bind(onnx, CPU, 1)
     found = predict(executor, values)
     names = [output.name for output in executor.outputs]
+    answers = stored_answers(certificate)
+    shapes, stored_shapes = ([each.shape for each in arrays] for arrays in (found, answers))
+    if shapes != stored_shapes:
+        reason = f"the stored answers have the shapes {stored_shapes}, the model's have {shapes}"
+        return Verified(certificate, count, False, (reason,))
     reasons: list[str] = []
-    for name, expected, array in zip(names, stored_answers(certificate), found):
+    for name, expected, array in zip(names, answers, found):
         reasons += refusals(compare(name, expected, array), tolerance)
     return Verified(certificate, count, False, tuple(reasons))
 

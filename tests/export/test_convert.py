@@ -261,6 +261,18 @@ def test_answers_that_differ_are_seen(written: str) -> None:
     assert "1e-12 is allowed" in verify_model(written, None).reasons[0]
 
 
+@pytest.mark.parametrize(("part", "words"), [("outputs", "the stored answers have the shapes"), ("rows", "are stored")])
+def test_stored_arrays_of_another_shape_are_seen(part: str, words: str, written: str) -> None:
+    """What is not there is not compared."""
+    path = Path(f"{written}.json")
+    facts = json.loads(path.read_text())
+    array = {"dtype": "float32", "shape": [1, 1], "values": "HL5Mvw=="}
+    facts["stored"][part] = [array] if part == "outputs" else array
+    path.write_text(json.dumps(facts))
+    (reason,) = verify_model(written, None).reasons
+    assert words in reason
+
+
 def test_no_certificate(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         verify_model(str(tmp_path / "model.onnx"), None)

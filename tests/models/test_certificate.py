@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,13 +18,16 @@ from tests.models.test_onnx import SIMPLE, info, make
 
 OTHER = make([info("x", ["batch", 5])], [info("y", ["batch", 5])])
 
-FACTS = {
+ARRAY = {"dtype": "float32", "shape": [2, 1], "values": "HL5Mvxy+TL8="}
+FACTS: dict[str, Any] = {
     "format": FORMAT,
-    "rows": {"records": 1000},
+    "onnx": {"sha256": "of the file"},
+    "rows": {"source": "probe", "records": 1000, "sha256": "of the rows"},
     "versions": {"mxnet": "1.9.1"},
     "tolerance": 1e-5,
-    "model": {"path": "/models/mnist", "digest": "of the model"},
+    "model": {"path": "/models/mnist", "digest": "of the model", "choice": {"output": "all"}},
     "outputs": [{"absolute": 3e-7, "relative": 1e-6, "labels": 1000}],
+    "stored": {"records": 2, "rows": ARRAY, "outputs": [ARRAY]},
 }
 
 
@@ -58,9 +64,8 @@ def test_a_certificate_of_another_file_is_said_to_be_one(model: OnnxModel) -> No
 
 def test_a_certificate_that_cannot_be_read_is_named(model: OnnxModel) -> None:
     certify(model, onnx={})
-    assert (
-        describe_certificate(model) == f"not certified: {model.path}.json: is no whole certificate: KeyError('sha256')"
-    )
+    reason = "is no whole certificate: onnx.sha256 is missing or wrong"
+    assert describe_certificate(model) == f"not certified: {model.path}.json: {reason}"
     Path(f"{model.path}.json").write_text("{")
     assert describe_certificate(model).startswith(f"not certified: {model.path}.json: is not JSON")
 
@@ -77,6 +82,47 @@ def test_what_is_no_certificate(content: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         Certificate.read(str(path))
     assert caught.value.code == "bad_certificate"
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("tolerance", "1e-5"),
+        ("tolerance", 10**400),
+        ("tolerance", math.nan),
+        ("outputs", []),
+        ("outputs[0]", 1),
+        ("outputs[0].labels", True),
+        ("outputs[0].absolute", None),
+        ("onnx.sha256", 6),
+        ("rows", [1]),
+        ("rows.records", -1),
+        ("model.choice", ["output"]),
+        ("model.choice", {"outputs": "all"}),
+        ("model.choice", {"epoch": "1"}),
+        ("stored.outputs", []),
+        ("stored.rows", {}),
+        ("stored.rows", {**ARRAY, "shape": [3, 1]}),
+        ("stored.rows", {**ARRAY, "shape": [2, -1]}),
+        ("stored.rows", {**ARRAY, "dtype": "object"}),
+        ("stored.outputs[0]", {**ARRAY, "values": "HL5Mvxy+TL8"}),
+        ("stored.outputs[0]", {**ARRAY, "values": "é"}),
+        ("versions.mxnet", None),
+    ],
+)
+def test_the_part_that_is_wrong_is_named(part: str, value: Any, tmp_path: Path) -> None:
+    facts = json.loads(json.dumps(FACTS))
+    holder, *keys = re.findall(r"\w+", part)
+    place: Any = facts
+    for key in keys:
+        place, holder = place[int(holder) if holder.isdigit() else holder], key
+    place[int(holder) if holder.isdigit() else holder] = value
+    path = tmp_path / "model.onnx.json"
+    path.write_text(json.dumps(facts))
+    with pytest.raises(ModelError, match=f"is no whole certificate: {re.escape(part)} is missing or wrong"):
+        Certificate.read(str(path))
+    path.write_text(json.dumps(FACTS))
+    assert Certificate.read(str(path)).facts == FACTS
 
 
 def test_no_certificate(tmp_path: Path) -> None:
