@@ -1,8 +1,9 @@
 """CSV text to float32 rows: chunk by chunk, a whole body, or many small bodies in one call.
 
-A cell means what Python's ``float()`` makes of it (without underscores, and of ASCII text only), rounded to double and
-then to float32. Only the total of values counts, as in SageMaker's container: lines of equal length whose values fill a whole
-number of rows (a 28 x 28 grid is one row of 784). What is accepted and what is refused is in docs/kernels.md.
+A cell means what Python's ``float()`` makes of it (without underscores, of ASCII text only, and with no blanks but spaces and
+tabs), rounded to double and then to float32. Only the total of values counts, as in SageMaker's container: lines of equal
+length whose values fill a whole number of rows (a 28 x 28 grid is one row of 784). What is accepted and what is refused is in
+docs/kernels.md.
 """
 
 from __future__ import annotations
