@@ -54,7 +54,41 @@ def _zstd_decoder() -> Any:
                 code="zstd_missing",
                 hint=install_command("zstd"),
             ) from error
-    return zstd.ZstdDecompressor()
+    return _ZstdDecoder(zstd)
+
+
+class _ZstdDecoder:
+    """A decoder of one frame that compares its size with that in its header.
+
+    libzstd does so too, but not where a frame comes in pieces and its last block is empty: a damaged one seems to end there.
+    """
+
+    HEADER_BYTES = 18
+
+    def __init__(self, zstd: Any) -> None:
+        self._decoder, self._frame_info = zstd.ZstdDecompressor(), zstd.get_frame_info
+        self._start = b""
+        self._count = 0
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._decoder.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._decoder.unused_data)
+
+    def decompress(self, content: bytes, most: int) -> bytes:
+        """Raises ValueError, and what the package raises."""
+        if len(self._start) < self.HEADER_BYTES:
+            self._start += content[: self.HEADER_BYTES]
+        piece: bytes = self._decoder.decompress(content, most)
+        self._count += len(piece)
+        if self.eof:
+            size = self._frame_info(self._start).decompressed_size
+            if size not in (None, self._count):
+                raise ValueError(f"a frame has {self._count:,} bytes, and {size:,} in its header")
+        return piece
 
 
 DECODERS: dict[bytes, Callable[[], Any]] = {

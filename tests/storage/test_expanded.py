@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import random
@@ -13,7 +14,7 @@ from typing import Callable
 import pytest
 
 import fastinfer.storage.expanded as module
-from fastinfer.storage.expanded import DamagedError, ExpandedFile
+from fastinfer.storage.expanded import ZSTD, DamagedError, ExpandedFile, Expander
 
 CONTENT = bytes(range(256)) * 2000 + bytes(300_000)
 FORMS: dict[str, Callable[[bytes], bytes]] = {
@@ -80,6 +81,21 @@ def test_a_wrong_checksum_or_length_of_gzip_is_an_error(tmp_path: Path) -> None:
         content[place] ^= 1
         with pytest.raises(DamagedError, match="damaged"):
             expand(tmp_path / "x", bytes(content))
+
+
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_a_frame_of_zstd_with_less_than_its_header_says_is_damaged(size: int) -> None:
+    """libzstd itself does not see it where the frame comes in pieces: its last block is empty."""
+
+    def expanded(content: bytes) -> bytes:
+        stream = io.BytesIO(content)
+        return Expander(lambda most: stream.read(min(most, size)), ZSTD, stream.read(6)).read(100)
+
+    header = b"\x28\xb5\x2f\xfd" + b"\x20\x2c"  # 44 bytes
+    last_and_empty, of_44_bytes = b"\x01\0\0", (44 << 3).to_bytes(3, "little") + bytes(44)
+    assert expanded(header + of_44_bytes + last_and_empty) == bytes(44)
+    with pytest.raises(DamagedError, match="a frame has 0 bytes, and 44 in its header"):
+        expanded(header + last_and_empty)
 
 
 def test_memory_that_a_file_asks_for_is_bounded(tmp_path: Path) -> None:
