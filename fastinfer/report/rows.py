@@ -107,7 +107,9 @@ def _as_arrays(path: str, batches: Iterable[_Batch]) -> Iterator[Rows]:
         except (ValueError, TypeError, OverflowError):
             raise _bad(path, "rows of unequal lengths, or something else than numbers", known[0]) from None
         if found is not None:
-            width = width or found.shape[1]
+            width = found.shape[1] if width is None else width
+            if not width:
+                raise _bad(path, "rows without values", None)
             if found.shape[1] != width:
                 raise _bad(path, f"rows of {width} and of {found.shape[1]} values", None)
         for early in waiting:
@@ -234,17 +236,27 @@ def _read_npy(path: str, form: Form) -> Iterator[Rows]:
         size = os.path.getsize(path)
         while file.tell() < size:
             try:
-                array = parse_again(partial(_load, file, file.tell()))
+                array = parse_again(partial(_load, file, file.tell(), size))
                 if array.dtype.names:
                     array = array[form.field or array.dtype.names[0]]
                 values = array.astype(np.float64).reshape(len(array), math.prod(array.shape[1:]))
-            except (ValueError, TypeError, EOFError, SyntaxError):
+            except OSError:
+                raise
+            except Exception:  # NumPy evaluates the header as Python's text, which can fail in any way
                 raise _bad(path, "no array of numbers", None) from None
             _skip_line_end(file)
             yield Rows(values, np.zeros(len(values), dtype=bool))
 
 
-def _load(file: BinaryIO, start: int) -> NDArray[Any]:
+def _load(file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
+    """The array at a place of a file of so many bytes. Raises what NumPy raises."""
+    npy: Any = np.lib.format  # without types
+    file.seek(start)
+    is_short = npy.read_magic(file) == (1, 0)
+    # Version 3.0 differs from 2.0 in how names are written.
+    shape, _, kind = npy.read_array_header_1_0(file) if is_short else npy.read_array_header_2_0(file)
+    if math.prod(shape) * kind.itemsize > stop - file.tell():
+        raise ValueError("cut")  # before memory is made for it
     file.seek(start)
     array: NDArray[Any] = np.load(file, allow_pickle=False)
     return array
