@@ -62,7 +62,8 @@ def _cached(
     text = json.dumps(depends_on, sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:32]
     path = os.path.join(base, "fastinfer", "batch-size", f"{name}.json")
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+    # A file that is damaged may hold anything; numbers too large for a float, documents too deep.
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         with open(path, "rb") as file:
             kept = json.loads(file.read(MOST_BYTES))
         if kept["depends_on"] == json.loads(text):

@@ -40,6 +40,8 @@ def test_the_probes_answer_is_kept_for_what_it_depends_on(tmp_path: Path, monkey
         {"sizes": [3]},
         {"sizes": [3], "seconds": [1]},
         {"sizes": [3], "seconds": [1], "dense": {"rows": 3, "chained": True}},
+        {"sizes": [3], "seconds": [10**400], "dense": {"rows": 3, "chained": True, "products": True}},
+        {"sizes": [1e400], "seconds": [1], "dense": {"rows": 3, "chained": True, "products": True}},
         7,
     ],
 )
@@ -50,5 +52,7 @@ def test_a_file_that_was_not_written_here_is_not_believed(
     true = Found((4,), (1.0,), DenseLayers(4))
     cached({"cpu": "a"}, lambda: true)
     (path,) = tmp_path.rglob("*.json")
-    path.write_text(json.dumps({"depends_on": {"cpu": "a"}, "found": kept}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "found": kept}))
+    assert cached({"cpu": "a"}, lambda: true) == true
+    path.write_text("[" * 100_000)
     assert cached({"cpu": "a"}, lambda: true) == true
