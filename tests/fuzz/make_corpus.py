@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 from backports import zstd
+from PIL import Image
 
 from fastinfer.errors import InputError
 from fastinfer.export.certificate import PROBE, Rows
@@ -221,6 +222,45 @@ def main() -> None:
     keep("idx", "labels", struct.pack(">2I", 0x801, 5) + bytes(5))
     keep("idx", "packed", gzip.compress(struct.pack(">2I", 0x801, 5) + bytes(5), mtime=0))
     keep_checkpoints()
+    keep_images()
+    keep_results()
+
+
+def keep_images() -> None:
+    """Pictures of every kind that Pillow converts: grey, colours, a palette, with transparency, of 16 bits, turned by EXIF."""
+    pixels = Image.fromarray(np.arange(0, 240, 5, np.uint8).reshape(4, 4, 3))
+    for mode in ("L", "RGB", "P", "RGBA", "1", "LA"):
+        stream = io.BytesIO()
+        pixels.convert(mode).save(stream, "PNG")
+        keep("image", f"png_{mode}", stream.getvalue())
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(0, 64000, 4000, np.uint16).reshape(4, 4)).save(stream, "PNG")
+    keep("image", "png_16", stream.getvalue())
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name, options in (("baseline", {}), ("progressive", {"progressive": True}), ("turned", {"exif": turned})):
+        stream = io.BytesIO()
+        pixels.save(stream, "JPEG", **options)
+        keep("image", f"jpeg_{name}", stream.getvalue())
+    stream = io.BytesIO()
+    pixels.convert("CMYK").save(stream, "JPEG")
+    keep("image", "jpeg_CMYK", stream.getvalue())
+
+
+def keep_results() -> None:
+    """Results as runs write them."""
+    array = np.array([[0.25, 0.75], [1, 0]])
+    stream = io.BytesIO()
+    np.save(stream, array)
+    named = io.BytesIO()
+    np.save(named, np.array([(0.5, [1, 2])], [("a", "<f8"), ("b", "<f8", 2)]))
+    keep("results", "json", b"[[0.25, 0.75], null, [1.0, 0.0]]")
+    keep("results", "json_names", b'[{"a": [0.25], "b": [[1.0, 2.0]]}, {"a": [0.5], "b": [[3.0, 4.0]]}]')
+    keep("results", "json_joined", b'{"instances": [1], "SageMakerOutput": [[0.25, 0.75]]}')
+    keep("results", "lines", b"[0.25, 0.75]\nnull\n[1.0, 0.0]\n")
+    keep("results", "csv", b"0.25,0.75\nnull\n1.0,0.0\n")
+    keep("results", "npy", stream.getvalue() + b"\n" + stream.getvalue())
+    keep("results", "npy_names", named.getvalue())
 
 
 def keep_checkpoints() -> None:

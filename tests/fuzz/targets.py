@@ -51,6 +51,9 @@ from fastinfer.records.jsonpath import Every
 from fastinfer.records.jsonpath import Path as Filter
 from fastinfer.records.processing import CsvProcessing, join
 from fastinfer.records.split import split
+from fastinfer.report.forms import first_to_tell, form_of
+from fastinfer.report.results import asked_of, find_results, read_record, read_rejects
+from fastinfer.report.rows import read_rows
 from fastinfer.sagemaker.job_file import read_job_file
 from fastinfer.storage.archive import read_members, unpack
 from fastinfer.storage.manifest import parse_manifest
@@ -388,6 +391,29 @@ def read_manifest_file(content: bytes) -> None:
     assert all(posixpath.normpath(f"/out/{key}") == f"/out/{key}" for key in keys)
 
 
+def read_image(content: bytes) -> None:
+    """A picture is pixels, and as many as the row has."""
+    for parameters in ("", "; fit=crop"):
+        rows = decode_rows(content, f"application/x-image{parameters}", (3, 8, 8))
+        assert rows.shape == (1, 3, 8, 8)
+        assert ((rows >= 0) & (rows <= 255)).all()
+
+
+def read_results(content: bytes) -> None:
+    """A result in any form, as a report reads it, also as the record and the rejects of its run."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("x.out", "_run.json", "_rejects.jsonl"):
+            Path(folder, name).write_bytes(content)
+        with contextlib.suppress(InputError):
+            assert read_rejects(folder)[1] >= 0
+        with contextlib.suppress(InputError):
+            asked_of(read_record(folder))
+        results = find_results(folder)
+        for rows in read_rows(results[0].path, form_of({}, first_to_tell(results))):
+            assert rows.values.shape[0] == rows.rejected.shape[0]
+            assert np.isnan(rows.values[rows.rejected]).all()
+
+
 class _NoMXNet:
     """Stands for MXNet where only this project's own checks of a set are run."""
 
@@ -459,6 +485,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "reject_journal": read_run_folder(OutputLayout("", RUN).hidden("rejects-1-2")),
     "label_journal": read_run_folder(OutputLayout("", RUN).hidden("labels-1-2")),
     "label_log": read_run_folder("_labels.log"),
+    "image": read_image,
+    "results": read_results,
 }
 
 

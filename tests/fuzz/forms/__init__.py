@@ -10,9 +10,16 @@ import random
 
 from tests.fuzz.forms.archives import change_archive, change_compressed
 from tests.fuzz.forms.base import Change, or_bytes
-from tests.fuzz.forms.binary import change_idx, change_message, change_model, change_npy, change_recordio
+from tests.fuzz.forms.binary import change_idx, change_message, change_model, change_npy, change_png, change_recordio
 from tests.fuzz.forms.texts import change_filters, change_journal, change_json, change_json_lines, change_rows
 from tests.fuzz.mutations import mutate
+
+
+def change_result(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """What a run can write: JSON, alone or in lines, CSV, NPY."""
+    form = random_.choice((change_json, change_json_lines, change_rows))
+    return (change_npy if content.startswith(b"\x93NUMPY") else form)(random_, content, others)
+
 
 FORMS: dict[str, Change] = {
     "archive": change_archive,
@@ -38,6 +45,8 @@ FORMS: dict[str, Change] = {
     "reject_journal": change_journal,
     "label_journal": change_journal,
     "label_log": change_journal,
+    "image": change_png,
+    "results": change_result,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
+import zlib
 from typing import Any
 
 from fastinfer.records.split import MAGIC
@@ -12,6 +13,9 @@ from tests.fuzz.forms.archives import expand
 from tests.fuzz.forms.base import change_some, or_bytes
 from tests.fuzz.forms.texts import change_json, copy_tree
 from tests.fuzz.mutations import mutate
+
+PNG = b"\x89PNG\r\n\x1a\n"
+CHUNK_BYTES = 1 << 16
 
 
 def change_model(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
@@ -94,6 +98,37 @@ def change_recordio(random_: random.Random, content: bytes, others: list[bytes])
         MAGIC + struct.pack("<I", part[0] << 29 | len(part) - 1) + part[1:] + b"\0" * (-(len(part) - 1) % 4)
         for part in parts
     )
+
+
+def change_png(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """Chunks, each with its length and checksum; the pixels also behind their compression."""
+    chunks, other = _chunks(content), _chunks(random_.choice(others)) or _chunks(content)
+    if not chunks:
+        raise ValueError("no PNG file")
+
+    def change(chunk: bytes) -> bytes:
+        kind, data = chunk[:4], chunk[4:]
+        if kind == b"IDAT" and random_.random() < 0.7:
+            with contextlib.suppress(zlib.error):
+                data = zlib.decompressobj().decompress(data, CHUNK_BYTES)
+                return kind + zlib.compress(mutate(random_, data, [data]))
+        if random_.random() < 0.2:
+            return random_.choice(other)
+        return random_.choice((kind, b"IDAT", b"tRNS", b"PLTE", b"eXIf", b"iCCP")) + mutate(random_, data, [data])
+
+    change_some(random_, chunks, change)
+    found = [struct.pack(">I", len(each) - 4) + each + struct.pack(">I", zlib.crc32(each)) for each in chunks]
+    return PNG + b"".join(found)
+
+
+def _chunks(content: bytes) -> list[bytes]:
+    """The kind of each chunk and its data."""
+    found, place = [], len(PNG)
+    while content.startswith(PNG) and place + 12 <= len(content):
+        (size,) = struct.unpack_from(">I", content, place)
+        found.append(content[place + 4 : place + 8 + size])
+        place += 12 + size
+    return found
 
 
 # Protocol buffers, as ONNX has them: fields of a number, a kind and a value; a value that reads as a message is one.
