@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import threading
@@ -23,6 +24,8 @@ from .retry import beginning_within
 from .s3_client import Bucket, Lease
 
 LEASE_S = 60.0
+# What another program may have chosen.
+MOST_LEASE_S = 86_400.0
 # So often it is written again.
 RENEWAL_S = 15.0
 # A run that ends by an error or an interrupt waits no longer until it is given back.
@@ -142,31 +145,35 @@ class Holder:
         return json.dumps({**_process(), "renewal": self._count, "lease_s": self._lease_s}).encode()
 
     def _has_ended(self, lease: Lease) -> bool:
+        facts = _facts(lease)
         try:
-            facts = dict(json.loads(lease.text))
             length = float(facts["lease_s"])
-        except (ValueError, KeyError, TypeError):
-            facts, length = {}, self._lease_s
+        except (ValueError, KeyError, TypeError, OverflowError):
+            length = math.nan
+        if not 0 <= length <= MOST_LEASE_S:  # a damaged one would never end
+            length = self._lease_s
         return lease.age_s > length or _is_here(facts) is False
 
     def _is_alive(self, lease: Lease) -> bool:
-        try:
-            return _is_here(dict(json.loads(lease.text))) is True
-        except (ValueError, TypeError):
-            return False
+        return _is_here(_facts(lease)) is True
 
     def _in_use(self, lease: Lease) -> ConfigError:
-        try:
-            facts = json.loads(lease.text)
-            who = f" ({facts['machine']}, process {facts['process']})"
-        except (ValueError, KeyError, TypeError):
-            who = ""
+        facts = _facts(lease)
+        who = f" ({facts['machine']}, process {facts['process']})" if {"machine", "process"} <= facts.keys() else ""
         return ConfigError(
             f"another program is writing to this folder{who}",
             code="output_in_use",
             path=self.uri,
             hint="wait until it ends, or name another folder",
         )
+
+
+def _facts(lease: Lease) -> dict[str, Any]:
+    """What a lease says; nothing where it was not written here."""
+    try:
+        return dict(json.loads(lease.text))
+    except (ValueError, TypeError, RecursionError):
+        return {}
 
 
 def _process() -> dict[str, Any]:

@@ -57,6 +57,24 @@ def test_the_lease_of_another_machine_is_waited_for_if_it_is_not_renewed(weed_bu
     assert 1.5 < waited < 30
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[",
+        b"[" * 50_000,
+        b"[1]",
+        elsewhere(lease_s=float("nan")),
+        elsewhere(lease_s=10**400),
+        elsewhere(lease_s="x"),
+    ],
+)
+def test_a_damaged_lease_ends_after_the_usual_time(text: bytes, weed_bucket: Bucket) -> None:
+    assert weed_bucket.write_lease("lock", text, None)
+    with Holder(weed_bucket, "lock", lease_s=1.0).hold():
+        pass
+
+
 def test_a_lease_that_is_renewed_meanwhile_is_not_waited_for(weed_bucket: Bucket) -> None:
     version = weed_bucket.write_lease("lock", elsewhere(lease_s=300.0), None)
 
