@@ -256,7 +256,7 @@ def _sniffed(path: str) -> Form:
     if line.startswith("[") and end and rest.strip():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Form(JSON)
         if row and not any(isinstance(each, (list, dict)) or each is None for each in row):
             note = "no record of a run says how the results are written: each line is read as a row"

@@ -193,6 +193,12 @@ def test_without_a_record_lines_of_numbers_are_rows_and_that_is_said(tmp_path: P
     assert "each line is read as a row" in form.notes[0]
 
 
+def test_a_line_that_is_too_deep_is_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "x.out"
+    path.write_text("[" * 50_000 + "\n[3, 4]\n")
+    assert form_of({}, Result("x", str(path))) == Form("application/json")
+
+
 def test_the_last_columns_are_the_prediction_where_a_user_says_so(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
