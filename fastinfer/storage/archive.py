@@ -156,6 +156,7 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
     everywhere: dict[bytes, bytes] = {}
     here: dict[bytes, bytes] = {}
     archive.headers_end = archive.stream.position + HEADERS_LIMIT
+    has_pax = False
     is_announced = False  # by a header that says more of the member behind it
     while any(block := archive.read_header(BLOCK)):
         name, mode, size, kind = _parse_header(archive, block)
@@ -169,10 +170,13 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
             if shared := everywhere.keys() & {b"path", b"size"}:  # programs differ in what they do with it
                 raise archive.bad(f"a header gives all members one {os.fsdecode(min(shared))}", PACK_AGAIN)
         elif kind in PAX:
+            if has_pax:  # GNU tar forgets the first one
+                raise archive.bad("one member has two pax headers", PACK_AGAIN)
+            has_pax = True
             _announce(archive, here, _parse_pax(archive, archive.read_header(size)))
         else:
             known = {**everywhere, **here}
-            here = {}
+            here, has_pax = {}, False
             name, short = known.get(b"path", name), name
             if kind == SPARSE or any(key.startswith(SPARSE_KEYS) for key in known):
                 raise archive.unsafe(name, "is stored as a sparse file")
@@ -190,6 +194,8 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
                     found = f"{quote(os.fsdecode(short))} and {quote(os.fsdecode(name))}"
                     raise archive.bad(f"one of the names {found} is a file's, the other a folder's", PACK_AGAIN)
                 kind = FOLDER if name.endswith(b"/") else kind
+            if kind != FOLDER and name.endswith(b"/"):
+                raise archive.bad(f"the name of the file {quote(os.fsdecode(name))} ends as a folder's", PACK_AGAIN)
             if kind == FOLDER and size:
                 raise archive.bad(
                     f"the folder {quote(os.fsdecode(name))} has {size:,} bytes, expected none", PACK_AGAIN

@@ -173,7 +173,7 @@ def read(path: Path, content: bytes) -> dict[str, bytes]:
             "it has '12 path=ab\\n!', expected LENGTH KEY=VALUE",
         ),
         (
-            (header(b"x", 11, b"x") + padded(b"11 path=ab\n")) * 3000 + END,
+            (header(b"x", 13, b"g") + padded(b"13 comment=a\n")) * 3000 + END,
             "bad_model",
             "have more than 1,048,576 bytes",
         ),
@@ -191,7 +191,7 @@ def read(path: Path, content: bytes) -> dict[str, bytes]:
             "bad_model",
             "the size of 'a' is 'x', expected 1 to 18 digits",
         ),
-        (header(b"./") + END, "unsafe_archive", "is a file without a name"),
+        (header(b".") + END, "unsafe_archive", "is a file without a name"),
         (header(b"a" * 100, 300, b"L") + padded(b"b" * 300) + SMALL + END, "unsafe_archive", "no file can have"),
         (header(b"a", size_field=b"\x80" + b"\xff" * 11) + END, "unsafe_archive", "makes the archive larger than"),
         (
@@ -212,7 +212,7 @@ def read(path: Path, content: bytes) -> dict[str, bytes]:
         (
             header(b"x", 9, b"x") + padded(b"9 size=4\n") + header(b"x", 9, b"x") + padded(b"9 size=3\n") + SMALL + END,
             "bad_model",
-            "two values of size: '4' and '3'",
+            "one member has two pax headers",
         ),
         (
             header(b"x", 9, b"g") + padded(b"9 size=4\n") + SMALL + END,
@@ -224,6 +224,7 @@ def read(path: Path, content: bytes) -> dict[str, bytes]:
             "bad_model",
             "a header gives all members one path",
         ),
+        (header(b"a/", 4) + padded(b"1234") + END, "bad_model", "the name of the file 'a/' ends as a folder's"),
         (header(b"x", 2, b"L") + padded(b"b\0!") + SMALL + END, "bad_model", "something follows its 2 bytes"),
         (
             header(b"x", 10, b"x") + padded(b"10 path=c\n") + header(b"a/", 4, b"\0") + padded(b"1234") + END,
