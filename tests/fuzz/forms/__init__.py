@@ -10,7 +10,15 @@ import random
 
 from tests.fuzz.forms.archives import change_archive, change_compressed
 from tests.fuzz.forms.base import Change, or_bytes
-from tests.fuzz.forms.binary import change_idx, change_message, change_model, change_npy, change_png, change_recordio
+from tests.fuzz.forms.binary import (
+    change_idx,
+    change_message,
+    change_model,
+    change_npy,
+    change_params,
+    change_png,
+    change_recordio,
+)
 from tests.fuzz.forms.texts import change_filters, change_journal, change_json, change_json_lines, change_rows
 from tests.fuzz.mutations import mutate
 
@@ -26,6 +34,7 @@ FORMS: dict[str, Change] = {
     "tar": change_archive,
     "model": change_model,
     "graph": change_json,
+    "params": change_params,
     "onnx": change_message,
     "certificate": change_json,
     "json": change_json,

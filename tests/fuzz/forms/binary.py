@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 import struct
 import zlib
@@ -22,7 +23,7 @@ def change_model(random_: random.Random, content: bytes, others: list[bytes]) ->
     """The three files of a model, each behind its length: symbol, parameters, shapes."""
     parts, other = _parts(content), _parts(random_.choice(others))
     number = random_.choice((0, 0, 1, 2))
-    parts[number] = or_bytes(mutate if number == 1 else change_json, random_, parts[number], [other[number]])
+    parts[number] = or_bytes(change_params if number == 1 else change_json, random_, parts[number], [other[number]])
     return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
@@ -33,6 +34,82 @@ def _parts(content: bytes) -> list[bytes]:
         parts.append(content[place + 4 : place + 4 + size])
         place += 4 + size
     return parts
+
+
+def change_params(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """Saved arrays: their headers with as many values, their names, how many there are."""
+    arrays, names = _read_arrays(content)
+    try:
+        more_arrays, more_names = _read_arrays(random_.choice(others))
+    except ValueError:
+        more_arrays, more_names = arrays, names
+    for _ in range(random_.choice((1, 1, 2, 3))):
+        kind = random_.randrange(6)
+        if kind == 0 and names:
+            place = random_.randrange(len(names))
+            names[place] = random_.choice(
+                (mutate(random_, names[place], names), *more_names, names[0], b"arg:", b"a\0b", b"\xff")
+            )
+        elif kind == 1:
+            change_some(random_, arrays, lambda _: random_.choice(more_arrays or [b""]))
+        elif kind == 2:
+            change_some(random_, names, lambda _: random_.choice(more_names or [b""]))
+        else:
+            arrays.insert(random_.randrange(len(arrays) + 1), _array(random_))
+            names.append(random_.choice((b"arg:", b"aux:", b"")) + b"new%d" % random_.randrange(3))
+    listed = b"".join(struct.pack("<Q", len(name)) + name for name in names)
+    return struct.pack("<QQQ", 0x112, 0, len(arrays)) + b"".join(arrays) + struct.pack("<Q", len(names)) + listed
+
+
+def _array(random_: random.Random) -> bytes:
+    """An array in one of the ways to write it, with as many values as its sizes say, or nearly."""
+    sizes = [random_.choice((0, 1, 1, 2, 3, 5)) for _ in range(random_.choice((0, 1, 1, 2, 2, 3, 4, 8, 9)))]
+    kind, storage = (
+        random_.choice((0xF993FAC9, 0xF993FAC9, 0xF993FAC8, 0xF993FACA, len(sizes))),
+        random_.choice((0, 0, 0, 1, 2, -1)),
+    )
+    header = struct.pack("<I", kind)
+    if kind in (0xF993FAC9, 0xF993FACA):
+        header += struct.pack("<ii", storage, len(sizes))
+    elif kind == 0xF993FAC8:
+        header += struct.pack("<I", len(sizes))
+    header += b"".join(struct.pack("<I" if kind < 10 else "<q", size) for size in sizes)
+    type_ = random_.choice((*range(13), 13, -1))
+    count = math.prod(sizes) * (4, 8, 2, 1, 4, 1, 8, 1, 2, 2, 4, 8, 2, 1, 1)[type_]
+    device = random_.choice(((1, 0), (1, 0), (1, 0), (2, 3), (0, 0), (7, 0)))
+    return (
+        header
+        + struct.pack("<iii", *device, type_)
+        + random_.randbytes(max(0, count + random_.choice((0, 0, 0, 0, 1, -1))))
+    )
+
+
+def _read_arrays(content: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The arrays of a file, whole and dense, and their names. Raises ValueError for another file."""
+    try:
+        place, arrays = 24, []
+        for _ in range(min(100, struct.unpack_from("<Q", content, 16)[0])):
+            start = place
+            (kind,) = struct.unpack_from("<I", content, place)
+            if kind == 0xF993FAC9:
+                (rank,), place, size = struct.unpack_from("<i", content, place + 8), place + 12, 8
+            elif kind == 0xF993FAC8:
+                (rank,), place, size = struct.unpack_from("<I", content, place + 4), place + 8, 8
+            else:
+                rank, place, size = kind, place + 4, 4
+            sizes = struct.unpack_from(f"<{rank if rank < 9 else 0}{'q' if size == 8 else 'I'}", content, place)
+            place += size * len(sizes) + 12
+            (type_,) = struct.unpack_from("<i", content, place - 4)
+            place += max(0, math.prod(sizes)) * (4, 8, 2, 1, 4, 1, 8, 1, 2, 2, 4, 8, 2)[type_]
+            arrays.append(content[start:place])
+        (count,), place, names = struct.unpack_from("<Q", content, place), place + 8, []
+        for _ in range(min(100, count)):
+            (size,) = struct.unpack_from("<Q", content, place)
+            names.append(content[place + 8 : place + 8 + size])
+            place += 8 + size
+    except (struct.error, IndexError, OverflowError) as error:
+        raise ValueError("no parameters") from error
+    return arrays, names
 
 
 def change_npy(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
