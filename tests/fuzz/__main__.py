@@ -1,7 +1,8 @@
 """Fuzzes readers of a stranger's bytes: `python -m tests.fuzz [TARGET ...] --seconds 60 --seed 1`.
 
-With atheris the inputs are guided by coverage, one process a target; without it the kept inputs are changed at random. An input
-that fails is written to build/fuzz-TARGET. The target `bind` changes graphs and parameters up to MXNet's own bind and forward.
+With atheris the inputs are guided by coverage, one process a target; without it the kept inputs are changed at random. Half of
+the changes are of bytes, half within a file's form. An input that fails is written to build/fuzz-TARGET. The target `bind`
+changes graphs and parameters up to MXNet's own bind and forward.
 
 What guided runs find is collected in build/corpus-TARGET; with `--keep` that is reduced to what reaches new code, and put into
 tests/fuzz/found, where later runs begin.
@@ -48,17 +49,24 @@ def fuzz(name: str, seconds: float, seed: int) -> bool:
         start = time.monotonic()
         if start > end:
             break
-        try:
-            run(name, content)
-        except Exception:
-            traceback.print_exc()
-            keep(name, content)
-            held = False
+        held = holds(name, content)
+        if not held:
             break
         slowest = max(slowest, time.monotonic() - start)
         count += 1
     print(f"{name}: {count:,} inputs in {seconds:.0f} s, the slowest {slowest:.2f} s", flush=True)
     return held
+
+
+def holds(name: str, content: bytes) -> bool:
+    """Whether a target takes an input; one that fails is written to build/fuzz-NAME."""
+    try:
+        run(name, content)
+    except Exception:
+        traceback.print_exc()
+        keep(name, content)
+        return False
+    return True
 
 
 def bind(seconds: float, seed: int) -> bool:
@@ -111,7 +119,8 @@ def keep_found(name: str) -> bool:
     """Writes found/NAME.zip: of what was collected the inputs that reach code which no smaller one and no kept one reaches."""
     collected = collect(name)
     for path in collected.iterdir():  # a merge would leave out what fails, and say nothing
-        run(name, path.read_bytes())
+        if not holds(name, path.read_bytes()):
+            return False
     with tempfile.TemporaryDirectory() as folder:
         for number, content in enumerate(corpus(name)):
             Path(folder, f"kept-{number}").write_bytes(content)
