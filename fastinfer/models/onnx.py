@@ -208,7 +208,8 @@ def _read_onnx(content: bytes, path: str, shapes: Mapping[str, Shape] | None) ->
     except FastinferError:  # some are ValueErrors as well
         raise
     except ValueError as error:
-        raise ModelError(f"is not a readable ONNX model: {error}", path=path, hint="copy it again") from error
+        hint = "copy it again, or save it again with onnx.save"
+        raise ModelError(f"is not a readable ONNX model: {error}", path=path, hint=hint) from error
 
 
 def _order_inputs(model: OnnxModel, columns: Mapping[str, int] | None) -> OnnxModel:

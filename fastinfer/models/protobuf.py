@@ -34,8 +34,8 @@ class Field(NamedTuple):
 class Message:
     """The fields of a message that are read.
 
-    What comes again though it can be there but once, parsers join or replace, and what is of another kind they pass over. A
-    file could so show one thing here and another one to its runtime: both are errors.
+    Parsers join or replace a field that is there twice, and pass over one of another wire type. A file could so show one model
+    here and another one to its runtime: both are errors.
 
     Args:
         what: a message, for errors.
@@ -54,7 +54,7 @@ class Message:
         single, several = {**(once or {}), **(one_of or {})}, many or {}
         kinds = {**single, **several}
         self._kinds = {number: (kind,) if isinstance(kind, int) else kind for number, kind in kinds.items()}
-        # By which number a field is known when it comes again.
+        # Fields of one_of share a place: none of their numbers is 0.
         self._places = {**dict.fromkeys(one_of or {}, 0), **{number: number for number in once or {}}}
 
     def fields(self, content: memoryview, first: int, last: int) -> Iterator[Field]:
@@ -69,14 +69,19 @@ class Message:
             if kinds is None:
                 continue
             if field.kind not in kinds:
+                expected = " or ".join(map(str, kinds))
                 raise ValueError(
-                    f"field {field.number} of {self._what} has the kind {field.kind}, at byte {field.first:,}"
+                    f"field {field.number} of {self._what} has the wire type {field.kind}, expected {expected}, "
+                    f"at byte {field.first:,}"
                 )
             place = self._places.get(field.number)
             if place in seen:
-                raise ValueError(
-                    f"{self._what} has field {field.number} or one in its place again, at byte {field.first:,}"
+                found = (
+                    f"field {field.number} of {self._what} is there again"
+                    if place
+                    else (f"{self._what} has two fields of which only one may be there")
                 )
+                raise ValueError(f"{found}, at byte {field.first:,}")
             if place is not None:
                 seen.add(place)
             yield field
@@ -101,8 +106,9 @@ def fields(content: memoryview, first: int, last: int) -> Iterator[Field]:
             place += 4 if kind == FIXED32 else 8
         else:
             raise ValueError(f"a field of kind {kind} at byte {first:,}")
-        if place > last or number == 0:
-            raise ValueError(f"a field that does not end, at byte {first:,}")
+        # Of a longer tag parsers drop what is above 32 bits: another number would be left.
+        if place > last or number == 0 or tag >> 32:
+            raise ValueError(f"a field that does not end or has no number, at byte {first:,}")
         yield Field(number, kind, value, start, place)
         first = place
 
@@ -136,6 +142,6 @@ def _varint(content: memoryview, place: int, last: int) -> tuple[int, int]:
         byte = content[place]
         place += 1
         value |= (byte & 127) << (7 * count)
-        if byte < 128:
+        if byte < 128 and value >> 64 == 0:  # above that, parsers drop bits
             return value, place
     raise ValueError(f"a number that does not end, at byte {place:,}")

@@ -150,7 +150,7 @@ def test_a_graph_that_comes_in_pieces_is_refused() -> None:
     first.graph.initializer.append(outside())
     content = first.SerializeToString() + SIMPLE
     assert [each.name for each in onnx.load_from_string(content).graph.initializer] == ["w"]
-    with pytest.raises(ModelError, match="the model has field 7 or one in its place again, at byte"):
+    with pytest.raises(ModelError, match="field 7 of the model is there again, at byte"):
         read_onnx(content, "m.onnx")
 
 
@@ -160,9 +160,9 @@ def test_a_graph_that_comes_in_pieces_is_refused() -> None:
         ([[1, VARINT, 3]], None),
         (
             [[1, VARINT, 3], [2, BYTES, b"n"]],
-            "a dimension has field 2 or one in its place again",
+            "a dimension has two fields of which only one may be there",
         ),  # what is last counts
-        ([[1, BYTES, b"3"]], "field 1 of a dimension has the kind 2"),  # which is passed over
+        ([[1, BYTES, b"3"]], "field 1 of a dimension has the wire type 2"),  # which is passed over
     ],
 )
 def test_what_readers_would_replace_or_pass_over_is_refused(dimension: list[Any], words: str | None) -> None:
@@ -183,6 +183,17 @@ def test_what_an_input_stands_for_may_be_said() -> None:
     model.graph.input[0].type.denotation = "IMAGE"
     model.graph.input[0].type.tensor_type.shape.dim[0].denotation = "DATA_BATCH"
     assert read_onnx(model.SerializeToString(), "m.onnx").graph_inputs == read_onnx(SIMPLE, "m.onnx").graph_inputs
+
+
+def test_a_tag_of_more_than_32_bits_is_refused() -> None:
+    """onnxruntime drops the bits above, and joins another graph."""
+    first = onnx.ModelProto()
+    first.graph.initializer.append(outside())
+    graph = first.graph.SerializeToString()
+    tag = b"\xba\x80\x80\x80\x10"  # of field 7
+    for content in (SIMPLE + tag + bytes([len(graph)]) + graph, tag + bytes([len(graph)]) + graph + SIMPLE):
+        with pytest.raises(ModelError, match="has no number"):
+            read_onnx(content, "m.onnx")
 
 
 def test_what_is_not_there_or_no_model(tmp_path: Path) -> None:

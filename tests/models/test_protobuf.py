@@ -17,7 +17,13 @@ def test_fields() -> None:
     assert text(content, found[1]) == "hi"
 
 
-@pytest.mark.parametrize("content", [b"\x08", b"\x12\x05hi", b"\x1d\0", b"\x08" + b"\xff" * 10, b"\x0b", b"\x00\x01"])
+# A tag of field 1 with a bit above 32, of which parsers drop it, and a number with one above 64.
+ABOVE = (b"\x88\x80\x80\x80\x10\x01", b"\x08" + b"\x81" * 9 + b"\x02")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x08", b"\x12\x05hi", b"\x1d\0", b"\x08" + b"\xff" * 10, b"\x0b", b"\x00\x01", *ABOVE]
+)
 def test_what_ends_early_or_is_no_message_is_an_error(content: bytes) -> None:
     with pytest.raises(ValueError, match="at byte"):
         list(fields(memoryview(content), 0, len(content)))
@@ -49,10 +55,10 @@ def test_fields_of_a_message(content: bytes, numbers: list[int]) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x08\x01\x08\x01", "it has field 1 or one in its place again, at byte 3"),
-        (b"\x10\x01\x1a\x01x", "it has field 3 or one in its place again, at byte 4"),
-        (b"\x0a\x01x", "field 1 of it has the kind 2, at byte 2"),
-        (b"\x25\0\0\0\0", "field 4 of it has the kind 5, at byte 1"),
+        (b"\x08\x01\x08\x01", "field 1 of it is there again, at byte 3"),
+        (b"\x10\x01\x1a\x01x", "it has two fields of which only one may be there, at byte 4"),
+        (b"\x0a\x01x", "field 1 of it has the wire type 2, expected 0, at byte 2"),
+        (b"\x25\0\0\0\0", "field 4 of it has the wire type 5, expected 0 or 2, at byte 1"),
     ],
 )
 def test_fields_again_or_of_another_kind_are_errors(content: bytes, words: str) -> None:
