@@ -2,7 +2,8 @@
 
 Python's tarfile holds headers of any size, seeks through sparse files without an end, and takes a damaged header for the
 end of the archive. Here an archive is a forward stream of plain files and folders, whatever wrote it (ustar, GNU or pax):
-everything else is refused, everything has a bound, and a damaged or cut archive is an error. Behind the zeros that end it
+everything else is refused, everything has a bound, and a damaged or cut archive is an error. So is what tarfile and GNU tar
+read in different ways. Behind the zeros that end it
 nothing but zeros may follow: what GNU tar would skip there cannot be told from damage.
 """
 
@@ -164,7 +165,7 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
         if kind in (LONG_NAME, LONG_LINK):
             long = archive.read_header(size).rstrip(b"\0")
             if kind == LONG_NAME:
-                _announce(archive, here, {b"path": long})
+                _announce(archive, here, long)
         elif kind == GLOBAL_PAX:
             everywhere.update(_parse_pax(archive, archive.read_header(size)))
             if shared := everywhere.keys() & {b"path", b"size"}:  # programs differ in what they do with it
@@ -173,7 +174,9 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
             if has_pax:  # GNU tar forgets the first one
                 raise archive.bad("one member has two pax headers", PACK_AGAIN)
             has_pax = True
-            _announce(archive, here, _parse_pax(archive, archive.read_header(size)))
+            more = _parse_pax(archive, archive.read_header(size))
+            _announce(archive, here, more.get(b"path"))
+            here.update(more)
         else:
             known = {**everywhere, **here}
             here, has_pax = {}, False
@@ -207,12 +210,11 @@ def _read_headers(archive: _Archive) -> Iterator[tuple[bytes, bytes, int, int]]:
     archive.check_end()
 
 
-def _announce(archive: _Archive, here: dict[bytes, bytes], more: dict[bytes, bytes]) -> None:
-    """Adds what another header says of the next member. Programs differ in which of two values they take."""
-    for key, value in more.items():
-        if here.setdefault(key, value) != value:
-            found = f"{quote(os.fsdecode(here[key]))} and {quote(os.fsdecode(value))}"
-            raise archive.bad(f"the headers of one member have two values of {os.fsdecode(key)}: {found}", PACK_AGAIN)
+def _announce(archive: _Archive, here: dict[bytes, bytes], path: bytes | None) -> None:
+    """Adds the name of the next member. Programs differ in which of two they take."""
+    if path is not None and here.setdefault(b"path", path) != path:
+        found = f"{quote(os.fsdecode(here[b'path']))} and {quote(os.fsdecode(path))}"
+        raise archive.bad(f"one member has two names: {found}", PACK_AGAIN)
 
 
 def _parse_header(archive: _Archive, block: bytes) -> tuple[bytes, int, int, bytes]:
@@ -229,7 +231,8 @@ def _parse_header(archive: _Archive, block: bytes) -> tuple[bytes, int, int, byt
             _parse_number(archive, field)
     name, prefix = (field.partition(b"\0")[0] for field in (fields[0], fields[14]))
     if prefix and fields[9].startswith(b"ustar\0"):  # GNU tar keeps other things there
-        if not name:
+        # Python's tarfile cuts the name of a folder at its last slash; another member would be a file to some programs.
+        if not name and fields[7] != FOLDER:
             raise archive.bad(
                 f"a header is damaged: of its name there is only {quote(os.fsdecode(prefix))}", COPY_AGAIN
             )
