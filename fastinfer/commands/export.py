@@ -76,8 +76,6 @@ def make_parser(prog: str = "fastinfer export") -> argparse.ArgumentParser:
 
 def _export(prog: str, argv: Sequence[str] | None) -> int:
     arguments = make_parser(prog).parse_args(argv)
-    if arguments.tolerance is not None and not 0 <= arguments.tolerance < 1:
-        raise ConfigError(f"--tolerance must be from 0 to less than 1, found {arguments.tolerance}")
     if not arguments.output.endswith(".onnx"):
         raise ConfigError(f"the file must be named *.onnx, found {arguments.output!r}")
     arguments.output = plain_place(arguments.output)

@@ -37,7 +37,7 @@ from .certificate import (
 from .held import Tell, tell_nobody
 from .network import Node
 from .parting import CPU, Parting, find_failing, find_mixing, find_parting, inner_onnx, inner_reference
-from .probe import make_rows
+from .probe import MOST_ROWS, make_rows
 from .reference import read_arrays, read_network
 from .running import compare, predict
 from .translate import Translated, translate
@@ -84,8 +84,10 @@ def export_model(
 
     Raises:
         ModelError: ``no_translation``, ``held_batch``, with the node; or one of them cannot run it, with which and the node.
-        ConfigError: ``onnx_missing``, ``onnxruntime_missing``, ``mxnet_missing``.
+        ConfigError: ``onnx_missing``, ``onnxruntime_missing``, ``mxnet_missing``; the tolerance is not from 0 to less than 1.
     """
+    if not 0 <= tolerance < 1:
+        raise ConfigError(f"the tolerance must be from 0 to less than 1, found {tolerance}")
     _need_onnx()
     mxnet, onnxruntime = load_runtime("mxnet"), load_runtime("onnx")
     network = read_network(model, tell)
@@ -244,7 +246,12 @@ def verify_model(path: str, model: Model | None, rows: Rows | None = None, *, te
         )
         return Verified(certificate, 0, True, (reason,))
     network = read_network(model, tell)
-    rows = rows or Rows(PROBE, make_rows(network, certificate.facts["rows"]["records"]))
+    if rows is None:
+        count = certificate.facts["rows"]["records"]
+        if count > MOST_ROWS:
+            reason = f"the certificate is of {count:,} rows, at most {MOST_ROWS:,} are made up"
+            return Verified(certificate, 0, True, (reason,))
+        rows = Rows(PROBE, make_rows(network, count))
     changed = _other_rows(certificate, rows)
     if changed:
         return Verified(certificate, 0, True, (changed,))
@@ -267,8 +274,8 @@ def _verify_stored(
         if changed:
             return Verified(certificate, 0, False, (changed,))
         values = rows.values[:count]
-    if not count or values.shape != (count, onnx.row_values):
-        reason = f"{count:,} rows of {onnx.row_values:,} values are stored, found the shape {values.shape}"
+    if values.shape != (count, onnx.row_values):
+        reason = f"expected rows of the shape ({count}, {onnx.row_values}), found {values.shape}"
         return Verified(certificate, count, False, (reason,))
     executor = runtime.bind(onnx, CPU, 1)
     found = predict(executor, values)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +20,33 @@ from .onnx import OnnxModel
 FORMAT = "fastinfer certificate 1"
 SUFFIX = ".json"
 FILE_LIMIT = 16 << 20
+# Of NumPy's arrays, in all its versions.
+MOST_DIMENSIONS = 32
+# The types that outputs have: NumPy's names and the bytes of a value.
+_BYTES = {
+    "bool": 1,
+    "int8": 1,
+    "uint8": 1,
+    "int16": 2,
+    "uint16": 2,
+    "float16": 2,
+    "int32": 4,
+    "uint32": 4,
+    "float32": 4,
+}
+_BYTES |= {"int64": 8, "uint64": 8, "float64": 8}
 
 
 def _is_number(value: Any) -> bool:
     return (type(value) is float and not math.isnan(value)) or _is_whole(value)
+
+
+def _is_tolerance(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < 1
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value > 0
 
 
 def _is_whole(value: Any) -> bool:
@@ -46,24 +68,26 @@ def _is_array(value: Any) -> bool:
     """Whether it is an array as it is kept: type, shape, and in base64 as many bytes as these take."""
     if not isinstance(value, dict) or not all(_is_text(value.get(name)) for name in ("dtype", "values")):
         return False
-    kind, shape = re.fullmatch(r"(?:u?int|float)(8|16|32|64)|bool", value["dtype"]), value.get("shape")
-    if kind is None or not isinstance(shape, list) or not all(map(_is_whole, shape)):
+    bytes_each, shape = _BYTES.get(value["dtype"]), value.get("shape")
+    if bytes_each is None or not isinstance(shape, list) or not 0 < len(shape) <= MOST_DIMENSIONS:
+        return False
+    if not all(map(_is_count, shape)):
         return False
     try:
         found = len(base64.b64decode(value["values"], validate=True))
     except ValueError:
         return False
-    return found == math.prod(shape) * int(kind[1] or 8) // 8
+    return found == math.prod(shape) * bytes_each
 
 
 # What is read of a certificate, and whether it is of the right type.
 _FORM = {
     "onnx": {"sha256": _is_text},
     "model": {"path": _is_text, "digest": _is_text, "choice": _is_choice},
-    "rows": {"source": _is_text, "records": _is_whole, "sha256": _is_text},
-    "tolerance": _is_number,
+    "rows": {"source": _is_text, "records": _is_count, "sha256": _is_text},
+    "tolerance": _is_tolerance,
     "outputs": [{"absolute": _is_number, "relative": _is_number, "labels": _is_whole}],
-    "stored": {"records": _is_whole, "rows": _is_array, "outputs": [_is_array]},
+    "stored": {"records": _is_count, "rows": _is_array, "outputs": [_is_array]},
     "versions": {"mxnet": _is_text},
 }
 
@@ -119,7 +143,12 @@ class Certificate:
             )
         wrong = _wrong_part(facts, _FORM, "")
         if wrong is not None:
-            raise ModelError(f"is no whole certificate: {wrong} is missing or wrong", code="bad_certificate", path=path)
+            raise ModelError(
+                f"is no whole certificate: {wrong} is missing or wrong",
+                code="bad_certificate",
+                path=path,
+                hint="export the model again",
+            )
         return cls(facts)
 
     def as_text(self) -> str:

@@ -65,7 +65,8 @@ def test_a_certificate_of_another_file_is_said_to_be_one(model: OnnxModel) -> No
 def test_a_certificate_that_cannot_be_read_is_named(model: OnnxModel) -> None:
     certify(model, onnx={})
     reason = "is no whole certificate: onnx.sha256 is missing or wrong"
-    assert describe_certificate(model) == f"not certified: {model.path}.json: {reason}"
+    hint = "Hint: export the model again"
+    assert describe_certificate(model) == f"not certified: {model.path}.json: {reason}. {hint}"
     Path(f"{model.path}.json").write_text("{")
     assert describe_certificate(model).startswith(f"not certified: {model.path}.json: is not JSON")
 
@@ -90,6 +91,12 @@ def test_what_is_no_certificate(content: str, tmp_path: Path) -> None:
         ("tolerance", "1e-5"),
         ("tolerance", 10**400),
         ("tolerance", math.nan),
+        ("tolerance", math.inf),
+        ("tolerance", -1),
+        ("rows.records", 0),
+        ("stored.rows", {**ARRAY, "dtype": "float8"}),
+        ("stored.rows", {**ARRAY, "shape": [1] * 40 + [2]}),
+        ("stored.rows", {**ARRAY, "shape": [0, 2**52, 2**52], "values": ""}),
         ("outputs", []),
         ("outputs[0]", 1),
         ("outputs[0].labels", True),
