@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import platform
 import threading
@@ -24,8 +23,8 @@ from .retry import beginning_within
 from .s3_client import Bucket, Lease
 
 LEASE_S = 60.0
-# What another program may have chosen.
-MOST_LEASE_S = 86_400.0
+# What is shorter or longer is taken for damage: a run never takes over at once, or waits for days.
+LEAST_LEASE_S, MOST_LEASE_S = 1.0, 3600.0
 # So often it is written again.
 RENEWAL_S = 15.0
 # A run that ends by an error or an interrupt waits no longer until it is given back.
@@ -113,7 +112,7 @@ class Holder:
             if self._is_alive(lease):
                 raise self._in_use(lease)
             seen = lease.version
-            wait = self._lease_s - lease.age_s
+            wait = self._length(lease) - lease.age_s
             if wait > SHORT_WAIT_S and not has_said:
                 has_said = True
                 warnings.warn(
@@ -145,14 +144,14 @@ class Holder:
         return json.dumps({**_process(), "renewal": self._count, "lease_s": self._lease_s}).encode()
 
     def _has_ended(self, lease: Lease) -> bool:
-        facts = _facts(lease)
-        try:
-            length = float(facts["lease_s"])
-        except (ValueError, KeyError, TypeError, OverflowError):
-            length = math.nan
-        if not 0 <= length <= MOST_LEASE_S:  # a damaged one would never end
-            length = self._lease_s
-        return lease.age_s > length or _is_here(facts) is False
+        return lease.age_s > self._length(lease) or _is_here(_facts(lease)) is False
+
+    def _length(self, lease: Lease) -> float:
+        """How long it lasts without a renewal, in seconds: as its holder says, or as here where that makes no sense."""
+        length = _facts(lease).get("lease_s")
+        if isinstance(length, (int, float)) and LEAST_LEASE_S <= length <= MOST_LEASE_S:
+            return float(length)
+        return self._lease_s
 
     def _is_alive(self, lease: Lease) -> bool:
         return _is_here(_facts(lease)) is True
@@ -169,7 +168,7 @@ class Holder:
 
 
 def _facts(lease: Lease) -> dict[str, Any]:
-    """What a lease says; nothing where it was not written here."""
+    """What a lease says; empty where it is damaged."""
     try:
         return dict(json.loads(lease.text))
     except (ValueError, TypeError, RecursionError):

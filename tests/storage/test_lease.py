@@ -63,6 +63,8 @@ def test_the_lease_of_another_machine_is_waited_for_if_it_is_not_renewed(weed_bu
         b"",
         b"[",
         b"[" * 50_000,
+        elsewhere(lease_s=0),
+        elsewhere(lease_s=True),
         b"[1]",
         elsewhere(lease_s=float("nan")),
         elsewhere(lease_s=10**400),
@@ -71,8 +73,9 @@ def test_the_lease_of_another_machine_is_waited_for_if_it_is_not_renewed(weed_bu
 )
 def test_a_damaged_lease_ends_after_the_usual_time(text: bytes, weed_bucket: Bucket) -> None:
     assert weed_bucket.write_lease("lock", text, None)
-    with Holder(weed_bucket, "lock", lease_s=1.0).hold():
-        pass
+    started = time.monotonic()
+    with Holder(weed_bucket, "lock", lease_s=2.0).hold():
+        assert 0.5 < time.monotonic() - started < 30  # the server's clock has whole seconds
 
 
 def test_a_lease_that_is_renewed_meanwhile_is_not_waited_for(weed_bucket: Bucket) -> None:
