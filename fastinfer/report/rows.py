@@ -240,7 +240,7 @@ def _read_npy(path: str, form: Form) -> Iterator[Rows]:
                 if array.dtype.names:
                     array = array[form.field or array.dtype.names[0]]
                 values = array.astype(np.float64).reshape(len(array), math.prod(array.shape[1:]))
-            except OSError:
+            except (OSError, MemoryError):
                 raise
             except Exception:  # NumPy evaluates the header as Python's text, which can fail in any way
                 raise _bad(path, "no array of numbers", None) from None
