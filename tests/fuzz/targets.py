@@ -1,6 +1,7 @@
 """What reads a stranger's bytes, each as a function of bytes. A target returns, or raises this project's own error.
 
-New readers belong here: a function, and some small files in corpus/NAME. found/NAME.zip is written by `--keep`.
+New readers belong here: a function, some small files in corpus/NAME, and in forms what changes a file within its form.
+found/NAME.zip is written by `--keep`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from fastinfer.codecs.json import decode_by_module, decode_json_body
 from fastinfer.codecs.json_input import JsonCodec, JsonLinesCodec
 from fastinfer.codecs.npy_input import NpyCodec
 from fastinfer.errors import FastinferError, InputError, ModelError
+from fastinfer.export.certificate import stored_answers, stored_rows
 from fastinfer.mnist.checkpoint import begun_settings, newest_checkpoint
 from fastinfer.mnist.dataset import read_idx
 from fastinfer.models.certificate import Certificate
@@ -52,7 +54,7 @@ from fastinfer.records.jsonpath import Path as Filter
 from fastinfer.records.processing import CsvProcessing, join
 from fastinfer.records.split import split
 from fastinfer.report.forms import first_to_tell, form_of
-from fastinfer.report.results import asked_of, find_results, read_record, read_rejects
+from fastinfer.report.results import MOST_REJECTS, asked_of, find_results, read_record, read_rejects
 from fastinfer.report.rows import read_rows
 from fastinfer.sagemaker.job_file import read_job_file
 from fastinfer.storage.archive import read_members, unpack
@@ -152,7 +154,7 @@ def read_onnx_file(content: bytes) -> None:
     found = read_onnx(content, "x")
     try:
         model = onnx.load_model_from_string(content)
-    except DecodeError:  # in a part that this project does not read: the runtime will say so
+    except DecodeError:  # in a part that this project does not read
         return
     graph = model.graph
     saved = {each.name for each in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
@@ -176,7 +178,9 @@ def read_onnx_file(content: bytes) -> None:
 
 def read_certificate(content: bytes) -> None:
     with _file(content, "model.onnx.json") as path:
-        Certificate.read(str(path))
+        certificate = Certificate.read(str(path))
+    stored_rows(certificate)
+    assert len(stored_answers(certificate)) > 0
 
 
 def read_body(content_type: str) -> Callable[[bytes], None]:
@@ -406,7 +410,8 @@ def read_results(content: bytes) -> None:
         for name in ("x.out", "_run.json", "_rejects.jsonl"):
             Path(folder, name).write_bytes(content)
         with contextlib.suppress(InputError):
-            assert read_rejects(folder)[1] >= 0
+            rejects, count = read_rejects(folder)
+            assert len(rejects) == min(count, MOST_REJECTS)
         with contextlib.suppress(InputError):
             asked_of(read_record(folder))
         results = find_results(folder)

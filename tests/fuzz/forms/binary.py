@@ -1,4 +1,4 @@
-"""Binary files with lengths in them: models, NPY, IDX, RecordIO and the messages of ONNX."""
+"""Binary files with lengths in them: models, parameters, NPY, IDX, RecordIO, PNG and the messages of ONNX."""
 
 from __future__ import annotations
 
