@@ -60,6 +60,7 @@ from fastinfer.sagemaker.job_file import read_job_file
 from fastinfer.storage.archive import read_members, unpack
 from fastinfer.storage.manifest import parse_manifest
 from tests.fuzz.forms import change
+from tests.fuzz.forms.binary import model_files
 from tests.fuzz.mutations import mutate
 from tests.outputs.results import item
 
@@ -132,11 +133,8 @@ def _read_by_tarfile(path: Path) -> list[tuple[str, bytes]]:
 def read_model_files(content: bytes) -> None:
     """The three files of a model one after another, each behind its length."""
     with tempfile.TemporaryDirectory() as folder:
-        place = 0
-        for name in ("model-symbol.json", "model-0000.params", "model-shapes.json"):
-            (size,) = struct.unpack("<I", content[place : place + 4].ljust(4, b"\0"))
-            Path(folder, name).write_bytes(content[place + 4 : place + 4 + size])
-            place += 4 + size
+        for name, file in zip(("model-symbol.json", "model-0000.params", "model-shapes.json"), model_files(content)):
+            Path(folder, name).write_bytes(file)
         model = load_model(folder)
         assert model.row_values >= 1
 
@@ -547,12 +545,7 @@ def params_cases(seed: int) -> Iterator[dict[str, Any]]:
     random_ = random.Random(f"params {seed}")
     kept = []
     for content in corpus("model"):
-        files, place = [], 0
-        while place < len(content):
-            (size,) = struct.unpack_from("<I", content, place)
-            files.append(content[place + 4 : place + 4 + size])
-            place += 4 + size
-        symbol, params, shapes = files
+        symbol, params, shapes = model_files(content)
         kept.append(({"symbol": symbol.decode(), "row_shape": json.loads(shapes)[0]["shape"][1:]}, params))
     for case, params in kept:
         yield {**case, "params": base64.b64encode(params).decode()}

@@ -24,8 +24,12 @@ _FIELDS = (
     ("group", 116, 8),
     ("size", 124, 12),
     ("time", 136, 12),
+    ("kind", 156, 1),
+    ("link", 157, 100),
+    ("magic", 257, 8),
+    ("device", 329, 8),
+    ("prefix", 345, 155),
 )
-_FIELDS += (("kind", 156, 1), ("link", 157, 100), ("magic", 257, 8), ("device", 329, 8), ("prefix", 345, 155))
 _NAMES = (
     b"",
     b"/",
@@ -56,8 +60,10 @@ _NUMBERS = (
     b"5\0x",
     b"\x80" + b"\0" * 10 + b"\x05",
 )
-_PAX = ((b"path", _NAMES), (b"size", (b"0", b"5", b"512", b"1000", b"-1", b"", b"1e3")), (b"mtime", (b"1.5", b"x")))
-_PAX += (
+_PAX = (
+    (b"path", _NAMES),
+    (b"size", (b"0", b"5", b"512", b"1000", b"-1", b"", b"1e3")),
+    (b"mtime", (b"1.5", b"x")),
     (b"linkpath", _NAMES),
     (b"GNU.sparse.major", (b"1",)),
     (b"comment", (b"x=y", b"\n")),

@@ -17,17 +17,20 @@ from tests.fuzz.mutations import mutate
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CHUNK_BYTES = 1 << 16
+# Of MXNet's types, by their numbers.
+TYPE_BYTES = (4, 8, 2, 1, 4, 1, 8, 1, 2, 2, 4, 8, 2)
 
 
 def change_model(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
     """The three files of a model, each behind its length: symbol, parameters, shapes."""
-    parts, other = _parts(content), _parts(random_.choice(others))
+    parts, other = model_files(content), model_files(random_.choice(others))
     number = random_.choice((0, 0, 1, 2))
     parts[number] = or_bytes(change_params if number == 1 else change_json, random_, parts[number], [other[number]])
     return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
-def _parts(content: bytes) -> list[bytes]:
+def model_files(content: bytes) -> list[bytes]:
+    """Symbol, parameters and shapes of a model, each behind its length."""
     parts, place = [], 0
     for _ in range(3):
         (size,) = struct.unpack("<I", content[place : place + 4].ljust(4, b"\0"))
@@ -75,7 +78,7 @@ def _array(random_: random.Random) -> bytes:
         header += struct.pack("<I", len(sizes))
     header += b"".join(struct.pack("<I" if kind < 10 else "<q", size) for size in sizes)
     type_ = random_.choice((*range(13), 13, -1))
-    count = math.prod(sizes) * (4, 8, 2, 1, 4, 1, 8, 1, 2, 2, 4, 8, 2, 1, 1)[type_]
+    count = math.prod(sizes) * (*TYPE_BYTES, 1, 1)[type_]
     device = random_.choice(((1, 0), (1, 0), (1, 0), (2, 3), (0, 0), (7, 0)))
     return (
         header
@@ -100,7 +103,7 @@ def _read_arrays(content: bytes) -> tuple[list[bytes], list[bytes]]:
             sizes = struct.unpack_from(f"<{rank if rank < 9 else 0}{'q' if size == 8 else 'I'}", content, place)
             place += size * len(sizes) + 12
             (type_,) = struct.unpack_from("<i", content, place - 4)
-            place += max(0, math.prod(sizes)) * (4, 8, 2, 1, 4, 1, 8, 1, 2, 2, 4, 8, 2)[type_]
+            place += max(0, math.prod(sizes)) * TYPE_BYTES[type_]
             arrays.append(content[start:place])
         (count,), place, names = struct.unpack_from("<Q", content, place), place + 8, []
         for _ in range(min(100, count)):
@@ -145,10 +148,7 @@ def change_idx(random_: random.Random, content: bytes, others: list[bytes]) -> b
     """The sizes, with as many values, of this file or another."""
     plain, _ = expand(random_.choice((content, *others)))
     sizes = [random_.choice((0, 1, 2, 3, 28)) for _ in range(random_.choice((0, 1, 1, 2, 3, 3, 4)))]
-    count = 1
-    for size in sizes:
-        count *= size
-    count += random_.choice((0, 0, 0, 1, -1))
+    count = math.prod(sizes) + random_.choice((0, 0, 0, 1, -1))
     header = bytes([0, 0, random_.choice((8, 8, 8, 9, 13)), len(sizes)])
     values = (plain[4:] or b"\0") * max(0, count)
     return header + b"".join(struct.pack(">I", size) for size in sizes) + values[: max(0, count)]
@@ -283,7 +283,7 @@ def change_message(random_: random.Random, content: bytes, others: list[bytes]) 
         if change == 0:
             del fields[place]
         elif change == 1:
-            fields[random_.randrange(len(fields)) : 0] = [copy_tree(fields[place])] * random_.choice((1, 1, 20))
+            fields[place:place] = [copy_tree(fields[place])] * random_.choice((1, 1, 20))
         elif change == 2:
             fields[place][0] = random_.choice((number + 1, max(1, number - 1), random_.randrange(1, 30)))
         elif change == 3:
