@@ -51,7 +51,11 @@ def read_shapes(signature: Any, path: str) -> dict[str, Shape]:
     for item in signature:
         name, shape = item.get("name"), item.get("shape")
         sizes_fit = isinstance(shape, list) and 1 <= len(shape) <= DIMENSIONS[-1]
-        if not isinstance(name, str) or not sizes_fit or not all(type(size) is int and size > 0 for size in shape):
+        if (
+            not isinstance(name, str)
+            or not sizes_fit
+            or not all(type(size) is int and 0 < size <= VALUES_LIMIT for size in shape)
+        ):
             raise ModelError(f"{EXPECTED_SHAPES}, found {show_value(item)}", path=path)
         if name in shapes:
             raise ModelError(f"two inputs have the name {quote(name)}", path=path)

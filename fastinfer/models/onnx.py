@@ -10,35 +10,24 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ..errors import ConfigError, FastinferError, ModelError, quote
 from ..storage.regular import read_regular
+from . import onnx_schema as schema
 from .choice import ALL_OUTPUTS, Choice, decided, said_outputs, several_outputs
 from .inputs import Input
-from .onnx_schema import (
-    ATTRIBUTE,
-    DIMENSION,
-    ENTRY,
-    FUNCTION,
-    GRAPH,
-    MODEL,
-    NODE,
-    OPERATORS,
-    SHAPE,
-    SPARSE_TENSOR,
-    TENSOR,
-    TENSOR_TYPE,
-    TYPE,
-    VALUE,
-)
 from .params import VALUES_LIMIT, Shape
 from .protobuf import Field, Message, text
 
 FILE_LIMIT = 2 << 30  # of a protocol buffer
+# Of an input; NumPy has 32 or 64.
+DIMENSIONS_LIMIT = 32
+# By these four bytes, behind four others, onnxruntime knows a FlatBuffer of its own.
+ORT_FORMAT = b"ORTM"
 # Graphs within graphs.
 DEPTH_LIMIT = 32
 # The fields of a graph that hold saved values.
@@ -260,19 +249,22 @@ class Reader:
         self._undecided: list[ModelError] = []
 
     def read(self) -> OnnxModel:
+        if self._content[4:8] == ORT_FORMAT:
+            hint = "give the ONNX file that it was made of"
+            raise ModelError("is in onnxruntime's own format", path=self._path, hint=hint)
         graph, metadata = None, {}
         versions: dict[str, int] = {}  # of each set of operators
-        for each in MODEL.fields(self._view, 0, len(self._view)):
+        for each in schema.MODEL.fields(self._view, 0, len(self._view)):
             if each.number == 7:
                 graph = each
             elif each.number == 8:
                 domain, version = self._opset(each)
                 versions[domain if domain != "ai.onnx" else ""] = version
             elif each.number == 14:
-                entry = {part.number: text(self._view, part) for part in self._inside(each, ENTRY)}
+                entry = {part.number: text(self._view, part) for part in self._inside(each, schema.ENTRY)}
                 metadata[entry.get(1, "")] = entry.get(2, "")
             elif each.number == 25:
-                for part in self._inside(each, FUNCTION):
+                for part in self._inside(each, schema.FUNCTION):
                     if part.number == 7:
                         self.take_node(part, 0)
                     else:
@@ -280,7 +272,7 @@ class Reader:
         if graph is None or max(versions.values(), default=0) < 1:
             raise ValueError("it has no graph, or no version of its operators")
         saved, inputs, outputs = set(), [], []
-        for each in self._inside(graph, GRAPH):
+        for each in self._inside(graph, schema.GRAPH):
             if each.number == 1:
                 self.take_node(each, 0)
             elif each.number in INITIALIZERS:
@@ -300,7 +292,7 @@ class Reader:
         if unknown:
             raise ConfigError(f"a shape is given to {quote(unknown[0])}, which is no input of the model")
         found = tuple(self._input(each, shapes.get(self._name(each))) for each in given)
-        self._check_inputs(found)
+        self._check_inputs(found, outputs)
         undecided = tuple(self._undecided)
         return OnnxModel(
             self._path,
@@ -312,32 +304,35 @@ class Reader:
             undecided=undecided,
         )
 
-    def _inside(self, field: Field, message: Message) -> list[Field]:
-        return list(message.fields(self._view, field.first, field.last))
+    def _inside(self, field: Field, message: Message) -> Iterator[Field]:
+        return message.fields(self._view, field.first, field.last)
 
     def _name(self, value: Field) -> str:
-        return next((text(self._view, part) for part in self._inside(value, VALUE) if part.number == 1), "")
+        names = [text(self._view, part) for part in self._inside(value, schema.VALUE) if part.number == 1]
+        if any("\0" in name for name in names):  # where onnxruntime's names end
+            raise ValueError(f"the name {quote(names[0])} has NUL in it")
+        return names[0] if names else ""
 
     def _opset(self, field: Field) -> tuple[str, int]:
-        parts = {part.number: part for part in self._inside(field, OPERATORS)}
+        parts = {part.number: part for part in self._inside(field, schema.OPERATORS)}
         return text(self._view, parts[1]) if 1 in parts else "", parts[2].value if 2 in parts else 0
 
     def take_node(self, node: Field, depth: int) -> None:
         """Looks for values in other files, also in the graphs that a node has."""
-        for part in self._inside(node, NODE):
+        for part in self._inside(node, schema.NODE):
             if part.number == 5:
                 self._check_attribute(part, depth)
 
     def _check_attribute(self, attribute: Field, depth: int) -> None:
         if depth > DEPTH_LIMIT:
             raise ValueError("its graphs lie too deep in each other")
-        for part in self._inside(attribute, ATTRIBUTE):
+        for part in self._inside(attribute, schema.ATTRIBUTE):
             if part.number in (5, 10):
                 self._check_tensor(part)
             elif part.number in (22, 23):
                 self._check_sparse(part)
             else:
-                for inner in self._inside(part, GRAPH):
+                for inner in self._inside(part, schema.GRAPH):
                     if inner.number == 1:
                         self.take_node(inner, depth + 1)
                     elif inner.number in INITIALIZERS:
@@ -349,13 +344,13 @@ class Reader:
 
     def _check_sparse(self, tensor: Field) -> str:
         """The name of a sparse tensor, which is that of its values."""
-        parts = self._inside(tensor, SPARSE_TENSOR)
+        parts = self._inside(tensor, schema.SPARSE_TENSOR)
         names = {part.number: self._check_tensor(part) for part in parts if part.number in (1, 2)}
         return names.get(1, "")
 
     def _check_tensor(self, tensor: Field) -> str:
         """The name of a tensor, whose values must be in this file."""
-        parts = {part.number: part for part in self._inside(tensor, TENSOR)}
+        parts = {part.number: part for part in self._inside(tensor, schema.TENSOR)}
         name = text(self._view, parts[8]) if 8 in parts else ""
         if 13 in parts or (14 in parts and parts[14].value != 0):
             raise ModelError(
@@ -367,20 +362,22 @@ class Reader:
 
     def _input(self, value: Field, wanted: Shape | None) -> OnnxInput:
         name, element, shape = self._name(value), 0, None
-        for part in self._inside(value, VALUE):
-            for kind in self._inside(part, TYPE) if part.number == 2 else ():
+        for part in self._inside(value, schema.VALUE):
+            for kind in self._inside(part, schema.TYPE) if part.number == 2 else ():
                 if kind.number != 1:
                     raise ModelError(f"the input {quote(name)} is not a tensor", path=self._path)
-                for item in self._inside(kind, TENSOR_TYPE):
+                for item in self._inside(kind, schema.TENSOR_TYPE):
                     if item.number == 1:
                         element = item.value
                     else:
-                        shape = [self._size(each) for each in self._inside(item, SHAPE)]
+                        shape = [self._size(each) for each in self._inside(item, schema.SHAPE)]
         if element not in TYPES:
             raise ModelError(
                 f"the input {quote(name)} has ONNX's type {element}; served are {', '.join(TYPES.values())}",
                 path=self._path,
             )
+        if shape and len(shape) > DIMENSIONS_LIMIT:
+            raise ModelError(f"the input {quote(name)} has more than {DIMENSIONS_LIMIT} dimensions", path=self._path)
         if not shape:
             raise ModelError(f"the input {quote(name)} has no batch dimension", path=self._path)
         if wanted is not None:
@@ -402,16 +399,19 @@ class Reader:
 
     def _size(self, dimension: Field) -> int | None:
         """A dimension's size; None where it has only a name, or nothing."""
-        for part in self._inside(dimension, DIMENSION):
+        for part in list(self._inside(dimension, schema.DIMENSION)):  # all of it, so that errors are seen
             if part.number == 1 and 0 < part.value <= VALUES_LIMIT:
                 return part.value
         return None
 
-    def _check_inputs(self, inputs: tuple[OnnxInput, ...]) -> None:
+    def _check_inputs(self, inputs: tuple[OnnxInput, ...], outputs: list[str]) -> None:
         if not inputs:
             raise ModelError("it has no input", path=self._path)
+        # onnxruntime gives the input itself, and does not write where results are read.
+        if both := [each.name for each in inputs if each.name in outputs]:
+            raise ModelError(f"{quote(both[0])} is an input and an output", path=self._path)
         batches = {each.batch for each in inputs}
         if len(batches) > 1:
             raise ModelError("its inputs have different numbers of records", path=self._path)
-        if sum(math.prod(each.shape) for each in inputs) > VALUES_LIMIT:
-            raise ModelError("a record has more values than can be counted", path=self._path)
+        if sum(math.prod(each.shape) * (each.batch or 1) for each in inputs) > VALUES_LIMIT:
+            raise ModelError("a record, or a batch of them, has more values than can be counted", path=self._path)

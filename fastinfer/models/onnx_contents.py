@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from typing import Any
 
+from ..errors import quote
 from .certificate import describe_certificate
-from .onnx import DENSE, OnnxModel, Reader
+from .onnx import DENSE, DIMENSIONS_LIMIT, OnnxModel, Reader
 from .onnx_schema import MODEL, NODE, SPARSE_TENSOR, TENSOR
 from .protobuf import Field, integers, text
 
@@ -103,14 +104,16 @@ class _Contents(Reader):
     def take_initializer(self, tensor: Field) -> str:
         name = super().take_initializer(tensor)
         is_dense = tensor.number == DENSE
-        parts = self._inside(tensor, TENSOR if is_dense else SPARSE_TENSOR)
+        parts = list(self._inside(tensor, TENSOR if is_dense else SPARSE_TENSOR))
         # A sparse tensor has its values in field 1, and dimensions of its own.
-        inner = [] if is_dense else [self._inside(part, TENSOR) for part in parts if part.number == 1]
+        inner = [] if is_dense else [list(self._inside(part, TENSOR)) for part in parts if part.number == 1]
         values = parts if is_dense else [each for found in inner for each in found]
         dimensions = [part for part in parts if part.number == (1 if is_dense else 3)]
         kind = next((part.value for part in values if part.number == 2), 0)
         type_name, bits = TYPES.get(kind, (f"ONNX's type {kind}", 0))
         shape = [size for part in dimensions for size in integers(self._view, part)]
+        if len(shape) > DIMENSIONS_LIMIT or math.prod(shape) >> 63:
+            raise ValueError(f"the parameter {quote(name)} has more dimensions or values than an array can have")
         self.parameters.append({"name": name, "shape": shape, "type": type_name})
         self.bits.append(bits)
         return name

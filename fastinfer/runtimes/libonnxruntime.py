@@ -237,7 +237,8 @@ class Session:
             library.SetSessionLogSeverityLevel(options, FATAL_ONLY)
             if as_written:
                 library.SetSessionGraphOptimizationLevel(options, NO_OPTIMIZATION)
-            for name, value in settings.items():
+            # It would also take its own format, which nobody has looked at here.
+            for name, value in {**settings, "session.load_model_format": "ONNX"}.items():
                 library.AddSessionConfigEntry(options, name.encode(), value.encode())
             if cuda is not None:
                 _add_cuda(library, options, cuda)

@@ -196,6 +196,36 @@ def test_a_tag_of_more_than_32_bits_is_refused() -> None:
             read_onnx(content, "m.onnx")
 
 
+def test_onnxruntimes_own_format_is_refused() -> None:
+    """It would be run instead of what was read here: its four bytes can be a part of a text."""
+    rest = onnx.load_from_string(SIMPLE)
+    rest.ClearField("producer_name")
+    content = b"\x12\x06..ORTM" + rest.SerializeToString()
+    assert content[4:8] == b"ORTM"
+    assert onnx.load_from_string(content).producer_name == "..ORTM"
+    with pytest.raises(ModelError, match="is in onnxruntime's own format"):
+        read_onnx(content, "m.onnx")
+
+
+def test_an_input_that_is_an_output_is_refused() -> None:
+    """Its values would not be written where results are read."""
+    with pytest.raises(ModelError, match="'x' is an input and an output"):
+        read_onnx(make([info("x", ["n", 4])], [info("y", ["n", 4]), info("x", ["n", 4])]), "m.onnx")
+
+
+def test_names_with_nul_are_refused() -> None:
+    for name in ("y\0z", "\0"):
+        with pytest.raises(ModelError, match="has NUL in it"):
+            read_onnx(make([info("x", ["n", 4])], [info(name, ["n", 4])]), "m.onnx")
+
+
+def test_more_dimensions_and_values_than_an_array_can_have_are_refused() -> None:
+    with pytest.raises(ModelError, match="'x' has more than 32 dimensions"):
+        read_onnx(make([info("x", ["n", *[1] * 40])], [info("y", ["n"])]), "m.onnx")
+    with pytest.raises(ModelError, match="a record, or a batch of them, has more values"):
+        read_onnx(make([info("x", [2**31 - 1, 2])], [info("y", ["n"])]), "m.onnx")
+
+
 def test_what_is_not_there_or_no_model(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         load_onnx(tmp_path / "none.onnx")

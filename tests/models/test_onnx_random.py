@@ -52,6 +52,21 @@ def test_a_dropout_draws_in_training(training: Any, draws: bool, as_node: bool) 
     assert random_nodes(content) == (("a Dropout",) if draws else ())
 
 
+def test_what_is_false_is_so_in_its_own_graph_alone() -> None:
+    """Also where a function has an output, whose names are in the field in which a graph has its saved values."""
+    constant = onnx.helper.make_node("Constant", [], ["t"], value=saved("t", False))
+    relu = onnx.helper.make_node("Relu", ["a"], ["b"])
+    function = onnx.helper.make_function("own", "f", ["a"], ["b"], [constant, relu], [onnx.helper.make_opsetid("", 17)])
+    training = [saved("ratio", np.float32(0.5)), saved("t", True)]
+    model = onnx.load_from_string(make([INPUT], [OUTPUT], [node("Dropout", "x", "ratio", "t")], training))
+    model.functions.append(function)
+    assert random_nodes(model.SerializeToString()) == ("a Dropout",)
+    inner = onnx.helper.make_graph([node("Dropout", "x", "ratio", "t")], "inner", [], [OUTPUT])
+    nodes = [node("If", "choice", then_branch=inner, else_branch=inner)]
+    assert random_nodes(make([INPUT], [OUTPUT], nodes, [saved("t", False)])) == ()
+    assert random_nodes(make([INPUT], [OUTPUT], nodes, [saved("t", True)])) == ("a Dropout", "a Dropout")
+
+
 def test_a_dropout_that_does_not_say_draws_only_where_an_input_decides() -> None:
     assert random_nodes(make([INPUT], [OUTPUT], [node("Dropout")])) == ()
     assert random_nodes(make([INPUT], [OUTPUT], [node("Dropout", "x", "", "t")])) == ("a Dropout",)
