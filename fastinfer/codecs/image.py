@@ -1,8 +1,8 @@
 """``application/x-image``: a JPEG or PNG picture as one row of a model of images, (channels, height, width).
 
-The pixels, 0 to 255, in the order red, green, blue, are given to the model as they are unless parameters of the content type
-say more: ``application/x-image; mean=123.68,116.779,103.939; std=58.4,57.1,57.4; fit=crop``. A picture of another size than the
-model's is stretched to it, or with ``fit=crop`` scaled until it covers it and cut at its edges.
+The pixels, 0 to 255 (of 16 bits the upper 8), in the order red, green, blue, are given to the model as they are unless
+parameters of the content type say more: ``application/x-image; mean=123.68,116.779,103.939; std=58.4,57.1,57.4; fit=crop``. A
+picture of another size than the model's is stretched to it, or with ``fit=crop`` scaled until it covers it, and cut.
 """
 
 from __future__ import annotations
@@ -103,7 +103,10 @@ def _open(body: bytes, row_shape: tuple[int, ...], *, crops: bool) -> Any:
             if picture.width * picture.height > PIXELS_LIMIT:
                 found = f"{picture.width:,} x {picture.height:,}"
                 raise InputError(f"expected at most {PIXELS_LIMIT:,} pixels, found {found}", code="bad_image")
-            upright = ImageOps.exif_transpose(picture).convert(MODES[channels])
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I"):  # 16 bits, of which Pillow would keep the lower ones and end at 255
+                upright = Image.fromarray((np.asarray(upright).astype(np.uint32) >> 8).astype(np.uint8))
+            upright = upright.convert(MODES[channels])
     except InputError:
         raise
     except UnidentifiedImageError as error:  # whose own words are of an object of Python

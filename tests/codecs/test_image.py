@@ -50,6 +50,15 @@ def test_a_picture_has_several_names_and_any_mode(name: str) -> None:
     assert (decode_rows(encoded(with_alpha), name, SHAPE) == decode_rows(encoded(PIXELS), name, SHAPE)).all()
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_of_16_bits_the_upper_8_are_the_pixels(channels: int) -> None:
+    grey = np.random.RandomState(2).randint(0, 65536, (12, 10)).astype(np.uint16)
+    body = encoded(grey)
+    row = decode_rows(body, "image/png", (channels, 12, 10))[0]
+    assert (row == grey >> 8).all()
+    assert (row[0] == mx.image.imdecode(body).asnumpy()[:, :, 0]).all()
+
+
 def test_mean_and_deviation_are_of_each_channel() -> None:
     row = decode_rows(encoded(PIXELS), "application/x-image; mean=1,2,3; std=2", SHAPE)[0]
     assert np.allclose(row, (PIXELS.transpose(2, 0, 1) - np.array([1, 2, 3])[:, None, None]) / 2)
