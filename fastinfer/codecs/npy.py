@@ -74,6 +74,7 @@ def read_npy_header(start: bytes | bytearray) -> tuple[tuple[int, ...], bool, np
     header, read = bytes(start[8:size]), npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     try:
         shape, fortran, kind = parse_again(lambda: read(io.BytesIO(header)))
+        shown = quote(str(shape))[1:-1]  # a number may have too many digits for text
     except Exception as error:  # NumPy evaluates the header as Python's text, which can fail in any way
         raise not_npy() from error
     if kind.kind not in "biuf":
@@ -81,7 +82,7 @@ def read_npy_header(start: bytes | bytearray) -> tuple[tuple[int, ...], bool, np
     # A size of 0 hides others that NumPy cannot multiply.
     sizes_fit = len(shape) <= DIMENSIONS_LIMIT and all(type(size) is int and size >= 0 for size in shape)
     if not sizes_fit or math.prod(size or 1 for size in shape) * kind.itemsize > BYTES_LIMIT:
-        raise InputError(f"the shape {quote(str(shape))[1:-1]} is not one of an array", code="bad_npy")
+        raise InputError(f"the shape {shown} is not one of an array", code="bad_npy")
     return shape, fortran, kind, size
 
 
