@@ -19,6 +19,8 @@ from .regular import PathLike, open_regular
 GZIP, BZIP2, XZ, ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"
 # What xz -9 needs is 65 MiB; a file may claim a dictionary of 4 GiB. zstd's decoders accept windows up to 128 MiB.
 XZ_MEMORY_LIMIT = 256 << 20
+# lzma's CHECK_NONE, CHECK_CRC32, CHECK_CRC64, CHECK_SHA256; CHECK_UNKNOWN, before the header was read.
+XZ_CHECKS = (0, 1, 4, 10, 16)
 # Each part takes two or three microseconds, also an empty one of 20 bytes. bgzip makes one of 64 KiB.
 PARTS_LIMIT = 1_000_000
 
@@ -179,6 +181,9 @@ class Expander:
             raise
         except Exception as error:  # each library has its own
             raise DamagedError(f"the compressed data is damaged: {error}") from error
+        check = getattr(self._decoder, "check", None)  # of xz; a kind that is not known would not be compared
+        if check is not None and check not in XZ_CHECKS:
+            raise DamagedError(f"its checksums are of the kind {check}, which is not known")
         # zlib gives back what it has not used yet, the others keep it.
         self._compressed = getattr(self._decoder, "unconsumed_tail", b"")
         return piece

@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import random
+import zlib
 from pathlib import Path
 from typing import Callable
 
@@ -72,6 +73,19 @@ def test_what_is_cut_damaged_or_followed_by_something_is_an_error(form: str, tmp
     ):
         with pytest.raises(DamagedError, match=words):
             expand(tmp_path / "x", content)
+
+
+def test_checksums_of_a_kind_that_is_not_known_are_refused(tmp_path: Path) -> None:
+    """liblzma passes over them."""
+    content = bytearray(lzma.compress(b"abc", check=lzma.CHECK_CRC32))
+    content[7], content[-3] = 2, 2
+    content[8:12] = zlib.crc32(content[6:8]).to_bytes(4, "little")
+    content[-12:-8] = zlib.crc32(content[-8:-2]).to_bytes(4, "little")
+    assert lzma.decompress(content) == b"abc"
+    with pytest.raises(DamagedError, match="its checksums are of the kind 2, which is not known"):
+        expand(tmp_path / "x", bytes(content))
+    for check in (lzma.CHECK_NONE, lzma.CHECK_CRC64, lzma.CHECK_SHA256):
+        assert expand(tmp_path / "x", lzma.compress(b"abc", check=check)) == b"abc"
 
 
 def test_a_wrong_checksum_or_length_of_gzip_is_an_error(tmp_path: Path) -> None:
