@@ -194,7 +194,11 @@ def join_json(record: bytes, answer: bytes, content_type: str) -> bytes:
 def _as_utf8(text: bytes) -> bytes:
     """JSON, which may be UTF-16 or UTF-32, as UTF-8 without a byte order mark."""
     encoding = json.detect_encoding(text)
-    return text if encoding == "utf-8" else text.decode(encoding).encode()
+    try:
+        content = text.decode(encoding).encode()
+    except UnicodeError as error:  # json reads halves of pairs, which no text has
+        raise InputError(f"invalid JSON: {error}", code="bad_json") from error
+    return text if encoding == "utf-8" else content
 
 
 def _loads(content: bytes) -> Any:

@@ -202,6 +202,14 @@ def test_documents_of_any_encoding_are_joined_as_utf8() -> None:
         assert joined.decode() == '{"a": "ü", "SageMakerOutput": [2]}'
 
 
+def test_half_of_a_pair_is_no_text() -> None:
+    """Which json reads all the same."""
+    for record in (b'{\0"\0\x00\xd8"\0:\x001\0}\0', b'{"\xed\xa0\x80": 1}'):
+        json.loads(record)
+        with pytest.raises(InputError, match="invalid JSON"):
+            join_json(record, b"[2]", "application/json")
+
+
 def test_what_is_not_json_is_an_error() -> None:
     for record, body in ((b"{", b"1"), (b"{}", b"x"), (b'{"SageMakerOutput": 1}', b"1")):
         with pytest.raises(InputError):
