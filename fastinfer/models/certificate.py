@@ -33,8 +33,10 @@ _BYTES = {
     "int32": 4,
     "uint32": 4,
     "float32": 4,
+    "int64": 8,
+    "uint64": 8,
+    "float64": 8,
 }
-_BYTES |= {"int64": 8, "uint64": 8, "float64": 8}
 
 
 def _is_number(value: Any) -> bool:
@@ -59,9 +61,10 @@ def _is_text(value: Any) -> bool:
 
 def _is_choice(value: Any) -> bool:
     try:
-        return bool(Choice(**value))
+        Choice(**value)
     except (TypeError, ConfigError):
         return False
+    return True
 
 
 def _is_array(value: Any) -> bool:

@@ -3,8 +3,8 @@
 Python's tarfile holds headers of any size, seeks through sparse files without an end, and takes a damaged header for the
 end of the archive. Here an archive is a forward stream of plain files and folders, whatever wrote it (ustar, GNU or pax):
 everything else is refused, everything has a bound, and a damaged or cut archive is an error. So is what tarfile and GNU tar
-read in different ways. Behind the zeros that end it
-nothing but zeros may follow: what GNU tar would skip there cannot be told from damage.
+read in different ways. Behind the zeros that end it nothing but zeros may follow: what GNU tar would skip there cannot be told
+from damage.
 """
 
 from __future__ import annotations
