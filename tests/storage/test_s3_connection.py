@@ -144,7 +144,7 @@ def test_a_server_is_trusted_by_the_certificates_that_botocore_is_given(
         monkeypatch.setenv("AWS_CA_BUNDLE", str(authority[0]))
     else:
         fresh.write_text(f"[default]\nca_bundle = {authority[0]}\n")
-    bucket = Bucket(f"trusted-{place}", patience=QUICK)
+    bucket = Bucket(f"trusted-{place}")
     bucket.client.create_bucket(Bucket=bucket.name)
     if tuple(map(int, obstore.__version__.split(".")[:2])) < (0, 11):
         with pytest.raises(ConfigError, match="takes no certificates"):
