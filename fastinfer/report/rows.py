@@ -236,7 +236,7 @@ def _read_npy(path: str, form: Form) -> Iterator[Rows]:
         size = os.path.getsize(path)
         while file.tell() < size:
             try:
-                array = parse_again(partial(_load, file, file.tell(), size))
+                array = _load(file, size)
                 if array.dtype.names:
                     array = array[form.field or array.dtype.names[0]]
                 values = array.astype(np.float64).reshape(len(array), math.prod(array.shape[1:]))
@@ -248,18 +248,26 @@ def _read_npy(path: str, form: Form) -> Iterator[Rows]:
             yield Rows(values, np.zeros(len(values), dtype=bool))
 
 
-def _load(file: BinaryIO, start: int, stop: int) -> NDArray[Any]:
-    """The array at a place of a file of so many bytes. Raises what NumPy raises."""
+def _load(file: BinaryIO, size: int) -> NDArray[Any]:
+    """The next array of a file of so many bytes. Raises what NumPy raises."""
+    shape, fortran, kind = parse_again(partial(_npy_header, file, file.tell()))
+    length = math.prod(shape) * kind.itemsize
+    if not 0 <= length <= size - file.tell():
+        raise ValueError("cut")  # before memory is made for it
+    return np.frombuffer(file.read(length), kind).reshape(shape, order="F" if fortran else "C")
+
+
+def _npy_header(file: BinaryIO, start: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     npy: Any = np.lib.format  # without types
     file.seek(start)
     is_short = npy.read_magic(file) == (1, 0)
-    # Version 3.0 differs from 2.0 in how names are written.
-    shape, _, kind = npy.read_array_header_1_0(file) if is_short else npy.read_array_header_2_0(file)
-    if math.prod(shape) * kind.itemsize > stop - file.tell():
-        raise ValueError("cut")  # before memory is made for it
-    file.seek(start)
-    array: NDArray[Any] = np.load(file, allow_pickle=False)
-    return array
+    try:
+        # Version 3.0 differs from 2.0 in how names are written.
+        header: Any = npy.read_array_header_1_0(file) if is_short else npy.read_array_header_2_0(file)
+    except MemoryError:  # says Python's parser of brackets that are too deep
+        raise ValueError("too deep") from None
+    shape, fortran, kind = header
+    return shape, fortran, kind
 
 
 def _skip_line_end(file: BinaryIO) -> None:

@@ -83,6 +83,8 @@ def test_rows_are_read_from_each_form(
         ("[[], [1]]", Form(JSON), "rows of unequal lengths", None),
         (npy([[1]]).replace(b"(1, 1)", b"(1, 1 "), Form(NPY), "no array of numbers", None),
         (npy([[1]]).replace(b"(1, 1), }      ", b"(1, 999999999)}"), Form(NPY), "no array of numbers", None),
+        (npy([[1]]).replace(b"(1, 1), }      ", b"(-1, 1), }     "), Form(NPY), "no array of numbers", None),
+        (npy([[1]])[:8] + b"\x29\x23" + b"-" * 9000 + b"1", Form(NPY), "no array of numbers", None),
         (npy(["a"]), Form(NPY), "no array of numbers", None),
         (npy([[1]])[:-3], Form(NPY), "no array of numbers", None),
         (npy(3), Form(NPY), "no array of numbers", None),
