@@ -16,9 +16,9 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..errors import ConfigError, FastinferError, OutputError
+from ..errors import ConfigError, FastinferError, OutputError, quote
 from .retry import beginning_within
 from .s3_client import Bucket, Lease
 
@@ -144,35 +144,51 @@ class Holder:
         return json.dumps({**_process(), "renewal": self._count, "lease_s": self._lease_s}).encode()
 
     def _has_ended(self, lease: Lease) -> bool:
-        return lease.age_s > self._length(lease) or _is_here(_facts(lease)) is False
+        return lease.age_s > self._length(lease) or facts_of(lease.text).is_here is False
 
     def _length(self, lease: Lease) -> float:
         """How long it lasts without a renewal, in seconds: as its holder says, or as here where that makes no sense."""
-        length = _facts(lease).get("lease_s")
-        if isinstance(length, (int, float)) and LEAST_LEASE_S <= length <= MOST_LEASE_S:
-            return float(length)
-        return self._lease_s
+        return facts_of(lease.text).lease_s or self._lease_s
 
     def _is_alive(self, lease: Lease) -> bool:
-        return _is_here(_facts(lease)) is True
+        return facts_of(lease.text).is_here is True
 
     def _in_use(self, lease: Lease) -> ConfigError:
-        facts = _facts(lease)
-        who = f" ({facts['machine']}, process {facts['process']})" if {"machine", "process"} <= facts.keys() else ""
         return ConfigError(
-            f"another program is writing to this folder{who}",
+            f"another program is writing to this folder{facts_of(lease.text).who}",
             code="output_in_use",
             path=self.uri,
             hint="wait until it ends, or name another folder",
         )
 
 
-def _facts(lease: Lease) -> dict[str, Any]:
-    """What a lease says; empty where it is damaged."""
+class Facts(NamedTuple):
+    """What a lease says of its holder.
+
+    Attributes:
+        lease_s: how long it lasts without a renewal, in seconds; None where that makes no sense.
+        who: the machine and the process, for a message; empty where it does not say so.
+        is_here: whether its process of this machine runs; None if it is of another machine, or that is not known.
+    """
+
+    lease_s: float | None
+    who: str
+    is_here: bool | None
+
+
+def facts_of(text: bytes) -> Facts:
+    """What the text of a lease says, which may be damaged or written by anybody."""
     try:
-        return dict(json.loads(lease.text))
+        facts = dict(json.loads(text))
     except (ValueError, TypeError, RecursionError):
-        return {}
+        facts = {}
+    length, machine, process = facts.get("lease_s"), facts.get("machine"), facts.get("process")
+    lease_s = float(length) if isinstance(length, (int, float)) and LEAST_LEASE_S <= length <= MOST_LEASE_S else None
+    if not isinstance(process, int):
+        return Facts(lease_s, "", None)
+    who = f" ({quote(machine)[1:-1]}, process {quote(str(process))[1:-1]})" if isinstance(machine, str) else ""
+    is_of_here = bool(facts.get("world")) and facts["world"] == _world()
+    return Facts(lease_s, who, _start_time(process) == facts.get("started") if is_of_here else None)
 
 
 def _process() -> dict[str, Any]:
@@ -186,13 +202,6 @@ def _world() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + " " + os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
-
-
-def _is_here(facts: dict[str, Any]) -> bool | None:
-    """Whether a lease's process of this machine runs; None if it is of another machine, or that is not known."""
-    if not facts.get("world") or facts["world"] != _world() or not isinstance(facts.get("process"), int):
-        return None
-    return _start_time(facts["process"]) == facts.get("started")
 
 
 def _start_time(process: int) -> str:

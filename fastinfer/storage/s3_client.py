@@ -33,6 +33,7 @@ T = TypeVar("T")
 LABEL = "fastinfer"
 # So long a listing's signed URL is valid; it is used at once.
 SIGNED_S = 900
+LEASE_BYTES = 1 << 16  # what is larger is no lease, and counts as an empty one
 # What object_store changes or refuses in a path.
 _NO_PATH = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
 
@@ -292,9 +293,9 @@ class Bucket:
 
         def request() -> Lease:
             answer = self.client.get_object(Bucket=self.name, Key=key)
-            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-            age = (now - answer["LastModified"]).total_seconds()
-            return Lease(str(answer["ETag"]), bytes(answer["Body"].read()), age)
+            age = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]) - answer["LastModified"]
+            text = bytes(answer["Body"].read(None if answer["ContentLength"] <= LEASE_BYTES else 0))
+            return Lease(str(answer["ETag"]), text, age.total_seconds())
 
         try:
             return self._call("locking", key, request)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fastinfer.errors import ConfigError, OutputError
-from fastinfer.storage.lease import LEASE_S, RENEWAL_S, Holder, _process
+from fastinfer.storage.lease import LEASE_S, RENEWAL_S, Holder, _process, facts_of
 from fastinfer.storage.retry import Patience
 from fastinfer.storage.s3_client import Bucket
 from tests import s3
@@ -69,6 +69,7 @@ def test_the_lease_of_another_machine_is_waited_for_if_it_is_not_renewed(weed_bu
         elsewhere(lease_s=float("nan")),
         elsewhere(lease_s=10**400),
         elsewhere(lease_s="x"),
+        elsewhere(padding="x" * 100_000),
     ],
 )
 def test_a_damaged_lease_ends_after_the_usual_time(text: bytes, weed_bucket: Bucket) -> None:
@@ -97,6 +98,19 @@ def test_a_lease_that_is_renewed_meanwhile_is_not_waited_for(weed_bucket: Bucket
         Slow(weed_bucket, "lock", lease_s=300.0, renewal_s=0.1).hold(),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "who"),
+    [
+        ({"machine": "a-1", "process": 7}, " (a-1, process 7)"),
+        ({"machine": "\x1b[2J" + "a" * 60, "process": 7}, rf" (\x1b[2J{'a' * 56}…, process 7)"),
+        ({"machine": "a", "process": "7"}, ""),
+        ({"machine": ["a"]}, ""),
+    ],
+)
+def test_who_holds_a_lease_is_named_where_it_says_so(changes: dict[str, Any], who: str) -> None:
+    assert facts_of(elsewhere(**changes)).who == who
 
 
 def test_a_lease_is_renewed_and_one_that_was_taken_is_lost(bucket: Bucket) -> None:
