@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from typing import Any, Callable, NamedTuple, TypeVar
 
@@ -77,11 +78,19 @@ def _read(kept: Any) -> Found | None:
     """Raises ValueError, KeyError or TypeError for what was not written here."""
     if kept is None:
         return None
-    sizes, seconds = tuple(map(int, kept["sizes"])), tuple(map(float, kept["seconds"]))
-    if not sizes or sizes[0] < 1 or sorted(set(sizes)) != list(sizes) or len(sizes) != len(seconds):
+    sizes, seconds = tuple(map(_count, kept["sizes"])), tuple(map(float, kept["seconds"]))
+    dense = DenseLayers(_count(kept["dense"]["rows"]), bool(kept["dense"]["chained"]), bool(kept["dense"]["products"]))
+    if not sizes or sorted(set(sizes)) != list(sizes) or len(sizes) != len(seconds):
         raise ValueError("sizes do not ascend")
-    dense = kept["dense"]
-    return Found(sizes, seconds, DenseLayers(int(dense["rows"]), bool(dense["chained"]), bool(dense["products"])))
+    if not all(0 < each < math.inf for each in seconds):
+        raise ValueError("a pass takes some time")
+    return Found(sizes, seconds, dense)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError("a number of rows is at least 1")
+    return value
 
 
 def _keep(path: str, content: dict[str, Any]) -> None:

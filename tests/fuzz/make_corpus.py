@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import pickle
 import struct
 import tarfile
@@ -14,6 +15,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -29,6 +31,8 @@ from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Reject
 from fastinfer.records.spans import Span, whole
 from fastinfer.records.split import MAGIC
+from fastinfer.runtimes.base import DenseLayers
+from fastinfer.runtimes.probe_cache import Found, cached
 from fastinfer.storage import journal
 from fastinfer.storage.label_log import LabelLog
 from fastinfer.storage.local import LocalStore
@@ -224,6 +228,7 @@ def main() -> None:
     keep_checkpoints()
     keep_images()
     keep_results()
+    keep_facts()
 
 
 def keep_images() -> None:
@@ -261,6 +266,17 @@ def keep_results() -> None:
     keep("results", "csv", b"0.25,0.75\nnull\n1.0,0.0\n")
     keep("results", "npy", stream.getvalue() + b"\n" + stream.getvalue())
     keep("results", "npy_names", named.getvalue())
+
+
+def keep_facts() -> None:
+    """What a run says of itself in a lease, and what the probe has found for a model, and for one that it cannot use."""
+    facts = {"machine": "m", "process": 1, "started": "5", "world": "w 1", "renewal": 3, "lease_s": 60.0}
+    keep("lease", "one", json.dumps(facts).encode())
+    for name, answer in (("sizes", Found((16, 128), (1e-3, 5e-3), DenseLayers(16, chained=True))), ("none", None)):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
+            cached({"model": "abc"}, lambda answer=answer: answer)
+            (path,) = Path(folder).rglob("*.json")
+            keep("probe_cache", name, path.read_bytes())
 
 
 def keep_checkpoints() -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import gzip
 import io
 import json
 import math
+import os
 import posixpath
 import random
 import re
@@ -23,6 +25,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Callable
+from unittest import mock
 
 import jsonpath_rfc9535
 import numpy as np
@@ -56,8 +59,11 @@ from fastinfer.records.split import split
 from fastinfer.report.forms import first_to_tell, form_of
 from fastinfer.report.results import MOST_REJECTS, asked_of, find_results, read_record, read_rejects
 from fastinfer.report.rows import read_rows
+from fastinfer.runtimes.base import DenseLayers
+from fastinfer.runtimes.probe_cache import Found, cached
 from fastinfer.sagemaker.job_file import read_job_file
 from fastinfer.storage.archive import read_members, unpack
+from fastinfer.storage.lease import LEAST_LEASE_S, MOST_LEASE_S, facts_of
 from fastinfer.storage.manifest import parse_manifest
 from tests.fuzz.forms import change
 from tests.fuzz.forms.binary import model_files
@@ -462,6 +468,37 @@ def read_run_folder(name: str) -> Callable[[bytes], None]:
     return read
 
 
+def read_lease(content: bytes) -> None:
+    """The lease of a folder in S3, which whoever may write there may have changed."""
+    facts = facts_of(content)
+    assert facts.lease_s is None or LEAST_LEASE_S <= facts.lease_s <= MOST_LEASE_S
+    assert facts.who.isprintable()
+    assert len(facts.who) < 300
+
+
+def read_probe_cache(content: bytes) -> None:
+    """What the probe has found, as it is kept in the user's cache: it is believed as it stands there, or found again."""
+    again = Found((7,), (1.0,), DenseLayers(7))
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
+        path = Path(folder, _name_in_cache())
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        found = cached({"model": "abc"}, lambda: again)
+        if found not in (None, again):
+            assert json.loads(content)["depends_on"]["model"] == "abc"
+            assert sorted(set(found.sizes)) == list(found.sizes) != []
+            assert len(found.seconds) == len(found.sizes)
+            assert min(*found.sizes, *found.seconds, found.dense.rows) > 0
+
+
+@functools.lru_cache(maxsize=1)
+def _name_in_cache() -> Path:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
+        cached({"model": "abc"}, lambda: None)
+        (path,) = Path(folder).rglob("*.json")
+        return path.relative_to(folder)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "archive": read_archive,
     "tar": read_tar,
@@ -491,6 +528,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "label_log": read_run_folder("_labels.log"),
     "image": read_image,
     "results": read_results,
+    "lease": read_lease,
+    "probe_cache": read_probe_cache,
 }
 
 

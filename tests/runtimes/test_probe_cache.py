@@ -42,6 +42,9 @@ def test_the_probes_answer_is_kept_for_what_it_depends_on(tmp_path: Path, monkey
         {"sizes": [3], "seconds": [1], "dense": {"rows": 3, "chained": True}},
         {"sizes": [3], "seconds": [10**400], "dense": {"rows": 3, "chained": True, "products": True}},
         {"sizes": [1e400], "seconds": [1], "dense": {"rows": 3, "chained": True, "products": True}},
+        {"sizes": [3.0], "seconds": [1], "dense": {"rows": 3, "chained": True, "products": True}},
+        {"sizes": [3], "seconds": [0], "dense": {"rows": 3, "chained": True, "products": True}},
+        {"sizes": [3], "seconds": [1], "dense": {"rows": 0, "chained": True, "products": True}},
         7,
     ],
 )

@@ -56,6 +56,8 @@ FORMS: dict[str, Change] = {
     "label_log": change_journal,
     "image": change_png,
     "results": change_result,
+    "lease": change_json,
+    "probe_cache": change_json,
 }
 
 
