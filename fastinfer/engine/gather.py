@@ -122,9 +122,14 @@ class Gatherer:
         too_many = self._too_many()  # also if the last results that stay were found behind the last report
         if too_many is not None and not self._errors and not self._stop.is_set():
             self._errors.append((0, 0, too_many))
-        self._settle(is_complete=True)
-        if self._options.backend != "threads":
-            self._folder.sweep()
+        try:
+            self._settle(is_complete=True)
+            if self._options.backend != "threads":
+                self._folder.sweep()
+        except FastinferError as error:
+            if not self._errors:
+                raise
+            _warn(error)
         if self._errors:
             self._errors.sort(key=lambda error: error[:2])
             raise self._errors.pop(0)[2]  # its traceback holds this frame, and so this object
@@ -156,9 +161,8 @@ class Gatherer:
                     self._lock.release()
             try:
                 self._settle()
-            except FastinferError as error:  # it must not hide what ended the run
-                message = f"the next run puts in order what this one left: {error}"
-                warnings.warn(message, RuntimeWarning, stacklevel=1)
+            except FastinferError as error:
+                _warn(error)
 
     def _settle(self, *, is_complete: bool = False) -> None:
         if not self._is_settled:
@@ -245,3 +249,8 @@ class Gatherer:
 
     def _write_reject(self, item: Object, error: InputError) -> None:
         self._folder.rejects.append([Reject.of_object(self._job.layout.run, item, error)])
+
+
+def _warn(error: FastinferError) -> None:
+    """Says that a run could not tidy up, which must not hide what ended it."""
+    warnings.warn(f"the next run puts in order what this one left: {error}", RuntimeWarning, stacklevel=1)

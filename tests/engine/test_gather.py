@@ -20,6 +20,7 @@ from fastinfer.models.module import load_model
 from fastinfer.options import Limits, Options
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.label import Label
+from fastinfer.outputs.rejects import Reject
 from fastinfer.outputs.writer import Result
 from fastinfer.records.spans import Span
 from fastinfer.runtimes.batch_size import Batching
@@ -109,6 +110,20 @@ def test_a_smaller_object_is_divided_where_a_record_is_much_work(hidden: int, sp
         large, small = run.gatherer.unfinished(find_objects(str(source(tmp_path))))
     assert (len(large) if isinstance(large, list) else 0) == spans
     assert not isinstance(small, list)
+
+
+def test_an_error_is_not_hidden_by_what_cannot_be_settled(linear: Path, tmp_path: Path) -> None:
+    run = Run(linear, tmp_path / "out", on_error="quarantine")
+    with run.folder.open_run({"depends_on": {}}, overwrite=False):
+        *_, item = find_objects(str(source(tmp_path)))
+        run.folder.rejects.append([Reject.of_object(run.folder.layout.run, item, InputError("no rows"))])
+        (tmp_path / "out" / "_rejects.jsonl").mkdir()
+        run.gatherer.add(ShardReport(1, error=InputError("the first"), failed_at=0))
+        with (
+            pytest.warns(RuntimeWarning, match="the next run puts in order"),
+            pytest.raises(InputError, match="the first"),
+        ):
+            run.gatherer.finish(1.0)
 
 
 def test_the_first_error_in_the_order_of_the_inputs_is_raised(run: Run) -> None:
