@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ModelError, quote
-from .operators import OPERATORS, find_wrong
+from .operators import OPERATORS, find_wrong, name_output
 
 NODES_LIMIT = 100_000
 INPUTS_LIMIT = 10_000
@@ -38,8 +38,6 @@ LOSS_OPERATORS = {
     "ctc_loss",
     "softmax_cross_entropy",
 }
-# The operators whose outputs have numbers in their names, also where only the first of them is used.
-SEVERAL_OUTPUTS = {"SliceChannel", "_split_v2", "split"}
 # Where an RNN takes its initial states; and what MXNet's cells, Gluon and Module's users call states and labels.
 RNN_STATES = (2, 3)
 ZERO_NAMES = re.compile(r".*label|.*begin_state_[0-9]+|.*(^|_)init_[ch]|.*(^|_)(state|state_cell)")
@@ -105,8 +103,9 @@ def choose_output(graph: Graph, name: str, path: str) -> Graph:
     text = json.loads(graph.text)
     nodes, heads = text["nodes"], text["heads"]
     outputs = dict(zip(graph.outputs, heads))
-    insides = {node["name"]: [number, 0, 0] for number, node in enumerate(nodes) if node["op"] != "null"}
-    insides.update({f"{name}_output": head for name, head in insides.items()})
+    inner = [(node, [number, 0, 0]) for number, node in enumerate(nodes) if node["op"] != "null"]
+    insides = {node["name"]: head for node, head in inner}
+    insides.update((_output_name(node, 0), head) for node, head in inner)
     head = outputs.get(name) or insides.get(name)
     if head is None:
         raise ModelError(
@@ -131,7 +130,7 @@ def _make_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes:
         write_graph(nodes, heads, attributes),
         variables,
         frozenset(zeros),
-        tuple(_output_names(nodes, heads)),
+        tuple(_output_name(nodes[number], output) for number, output, *_ in heads),
         version[1] if version else None,
     )
 
@@ -166,16 +165,12 @@ def _used(nodes: list[dict[str, Any]], heads: list[list[int]]) -> tuple[list[dic
     return kept, renumber(heads)
 
 
-def _output_names(nodes: list[dict[str, Any]], heads: list[list[int]]) -> list[str]:
-    """The names that MXNet gives to outputs; of an operator with several outputs, by their numbers."""
-    several = {node for node, output, *_ in heads if output or nodes[node]["op"] in SEVERAL_OUTPUTS}
-    names = []
-    for number, output, *_ in heads:
-        name = nodes[number]["name"]
-        if nodes[number]["op"] != "null":
-            name += f"_output{output}" if number in several else "_output"
-        names.append(name)
-    return names
+def _output_name(node: dict[str, Any], number: int) -> str:
+    """The name that MXNet gives to an output of a node."""
+    if node["op"] == "null":
+        return str(node["name"])
+    name = name_output(node["op"], node.get("attrs", {}), number)
+    return f"{node['name']}_{name}" if node["name"] else name
 
 
 def write_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes: dict[str, Any]) -> str:

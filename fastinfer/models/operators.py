@@ -78,6 +78,42 @@ SAMPLERS = frozenset(
     or name in ("normal", "uniform", "shuffle", "_shuffle")
 )
 
+# What MXNet calls the outputs of these; those of others are numbered, where there are several.
+_OUTPUTS = {
+    "LeakyReLU": ("output", "mask"),
+    "RNN": ("output", "state_output", "statecell_output"),
+    "make_loss": ("loss",),
+}
+_OUTPUTS.update((name, ("output", "mean", "var")) for name in OPERATORS if "BatchNorm" in name)
+_OUTPUTS.update((name, ("output", "mean", "std")) for name in ("LayerNorm", "GroupNorm"))
+_OUTPUTS.update((name, ("output", "min_output", "max_output")) for name in OPERATORS if "_quantized_" in name)
+# Of these even the first has a number, also where the others are only for MXNet's own use.
+_NUMBERED = {"CTCLoss", "ctc_loss", "_contrib_CTCLoss", "_contrib_ctc_loss", "SliceChannel", "split", "moments", "sort"}
+_NUMBERED |= {
+    "_contrib_box_nms",
+    "_contrib_box_non_maximum_suppression",
+    "_contrib_bipartite_matching",
+    "_linalg_syevd",
+}
+_NUMBERED |= {"_contrib_quantize", "_contrib_quantize_v2", "_contrib_requantize"}
+_NUMBERED |= {f"{prefix}linalg_{name}" for prefix in ("", "_") for name in ("det", "gelqf", "slogdet")}
+
+
+def name_output(operator: str, attributes: Mapping[str, str], number: int) -> str:
+    """What MXNet calls an output of an operator, behind the name of its node."""
+    names = _OUTPUTS.get(operator, ())
+    if number < len(names):
+        return names[number]
+    is_numbered = number or operator in _NUMBERED
+    if operator == "_split_v2":
+        sections, *_ = *_numbers(attributes.get("sections", "")), 0
+        is_numbered = (sections if sections > 0 else len(_numbers(attributes.get("indices", "")))) != 1
+    elif operator == "amp_multicast":
+        is_numbered = attributes.get("num_outputs") != "1"
+    elif operator == "topk":
+        is_numbered = attributes.get("ret_typ") in ("value", "both")
+    return f"output{number}" if is_numbered else "output"
+
 
 def find_wrong(operator: str, attributes: Mapping[str, str]) -> str | None:
     """What is wrong with the attributes of an operator; None for what is left to MXNet."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from typing import Any
 
 import pytest
 
-from fastinfer.models.operators import OPERATORS, find_wrong
+from fastinfer.errors import ModelError
+from fastinfer.models.graph import choose_output, read_graph
+from fastinfer.models.operators import OPERATORS, find_wrong, name_output
+from fastinfer.runtimes.mxnet.libmxnet import MXNetError
+from fastinfer.runtimes.mxnet.symbol import Symbol
 from tests.networks import mx
 
 
@@ -71,3 +76,48 @@ def test_attributes_that_end_the_process_are_refused(
 ) -> None:
     assert operator in OPERATORS
     assert find_wrong(operator, attributes) == wrong
+
+
+def test_outputs_are_called_as_mxnet_calls_them() -> None:
+    attributes: list[dict[str, str]] = [
+        {},
+        *({name: "1"} for name in ("num_hidden", "scalar", "axis", "threshold", "num_args", "num_outputs")),
+        *({"ret_typ": kind} for kind in ("value", "indices", "mask", "both")),
+        *({"mode": mode, "state_size": "2", "num_layers": "1", "state_outputs": "True"} for mode in ("lstm", "gru")),
+        *({"indices": indices, "sections": "0"} for indices in ("(0, 1)", "(0,)")),
+        *({"indices": "()", "sections": sections} for sections in ("1", "+2")),
+        {"indices": "(0,)", "sections": "-1"},
+        {"num_outputs": "3"},
+        {"output_mean_var": "True"},
+        {"act_type": "rrelu"},
+        {"act_type": "relu", "kernel": "(1, 1)", "num_filter": "1", "num_hidden": "1"},
+        {"kernel": "(1, 1)", "num_filter": "1"},
+        {"kernel": "(1, 1)", "pool_type": "max"},
+        {"input_dim": "2", "output_dim": "2"},
+        {"act_type": "relu"},
+    ]
+    compared: dict[str, set[int]] = {}
+    for operator in sorted(OPERATORS):
+        for each in attributes:
+            try:
+                text = Symbol.atomic(operator, each).to_json()
+                graph = read_graph(text, "x")
+            except (MXNetError, ModelError):
+                continue
+            heads = json.loads(text)["heads"]
+            for used in (heads, heads[:1]):
+                text = json.dumps({**json.loads(text), "heads": used})
+                names = read_graph(text, "x").outputs
+                assert names == tuple(Symbol.load(read_graph(text, "x").text).outputs()), (operator, each)
+                assert [choose_output(graph, name, "x").outputs for name in names] == [(name,) for name in names]
+            compared.setdefault(operator, set()).add(len(heads))
+    assert len(compared) > 300
+    assert {operator for operator, counts in compared.items() if max(counts) > 1} >= {
+        *("BatchNorm", "LayerNorm", "GroupNorm", "LeakyReLU", "RNN", "SliceChannel", "_split_v2", "topk", "moments"),
+        *("_linalg_syevd", "amp_multicast", "_contrib_quantize", "_contrib_quantized_conv"),
+    }
+
+
+@pytest.mark.parametrize("attributes", [{}, {"sections": "x", "indices": "(0,)"}, {"indices": ""}])
+def test_a_name_is_found_for_attributes_that_mxnet_refuses(attributes: dict[str, str]) -> None:
+    assert name_output("_split_v2", attributes, 3) in ("output", "output3")
