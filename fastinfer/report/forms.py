@@ -6,6 +6,7 @@ The run's record says it. Of a folder without one, as it is downloaded from S3, 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +27,8 @@ REJECTED = "null\n"
 HEAD_BYTES = 64 << 10
 # Columns of a record beyond those that the model is given.
 MOST_EXTRA_COLUMNS = 1000
+# For so many columns it is tried which of them a filter gives to the model: some seconds.
+MOST_COLUMNS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def _joined(
     elif not request.joins:
         columns = tuple(range(width))
         of_answer = _picked(request, width, values, [0]) or []
-        is_whole = [index for _, index in of_answer] == list(range(values or 0))
+        is_whole = _are_all(of_answer, values or 0)
     else:
         picked = _picked(request, width, values, [cells] if cells is not None else _counts(record, request))
         if picked is None:
@@ -150,7 +153,7 @@ def _joined(
                 hint="give the inputs, or the number of columns at the end that are the prediction",
             )
         columns = tuple(place for place, _ in picked)
-        is_whole = values is None or [index for _, index in picked] == list(range(values))
+        is_whole = values is None or _are_all(picked, values)
     if not columns:
         raise InputError("the lines have no column of the prediction", code="bad_output", path=path)
     notes = (
@@ -163,6 +166,11 @@ def _joined(
     return Form(CSV, columns, label, has_head, is_whole=is_whole, notes=notes)
 
 
+def _are_all(picked: list[tuple[int, int]], values: int) -> bool:
+    """Whether these cells are all values of a prediction, in their order."""
+    return len(picked) == values and all(index == number for number, (_, index) in enumerate(picked))
+
+
 def _is_prediction(name: str) -> bool:
     return name == "prediction" or (name.startswith("prediction_") and name[11:].isdecimal())
 
@@ -172,12 +180,12 @@ def _counts(record: dict[str, Any], request: TransformRequest) -> list[int]:
     shape = record.get("row_shape")
     if not isinstance(shape, list):
         return []
-    size = 1
-    for each in shape:
-        size *= int(each)
+    size = math.prod(shape)
     path = Path(request.input_filter, inclusive=request.inclusive_slices)
     if path.is_all:
         return [size]
+    if size > MOST_COLUMNS:
+        return []
     found = []
     for count in range(1, size + MOST_EXTRA_COLUMNS):
         try:
@@ -209,8 +217,8 @@ def _picked(
             ranges = path.columns(count + of_prediction)
         except InputError:
             continue
-        order = [column for start, stop in ranges for column in range(start, stop)]
-        if len(order) == width:
+        if sum(stop - start for start, stop in ranges) == width:
+            order = [column for start, stop in ranges for column in range(start, stop)]
             found.add(tuple((place, column - count) for place, column in enumerate(order) if column >= count))
     return list(found.pop()) if len(found) == 1 else None
 

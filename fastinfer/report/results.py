@@ -16,6 +16,8 @@ from ..storage.listing import list_files
 
 # So many rejects are shown.
 MOST_REJECTS = 1000
+# Values of a record or a prediction: MXNet counts no further.
+MOST_VALUES = 2**31 - 1
 
 
 class Result(NamedTuple):
@@ -66,9 +68,18 @@ def read_record(folder: str) -> dict[str, Any]:
         raise unreadable(path, error) from error
     except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or not _has_sizes(record):
         raise InputError("the record of the run is damaged", code="bad_output", path=path)
     return record
+
+
+def _has_sizes(record: dict[str, Any]) -> bool:
+    """Whether the sizes of records and predictions, where the record of a run names them, can be such."""
+    shape, values = record.get("row_shape"), record.get("prediction_values")
+    if shape is not None and not isinstance(shape, list):
+        return False
+    sizes = [*(shape or []), *([] if values is None else [values])]
+    return all(type(size) is int and 0 < size <= MOST_VALUES for size in sizes)
 
 
 def asked_of(record: dict[str, Any]) -> tuple[TransformRequest, Options] | None:

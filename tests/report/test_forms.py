@@ -231,6 +231,27 @@ def test_columns_that_cannot_be_told_are_asked_for(tmp_path: Path, capsys: pytes
     assert json.loads(capsys.readouterr().out)["predictions"] == [1]
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [{"row_shape": [2**31 - 1]}, {"row_shape": [46341, 46341]}, {"row_shape": [2], "prediction_values": 2**31 - 1}],
+)
+def test_columns_of_a_record_with_huge_sizes_cannot_be_told(tmp_path: Path, sizes: dict[str, Any]) -> None:
+    (tmp_path / "a.out").write_text("1,2,3,4\n")
+    request = {"join_source": "input", "input_filter": "$[1:]", "output_filter": "$[0, 1:]", "split_type": "line"}
+    request.update(content_type="text/csv", accept="text/csv", assemble_with="line")
+    with pytest.raises(InputError, match="it cannot be told which columns are the prediction"):
+        form_of({"request": request, **sizes}, first_to_tell(find_results(str(tmp_path))))
+
+
+def test_few_columns_of_a_huge_prediction_are_a_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "a.out").write_text("1,2,3\n")
+    request = {"join_source": "input", "output_filter": "$[0, -2:]", "split_type": "line", "assemble_with": "line"}
+    record = {"request": request, "row_shape": [4], "prediction_values": 2**31 - 1}
+    form = form_of(record, first_to_tell(find_results(str(tmp_path))))
+    assert form.columns == (1, 2)
+    assert not form.is_whole
+
+
 def test_missing_labels_and_predictions_that_are_no_numbers_are_counted_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,7 +72,11 @@ def test_what_is_no_list_of_predictions_is_refused(tmp_path: Path, text: str) ->
 def test_damaged_records_and_rejects_are_refused(tmp_path: Path) -> None:
     assert read_record(str(tmp_path)) == {}
     assert read_rejects(str(tmp_path)) == ([], 0)
-    for text in ("", "[]", "{", "[" * 100_000):
+    sizes = ('["x"]', "[[1]]", "[0]", "[1.5]", "[true]", "5", "[2147483648]")
+    wrong = [f'{{"row_shape": {size}}}' for size in sizes] + [
+        f'{{"prediction_values": {size[1:-1]}}}' for size in sizes
+    ]
+    for text in ("", "[]", "{", "[" * 100_000, *wrong):
         (tmp_path / "_run.json").write_text(text)
         with pytest.raises(InputError, match="damaged"):
             read_record(str(tmp_path))
