@@ -22,10 +22,12 @@ import onnx
 from backports import zstd
 from PIL import Image
 
+from fastinfer.engine.request import TransformRequest
 from fastinfer.errors import InputError
 from fastinfer.export.certificate import PROBE, Rows
 from fastinfer.export.convert import export_model
 from fastinfer.models.module import load_model
+from fastinfer.options import Options
 from fastinfer.outputs.label import Label
 from fastinfer.outputs.layout import OutputLayout
 from fastinfer.outputs.rejects import Reject
@@ -37,9 +39,10 @@ from fastinfer.storage import journal
 from fastinfer.storage.label_log import LabelLog
 from fastinfer.storage.local import LocalStore
 from tests import networks
-from tests.fuzz.targets import CORPUS, RUN
+from tests.fuzz.targets import CORPUS, RUN, report_input
 from tests.networks import mx
 from tests.outputs.results import item
+from tests.runs import transform
 
 
 def row_values(model: Path) -> int:
@@ -228,6 +231,7 @@ def main() -> None:
     keep_checkpoints()
     keep_images()
     keep_results()
+    keep_reports()
     keep_facts()
 
 
@@ -266,6 +270,30 @@ def keep_results() -> None:
     keep("results", "csv", b"0.25,0.75\nnull\n1.0,0.0\n")
     keep("results", "npy", stream.getvalue() + b"\n" + stream.getvalue())
     keep("results", "npy_names", named.getvalue())
+
+
+def keep_reports() -> None:
+    """What runs write of themselves, as far as reports read it, and their results."""
+    requests: dict[str, dict[str, Any]] = {
+        "json": {},
+        "csv": {"accept": "text/csv"},
+        "npy": {"accept": "application/x-npy"},
+        "joined": {"join_source": "input", "output_filter": "$[0, -1]", "split_type": "line", "assemble_with": "line"},
+        "filtered": {"join_source": "input", "input_filter": "$[1:]", "output_filter": "$[1:]"},
+        "id": {"id_column": 0, "label_column": 1, "header": "skip"},
+        "of_json": {"content_type": "application/json", "accept": "application/jsonlines"},
+    }
+    with tempfile.TemporaryDirectory() as root:
+        model, out = networks.save(networks.linear, Path(root, "model")), Path(root, "out")
+        for name, request in requests.items():
+            source = Path(root, "a.csv")
+            source.write_bytes(report_input(json.dumps(request).encode()))
+            transform(model, source, out, Options(overwrite=True), request=TransformRequest(**request))
+            record = json.loads((out / "_run.json").read_text())
+            kept = {
+                key: record[key] for key in ("row_shape", "prediction_values", "options", "request") if key in record
+            }
+            keep("report", name, json.dumps(kept).encode() + b"\n" + (out / "a.csv.out").read_bytes())
 
 
 def keep_facts() -> None:

@@ -35,6 +35,7 @@ from google.protobuf.message import DecodeError
 
 from fastinfer.codecs.base import DONE, BadRecord, Framing, InputCodec
 from fastinfer.codecs.content_types import CSV, JSON, JSONLINES, NPY, decode_rows
+from fastinfer.codecs.csv import CsvCodec, CsvOptions
 from fastinfer.codecs.json import decode_by_module, decode_json_body
 from fastinfer.codecs.json_input import JsonCodec, JsonLinesCodec
 from fastinfer.codecs.npy_input import NpyCodec
@@ -57,6 +58,7 @@ from fastinfer.records.jsonpath import Path as Filter
 from fastinfer.records.processing import CsvProcessing, join
 from fastinfer.records.split import split
 from fastinfer.report.forms import first_to_tell, form_of
+from fastinfer.report.inputs import Inputs, image_shape
 from fastinfer.report.results import MOST_REJECTS, asked_of, find_results, read_record, read_rejects
 from fastinfer.report.rows import read_rows
 from fastinfer.runtimes.base import DenseLayers
@@ -212,13 +214,16 @@ def read_body(content_type: str) -> Callable[[bytes], None]:
 
 
 def read_csv(content: bytes) -> None:
-    """What the kernel reads is what Python reads, and what it refuses Python does not read."""
+    """What the kernel reads is what Python reads, and what it refuses Python does not read; whole, and a line at a time."""
     try:
         found = decode_rows(content, CSV, (2, 2)).reshape(-1)
     except InputError:
         found = None
     assert (found is None) == ((expected := _read_csv_by_python(content)) is None)
     assert found is None or np.array_equal(found, expected, equal_nan=True)
+    batches = read_batches(CsvCodec(CsvOptions(cut_lines=True)), content)
+    assert (batches is None) == (found is None)
+    assert found is None or np.array_equal(found, batches, equal_nan=True)
 
 
 def _read_csv_by_python(content: bytes) -> Any:
@@ -243,13 +248,17 @@ CODECS: dict[str, InputCodec] = {JSON: JsonCodec(True), JSONLINES: JsonLinesCode
 def read_batches(codec: InputCodec, content: bytes) -> Any:
     """All values, read in batches of two rows; None where there is an error."""
     decoder = codec.decoder((2, 2), line_is_record=False)
-    size = 17 if codec.framing is Framing.PIECES else max(1, len(content))
+    pieces = [content]
+    if codec.framing is Framing.PIECES:
+        pieces = [content[place : place + 17] for place in range(0, max(1, len(content)), 17)]
+    elif isinstance(codec, CsvCodec):
+        pieces = re.findall(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", content)
     rows, values = np.zeros(8, np.float32), []
     decoder.begin(0)
     try:
-        for place in range(0, max(1, len(content)), size):
-            buffer = bytearray(content[place : place + size])
-            decoder.start(buffer, 0, len(buffer), first=place == 0)
+        for number, piece in enumerate(pieces):
+            buffer = bytearray(piece)
+            decoder.start(buffer, 0, len(buffer), first=number == 0)
             outcome: object = None
             while outcome is not DONE:
                 outcome = decoder.fill(rows, 0)
@@ -424,6 +433,38 @@ def read_results(content: bytes) -> None:
             assert np.isnan(rows.values[rows.rejected]).all()
 
 
+def report_input(record: bytes) -> bytes:
+    """Two records, as a run with this record reads them."""
+    if b"json" in record:
+        return b"[[1, 2], [3, 4]]"
+    if b"input_filter" in record:
+        return b"5,1,2\n6,3,4\n"
+    return b"5,0,1,2\n6,1,3,4\n" if b"id_column" in record else b"1,2\n3,4\n"
+
+
+def read_report(content: bytes) -> None:
+    """On the first line a run's record, behind it a result, as a report reads them, with the inputs."""
+    record_text, _, result = content.partition(b"\n")
+    with tempfile.TemporaryDirectory() as root:
+        source, folder = Path(root, "a.csv"), Path(root, "out")
+        source.write_bytes(report_input(record_text))
+        folder.mkdir()
+        (folder / "_run.json").write_bytes(record_text)
+        (folder / "a.csv.out").write_bytes(result)
+        record, results = read_record(str(folder)), find_results(str(folder))
+        inputs = Inputs(str(source), record)
+        first = first_to_tell(results)
+        form = form_of(record, first, cells=inputs.cells(first) if inputs.unread is None else None)
+        widths = [rows.values.shape for rows in read_rows(first.path, form)]
+        count = sum(rows for rows, _ in widths)
+        assert form.columns is None or all(width == len(form.columns) for _, width in widths)
+        shape, _ = image_shape(record, 4)
+        assert shape is None or math.prod(shape) == 4
+        if inputs.unread is None:
+            shown = list(inputs.records(first, count, range(min(count, 2))))
+            assert all(number in (0, 1) and values.dtype == np.float64 for number, values in shown)
+
+
 class _NoMXNet:
     """Stands for MXNet where only this project's own checks of a set are run."""
 
@@ -528,6 +569,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "label_log": read_run_folder("_labels.log"),
     "image": read_image,
     "results": read_results,
+    "report": read_report,
     "lease": read_lease,
     "probe_cache": read_probe_cache,
 }

@@ -29,6 +29,17 @@ def change_result(random_: random.Random, content: bytes, others: list[bytes]) -
     return (change_npy if content.startswith(b"\x93NUMPY") else form)(random_, content, others)
 
 
+def change_report(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
+    """A record of a run on the first line, and a result."""
+    record, _, result = content.partition(b"\n")
+    kept = [other.partition(b"\n") for other in others]
+    if random_.random() < 0.7:
+        record = change_json(random_, record, [first for first, _, _ in kept])
+    if random_.random() < 0.5:
+        result = change_result(random_, result, [rest for _, _, rest in kept])
+    return record + b"\n" + result
+
+
 FORMS: dict[str, Change] = {
     "archive": change_archive,
     "tar": change_archive,
@@ -56,6 +67,7 @@ FORMS: dict[str, Change] = {
     "label_log": change_journal,
     "image": change_png,
     "results": change_result,
+    "report": change_report,
     "lease": change_json,
     "probe_cache": change_json,
 }
