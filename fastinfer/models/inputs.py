@@ -169,6 +169,8 @@ def _implied_shape(graph: Graph, arrays: Mapping[str, Array], name: str) -> Shap
             continue
         if node["op"] != "FullyConnected" or node.get("attrs", {}).get("flatten", "True") not in ("True", "1"):
             return None
+        if len(node["inputs"]) < 2:
+            return None  # MXNet says what is missing
         data, weight = (entry[0] for entry in node["inputs"][:2])
         saved = arrays.get(nodes[weight]["name"])
         if data not in sources or saved is None or len(saved.shape) != 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -124,3 +125,12 @@ def test_what_is_not_known_is_asked_for(network: Any, saved: Any, choice: Any, c
 def test_a_record_has_the_values_of_all_inputs() -> None:
     assert Input("data", (2, 3)).values == 6
     assert Input("data", ()).values == 1
+
+
+def test_a_layer_without_weights_says_nothing_of_its_input() -> None:
+    nodes = [{"op": "null", "name": "data", "inputs": []}]
+    nodes.append({"op": "FullyConnected", "name": "fc", "attrs": {"num_hidden": "3"}, "inputs": [[0, 0, 0]]})
+    graph = read_graph(json.dumps({"nodes": nodes, "arg_nodes": [0], "heads": [[1, 0, 0]]}), "x")
+    with pytest.raises(ModelError) as caught:
+        find_inputs(graph, FC, None, "x")
+    assert caught.value.code == "unknown_shape"
