@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ConfigError, FastinferError, InputError, ModelError
+from ..errors import ConfigError, FastinferError, InputError, ModelError, quote
 from ..storage.places import read_small
 from .choice import Choice
 from .files import ONNX_NAME, ONNX_SUFFIX
@@ -59,6 +60,11 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_digest(value: Any) -> bool:
+    """Whether it is a SHA-256."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
 def _is_choice(value: Any) -> bool:
     try:
         Choice(**value)
@@ -85,9 +91,9 @@ def _is_array(value: Any) -> bool:
 
 # What is read of a certificate, and whether it is of the right type.
 _FORM = {
-    "onnx": {"sha256": _is_text},
-    "model": {"path": _is_text, "digest": _is_text, "choice": _is_choice},
-    "rows": {"source": _is_text, "records": _is_count, "sha256": _is_text},
+    "onnx": {"sha256": _is_digest},
+    "model": {"path": _is_text, "digest": _is_digest, "choice": _is_choice},
+    "rows": {"source": _is_text, "records": _is_count, "sha256": _is_digest},
     "tolerance": _is_tolerance,
     "outputs": [{"absolute": _is_number, "relative": _is_number, "labels": _is_whole}],
     "stored": {"records": _is_count, "rows": _is_array, "outputs": [_is_array]},
@@ -169,8 +175,9 @@ class Certificate:
         outputs, rows, versions = (self.facts[name] for name in ("outputs", "rows", "versions"))
         relative, absolute = (max(float(each[name]) for each in outputs) for name in ("relative", "absolute"))
         labels = any(each["labels"] for each in outputs)
+        mxnet = quote(versions["mxnet"])[1:-1]
         return (
-            f"certified against MXNet {versions['mxnet']} on {rows['records']:,} rows: largest difference {absolute:.2g} "
+            f"certified against MXNet {mxnet} on {rows['records']:,} rows: largest difference {absolute:.2g} "
             f"({relative:.2g} of a row's largest value){', no label changed' if labels else ''}"
         )
 

@@ -21,11 +21,11 @@ OTHER = make([info("x", ["batch", 5])], [info("y", ["batch", 5])])
 ARRAY = {"dtype": "float32", "shape": [2, 1], "values": "HL5Mvxy+TL8="}
 FACTS: dict[str, Any] = {
     "format": FORMAT,
-    "onnx": {"sha256": "of the file"},
-    "rows": {"source": "probe", "records": 1000, "sha256": "of the rows"},
+    "onnx": {"sha256": "1" * 64},
+    "rows": {"source": "probe", "records": 1000, "sha256": "2" * 64},
     "versions": {"mxnet": "1.9.1"},
     "tolerance": 1e-5,
-    "model": {"path": "/models/mnist", "digest": "of the model", "choice": {"output": "all"}},
+    "model": {"path": "/models/mnist", "digest": "3" * 64, "choice": {"output": "all"}},
     "outputs": [{"absolute": 3e-7, "relative": 1e-6, "labels": 1000}],
     "stored": {"records": 2, "rows": ARRAY, "outputs": [ARRAY]},
 }
@@ -102,6 +102,7 @@ def test_what_is_no_certificate(content: str, tmp_path: Path) -> None:
         ("outputs[0].labels", True),
         ("outputs[0].absolute", None),
         ("onnx.sha256", 6),
+        ("rows.sha256", "1" * 63 + "\n"),
         ("rows", [1]),
         ("rows.records", -1),
         ("model.choice", ["output"]),
