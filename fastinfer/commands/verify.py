@@ -49,7 +49,10 @@ def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
         "--sample", type=positive_number, metavar="N", help="of a run: so many outputs, not all; always the same ones"
     )
     parser.add_argument(
-        "--model", type=path, metavar="PATH", help="the model that was run, or exported (default: where it was then)"
+        "--model",
+        type=path,
+        metavar="PATH",
+        help="the model that was run, or exported (default: where it was then, unless it has code of its own)",
     )
     parser.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
     parser.add_argument("--quiet", action="store_true", help="print only errors")

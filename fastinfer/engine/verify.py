@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ConfigError, InputError
+from ..errors import ConfigError, InputError, ModelError, quote
+from ..models.choice import Choice
 from ..models.load import load_any_model
 from ..options import Options
 from ..outputs.folder import OutputFolder
@@ -29,6 +30,42 @@ if TYPE_CHECKING:
 UNEXPLAINED = "nothing that bytes depend on has changed: the output was changed, or this is a defect"
 # Options that say how a run is done, and are not those of the run that makes outputs again.
 OTHERS = ("overwrite", "workers", "backend", "address", "memory_limit", "durable", "max_errors", "on_error", "table")
+
+
+# What is read of the record of a run.
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("options", "request", "depends_on", "model_choice"), dict),
+    "model_path": str,
+    "row_shape": (list, type(None)),
+    "varies": list,
+    "invariant": bool,
+}
+
+
+class RecordedRun(NamedTuple):
+    """What the record of a run says, which may be damaged, or written by anybody.
+
+    Attributes:
+        options: of the run that makes its outputs again.
+        request: what was asked.
+        source: where the inputs were.
+        model: where the model was.
+        choice: what was said of the model.
+        has_code: whether the model's own code answered.
+        depends_on: what the bytes depend on.
+        varies: operators that draw random numbers.
+        is_invariant: whether a row's bits depend on nothing but the row.
+    """
+
+    options: Options
+    request: TransformRequest
+    source: str
+    model: str
+    choice: dict[str, Any]
+    has_code: bool
+    depends_on: dict[str, Any]
+    varies: tuple[str, ...]
+    is_invariant: bool
 
 
 class Difference(NamedTuple):
@@ -66,22 +103,20 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
 
     Args:
         output: the folder of the run; a path or a URL.
-        model: the model; None: where it was then. What its files leave open is as it was said then.
+        model: the model; None: where it was then, unless it has code of its own. What its files leave open is as it was
+            said then.
         sample: how many outputs, chosen at random but always the same; None: all.
 
     Raises:
-        ConfigError: ``other_run`` where the folder has no record of a run.
-        InputError, ModelError: as of a run.
+        ConfigError: ``other_run`` where the folder has no record of a run; ``bad_environment`` where variables that the run
+            was given are not set as they were then.
+        InputError, ModelError: as of a run; ``has_code`` where the model has code, and only the record names it.
     """
     output = folder_place(output)
-    record = _read_record(output)
-    kept = {name: value for name, value in record["options"].items() if name not in OTHERS}
-    # What the run stopped at has no output; only with quarantine do outputs have the places of rejects.
-    was_quarantine = record["options"].get("on_error") == "quarantine"
-    options = Options(**kept, on_error="quarantine" if was_quarantine else "continue")
-    request = TransformRequest(**record["request"])
-    os.environ.update(request.env)  # before the model's framework, or its code, is loaded
-    source = record["depends_on"]["source"]
+    run = read_run(output)
+    _check_environment(run.request)
+    served = _load(run, model)
+    source, request = run.source, run.request
     layout = OutputLayout(output)
     store = store_of(output)
     results = {f"{at}/{name}" for at, names in store.walk(output) for name in names if name.endswith(OUTPUT_SUFFIX)}
@@ -94,56 +129,94 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
         chosen = set(random.Random(0).sample(range(len(objects)), sample))
         objects = [item for index, item in enumerate(objects) if index in chosen]
     with tempfile.TemporaryDirectory(prefix="fastinfer-verify-") as folder:
-        transform(_load(record, model), objects, folder, options, source=source, request=request)
-        now = _read_record(folder)["depends_on"]
+        transform(served, objects, folder, run.options, source=source, request=request)
+        now = read_run(folder).depends_on
         # How errors are dealt with was chosen above.
-        changes = differences({**record["depends_on"], "on_error": now["on_error"]}, now)
-        found = list(_compare(objects, output, folder, record, changes))
+        changes = differences({**run.depends_on, "on_error": now["on_error"]}, now)
+        found = list(_compare(objects, output, folder, run, changes))
     return Verdict(len(objects), found, changes, without_input)
 
 
-def _load(record: dict[str, Any], model: str | None) -> AnyModel | CodeModel:
-    path = model or record["model_path"]
-    return find_code_model(path) if record["row_shape"] is None else load_any_model(path, **record["model_choice"])
+def _load(run: RecordedRun, model: str | None) -> AnyModel | CodeModel:
+    """The model; whoever may write to the folder of a run has no code run by that."""
+    if not run.has_code:
+        return load_any_model(model or run.model, **run.choice)
+    if model is None:
+        raise ModelError(
+            "the model of the run has code of its own, which is not run because a record names it",
+            code="has_code",
+            path=run.model,
+            hint="name it, by --model, if its code is to be run",
+        )
+    return find_code_model(model)
 
 
-def _read_record(output: str) -> dict[str, Any]:
+def _check_environment(request: TransformRequest) -> None:
+    """Variables of the environment may be of any library: those of the run are asked for, and not set by its record."""
+    for name, value in request.env.items():
+        if os.environ.get(name) != value:
+            raise ConfigError(
+                f"the run had {quote(f'{name}={value}')} in its environment, which is not so here",
+                code="bad_environment",
+                hint="set it before this command, if it is what you expect",
+            )
+
+
+def read_run(output: str) -> RecordedRun:
+    """What the record in a folder says. Raises ConfigError (``other_run``), ServiceError."""
     path = os.path.join(output, RUN_RECORD)
     try:
-        record = json.loads(read_small(path, MOST_BYTES))
-        if not all(isinstance(record.get(name), dict) for name in ("options", "request", "depends_on", "model_choice")):
-            raise ValueError("it was written by another version")
+        return _run_of(json.loads(read_small(path, MOST_BYTES)))
     except InputError as error:
         raise ConfigError(f"is not the record of a run: {error.message}", code="other_run", path=path) from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"is not the record of a run: {error}", code="other_run", path=path) from error
-    return dict(record)
 
 
-def _compare(
-    objects: list[Object], old: str, new: str, record: dict[str, Any], changes: list[str]
-) -> Iterator[Difference]:
+def _run_of(record: Any) -> RecordedRun:
+    """Raises ValueError (a ConfigError is one), KeyError or TypeError for what no run wrote."""
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in _KINDS.items()):
+        raise ValueError("it was written by another version")
+    asked, choice, depends_on = record["options"], record["model_choice"], record["depends_on"]
+    Choice(**choice)
+    if not isinstance(depends_on["source"], str):
+        raise ValueError("it does not name the inputs")
+    kept = {name: value for name, value in asked.items() if name not in OTHERS}
+    # What the run stopped at has no output; only with quarantine do outputs have the places of rejects.
+    on_error = "quarantine" if asked.get("on_error") == "quarantine" else "continue"
+    return RecordedRun(
+        Options(**kept, on_error=on_error),
+        TransformRequest(**record["request"]),
+        depends_on["source"],
+        record["model_path"],
+        choice,
+        record["row_shape"] is None,
+        depends_on,
+        tuple(map(str, record["varies"])),
+        record["invariant"],
+    )
+
+
+def _compare(objects: list[Object], old: str, new: str, run: RecordedRun, changes: list[str]) -> Iterator[Difference]:
     """The outputs of the folder `old` that differ from those of `new`."""
     folder, again = OutputFolder(old), OutputLayout(new)
-    folder.inspect(lambda: record["depends_on"], overwrite=False)
+    folder.inspect(lambda: run.depends_on, overwrite=False)
     for item in objects:
         result = folder.layout.result(item)
         if not os.path.lexists(again.result(item)):
-            yield Difference(
-                item.key, None, _reason(folder.is_current(item), record, changes, "cannot be used any more")
-            )
+            yield Difference(item.key, None, _reason(folder.is_current(item), run, changes, "cannot be used any more"))
             continue
         place = _first_difference(folder.store.read_pieces(result), LocalStore().read_pieces(again.result(item)))
         if place is not None:
-            yield Difference(item.key, place, _reason(folder.is_current(item), record, changes))
+            yield Difference(item.key, place, _reason(folder.is_current(item), run, changes))
 
 
-def _reason(current: bool | None, record: dict[str, Any], changes: list[str], problem: str | None = None) -> str:
+def _reason(current: bool | None, run: RecordedRun, changes: list[str], problem: str | None = None) -> str:
     """Why an output differs, as far as it is known.
 
     Args:
         current: whether the input is as it was when the output was made; None: it cannot be said.
-        record: of the run.
+        run: what its record says.
         changes: what the bytes depend on, that is not as it was.
         problem: what is wrong with the input now.
     """
@@ -151,9 +224,9 @@ def _reason(current: bool | None, record: dict[str, Any], changes: list[str], pr
     if current is False:
         causes.append("the input has changed since")
     causes += changes
-    if record["varies"]:
-        causes.append(f"{', '.join(record['varies'])} draw random numbers")
-    if not record["invariant"]:
+    if run.varies:
+        causes.append(f"{', '.join(run.varies)} draw random numbers")
+    if not run.is_invariant:
         causes.append("a row's last bits depend on its place in the batch, at the batch size of that run")
     if current is None and not causes:
         causes.append("the input has changed since, or the output; the output has lost the label that would tell")

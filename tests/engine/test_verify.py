@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,6 +143,73 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         verify_run(str(tmp_path))
     assert caught.value.code == "other_run"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"row_shape": 5},
+        {"model_path": None},
+        {"model_path": ["x"]},
+        {"depends_on": {}},
+        {"depends_on": {"source": 5}},
+        {"model_choice": {"a": 1}},
+        {"model_choice": {"epoch": "x"}},
+        {"options": {"a": 1}},
+        {"options": {"missing": "x"}},
+        {"request": {"a": 1}},
+        {"request": {"accept": 5}},
+        {"varies": 5},
+        {"invariant": None},
+    ],
+)
+def test_a_damaged_record_is_refused(finished: Path, change: dict[str, Any]) -> None:
+    edit_record(finished, lambda record: record.update(change))
+    with pytest.raises(ConfigError, match="is not the record of a run") as caught:
+        verify_run(str(finished))
+    assert (caught.value.code, caught.value.path) == ("other_run", str(finished / "_run.json"))
+
+
+@pytest.mark.parametrize("name", ["row_shape", "model_path", "varies", "invariant", "options"])
+def test_a_record_that_lacks_a_part_is_refused(finished: Path, name: str) -> None:
+    edit_record(finished, lambda record: record.pop(name))
+    with pytest.raises(ConfigError, match="is not the record of a run"):
+        verify_run(str(finished))
+
+
+def test_code_is_run_only_where_the_caller_names_its_model(tmp_path: Path) -> None:
+    ran, model = tmp_path / "ran", networks.save(networks.linear, tmp_path / "model")
+    (model / "code").mkdir()
+    lines = ["from pathlib import Path", "def output_fn(prediction, accept):", f"    Path({str(ran)!r}).touch()"]
+    (model / "code" / "inference.py").write_text("\n".join([*lines, "    return '[1.0]', accept", ""]))
+    (tmp_path / "a.csv").write_text("1,2\n")
+
+    def fastinfer(*arguments: object) -> tuple[int, str, bool]:
+        """The exit code, what is said, whether the code ran; in a process of its own, which MXNet is loaded into."""
+        ran.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "fastinfer", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr, ran.exists()
+
+    code, _, has_run = fastinfer("transform", tmp_path / "a.csv", tmp_path / "out", "--model", model, "--code", "run")
+    assert (code, has_run) == (0, True)
+    code, said, has_run = fastinfer("verify", tmp_path / "out")
+    assert (code, has_run) == (3, False)
+    assert "the model of the run has code of its own" in said
+    assert "--model" in said
+    code, said, has_run = fastinfer("verify", tmp_path / "out", "--model", model)
+    assert (code, has_run) == (0, True), said
+
+
+def test_no_variable_of_the_environment_is_set_by_a_record(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_record(finished, lambda record: record["request"].update(env={"LD_PRELOAD": "/tmp/x.so"}))
+    with pytest.raises(ConfigError, match=r"the run had 'LD_PRELOAD=/tmp/x\.so' in its environment") as caught:
+        verify_run(str(finished))
+    assert caught.value.code == "bad_environment"
+    assert "LD_PRELOAD" not in os.environ
+    edit_record(finished, lambda record: record["request"].update(env={"FASTINFER_OTHER": "b"}))
+    monkeypatch.setenv("FASTINFER_OTHER", "b")
+    assert verify_run(str(finished)).compared == 4
 
 
 def test_only_what_was_rejected_is_run_again(finished: Path, linear: Path, capsys: pytest.CaptureFixture[str]) -> None:
