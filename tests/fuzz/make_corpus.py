@@ -157,7 +157,10 @@ def main() -> None:
             files = [
                 (model / each).read_bytes() for each in ("model-symbol.json", "model-0000.params", "model-shapes.json")
             ]
-            keep("model", network.__name__, b"".join(struct.pack("<I", len(each)) + each for each in files))
+            for suffix, parts in (("", files), ("_without_shapes", [*files[:2], b""])):
+                keep(
+                    "model", network.__name__ + suffix, b"".join(struct.pack("<I", len(each)) + each for each in parts)
+                )
             keep("params", network.__name__, files[1])
             exported = export_model(
                 load_model(model), "model.onnx", Rows(PROBE, np.ones((2, row_values(model)), np.float32))
@@ -273,7 +276,7 @@ def keep_results() -> None:
 
 
 def keep_reports() -> None:
-    """What runs write of themselves, as far as reports read it, and their results."""
+    """What runs write of themselves, whole, and as far as reports read it with their results."""
     requests: dict[str, dict[str, Any]] = {
         "json": {},
         "csv": {"accept": "text/csv"},
@@ -293,6 +296,11 @@ def keep_reports() -> None:
             kept = {
                 key: record[key] for key in ("row_shape", "prediction_values", "options", "request") if key in record
             }
+            of_machine = [key for key in record["depends_on"] if key.startswith("cpu")]
+            record["depends_on"] = {k: v for k, v in record["depends_on"].items() if k not in (*of_machine, "source")}
+            record["depends_on"]["source"], record["model_path"] = "a.csv", "model"
+            del record["summary"]
+            keep("verify", name, json.dumps(record).encode())
             keep("report", name, json.dumps(kept).encode() + b"\n" + (out / "a.csv.out").read_bytes())
 
 

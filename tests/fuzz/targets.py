@@ -39,13 +39,15 @@ from fastinfer.codecs.csv import CsvCodec, CsvOptions
 from fastinfer.codecs.json import decode_by_module, decode_json_body
 from fastinfer.codecs.json_input import JsonCodec, JsonLinesCodec
 from fastinfer.codecs.npy_input import NpyCodec
+from fastinfer.engine.verify import read_run
 from fastinfer.errors import FastinferError, InputError, ModelError
 from fastinfer.export.certificate import stored_answers, stored_rows
 from fastinfer.mnist.checkpoint import begun_settings, newest_checkpoint
 from fastinfer.mnist.dataset import read_idx
 from fastinfer.models.certificate import Certificate
+from fastinfer.models.describe import describe
 from fastinfer.models.graph import read_graph
-from fastinfer.models.module import load_model
+from fastinfer.models.module import load_model, open_model
 from fastinfer.models.onnx import TYPES as ONNX_TYPES
 from fastinfer.models.onnx import read_onnx
 from fastinfer.models.params import VALUES_LIMIT, read_params
@@ -139,12 +141,18 @@ def _read_by_tarfile(path: Path) -> list[tuple[str, bytes]]:
 
 
 def read_model_files(content: bytes) -> None:
-    """The three files of a model one after another, each behind its length."""
+    """The three files of a model one after another, each behind its length; without the shapes where these are empty."""
     with tempfile.TemporaryDirectory() as folder:
         for name, file in zip(("model-symbol.json", "model-0000.params", "model-shapes.json"), model_files(content)):
-            Path(folder, name).write_bytes(file)
-        model = load_model(folder)
-        assert model.row_values >= 1
+            if file or not name.endswith("shapes.json"):
+                Path(folder, name).write_bytes(file)
+        opened = open_model(folder)
+        json.dumps(describe(opened))
+        try:
+            assert load_model(folder).row_values >= 1
+        except ModelError:
+            assert opened.undecided
+            raise
 
 
 def read_graph_text(content: bytes) -> None:
@@ -185,6 +193,7 @@ def read_onnx_file(content: bytes) -> None:
 def read_certificate(content: bytes) -> None:
     with _file(content, "model.onnx.json") as path:
         certificate = Certificate.read(str(path))
+    assert len(certificate.summary().splitlines()) == 1
     stored_rows(certificate)
     assert len(stored_answers(certificate)) > 0
 
@@ -465,6 +474,15 @@ def read_report(content: bytes) -> None:
             assert all(number in (0, 1) and values.dtype == np.float64 for number, values in shown)
 
 
+def read_verified_run(content: bytes) -> None:
+    """A run's record, as it says how to make the outputs again."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "_run.json").write_bytes(content)
+        run = read_run(folder)
+    assert all(type(each) is str for each in (run.source, run.model, *run.varies))
+    assert run.options.on_error in ("quarantine", "continue")
+
+
 class _NoMXNet:
     """Stands for MXNet where only this project's own checks of a set are run."""
 
@@ -570,6 +588,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "image": read_image,
     "results": read_results,
     "report": read_report,
+    "verify": read_verified_run,
     "lease": read_lease,
     "probe_cache": read_probe_cache,
 }

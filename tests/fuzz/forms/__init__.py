@@ -68,6 +68,7 @@ FORMS: dict[str, Change] = {
     "image": change_png,
     "results": change_result,
     "report": change_report,
+    "verify": change_json,
     "lease": change_json,
     "probe_cache": change_json,
 }
