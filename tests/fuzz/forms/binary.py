@@ -148,10 +148,11 @@ def change_idx(random_: random.Random, content: bytes, others: list[bytes]) -> b
     """The sizes, with as many values, of this file or another."""
     plain, _ = expand(random_.choice((content, *others)))
     sizes = [random_.choice((0, 1, 2, 3, 28)) for _ in range(random_.choice((0, 1, 1, 2, 3, 3, 4)))]
-    count = math.prod(sizes) + random_.choice((0, 0, 0, 1, -1))
+    count = max(0, math.prod(sizes) + random_.choice((0, 0, 0, 1, -1)))
     header = bytes([0, 0, random_.choice((8, 8, 8, 9, 13)), len(sizes)])
-    values = (plain[4:] or b"\0") * max(0, count)
-    return header + b"".join(struct.pack(">I", size) for size in sizes) + values[: max(0, count)]
+    values = plain[4:] or b"\0"
+    values = (values * (count // len(values) + 1))[:count]
+    return header + b"".join(struct.pack(">I", size) for size in sizes) + values
 
 
 def change_recordio(random_: random.Random, content: bytes, others: list[bytes]) -> bytes:
