@@ -43,17 +43,22 @@ from .symbol import (
     as_view,
     load_arrays,
 )
-from .unfused import take_all_apart, take_slow_apart
+from .unfused import find_shared, take_all_apart, take_shared_apart, take_slow_apart
 from .unread import read_first_outputs
 from .value_checks import Check, check_values, find_refused
 from .vectorized import vectorize
 
 # What MXNet 1.9.1 says of a graph of its own making that it cannot bind; Module meets another check, in_arg_ctx_map.count.
-FUSION_FAILED = ("arg_names.size() == in_args_map.size()", "Error in operator sg_mkldnn_")
+FUSION_FAILED = ("arg_names.size() == in_args_map.size()", "it != node2index_.end()", "Error in operator sg_mkldnn_")
 # Said where the container's bytes were asked for.
 UNFUSED = (
     "MXNet cannot bind this graph with its operators fused, as the container would; they are computed apart, with the bytes "
     "of a container whose MXNET_SUBGRAPH_BACKEND is NONE"
+)
+# Said there too, where what the container gives may be wrong.
+SHARED = (
+    "MXNet makes one operator of {} and what follows it, although something else reads {} too: what the container gives may be "
+    "wrong, and this with it; without exact it is right"
 )
 
 
@@ -126,6 +131,9 @@ class MXNetExecutor:
             self._bound = self._bind_graph(self._graph, parameters)
             if self._row_wise:
                 warnings.warn(f"{self._model.path}: {UNFUSED}", RuntimeWarning, stacklevel=2)
+        else:
+            if self._row_wise and (shared := find_shared(self._model.graph.text)) is not None:
+                warnings.warn(f"{self._model.path}: {SHARED.format(shared, shared)}", RuntimeWarning, stacklevel=2)
         # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
         self.gives_a_row_each = self._graph.fits and all(
             array.shape == (self.batch_size * output.rows, *output.shape)
@@ -154,7 +162,7 @@ class MXNetExecutor:
         if all_apart:
             text = take_all_apart(text)
         elif not self._row_wise:
-            text = take_slow_apart(text)
+            text = take_shared_apart(take_slow_apart(text))
         if self._row_wise and batch_size > 1:
             text = repeat_rows(text, [each.name for each in model.inputs], batch_size)
         return _Prepared(text, few.parts, few.views, kinds, fits, checks)

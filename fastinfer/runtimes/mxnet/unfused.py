@@ -1,4 +1,4 @@
-"""Operators that MXNet would make one of, kept apart: for speed by default, or where MXNet cannot bind what it has made.
+"""Operators that MXNet would make one of, kept apart: for speed by default, or where MXNet computes or binds it wrongly.
 
 MXNet makes one operator of a convolution or fully connected layer and of what follows it. An operator that passes its input on
 is put between two that are to stay apart.
@@ -9,6 +9,9 @@ for LeNet, of 20 and 50 filters with tanh. With a multiple of 8 the fused kernel
 with relu. This is a rule on the graph alone, never on a time: bytes must be a function of the row, the model, the CPU and the
 versions.
 
+*Shared ones.* MXNet 1.9.1 makes one operator of a layer and its activation also where something else reads the layer, or where
+it is an output itself: that is then given values behind the activation, or the activation is left out, and it may vary which.
+
 *All of them.* MXNet 1.9.1 fails to bind a sum whose second term is a convolution, and whose first is what that was computed
 from. Apart, all is computed as with ``MXNET_SUBGRAPH_BACKEND=NONE``, to the bit.
 """
@@ -16,6 +19,8 @@ from. Apart, all is computed as with ``MXNET_SUBGRAPH_BACKEND=NONE``, to the bit
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Collection
 from typing import Any, Callable
 
 from ...models.graph import write_graph
@@ -25,12 +30,19 @@ Node = dict[str, Any]
 # The operator that passes its input on.
 APART = "BlockGrad"
 # What MXNet fuses with a convolution before it; and what, beside a BatchNorm, may be between the two.
-ACTIVATIONS = {"Activation", "LeakyReLU", "clip", "relu", "sigmoid", "tanh"}
+ACTIVATIONS = {"Activation", "LeakyReLU", "clip"}
 SUMS = {"elemwise_add", "_add", "_plus", "_Plus"}
-# The fewest filters that oneDNN's kernels compute at a time, on any CPU with AVX2 or AVX-512.
-FILTERS = 8
 # What MXNet fuses with what follows it.
 FUSED = {"Convolution", "FullyConnected", "BatchNorm"}
+# The fewest filters that oneDNN's kernels compute at a time, on any CPU with AVX2 or AVX-512.
+FILTERS = 8
+# What it makes one operator of with each.
+BEHIND = {
+    "Convolution": {*ACTIVATIONS, *SUMS, "BatchNorm"},
+    "BatchNorm": {*ACTIVATIONS, *SUMS},
+    "FullyConnected": {*ACTIVATIONS, "abs", "exp", "sqrt", "square"},
+    **dict.fromkeys(SUMS, ACTIVATIONS),
+}
 
 
 def take_slow_apart(symbol: str) -> str:
@@ -55,14 +67,59 @@ def take_all_apart(symbol: str) -> str:
     return _take_apart(symbol, lambda nodes, _, __, source: nodes[source]["op"] in FUSED)
 
 
+def take_shared_apart(symbol: str) -> str:
+    """The graph with layers apart from what follows them where something else reads them too; the same text without such.
+
+    Args:
+        symbol: a graph, as MXNet of this version prints it.
+    """
+    shared = _shared(json.loads(symbol))
+    return _take_apart(symbol, lambda _, node, __, source: node["op"] in shared.get(source, ()))
+
+
+def find_shared(symbol: str) -> str | None:
+    """The name of a layer that something else reads too, and that MXNet fuses so that row by row its values may be wrong.
+
+    Those were seen with activations, and with sums whose other term is no layer.
+
+    Args:
+        symbol: a graph, as MXNet of this version prints it.
+    """
+    graph = json.loads(symbol)
+    nodes, shared = graph["nodes"], _shared(graph)
+    for node in nodes:
+        for source, *_ in node["inputs"]:
+            others = [nodes[other]["op"] for other, *_ in node["inputs"] if other != source]
+            is_fused = node["op"] not in SUMS or not FUSED.intersection(others)
+            if node["op"] in shared.get(source, ()) and node["op"] != "BatchNorm" and is_fused:
+                return str(nodes[source]["name"])
+    return None
+
+
+def _shared(graph: dict[str, Any]) -> dict[int, Collection[str]]:
+    """By their numbers the layers that are read more than once, or are read and an output, with what is fused with them."""
+    nodes = graph["nodes"]
+    reads = Counter(source for node in nodes for source, *_ in node["inputs"])
+    reads.update(source for source, *_ in graph["heads"])
+    found: dict[int, Collection[str]] = {}
+    for number, count in reads.items():
+        node = nodes[number]
+        # A sum is fused with a layer before it.
+        layers = [node] if node["op"] not in SUMS else [nodes[source] for source, *_ in node["inputs"]]
+        if count > 1 and any(layer["op"] in FUSED for layer in layers):
+            found[number] = BEHIND[node["op"]]
+    return found
+
+
 def _take_apart(symbol: str, is_apart: Callable[[list[Node], Node, int, int], bool]) -> str:
+    """Puts an operator between two where `is_apart` says so of all nodes, one of them, its input, and the source of that."""
     graph = json.loads(symbol)
     nodes: list[Node] = []
     place: list[int] = []  # of each node of the original
     for node in graph["nodes"]:
         inputs = [[place[source], *rest] for source, *rest in node["inputs"]]
         for number, entry in enumerate(inputs):
-            if node["op"] != APART and is_apart(nodes, node, number, entry[0]):
+            if node["op"] != APART and is_apart(graph["nodes"], node, number, node["inputs"][number][0]):
                 inputs[number] = [len(nodes), 0, 0]
                 nodes.append({"op": APART, "name": f"{node['name']}_apart{number}", "inputs": [entry]})
         place.append(len(nodes))
