@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from ..codecs.base import Encoder, Form
-from ..codecs.json_rows import ENCODER, as_lists, encode_json, rows_of_record
+from ..codecs.json_rows import ENCODER, as_lists, encode_json, is_structured, rows_of_record
 from .formats import accepted_of, choose_encoder, content_type_of
 from .request import CSV, JSON, LINE, NONE, SINGLE, TransformRequest
 
@@ -61,7 +61,8 @@ def _is_csv_to_json(request: TransformRequest) -> bool:
 def _encode_single(predictions: Any, row_shape: tuple[int, ...], between: bytes) -> bytes:
     """Rows as answers of their own, without the first bracket and the last."""
     several = rows_of_record(predictions, row_shape)
-    if len(row_shape) > 1 or several > 1 or getattr(predictions, "format", "f") != "f":
+    is_other = is_structured(predictions) or getattr(predictions, "format", "f") != "f"
+    if len(row_shape) > 1 or several > 1 or is_other:
         rows = as_lists(predictions, row_shape)
         records = (rows[first : first + several] for first in range(0, len(rows), several))
         return between.join(json.dumps(record)[1:-1].encode() for record in records)
