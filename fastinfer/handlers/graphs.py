@@ -193,6 +193,8 @@ class OtherShapes:
             raise ModelError("a row has no value")
         if not isinstance(self._model, Model):
             raise ModelError("a graph in ONNX has one shape")
+        if len(self._model.inputs) > 1:
+            raise ModelError("it is not known which input has another shape")
         model = self._model.reshaped(row_shape)
         size = sum(self._runtime.value_bytes(model))
         if size > self._graph_bytes:

@@ -26,6 +26,7 @@ from fastinfer.models.module import load_model
 from fastinfer.options import Options
 from tests import networks
 from tests.conftest import csv
+from tests.networks import mx
 from tests.runs import transform
 
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
@@ -389,6 +390,16 @@ def test_a_predictor_takes_a_loaded_model_and_finds_one(
     assert Predictor(load_model(mlp)).answer(csv(digits[:1])) == expected
     monkeypatch.setenv("SM_MODEL_DIR", str(mlp))
     assert Predictor().answer(csv(digits[:1])) == expected
+
+
+@pytest.mark.parametrize("name", ["init_h", "other", "my_label"])
+def test_a_record_that_lacks_an_input_is_refused(name: str, tmp_path: Path) -> None:
+    layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3)
+    symbol = mx.sym.tanh(mx.sym.elemwise_add(layer, mx.sym.var(name)))
+    predictor = Predictor(networks.write(tmp_path, symbol, {"data": (4,), name: (3,)}))
+    assert predictor.predict(np.ones((2, 7), np.float32)).shape == (2, 3)
+    with pytest.raises(InputError, match=r"expected rows of shape \(7,\), found \(4,\)"):
+        predictor.predict(np.ones((2, 4), np.float32))
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
