@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypedDict, TypeVar
 
-from ..errors import ConfigError, ModelError
+from ..errors import ConfigError, ModelError, quote
 from .params import Shape
 
 ALL_OUTPUTS = "all"
@@ -121,6 +122,23 @@ def several_outputs(names: Sequence[str]) -> ModelError:
         code="no_such_output",
         hint="name the output to give; all gives each, by its name",
     )
+
+
+def same_name(name: str, path: str) -> ModelError:
+    """What must be said where a name is that of several outputs."""
+    return ModelError(
+        f"several outputs have the name {quote(name)}",
+        code="no_such_output",
+        path=path,
+        hint="give the nodes of the graph names of their own; then save the model again",
+    )
+
+
+def check_names(names: Sequence[str], path: str) -> None:
+    """Raises ModelError (``no_such_output``) where outputs cannot be told from each other by their names."""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise same_name(twice, path)
 
 
 def _is_whole(value: object) -> bool:

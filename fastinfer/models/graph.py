@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ModelError, quote
+from .choice import same_name
 from .operators import OPERATORS, find_wrong, name_output
 
 NODES_LIMIT = 100_000
@@ -102,19 +103,20 @@ def choose_output(graph: Graph, name: str, path: str) -> Graph:
     """
     text = json.loads(graph.text)
     nodes, heads = text["nodes"], text["heads"]
-    outputs = dict(zip(graph.outputs, heads))
-    inner = [(node, [number, 0, 0]) for number, node in enumerate(nodes) if node["op"] != "null"]
-    insides = {node["name"]: head for node, head in inner}
-    insides.update((_output_name(node, 0), head) for node, head in inner)
-    head = outputs.get(name) or insides.get(name)
-    if head is None:
+    own = [head for found, head in zip(graph.outputs, heads) if found == name]
+    inner = [[number, 0, 0] for number, node in enumerate(nodes) if node["op"] != "null"]
+    inside = [head for head in inner if name in (nodes[head[0]]["name"], _output_name(nodes[head[0]], 0))]
+    found = own or inside
+    if not found:
         raise ModelError(
             f"the graph has no output {quote(name)}",
             code="no_such_output",
             path=path,
             hint=f"its outputs are {', '.join(graph.outputs[:8])}",
         )
-    return _make_graph(nodes, [head], text.get("attrs", {}))
+    if any(head != found[0] for head in found):
+        raise same_name(name, path)
+    return _make_graph(nodes, found[:1], text.get("attrs", {}))
 
 
 def _make_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes: dict[str, Any]) -> Graph:

@@ -21,7 +21,7 @@ from ..options import path_of
 from ..storage.places import fetch_for_good, fetched, plain_place
 from ..storage.regular import read_regular
 from ..storage.uri import is_url
-from .choice import ALL_OUTPUTS, Choice, decided, said_outputs, several_outputs
+from .choice import ALL_OUTPUTS, Choice, check_names, decided, said_outputs, several_outputs
 from .files import CODE, ModelFiles, choose_epoch, choose_files, part_of
 from .graph import Graph, choose_output, flattens, read_graph
 from .inputs import Input, find_inputs, read_shapes
@@ -165,6 +165,8 @@ def open_model(path: str | os.PathLike[str], **choice: Unpack[ChoiceKeywords]) -
         saved = read_shapes(_read_json(contents[files.shapes], shapes_path), shapes_path)
     if chosen.output not in (None, ALL_OUTPUTS):
         graph = choose_output(graph, chosen.output, f"{path}/{files.symbol}")
+    if chosen.output == ALL_OUTPUTS:
+        check_names(graph.outputs, f"{path}/{files.symbol}")
     undecided = [several_outputs(graph.outputs)] if chosen.output is None and len(graph.outputs) > 1 else []
     inputs: tuple[Input, ...] = ()
     try:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from ..errors import ConfigError, FastinferError, ModelError, quote
 from ..storage.regular import read_regular
 from . import onnx_schema as schema
-from .choice import ALL_OUTPUTS, Choice, decided, said_outputs, several_outputs
+from .choice import ALL_OUTPUTS, Choice, check_names, decided, said_outputs, several_outputs
 from .inputs import Input
 from .params import VALUES_LIMIT, Shape
 from .protobuf import Field, Message, text
@@ -219,6 +219,7 @@ def _order_inputs(model: OnnxModel, columns: Mapping[str, int] | None) -> OnnxMo
 
 def _choose_output(model: OnnxModel, output: str | None) -> OnnxModel:
     names = model.output_names
+    check_names(names, model.path)
     if output == ALL_OUTPUTS:
         return replace(model, all_outputs=True)
     if output is None and len(names) == 1:

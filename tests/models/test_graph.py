@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
 from fastinfer.errors import ModelError
 from fastinfer.models.graph import choose_output, read_graph, show_value
+from fastinfer.models.module import load_model
 from tests import networks
 from tests.networks import mx
 
@@ -90,6 +92,20 @@ def test_of_several_outputs_one_is_chosen_by_its_name() -> None:
         choose_output(graph, "parts_output1", "x")
     assert caught.value.code == "no_such_output"
     assert caught.value.hint == "its outputs are parts_output2, parts_output0"
+
+
+def test_a_name_of_several_outputs_is_refused(tmp_path: Path) -> None:
+    layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3, name="fc")
+    symbol = mx.sym.Group([layer, mx.sym.relu(layer, name="fc"), mx.sym.tanh(layer, name="t")])
+    graph = read_graph(symbol.tojson(), "x")
+    assert choose_output(graph, "t_output", "x").outputs == ("t_output",)
+    for name in ("fc", "fc_output"):
+        with pytest.raises(ModelError, match=f"several outputs have the name '{name}'") as caught:
+            choose_output(graph, name, "x")
+        assert caught.value.code == "no_such_output"
+    folder = networks.write(tmp_path, symbol, {"data": (2,)})
+    with pytest.raises(ModelError, match="several outputs have the name 'fc_output'"):
+        load_model(folder, output="all")
 
 
 def test_names_need_not_be_ascii() -> None:

@@ -109,6 +109,14 @@ def test_which_output_and_columns(tmp_path: Path) -> None:
         load_onnx(path, output="y", columns={"c": 3})
 
 
+def test_two_outputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(make([info("x", ["n", 2])], [info("y", ["n", 2])] * 2))
+    for output in (None, "all", "y"):
+        with pytest.raises(ModelError, match="several outputs have the name 'y'"):
+            load_onnx(path, output=output)
+
+
 def outside() -> Any:
     """Values in another file."""
     tensor = onnx.numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
