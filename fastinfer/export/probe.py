@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtimes.number_types import fit
 from .network import Network
 
 SEED = 20160510
@@ -16,6 +17,8 @@ MOST_BYTES, MOST_VALUE_BYTES = 8 << 20, 512 << 20
 # Rows are scaled by powers of two, from the largest to the smallest. Larger values than 1 would make the terms of a softmax
 # so large that their last bits count.
 LARGEST_POWER, POWERS = 0, 8
+# Of an input of whole numbers.
+LARGEST_WHOLE = 1 << 8
 
 # Which input of an operator holds indices, and which of its others, or attributes, says how many there are.
 INDEX_INPUTS = {"Embedding": 0, "take": 1, "one_hot": 0, "pick": 1, "batch_take": 1}
@@ -53,9 +56,9 @@ MOVES = {
 def make_rows(network: Network, count: int | None = None) -> NDArray[np.float32]:
     """Rows (records, values) for the inputs of a network, one behind the other.
 
-    An input that is used as indices gets all of them in turn; others get numbers of both signs and of several magnitudes,
-    every third row none below zero, and one row of zeros. Where the network puts values in order, every third row has many
-    that are equal.
+    An input that is used as indices gets all of them in turn; others get numbers of both signs and of several magnitudes that
+    their types take, every third row none below zero, and one row of zeros. Where the network puts values in order, every
+    third row has many that are equal.
 
     Args:
         network: the network.
@@ -84,7 +87,10 @@ def make_rows(network: Network, count: int | None = None) -> NDArray[np.float32]
         rows *= np.exp2(LARGEST_POWER - np.arange(count) % POWERS)[:, None]
         rows[::3] = np.abs(rows[::3])
         rows[-1] = 0
-        parts.append(rows.astype(np.float32))
+        kind = network.nodes[number].outputs[0].dtype
+        made = (rows * (1 if kind.startswith("float") else LARGEST_WHOLE)).astype(np.float32)
+        fit(made, kind)
+        parts.append(made)
     return np.concatenate(parts, axis=1)
 
 

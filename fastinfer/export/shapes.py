@@ -11,7 +11,7 @@ from ..models.graph import write_graph
 from ..models.module import Model
 from ..runtimes.mxnet.inner_shapes import find_wrong_shape
 from ..runtimes.mxnet.libmxnet import MXNetError
-from ..runtimes.mxnet.symbol import FLOAT32, TYPES, Inferred, Symbol
+from ..runtimes.mxnet.symbol import TYPES, Symbol
 from .network import Shape, Value, merge_shapes
 
 # Two batch sizes, by which sizes that grow with the batch are known.
@@ -81,7 +81,7 @@ def _infer(
     known = {places[name]: shape for name, shape in {**saved, **given}.items() if name in places}
     try:
         shapes = inside.infer_shapes(known)
-        types = _infer_types(inside, [places[name] for name in given])
+        types = inside.module_types([places[name] for name in given])
     except MXNetError as error:
         names = {f"n{number}": quote(node["name"]) for number, node in enumerate(graph["nodes"])}
         said = re.sub(r"\bn[0-9]+\b", lambda match: names.get(match[0], match[0]), str(error))
@@ -103,11 +103,3 @@ def _infer(
         if wrong is not None:
             raise ValueError(f"at batch size {batch}: {quote(node['name'])} {wrong}")
     return found
-
-
-def _infer_types(symbol: Symbol, inputs: list[str]) -> Inferred | None:
-    """As Module binds it: inputs are float32, unless the graph says otherwise and insists."""
-    try:
-        return symbol.infer_types(dict.fromkeys(inputs, FLOAT32))
-    except MXNetError:
-        return symbol.infer_types({})

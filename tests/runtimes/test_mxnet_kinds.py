@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -56,6 +56,10 @@ def halves() -> dict[str, Any]:
     return {"arg:scale": mx.nd.array([[0.1, 0.2, 0.3, 0.4]], dtype="float16")}
 
 
+def kept(kind: str) -> Any:
+    return var(dtype=kind) * 3
+
+
 CASES = {
     "float16 parameters": Case(half, params=halves),
     "float32 parameters, saved as float16": Case(
@@ -65,6 +69,7 @@ CASES = {
     "int32 input": Case(
         lambda: dense(mx.sym.Flatten(mx.sym.Embedding(var(dtype="int32"), input_dim=10, output_dim=4)))
     ),
+    **{f"{kind} kept": Case(partial(kept, kind), params=dict) for kind in ("uint8", "int32", "float16", "float64")},
     "int32 output": Case(lambda: mx.sym.topk(dense(var()), k=2, dtype="int32")),
     "float16 output": Case(lambda: mx.sym.Cast(dense(var()), dtype="float16")),
     "float64 output": Case(lambda: mx.sym.Cast(dense(var()), dtype="float64")),

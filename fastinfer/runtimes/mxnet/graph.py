@@ -37,7 +37,6 @@ from .symbol import (
     TYPES,
     Array,
     Device,
-    Inferred,
     Shape,
     Symbol,
     as_view,
@@ -340,7 +339,7 @@ def _check(
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
     taken = ", ".join(f"float32 input of shape {each.shape}" for each in model.inputs)
     with errors_of(f"the graph does not take {taken}", model.path):
-        shapes, types = symbol.infer_shapes(data), _infer_types(symbol, list(data))
+        shapes, types = symbol.infer_shapes(data), symbol.module_types(data)
     if shapes is None or types is None:
         raise ModelError("the graph does not determine the shapes and types of its parameters", path=model.path)
     for name, shape in [*zip(arguments, shapes.arguments), *zip(auxiliary, shapes.auxiliary)]:
@@ -370,18 +369,7 @@ def _layer_rows(symbol: Symbol, shapes: Mapping[int, Sequence[Shape]]) -> dict[s
 def _float32_outputs(model: Model, symbol: Symbol) -> set[str]:
     """The names of all outputs inside a graph that are float32."""
     inner = symbol.internals()
-    types = _infer_types(inner, [each.name for each in model.inputs])
+    types = inner.module_types([each.name for each in model.inputs])
     named = list(zip(inner.outputs(), types.outputs)) if types is not None else []
     # Several nodes may have one name.
     return {name for name, kind in named if kind == FLOAT32} - {name for name, kind in named if kind != FLOAT32}
-
-
-def _infer_types(symbol: Symbol, data: list[str]) -> Inferred | None:
-    """The types with which Module would bind a graph: its inputs are float32, unless the graph says otherwise and insists."""
-    try:
-        return symbol.infer_types(dict.fromkeys(data, FLOAT32))
-    except MXNetError:
-        types = symbol.infer_types({})
-        if types is None:
-            raise
-        return types

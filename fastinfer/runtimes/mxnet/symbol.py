@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint32, c_void_p
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -145,6 +146,31 @@ class Symbol:
                 for count, dimensions, shapes in found
             )
         )
+
+    def module_types(self, inputs: Collection[str]) -> Inferred | None:
+        """The types with which Module binds the graph: an input is of the type that it is declared with, else float32; other
+        types where the graph cannot be bound so.
+
+        Returns:
+            None where the graph does not determine all types.
+
+        Raises:
+            MXNetError: an operator takes none of these types.
+        """
+        nodes = json.loads(self.to_json())["nodes"]
+        declared = {node["name"] for node in nodes if node["op"] == "null" and "__dtype__" in node.get("attrs", {})}
+        wrong: MXNetError | None = None
+        for names in ([name for name in inputs if name not in declared], inputs, ()):
+            try:
+                types = self.infer_types(dict.fromkeys(names, FLOAT32))
+            except MXNetError as error:
+                wrong = wrong or error
+                continue
+            if types is not None:
+                return types
+        if wrong is not None:
+            raise wrong
+        return None
 
     def infer_types(self, given: Mapping[str, int]) -> Inferred | None:
         """The types (numbers of :data:`TYPES`) of arguments, outputs and auxiliary states; None where some are not determined.
