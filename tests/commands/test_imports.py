@@ -31,7 +31,8 @@ engine.formats engine.gather engine.job engine.lanes engine.opened engine.plan e
 engine.recorder engine.run engine.summary engine.worker machine outputs.assembly outputs.writer records.line_counts
 records.reading records.spans runtimes runtimes.base runtimes.batch_size runtimes.ladder runtimes.mxnet
 runtimes.mxnet.bound
-runtimes.mxnet.dense_rows runtimes.mxnet.empty_shapes runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.libmxnet
+runtimes.mxnet.dense_rows runtimes.mxnet.empty_shapes runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.layouts
+runtimes.mxnet.libmxnet
 runtimes.mxnet.resources runtimes.mxnet.row_wise
 runtimes.mxnet.runtime runtimes.mxnet.settings runtimes.mxnet.slices runtimes.mxnet.symbol runtimes.mxnet.unfused
 runtimes.mxnet.unread runtimes.mxnet.value_checks runtimes.mxnet.vectorized

@@ -25,6 +25,7 @@ from ..base import AS_IT_IS, BoundInput, BoundOutput, DenseLayers, RefusedValueE
 from .bound import Arrays, BoundGraph, copy_part, view_of
 from .dense_rows import DENSE, FewRows, Part, View, compute_as_many
 from .inner_shapes import find_misfit, has_reshapes, load_symbol, shapes_inside
+from .layouts import make_plain
 from .libmxnet import MXNetError, binding, check, first_line, load_libmxnet
 from .resources import Resources
 from .row_wise import repeat_rows
@@ -157,7 +158,7 @@ class MXNetExecutor:
             text = few.text
             added = [each.name for each in few.parts] + [each.name for each in few.views]
             kinds.update(dict.fromkeys(added, FLOAT32))
-        text, checks = check_values(read_first_outputs(text))
+        text, checks = check_values(read_first_outputs(make_plain(text)))
         if all_apart:
             text = take_all_apart(text)
         elif not self._row_wise:
