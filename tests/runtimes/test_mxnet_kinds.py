@@ -70,6 +70,7 @@ CASES = {
         lambda: dense(mx.sym.Flatten(mx.sym.Embedding(var(dtype="int32"), input_dim=10, output_dim=4)))
     ),
     **{f"{kind} kept": Case(partial(kept, kind), params=dict) for kind in ("uint8", "int32", "float16", "float64")},
+    "bool output": Case(lambda: group(lambda data: [mx.sym.Cast(dense(data), dtype="bool"), data])),
     "int32 output": Case(lambda: mx.sym.topk(dense(var()), k=2, dtype="int32")),
     "float16 output": Case(lambda: mx.sym.Cast(dense(var()), dtype="float16")),
     "float64 output": Case(lambda: mx.sym.Cast(dense(var()), dtype="float64")),

@@ -164,7 +164,8 @@ class MXNetExecutor:
         elif not self._row_wise:
             text = take_shared_apart(take_slow_apart(text))
         if self._row_wise and batch_size > 1:
-            text = repeat_rows(text, [each.name for each in model.inputs], batch_size)
+            bools = [number for number, output in enumerate(self.outputs) if output.dtype == "bool"]
+            text = repeat_rows(text, [each.name for each in model.inputs], batch_size, bools)
         return _Prepared(text, few.parts, few.views, kinds, fits, checks)
 
     def _compute_as_many(

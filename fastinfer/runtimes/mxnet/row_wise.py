@@ -6,19 +6,20 @@ Every record is computed exactly as at batch size 1, as in SageMaker's container
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ...models.graph import write_graph
 
 
-def repeat_rows(symbol: str, data_names: Sequence[str], copies: int) -> str:
+def repeat_rows(symbol: str, data_names: Sequence[str], copies: int, bools: Collection[int] = ()) -> str:
     """The graph that runs ``copies`` copies of a network, each on one record of the batch, over shared parameters.
 
     Args:
         symbol: a graph, as MXNet of this version prints it.
         data_names: the inputs that are divided into records along their first axis.
         copies: records of the new graph's batch.
+        bools: the numbers of the outputs that are bool; they become uint8, of the same bytes, since MXNet joins no others.
 
     Returns:
         a graph with the outputs of the network, those of the copies one behind another along their first axis.
@@ -49,8 +50,12 @@ def repeat_rows(symbol: str, data_names: Sequence[str], copies: int) -> str:
                 continue
             entry.append((len(repeated), 0))
             repeated.append({**node, "name": f"{name}_row{copy}", "inputs": find(node["inputs"])})
-        for head, end in zip(heads, find(graph["heads"])):
-            head.append(end)
+        for number, end in enumerate(find(graph["heads"])):
+            if number in bools:
+                cast = {"op": "Cast", "name": f"bytes{number}_row{copy}", "attrs": {"dtype": "uint8"}, "inputs": [end]}
+                end = [len(repeated), 0, 0]
+                repeated.append(cast)
+            heads[number].append(end)
     ends = []
     for number, inputs in enumerate(heads):
         ends.append([len(repeated), 0, 0])
