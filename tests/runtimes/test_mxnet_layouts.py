@@ -50,7 +50,9 @@ def test_a_softmax_over_places_beside_another_reader_is_computed(softmax: str, m
     [
         (lambda data: mx.sym.Convolution(data, num_filter=8, kernel=(1, 1)), -1, True),
         (lambda data: mx.sym.Activation(mx.sym.Pooling(data, kernel=(2, 2)) + data, act_type="relu"), 3, True),
+        (lambda data: mx.sym.BlockGrad(mx.sym.cos(mx.sym.Convolution(data, num_filter=8, kernel=(1, 1)))), 2, True),
         (lambda data: mx.sym.Convolution(data, num_filter=8, kernel=(1, 1)), 1, False),
+        (lambda data: mx.sym.cos(data), -1, False),
         (
             lambda data: mx.sym.FullyConnected(mx.sym.Convolution(data, num_filter=8, kernel=(1, 1)), num_hidden=3),
             -1,

@@ -1,7 +1,7 @@
 """Layouts of oneDNN's own that an operator reads as if they were plain, put back into plain ones before it.
 
-A convolution leaves its output in blocks of channels, and several operators pass that on. MXNet 1.9.1 gives such memory to
-oneDNN's softmax over the last axis, which ends the process where something else reads the same output. A slice of everything
+A convolution leaves its output in blocks of channels, and many operators pass that on. MXNet 1.9.1 gives such memory to the
+softmax of oneDNN over the last axis, which ends the process where something else reads the same output. A slice of everything
 is in the plain layout and has the same bits.
 """
 
@@ -17,21 +17,10 @@ SOFTMAXES = {"softmax", "log_softmax"}
 # The axes that may be the last one of what a convolution gives; that of the channels is none.
 LAST_AXES = {"-1", "2", "3", "4"}
 MAKES_BLOCKS = {"Convolution", "Deconvolution", "Pooling"}
-PASSES_ON = {
-    *(
-        "Activation",
-        "BatchNorm",
-        "BlockGrad",
-        "Concat",
-        "Dropout",
-        "LRN",
-        "LeakyReLU",
-        "add_n",
-        "_copy",
-        "clip",
-        "concat",
-    ),
-    *("elemwise_add", "identity", "relu", "stop_gradient", "_Plus", "_add", "_plus"),
+# What is behind these was seen to be plain; behind all others, also those that are not oneDNN's, the process may end.
+MAKES_PLAIN = {
+    *("FullyConnected", "Flatten", "flatten", "Reshape", "reshape", "transpose", "SwapAxis", "swapaxes", "squeeze"),
+    *("expand_dims", "batch_dot", "dot", "RNN", PLAIN),
 }
 
 
@@ -48,7 +37,7 @@ def make_plain(symbol: str) -> str:
     for node in graph["nodes"]:
         inputs = [[place[source], *rest] for source, *rest in node["inputs"]]
         reads_blocks = any(in_blocks[source] for source, *_ in node["inputs"])
-        in_blocks.append(node["op"] in MAKES_BLOCKS or (node["op"] in PASSES_ON and reads_blocks))
+        in_blocks.append(node["op"] in MAKES_BLOCKS or (reads_blocks and node["op"] not in MAKES_PLAIN))
         if node["op"] in SOFTMAXES and reads_blocks and node.get("attrs", {}).get("axis", "-1") in LAST_AXES:
             everything = {"axis": "-1", "begin": "0", "end": "None"}
             plain = {"op": PLAIN, "name": f"{node['name']}_plain", "attrs": everything, "inputs": inputs[:1]}
