@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from ..models.module import Model
 from ..models.params import bare
 from ..runtimes.mxnet.graph import errors_of
 from ..runtimes.mxnet.inner_shapes import find_misfit, load_symbol
+from ..runtimes.mxnet.layouts import make_plain
 from ..runtimes.mxnet.libmxnet import binding
 from ..runtimes.mxnet.library import load_mxnet
+from ..runtimes.mxnet.unfused import doubt_of
 from ..runtimes.mxnet.unread import read_first_outputs
 from ..runtimes.mxnet.value_checks import check_values
 
@@ -53,7 +56,7 @@ def load_module(model: Model) -> Any:
         misfit = find_misfit(model, load_symbol(model.graph.text), 1)
         if misfit is not None:
             raise ModelError(misfit, path=model.path)
-        symbol = mxnet.sym.load_json(check_values(read_first_outputs(model.graph.text), raises=True)[0])
+        symbol = mxnet.sym.load_json(check_values(read_first_outputs(make_plain(model.graph.text)), raises=True)[0])
         # Of a file without arrays MXNet makes a list.
         saved = {bare(name): array for name, array in dict(mxnet.nd.load_frombuffer(model.params)).items()}
         arguments, auxiliary = (
@@ -62,6 +65,8 @@ def load_module(model: Model) -> Any:
         )
         module = _module_type()(symbol, data_names=[model.data_name], label_names=None, context=mxnet.cpu())
         module.bind_saved(inputs, arguments, auxiliary)
+    if (doubt := doubt_of(model.graph.text)) is not None:
+        warnings.warn(f"{model.path}: {doubt}", RuntimeWarning, stacklevel=2)
     return module
 
 

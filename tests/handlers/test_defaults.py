@@ -25,6 +25,7 @@ from fastinfer.models.module import load_model
 from fastinfer.runtimes.mxnet.library import load_mxnet
 from tests import networks
 from tests.conftest import csv
+from tests.networks import mx
 
 CSV, JSON, NPY = "text/csv", "application/json", "application/x-npy"
 
@@ -82,6 +83,15 @@ def test_a_model_that_cannot_be_loaded_is_the_models_fault(mlp: Path, tmp_path: 
     (tmp_path / "model-shapes.json").write_text(json.dumps([{"name": "data", "shape": [1, 3]}]))
     with pytest.raises(ModelError, match="MXNet cannot load it"):
         load_module(load_model(tmp_path))
+
+
+def test_a_module_whose_values_may_be_wrong_is_said_to_be_one(tmp_path: Path) -> None:
+    layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=8, name="layer")
+    gated = mx.sym.concat(mx.sym.softmax(layer), mx.sym.Activation(layer, act_type="relu"), dim=1)
+    with pytest.warns(
+        RuntimeWarning, match="one operator of layer and what follows it, although something else reads layer"
+    ):
+        load_module(load_model(networks.save(lambda: (gated, (4,)), tmp_path)))
 
 
 def test_a_module_is_made_of_what_was_checked(mlp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

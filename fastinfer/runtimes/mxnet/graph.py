@@ -43,7 +43,7 @@ from .symbol import (
     as_view,
     load_arrays,
 )
-from .unfused import find_shared, take_all_apart, take_shared_apart, take_slow_apart
+from .unfused import doubt_of, take_all_apart, take_shared_apart, take_slow_apart
 from .unread import read_first_outputs
 from .value_checks import Check, check_values, find_refused
 from .vectorized import vectorize
@@ -54,11 +54,6 @@ FUSION_FAILED = ("arg_names.size() == in_args_map.size()", "it != node2index_.en
 UNFUSED = (
     "MXNet cannot bind this graph with its operators fused, as the container would; they are computed apart, with the bytes "
     "of a container whose MXNET_SUBGRAPH_BACKEND is NONE"
-)
-# Said there too, where what the container gives may be wrong.
-SHARED = (
-    "MXNet makes one operator of {} and what follows it, although something else reads {} too: what the container gives may be "
-    "wrong, and this with it; without exact it is right"
 )
 
 
@@ -132,8 +127,9 @@ class MXNetExecutor:
             if self._row_wise:
                 warnings.warn(f"{self._model.path}: {UNFUSED}", RuntimeWarning, stacklevel=2)
         else:
-            if self._row_wise and (shared := find_shared(self._model.graph.text)) is not None:
-                warnings.warn(f"{self._model.path}: {SHARED.format(shared, shared)}", RuntimeWarning, stacklevel=2)
+            doubt = doubt_of(self._model.graph.text) if self._row_wise else None
+            if doubt is not None:
+                warnings.warn(f"{self._model.path}: {doubt}; without exact it is right", RuntimeWarning, stacklevel=2)
         # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
         self.gives_a_row_each = self._graph.fits and all(
             array.shape == (self.batch_size * output.rows, *output.shape)

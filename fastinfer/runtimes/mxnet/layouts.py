@@ -28,7 +28,7 @@ def make_plain(symbol: str) -> str:
     """The graph whose softmax over a last axis reads plain memory; the same text where there is none behind a convolution.
 
     Args:
-        symbol: a graph, as MXNet of this version prints it.
+        symbol: a graph.
     """
     graph = json.loads(symbol)
     nodes: list[dict[str, Any]] = []
@@ -47,4 +47,5 @@ def make_plain(symbol: str) -> str:
         nodes.append({**node, "inputs": inputs})
     if len(nodes) == len(graph["nodes"]):
         return symbol
-    return write_graph(nodes, [[place[source], *rest] for source, *rest in graph["heads"]], graph["attrs"])
+    heads = [[place[source], *rest] for source, *rest in graph["heads"]]
+    return write_graph(nodes, heads, graph.get("attrs", {}))

@@ -77,13 +77,13 @@ def take_shared_apart(symbol: str) -> str:
     return _take_apart(symbol, lambda _, node, __, source: node["op"] in shared.get(source, ()))
 
 
-def find_shared(symbol: str) -> str | None:
-    """The name of a layer that something else reads too, and that MXNet fuses so that row by row its values may be wrong.
+def doubt_of(symbol: str) -> str | None:
+    """What is to be said of a graph whose values MXNet may compute wrongly, as it fuses a layer that something else reads too.
 
-    Those were seen with activations, and with sums whose other term is no layer.
+    Row by row that was seen with activations, and with sums whose other term is no layer.
 
     Args:
-        symbol: a graph, as MXNet of this version prints it.
+        symbol: a graph.
     """
     graph = json.loads(symbol)
     nodes, shared = graph["nodes"], _shared(graph)
@@ -92,7 +92,11 @@ def find_shared(symbol: str) -> str | None:
             others = [nodes[other]["op"] for other, *_ in node["inputs"] if other != source]
             is_fused = node["op"] not in SUMS or not FUSED.intersection(others)
             if node["op"] in shared.get(source, ()) and node["op"] != "BatchNorm" and is_fused:
-                return str(nodes[source]["name"])
+                name = nodes[source]["name"]
+                return (
+                    f"MXNet makes one operator of {name} and what follows it, although something else reads {name} too: what "
+                    "the container gives may be wrong, and this with it"
+                )
     return None
 
 
