@@ -34,6 +34,7 @@ from fastinfer.outputs.rejects import Reject
 from fastinfer.records.spans import Span, whole
 from fastinfer.records.split import MAGIC
 from fastinfer.runtimes.base import DenseLayers
+from fastinfer.runtimes.probe_cache import PROBE as VERSION
 from fastinfer.runtimes.probe_cache import Found, cached
 from fastinfer.storage import journal
 from fastinfer.storage.label_log import LabelLog
@@ -312,7 +313,7 @@ def keep_facts() -> None:
         with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}):
             cached({"model": "abc"}, lambda answer=answer: answer)
             (path,) = Path(folder).rglob("*.json")
-            keep("probe_cache", name, path.read_bytes())
+            keep("probe_cache", name, path.read_bytes().replace(b'"probe": %d' % VERSION, b'"probe": 0'))
 
 
 def keep_checkpoints() -> None:
