@@ -76,7 +76,11 @@ CONFIG: tuple[tuple[str, str, str], ...] = (
     ),
     ("bad_channel", "an input channel is not in S3, or is named twice", "name each channel once, with an S3 URI"),
     ("bad_device", "a device name is malformed, or names a device twice", "`cpu`, `gpu` or `gpu:0,1`"),
-    ("bad_environment", "an environment variable has a value that cannot be used", "correct or unset it"),
+    (
+        "bad_environment",
+        "an environment variable cannot be used, or is not as the run had it",
+        "correct, unset or set it",
+    ),
     ("bad_host", "the server cannot listen on this host", "name an address of this machine"),
     ("bad_hyperparameter", "a hyperparameter cannot be written as JSON", "pass numbers, text, lists or dictionaries"),
     ("bad_instance_type", "the instance type is unknown here", "such as `ml.m4.xlarge`, or `local`"),
@@ -150,7 +154,11 @@ MODEL: tuple[tuple[str, str, str], ...] = (
     ("bad_certificate", "the certificate beside a model cannot be read", "export the model again"),
     ("bad_program", "the model's own serving code fails or lacks a function", "correct the code"),
     ("diverged", "a parameter became infinite or NaN in training", "use a smaller learning rate"),
-    ("has_code", "the model has hooks of its own, and nothing says whether they are called", "run or ignore its code"),
+    (
+        "has_code",
+        "the model has code of its own, and nothing says whether it is run",
+        "run or ignore it; to verify, name the model",
+    ),
     (
         "failed_pass",
         "an operator failed while the model computed, on blank records too, or on very many records in a row",

@@ -138,7 +138,7 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
 
 
 def _load(run: RecordedRun, model: str | None) -> AnyModel | CodeModel:
-    """The model; whoever may write to the folder of a run has no code run by that."""
+    """The model. Its own code runs only where the caller names it: whoever can write to the folder can write the record."""
     if not run.has_code:
         return load_any_model(model or run.model, **run.choice)
     if model is None:
@@ -152,11 +152,11 @@ def _load(run: RecordedRun, model: str | None) -> AnyModel | CodeModel:
 
 
 def _check_environment(request: TransformRequest) -> None:
-    """Variables of the environment may be of any library: those of the run are asked for, and not set by its record."""
+    """Raises ConfigError unless the run's variables are set. The record sets none: LD_PRELOAD, say, would run code."""
     for name, value in request.env.items():
         if os.environ.get(name) != value:
             raise ConfigError(
-                f"the run had {quote(f'{name}={value}')} in its environment, which is not so here",
+                f"the run had {quote(f'{name}={value}')} in its environment, here it is not set so",
                 code="bad_environment",
                 hint="set it before this command, if it is what you expect",
             )

@@ -17,8 +17,8 @@ MOST_BYTES, MOST_VALUE_BYTES = 8 << 20, 512 << 20
 # Rows are scaled by powers of two, from the largest to the smallest. Larger values than 1 would make the terms of a softmax
 # so large that their last bits count.
 LARGEST_POWER, POWERS = 0, 8
-# Of an input of whole numbers.
-LARGEST_WHOLE = 1 << 8
+# What rows are scaled by where an input takes whole numbers.
+WHOLE_SCALE = 1 << 8
 
 # Which input of an operator holds indices, and which of its others, or attributes, says how many there are.
 INDEX_INPUTS = {"Embedding": 0, "take": 1, "one_hot": 0, "pick": 1, "batch_take": 1}
@@ -88,7 +88,7 @@ def make_rows(network: Network, count: int | None = None) -> NDArray[np.float32]
         rows[::3] = np.abs(rows[::3])
         rows[-1] = 0
         kind = network.nodes[number].outputs[0].dtype
-        made = (rows * (1 if kind.startswith("float") else LARGEST_WHOLE)).astype(np.float32)
+        made = (rows * (1 if kind.startswith("float") else WHOLE_SCALE)).astype(np.float32)
         fit(made, kind)
         parts.append(made)
     return np.concatenate(parts, axis=1)

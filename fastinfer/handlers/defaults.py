@@ -66,7 +66,7 @@ def load_module(model: Model) -> Any:
         module = _module_type()(symbol, data_names=[model.data_name], label_names=None, context=mxnet.cpu())
         module.bind_saved(inputs, arguments, auxiliary)
     if (doubt := doubt_of(model.graph.text)) is not None:
-        warnings.warn(f"{model.path}: {doubt}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{model.path}: {doubt}, and this with it", RuntimeWarning, stacklevel=2)
     return module
 
 

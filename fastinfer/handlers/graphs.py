@@ -194,7 +194,7 @@ class OtherShapes:
         if not isinstance(self._model, Model):
             raise ModelError("a graph in ONNX has one shape")
         if len(self._model.inputs) > 1:
-            raise ModelError("it is not known which input has another shape")
+            raise ModelError("a row of another shape does not say which of its inputs has another one")
         model = self._model.reshaped(row_shape)
         size = sum(self._runtime.value_bytes(model))
         if size > self._graph_bytes:

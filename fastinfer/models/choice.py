@@ -130,7 +130,7 @@ def same_name(name: str, path: str) -> ModelError:
         f"several outputs have the name {quote(name)}",
         code="no_such_output",
         path=path,
-        hint="give the nodes of the graph names of their own; then save the model again",
+        hint="give each output a name of its own, and save the model again",
     )
 
 

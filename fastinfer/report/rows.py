@@ -258,15 +258,15 @@ def _load(file: BinaryIO, size: int) -> NDArray[Any]:
 
 
 def _npy_header(file: BinaryIO, start: int) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of the array at a place of a file, which then stands at its values. Raises what NumPy raises."""
     npy: Any = np.lib.format  # without types
     file.seek(start)
     is_short = npy.read_magic(file) == (1, 0)
     try:
         # Version 3.0 differs from 2.0 in how names are written.
-        header: Any = npy.read_array_header_1_0(file) if is_short else npy.read_array_header_2_0(file)
-    except MemoryError:  # says Python's parser of brackets that are too deep
+        shape, fortran, kind = npy.read_array_header_1_0(file) if is_short else npy.read_array_header_2_0(file)
+    except MemoryError:  # Python's parser raises it for brackets that are too deep
         raise ValueError("too deep") from None
-    shape, fortran, kind = header
     return shape, fortran, kind
 
 

@@ -166,7 +166,7 @@ class Facts(NamedTuple):
     """What a lease says of its holder.
 
     Attributes:
-        lease_s: how long it lasts without a renewal, in seconds; None where that makes no sense.
+        lease_s: how long it lasts without a renewal, in seconds; None where it says none within the bounds.
         who: the machine and the process, for a message; empty where it does not say so.
         is_here: whether its process of this machine runs; None if it is of another machine, or that is not known.
     """
@@ -184,7 +184,7 @@ def facts_of(text: bytes) -> Facts:
         facts = {}
     length, machine, process = facts.get("lease_s"), facts.get("machine"), facts.get("process")
     lease_s = float(length) if isinstance(length, (int, float)) and LEAST_LEASE_S <= length <= MOST_LEASE_S else None
-    if not isinstance(process, int):
+    if type(process) is not int:
         return Facts(lease_s, "", None)
     who = f" ({quote(machine)[1:-1]}, process {quote(str(process))[1:-1]})" if isinstance(machine, str) else ""
     is_of_here = bool(facts.get("world")) and facts["world"] == _world()

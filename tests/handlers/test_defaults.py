@@ -89,7 +89,7 @@ def test_a_module_whose_values_may_be_wrong_is_said_to_be_one(tmp_path: Path) ->
     layer = mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=8, name="layer")
     gated = mx.sym.concat(mx.sym.softmax(layer), mx.sym.Activation(layer, act_type="relu"), dim=1)
     with pytest.warns(
-        RuntimeWarning, match="one operator of layer and what follows it, although something else reads layer"
+        RuntimeWarning, match="one operator of 'layer' and what follows it, although something else reads 'layer'"
     ):
         load_module(load_model(networks.save(lambda: (gated, (4,)), tmp_path)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable
@@ -113,7 +114,7 @@ def doubled() -> tuple[Any, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(("network", "words"), [(shortcut_first, "in_arg_ctx_map"), (doubled, "InferType pass")])
-def test_what_mxnet_cannot_fuse_is_computed_as_without_fusion(
+def test_what_mxnet_cannot_fuse_is_computed_all_the_same(
     network: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(networks.save(network, tmp_path))
@@ -193,17 +194,20 @@ def assert_as_without_fusion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     model = load_model(folder, output="all")
     rows = probe_rows(4, model.row_values)
 
-    def values() -> list[Any]:
-        executor = MXNetExecutor(model, ("cpu", 0), 4)
+    def values(row_wise: bool) -> list[Any]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            executor = MXNetExecutor(model, ("cpu", 0), 4, row_wise=row_wise)
         rows_of(executor)[:] = rows
         return [np.frombuffer(each, np.float32) for each in executor.forward()]
 
-    found = values()
+    found = [values(row_wise) for row_wise in (False, True)]
     with monkeypatch.context() as patch:
         patch.setenv("MXNET_SUBGRAPH_BACKEND", "NONE")
-        expected = values()
-    for one, other in zip(found, expected):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4, err_msg=str(folder))
+        expected = values(False)
+    for each in found:
+        for one, other in zip(each, expected):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4, err_msg=str(folder))
 
 
 def random_graph(random_: random.Random) -> tuple[Any, tuple[int, ...]]:
@@ -231,15 +235,18 @@ def random_graph(random_: random.Random) -> tuple[Any, tuple[int, ...]]:
     return mx.sym.Group(heads), (8,) if is_dense else (8, 6, 6)
 
 
-def test_who_asks_for_exact_is_told_of_a_shared_layer(tmp_path: Path) -> None:
-    network = mx.sym.concat(mx.sym.softmax(dense()), tanh(dense(name="other")), tanh(dense(name="third")), dim=1)
+def test_a_shared_layer_is_apart_row_by_row_too_with_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [dense(name=name) for name in ("a", "b", "c")]
+    network = mx.sym.concat(mx.sym.softmax(layers[0]), *map(tanh, layers[1:]), dim=1)
     MXNetExecutor(load_model(networks.save(lambda: (network, (8,)), tmp_path / "a")), ("cpu", 0), 1, row_wise=True)
     layer = dense(name="layer")
-    model = load_model(
-        networks.save(lambda: (mx.sym.concat(mx.sym.softmax(layer), tanh(layer), dim=1), (8,)), tmp_path / "b")
-    )
-    MXNetExecutor(model, ("cpu", 0), 1)
+    network = mx.sym.concat(mx.sym.softmax(layer), tanh(layer), dim=1)
+    model = load_model(networks.save(lambda: (network, (8,)), tmp_path / "b"))
+    rows = probe_rows(4, model.row_values)
     with pytest.warns(
-        RuntimeWarning, match="one operator of layer and what follows it, although something else reads layer"
+        RuntimeWarning, match="although something else reads 'layer' too.* MXNET_SUBGRAPH_BACKEND is NONE"
     ):
-        MXNetExecutor(model, ("cpu", 0), 1, row_wise=True)
+        found = [run(MXNetExecutor(model, ("cpu", 0), size, row_wise=True), rows).tobytes() for size in (1, 2)]
+    monkeypatch.setenv("MXNET_SUBGRAPH_BACKEND", "NONE")
+    with pytest.warns(RuntimeWarning):
+        assert found == [run(MXNetExecutor(model, ("cpu", 0), 1, row_wise=True), rows).tobytes()] * 2

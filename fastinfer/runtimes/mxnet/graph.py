@@ -51,10 +51,7 @@ from .vectorized import vectorize
 # What MXNet 1.9.1 says of a graph of its own making that it cannot bind; Module meets another check, in_arg_ctx_map.count.
 FUSION_FAILED = ("arg_names.size() == in_args_map.size()", "it != node2index_.end()", "Error in operator sg_mkldnn_")
 # Said where the container's bytes were asked for.
-UNFUSED = (
-    "MXNet cannot bind this graph with its operators fused, as the container would; they are computed apart, with the bytes "
-    "of a container whose MXNET_SUBGRAPH_BACKEND is NONE"
-)
+APART = "its operators are computed apart, with the bytes of a container whose MXNET_SUBGRAPH_BACKEND is NONE"
 
 
 class _Prepared(NamedTuple):
@@ -115,8 +112,9 @@ class MXNetExecutor:
     def _bind(self) -> None:
         with errors_of("MXNet cannot load it", self._model.path):
             parameters = {bare(name): array for name, array in load_arrays(self._model.params).items()}
+        doubt = doubt_of(self._model.graph.text) if self._row_wise else None
         if not self._graph.text:
-            self._graph = self._prepare(parameters)
+            self._graph = self._prepare(parameters, all_apart=doubt is not None)
         try:
             self._bound = self._bind_graph(self._graph, parameters)
         except MXNetError as error:
@@ -124,12 +122,13 @@ class MXNetExecutor:
                 raise
             self._graph = self._prepare(parameters, all_apart=True)
             self._bound = self._bind_graph(self._graph, parameters)
-            if self._row_wise:
-                warnings.warn(f"{self._model.path}: {UNFUSED}", RuntimeWarning, stacklevel=2)
-        else:
-            doubt = doubt_of(self._model.graph.text) if self._row_wise else None
-            if doubt is not None:
-                warnings.warn(f"{self._model.path}: {doubt}; without exact it is right", RuntimeWarning, stacklevel=2)
+            doubt = (
+                "MXNet cannot bind this graph with its operators fused, as the container would"
+                if self._row_wise
+                else None
+            )
+        if doubt is not None:
+            warnings.warn(f"{self._model.path}: {doubt}; {APART}", RuntimeWarning, stacklevel=2)
         # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.
         self.gives_a_row_each = self._graph.fits and all(
             array.shape == (self.batch_size * output.rows, *output.shape)
@@ -335,7 +334,7 @@ def _check(
     absent = [name for name in [*arguments, *auxiliary] if name not in known]
     if absent and not model.allow_missing:
         raise ModelError(f"the parameters lack {', '.join(absent)}", code="params_missing", path=model.path)
-    taken = ", ".join(f"float32 input of shape {each.shape}" for each in model.inputs)
+    taken = ", ".join(f"input of shape {each.shape}" for each in model.inputs)
     with errors_of(f"the graph does not take {taken}", model.path):
         shapes, types = symbol.infer_shapes(data), symbol.module_types(data)
     if shapes is None or types is None:

@@ -19,7 +19,7 @@ def repeat_rows(symbol: str, data_names: Sequence[str], copies: int, bools: Coll
         symbol: a graph, as MXNet of this version prints it.
         data_names: the inputs that are divided into records along their first axis.
         copies: records of the new graph's batch.
-        bools: the numbers of the outputs that are bool; they become uint8, of the same bytes, since MXNet joins no others.
+        bools: the numbers of the outputs of type bool, which MXNet cannot join: they are joined as uint8, of the same bytes.
 
     Returns:
         a graph with the outputs of the network, those of the copies one behind another along their first axis.

@@ -148,8 +148,12 @@ class Symbol:
         )
 
     def module_types(self, inputs: Collection[str]) -> Inferred | None:
-        """The types with which Module binds the graph: an input is of the type that it is declared with, else float32; other
-        types where the graph cannot be bound so.
+        """The types with which Module binds the graph.
+
+        Tried in turn: inputs are float32 unless they are declared with a type; all are float32; none is given.
+
+        Args:
+            inputs: their names.
 
         Returns:
             None where the graph does not determine all types.

@@ -10,7 +10,8 @@ with relu. This is a rule on the graph alone, never on a time: bytes must be a f
 versions.
 
 *Shared ones.* MXNet 1.9.1 makes one operator of a layer and its activation also where something else reads the layer, or where
-it is an output itself: that is then given values behind the activation, or the activation is left out, and it may vary which.
+it is an output itself: that is then given values behind the activation, or the activation is left out, and which of the two
+may vary from one bind to the next.
 
 *All of them.* MXNet 1.9.1 fails to bind a sum whose second term is a convolution, and whose first is what that was computed
 from. Apart, all is computed as with ``MXNET_SUBGRAPH_BACKEND=NONE``, to the bit.
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Any, Callable
 
+from ...errors import quote
 from ...models.graph import write_graph
 
 Node = dict[str, Any]
@@ -36,7 +38,7 @@ SUMS = {"elemwise_add", "_add", "_plus", "_Plus"}
 FUSED = {"Convolution", "FullyConnected", "BatchNorm"}
 # The fewest filters that oneDNN's kernels compute at a time, on any CPU with AVX2 or AVX-512.
 FILTERS = 8
-# What it makes one operator of with each.
+# The operators that MXNet fuses with one of these before them.
 BEHIND = {
     "Convolution": {*ACTIVATIONS, *SUMS, "BatchNorm"},
     "BatchNorm": {*ACTIVATIONS, *SUMS},
@@ -92,31 +94,32 @@ def doubt_of(symbol: str) -> str | None:
             others = [nodes[other]["op"] for other, *_ in node["inputs"] if other != source]
             is_fused = node["op"] not in SUMS or not FUSED.intersection(others)
             if node["op"] in shared.get(source, ()) and node["op"] != "BatchNorm" and is_fused:
-                name = nodes[source]["name"]
+                name = quote(nodes[source]["name"])
                 return (
-                    f"MXNet makes one operator of {name} and what follows it, although something else reads {name} too: what "
-                    "the container gives may be wrong, and this with it"
+                    f"MXNet may make one operator of {name} and what follows it, although something else reads {name} too, or "
+                    "it is an output: what the container gives may be wrong"
                 )
     return None
 
 
 def _shared(graph: dict[str, Any]) -> dict[int, Collection[str]]:
-    """By their numbers the layers that are read more than once, or are read and an output, with what is fused with them."""
+    """The layers that have several readers, an output of the graph counted as one: number to the operators fused with it."""
     nodes = graph["nodes"]
     reads = Counter(source for node in nodes for source, *_ in node["inputs"])
     reads.update(source for source, *_ in graph["heads"])
     found: dict[int, Collection[str]] = {}
     for number, count in reads.items():
         node = nodes[number]
-        # A sum is fused with a layer before it.
-        layers = [node] if node["op"] not in SUMS else [nodes[source] for source, *_ in node["inputs"]]
-        if count > 1 and any(layer["op"] in FUSED for layer in layers):
+        # A sum is fused with a convolution before it, or with what normalizes that.
+        before = [nodes[source]["op"] for source, *_ in node["inputs"]]
+        is_fused = node["op"] in FUSED or (node["op"] in SUMS and not {"Convolution", "BatchNorm"}.isdisjoint(before))
+        if count > 1 and is_fused:
             found[number] = BEHIND[node["op"]]
     return found
 
 
 def _take_apart(symbol: str, is_apart: Callable[[list[Node], Node, int, int], bool]) -> str:
-    """Puts an operator between two where `is_apart` says so of all nodes, one of them, its input, and the source of that."""
+    """The graph with APART before each input for which `is_apart` is true of all nodes, the node, the place and the source."""
     graph = json.loads(symbol)
     nodes: list[Node] = []
     place: list[int] = []  # of each node of the original
