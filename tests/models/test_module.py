@@ -222,7 +222,7 @@ def test_an_operator_that_mxnet_lacks_is_refused(folder: Path) -> None:
 def test_an_input_that_does_not_fit_the_graph_is_refused(convolution: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(convolution, tmp_path / "model"))
     (folder / "model-shapes.json").write_text('[{"name": "data", "shape": [1, 3, 2, 2]}]')
-    with pytest.raises(ModelError, match="does not take float32 input of shape"):
+    with pytest.raises(ModelError, match="does not take input of shape"):
         bind(folder)
 
 

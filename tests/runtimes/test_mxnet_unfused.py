@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -23,11 +23,16 @@ from tests.networks import mx
 from tests.runtimes.test_mxnet_graph import run
 
 RANDOM_GRAPHS = 300
-DATA = mx.sym.var("data")
+
+
+@functools.cache
+def source() -> Any:
+    """The input, which all layers of a graph share."""
+    return mx.sym.var("data")
 
 
 def convolution(filters: int, groups: int = 1, data: Any = None) -> Any:
-    data = DATA if data is None else data
+    data = source() if data is None else data
     return mx.sym.Convolution(data, num_filter=filters, num_group=groups, kernel=(3, 3), pad=(1, 1))
 
 
@@ -152,7 +157,7 @@ def test_all_is_apart_only_where_something_was_fused() -> None:
 
 
 def dense(data: Any = None, name: str | None = "dense") -> Any:
-    return mx.sym.FullyConnected(DATA if data is None else data, num_hidden=8, name=name)
+    return mx.sym.FullyConnected(source() if data is None else data, num_hidden=8, name=name)
 
 
 SHARED: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
@@ -166,8 +171,8 @@ SHARED: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
         lambda layer: mx.sym.Group([mx.sym.BatchNorm(layer, fix_gamma=False), layer]),
         lambda: convolution(8),
     ),
-    "a sum": (lambda layer: mx.sym.Group([layer, DATA + layer]), lambda: convolution(8)),
-    "behind a sum": (lambda layer: mx.sym.Group([tanh(layer), layer]), lambda: convolution(8) + DATA),
+    "a sum": (lambda layer: mx.sym.Group([layer, source() + layer]), lambda: convolution(8)),
+    "behind a sum": (lambda layer: mx.sym.Group([tanh(layer), layer]), lambda: convolution(8) + source()),
 }
 
 
@@ -186,7 +191,7 @@ def test_layers_of_random_graphs_are_apart_where_they_are_shared(
 ) -> None:
     for seed in range(RANDOM_GRAPHS):
         assert_as_without_fusion(
-            networks.save(partial(random_graph, random.Random(seed)), tmp_path / str(seed)), monkeypatch
+            networks.save(functools.partial(random_graph, random.Random(seed)), tmp_path / str(seed)), monkeypatch
         )
 
 
@@ -213,18 +218,18 @@ def assert_as_without_fusion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def random_graph(random_: random.Random) -> tuple[Any, tuple[int, ...]]:
     """Layers and what MXNet fuses with them, where any may read any, and some are outputs."""
     is_dense = random_.random() < 0.4
-    known = [DATA]
+    known = [source()]
 
     def earlier() -> Any:
         return random_.choice(known[1:] or known)
 
     make: list[Callable[[Any], Any]] = [
-        *[partial(dense, name=None) if is_dense else lambda data: convolution(8, data=data)] * 3,
+        *[functools.partial(dense, name=None) if is_dense else lambda data: convolution(8, data=data)] * 3,
         lambda data: mx.sym.BatchNorm(data, fix_gamma=False),
-        *(partial(mx.sym.Activation, act_type=kind) for kind in ("relu", "tanh", "sigmoid")),
-        *(partial(mx.sym.LeakyReLU, act_type=kind) for kind in ("leaky", "gelu")),
+        *(functools.partial(mx.sym.Activation, act_type=kind) for kind in ("relu", "tanh", "sigmoid")),
+        *(functools.partial(mx.sym.LeakyReLU, act_type=kind) for kind in ("leaky", "gelu")),
         *(mx.sym.tanh, mx.sym.sigmoid, mx.sym.relu, mx.sym.abs, mx.sym.square, mx.sym.exp, mx.sym.sin),
-        partial(mx.sym.clip, a_min=-0.3, a_max=0.3),
+        functools.partial(mx.sym.clip, a_min=-0.3, a_max=0.3),
         *(lambda data: data + earlier(), lambda data: earlier() + data, lambda data: data * earlier()),
         lambda data: mx.sym.softmax(data, axis=1) * 0.5,
     ]
