@@ -61,7 +61,7 @@ class RecordedRun(NamedTuple):
     request: TransformRequest
     source: str
     model: str
-    choice: dict[str, Any]
+    choice: Choice
     has_code: bool
     depends_on: dict[str, Any]
     varies: tuple[str, ...]
@@ -140,7 +140,7 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
 def _load(run: RecordedRun, model: str | None) -> AnyModel | CodeModel:
     """The model. Its own code runs only where the caller names it: whoever can write to the folder can write the record."""
     if not run.has_code:
-        return load_any_model(model or run.model, **run.choice)
+        return load_any_model(model or run.model, **run.choice.keywords)
     if model is None:
         raise ModelError(
             "the model of the run has code of its own, which is not run because a record names it",
@@ -177,8 +177,7 @@ def _run_of(record: Any) -> RecordedRun:
     """Raises ValueError (a ConfigError is one), KeyError or TypeError for what no run wrote."""
     if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in _KINDS.items()):
         raise ValueError("it was written by another version")
-    asked, choice, depends_on = record["options"], record["model_choice"], record["depends_on"]
-    Choice(**choice)
+    asked, depends_on = record["options"], record["depends_on"]
     if not isinstance(depends_on["source"], str):
         raise ValueError("it does not name the inputs")
     kept = {name: value for name, value in asked.items() if name not in OTHERS}
@@ -189,7 +188,7 @@ def _run_of(record: Any) -> RecordedRun:
         TransformRequest(**record["request"]),
         depends_on["source"],
         record["model_path"],
-        choice,
+        Choice(**record["model_choice"]),
         record["row_shape"] is None,
         depends_on,
         tuple(map(str, record["varies"])),

@@ -88,15 +88,12 @@ _OUTPUTS.update((name, ("output", "mean", "var")) for name in OPERATORS if "Batc
 _OUTPUTS.update((name, ("output", "mean", "std")) for name in ("LayerNorm", "GroupNorm"))
 _OUTPUTS.update((name, ("output", "min_output", "max_output")) for name in OPERATORS if "_quantized_" in name)
 # Of these even the first has a number, also where the others are only for MXNet's own use.
-_NUMBERED = {"CTCLoss", "ctc_loss", "_contrib_CTCLoss", "_contrib_ctc_loss", "SliceChannel", "split", "moments", "sort"}
-_NUMBERED |= {
-    "_contrib_box_nms",
-    "_contrib_box_non_maximum_suppression",
-    "_contrib_bipartite_matching",
-    "_linalg_syevd",
+_NUMBERED = {
+    *("CTCLoss", "ctc_loss", "_contrib_CTCLoss", "_contrib_ctc_loss", "SliceChannel", "split", "moments", "sort"),
+    *("_contrib_box_nms", "_contrib_box_non_maximum_suppression", "_contrib_bipartite_matching", "_linalg_syevd"),
+    *("_contrib_quantize", "_contrib_quantize_v2", "_contrib_requantize"),
+    *(f"{prefix}linalg_{name}" for prefix in ("", "_") for name in ("det", "gelqf", "slogdet")),
 }
-_NUMBERED |= {"_contrib_quantize", "_contrib_quantize_v2", "_contrib_requantize"}
-_NUMBERED |= {f"{prefix}linalg_{name}" for prefix in ("", "_") for name in ("det", "gelqf", "slogdet")}
 
 
 def name_output(operator: str, attributes: Mapping[str, str], number: int) -> str:

@@ -51,6 +51,7 @@ from .vectorized import vectorize
 # What MXNet 1.9.1 says of a graph of its own making that it cannot bind; Module meets another check, in_arg_ctx_map.count.
 FUSION_FAILED = ("arg_names.size() == in_args_map.size()", "it != node2index_.end()", "Error in operator sg_mkldnn_")
 # Said where the container's bytes were asked for.
+UNFUSED = "MXNet cannot bind this graph with its operators fused, as the container would"
 APART = "its operators are computed apart, with the bytes of a container whose MXNET_SUBGRAPH_BACKEND is NONE"
 
 
@@ -122,11 +123,8 @@ class MXNetExecutor:
                 raise
             self._graph = self._prepare(parameters, all_apart=True)
             self._bound = self._bind_graph(self._graph, parameters)
-            doubt = (
-                "MXNet cannot bind this graph with its operators fused, as the container would"
-                if self._row_wise
-                else None
-            )
+            if self._row_wise:
+                doubt = UNFUSED
         if doubt is not None:
             warnings.warn(f"{self._model.path}: {doubt}; {APART}", RuntimeWarning, stacklevel=2)
         # False for a network that mixes the rows of its batch: it is only meaningful at batch size 1.

@@ -8,9 +8,8 @@ is in the plain layout and has the same bits.
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from ...models.graph import write_graph
+from .unfused import Node, put_between
 
 PLAIN = "slice_axis"
 SOFTMAXES = {"softmax", "log_softmax"}
@@ -30,22 +29,13 @@ def make_plain(symbol: str) -> str:
     Args:
         symbol: a graph.
     """
-    graph = json.loads(symbol)
-    nodes: list[dict[str, Any]] = []
-    place: list[int] = []  # of each node of the original
     in_blocks: list[bool] = []  # whether a node's output may be
-    for node in graph["nodes"]:
-        inputs = [[place[source], *rest] for source, *rest in node["inputs"]]
+    for node in json.loads(symbol)["nodes"]:
         reads_blocks = any(in_blocks[source] for source, *_ in node["inputs"])
         in_blocks.append(node["op"] in MAKES_BLOCKS or (reads_blocks and node["op"] not in MAKES_PLAIN))
-        if node["op"] in SOFTMAXES and reads_blocks and node.get("attrs", {}).get("axis", "-1") in LAST_AXES:
-            everything = {"axis": "-1", "begin": "0", "end": "None"}
-            plain = {"op": PLAIN, "name": f"{node['name']}_plain", "attrs": everything, "inputs": inputs[:1]}
-            inputs[0] = [len(nodes), 0, 0]
-            nodes.append(plain)
-        place.append(len(nodes))
-        nodes.append({**node, "inputs": inputs})
-    if len(nodes) == len(graph["nodes"]):
-        return symbol
-    heads = [[place[source], *rest] for source, *rest in graph["heads"]]
-    return write_graph(nodes, heads, graph.get("attrs", {}))
+
+    def is_misread(_: list[Node], node: Node, place: int, source: int) -> bool:
+        is_last = node.get("attrs", {}).get("axis", "-1") in LAST_AXES
+        return node["op"] in SOFTMAXES and place == 0 and in_blocks[source] and is_last
+
+    return put_between(symbol, is_misread, PLAIN, "plain", {"axis": "-1", "begin": "0", "end": "None"})

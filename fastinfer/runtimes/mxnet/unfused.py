@@ -28,11 +28,13 @@ from ...errors import quote
 from ...models.graph import write_graph
 
 Node = dict[str, Any]
+Apart = Callable[[list[Node], Node, int, int], bool]
 
 # The operator that passes its input on.
 APART = "BlockGrad"
-# What MXNet fuses with a convolution before it; and what, beside a BatchNorm, may be between the two.
+# What MXNet fuses with a convolution before it.
 ACTIVATIONS = {"Activation", "LeakyReLU", "clip"}
+# What, beside a BatchNorm, may be between the two.
 SUMS = {"elemwise_add", "_add", "_plus", "_Plus"}
 # What MXNet fuses with what follows it.
 FUSED = {"Convolution", "FullyConnected", "BatchNorm"}
@@ -118,23 +120,38 @@ def _shared(graph: dict[str, Any]) -> dict[int, Collection[str]]:
     return found
 
 
-def _take_apart(symbol: str, is_apart: Callable[[list[Node], Node, int, int], bool]) -> str:
-    """The graph with APART before each input for which `is_apart` is true of all nodes, the node, the place and the source."""
+def _take_apart(symbol: str, is_apart: Apart) -> str:
+    return put_between(symbol, is_apart, APART, "apart")
+
+
+def put_between(
+    symbol: str, is_between: Apart, operator: str, suffix: str, attributes: dict[str, str] | None = None
+) -> str:
+    """The graph with an operator between some nodes and one of their inputs; the same text where there is none.
+
+    Args:
+        symbol: a graph.
+        is_between: of all nodes, one of them, the place of an input and the number of its source: whether it is put there.
+        operator: of one input and one output.
+        suffix: of its name, behind that of the node, with the place of the input.
+        attributes: of the operator.
+    """
     graph = json.loads(symbol)
     nodes: list[Node] = []
     place: list[int] = []  # of each node of the original
+    added = {"op": operator, **({"attrs": attributes} if attributes else {})}
     for node in graph["nodes"]:
         inputs = [[place[source], *rest] for source, *rest in node["inputs"]]
         for number, entry in enumerate(inputs):
-            if node["op"] != APART and is_apart(graph["nodes"], node, number, node["inputs"][number][0]):
+            if node["op"] != operator and is_between(graph["nodes"], node, number, node["inputs"][number][0]):
                 inputs[number] = [len(nodes), 0, 0]
-                nodes.append({"op": APART, "name": f"{node['name']}_apart{number}", "inputs": [entry]})
+                nodes.append({**added, "name": f"{node['name']}_{suffix}{number}", "inputs": [entry]})
         place.append(len(nodes))
         nodes.append({**node, "inputs": inputs})
     if len(nodes) == len(graph["nodes"]):
         return symbol
     heads = [[place[source], *rest] for source, *rest in graph["heads"]]
-    return write_graph(nodes, heads, graph["attrs"])
+    return write_graph(nodes, heads, graph.get("attrs", {}))
 
 
 def _follows_gemm(nodes: list[Node], number: int) -> bool:
