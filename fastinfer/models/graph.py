@@ -43,6 +43,10 @@ LOSS_OPERATORS = {
 RNN_STATES = (2, 3)
 ZERO_NAMES = re.compile(r".*label|.*begin_state_[0-9]+|.*(^|_)init_[ch]|.*(^|_)(state|state_cell)")
 
+# The states of BatchNorm are no inputs in what was written before this version: MXNet adds them as it reads a graph.
+STATES_SINCE = 900
+BATCH_NORM_STATES = {3: "moving_mean", 4: "moving_var"}
+
 # The operators that run a graph of their own, several times or not at all.
 CONTROL_OPERATORS = {"_foreach", "_while_loop", "_cond"}
 
@@ -66,7 +70,8 @@ class Graph:
 
     Attributes:
         text: the graph, as JSON for MXNet.
-        variables: its variables on which an output depends: their names, in their order, with their attributes.
+        variables: its variables on which an output depends: their names, in their order, with their attributes; those
+            that MXNet adds last.
         zeros: those of them that are zero where they have no values: labels, which are only used in training, and the
             initial states of recurrent layers.
         outputs: the names of its outputs, as MXNet makes them.
@@ -128,6 +133,8 @@ def _make_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes:
         sources = [nodes[node["inputs"][place][0]] for place in places if place < len(node["inputs"])]
         zeros |= {source["name"] for source in sources if source["op"] == "null"}
     version = attributes.get("mxnet_version")
+    if version is None or version[1] < STATES_SINCE:
+        variables.update({name: {} for name in _added_states(nodes)})
     return Graph(
         write_graph(nodes, heads, attributes),
         variables,
@@ -135,6 +142,17 @@ def _make_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes:
         tuple(_output_name(nodes[number], output) for number, output, *_ in heads),
         version[1] if version else None,
     )
+
+
+def _added_states(nodes: list[dict[str, Any]]) -> list[str]:
+    """The names that MXNet gives to states which are no inputs yet."""
+    return [
+        f"{node['name']}_{state}" if node["name"] else state
+        for node in nodes
+        if node["op"] == "BatchNorm"
+        for place, state in BATCH_NORM_STATES.items()
+        if place >= len(node["inputs"])
+    ]
 
 
 def held_sizes(graph: Graph) -> list[int]:

@@ -58,6 +58,19 @@ def test_graphs_of_old_versions_are_read() -> None:
     assert read.list_arguments() == ["data", "weight", "bias"]
 
 
+def test_states_that_mxnet_adds_to_graphs_of_old_versions_are_variables() -> None:
+    names = ("data", "bn_gamma", "bn_beta", "gamma", "beta")
+    nodes: list[dict[str, Any]] = [{"op": "null", "name": name, "inputs": []} for name in names]
+    nodes.append({"op": "BatchNorm", "name": "bn", "inputs": [[0, 0], [1, 0], [2, 0]]})
+    nodes.append({"op": "BatchNorm", "name": "", "inputs": [[5, 0], [3, 0], [4, 0]]})
+    graph = {"nodes": nodes, "arg_nodes": [0, 1, 2, 3, 4], "heads": [[6, 0]]}
+    read = read_graph(json.dumps(graph), "x")
+    assert sorted(read.variables) == sorted(mx.sym.load_json(read.text).list_inputs())
+    assert list(read.variables)[5:] == ["bn_moving_mean", "bn_moving_var", "moving_mean", "moving_var"]
+    graph["attrs"] = {"mxnet_version": ["int", 10901]}
+    assert list(read_graph(json.dumps(graph), "x").variables) == list(names)
+
+
 def test_labels_are_the_second_inputs_of_losses() -> None:
     graph = read_graph(networks.linear()[0].tojson(), "x")
     assert graph.zeros == {"regression_label"}
