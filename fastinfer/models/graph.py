@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import ModelError, quote
@@ -76,6 +76,7 @@ class Graph:
             initial states of recurrent layers.
         outputs: the names of its outputs, as MXNet makes them.
         version: of the MXNet that wrote it, such as 10901; None if it does not say.
+        left_out: the variables that only outputs read which are not chosen.
     """
 
     text: str
@@ -83,6 +84,7 @@ class Graph:
     zeros: frozenset[str]
     outputs: tuple[str, ...]
     version: int | None
+    left_out: frozenset[str] = frozenset()
 
 
 def read_graph(symbol: str, path: str) -> Graph:
@@ -121,7 +123,8 @@ def choose_output(graph: Graph, name: str, path: str) -> Graph:
         )
     if any(head != found[0] for head in found):
         raise same_name(name, path)
-    return _make_graph(nodes, found[:1], text.get("attrs", {}))
+    chosen = _make_graph(nodes, found[:1], text.get("attrs", {}))
+    return replace(chosen, left_out=frozenset(graph.variables) - frozenset(chosen.variables))
 
 
 def _make_graph(nodes: list[dict[str, Any]], heads: list[list[int]], attributes: dict[str, Any]) -> Graph:

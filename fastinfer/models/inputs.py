@@ -84,7 +84,7 @@ def find_inputs(
 
     Raises:
         ModelError: ``unknown_inputs``, ``unknown_shape``; ``bad_model`` for an input that the graph does not have.
-        ConfigError: shapes and columns do not fit each other or the model.
+        ConfigError: shapes and columns do not fit each other, the model or its chosen output.
     """
     given = dict(shapes or {})
     names = list(columns or saved or [name for name in given if name] or _guess(graph, arrays, path))
@@ -93,6 +93,13 @@ def find_inputs(
             raise ConfigError(f"a shape without a name is for one input; the model has {', '.join(names)}")
         given = {names[0]: given[""]}
     for name in names:
+        if name in graph.left_out:
+            read = [each for each in graph.variables if each not in arrays and each not in graph.zeros]
+            raise ConfigError(
+                f"the output {quote(graph.outputs[0])} does not depend on the input {quote(name)}",
+                path=path,
+                hint=f"give records of what it reads, and name that with its number of values: {', '.join(read)}",
+            )
         if name not in graph.variables:
             source = "its shapes name" if columns is None and name in (saved or {}) else "there is no use for"
             free = [each for each in graph.variables if each not in arrays]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastinfer.errors import ConfigError, FastinferError, ModelError
-from fastinfer.models.graph import Graph, read_graph
+from fastinfer.models.graph import Graph, choose_output, read_graph
 from fastinfer.models.inputs import Input, find_inputs
 from fastinfer.models.params import Array
 from tests.networks import mx
@@ -134,3 +134,12 @@ def test_a_layer_without_weights_says_nothing_of_its_input() -> None:
     with pytest.raises(ModelError) as caught:
         find_inputs(graph, FC, None, "x")
     assert caught.value.code == "unknown_shape"
+
+
+def test_an_input_that_the_chosen_output_does_not_read_is_said() -> None:
+    user = mx.sym.FullyConnected(mx.sym.var("user"), num_hidden=3, name="fc")
+    chosen = choose_output(graph_of(user * mx.sym.var("item")), "fc", "x")
+    assert find_inputs(chosen, FC, {"user": (784,)}, "x") == (Input("user", (784,)),)
+    for choice in ({"saved": {"user": (784,), "item": (3,)}}, {"saved": None, "columns": {"item": 3}}):
+        with pytest.raises(ConfigError, match=r"the output 'fc_output' does not depend on the input 'item'.*: user$"):
+            find_inputs(chosen, FC, path="x", **choice)
