@@ -172,6 +172,11 @@ def quote(found: bytes | str) -> str:
     return f"'{''.join(escapes)}'"
 
 
+def escape(found: str) -> str:
+    """As :func:`quote`, without the quotation marks."""
+    return quote(found)[1:-1]
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 0 inputs, 1 input, 2,000 inputs."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

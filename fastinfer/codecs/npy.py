@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, quote
+from ..errors import InputError, escape
 from ..python_text import parse_again
 
 # Of an array of NumPy.
@@ -74,11 +74,11 @@ def read_npy_header(start: bytes | bytearray) -> tuple[tuple[int, ...], bool, np
     header, read = bytes(start[8:size]), npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     try:
         shape, fortran, kind = parse_again(lambda: read(io.BytesIO(header)))
-        shown = quote(str(shape))[1:-1]  # a number may have too many digits for text
+        shown = escape(str(shape))  # a number may have too many digits for text
     except Exception as error:  # NumPy evaluates the header as Python's text, which can fail in any way
         raise not_npy() from error
     if kind.kind not in "biuf":
-        raise InputError(f"expected numbers, found an array of {quote(str(kind))[1:-1]}", code="bad_values")
+        raise InputError(f"expected numbers, found an array of {escape(str(kind))}", code="bad_values")
     # A size of 0 hides others that NumPy cannot multiply.
     sizes_fit = len(shape) <= DIMENSIONS_LIMIT and all(type(size) is int and size >= 0 for size in shape)
     if not sizes_fit or math.prod(size or 1 for size in shape) * kind.itemsize > BYTES_LIMIT:

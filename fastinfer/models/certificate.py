@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ConfigError, FastinferError, InputError, ModelError, quote
+from ..errors import ConfigError, FastinferError, InputError, ModelError, escape
 from ..storage.places import read_small
 from .choice import Choice
 from .files import ONNX_NAME, ONNX_SUFFIX
@@ -175,7 +175,7 @@ class Certificate:
         outputs, rows, versions = (self.facts[name] for name in ("outputs", "rows", "versions"))
         relative, absolute = (max(float(each[name]) for each in outputs) for name in ("relative", "absolute"))
         labels = any(each["labels"] for each in outputs)
-        mxnet = quote(versions["mxnet"])[1:-1]
+        mxnet = escape(versions["mxnet"])
         return (
             f"certified against MXNet {mxnet} on {rows['records']:,} rows: largest difference {absolute:.2g} "
             f"({relative:.2g} of a row's largest value){', no label changed' if labels else ''}"

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Callable, NamedTuple
 
-from ..errors import ConfigError, FastinferError, quote
+from ..errors import ConfigError, FastinferError, escape, quote
 from ..storage.atomic import TEMPORARY_PREFIX
 from ..storage.base import RunStore
 from .label import new_run
@@ -157,12 +157,12 @@ def differences(earlier: dict[str, Any], now: dict[str, Any], *, partial: bool =
     if len(names) > 1 and "batch_size" in names:
         names.remove("batch_size")  # it is chosen, and follows from the others
     texts = [
-        IN_WORDS.get(name) or f"{quote(name)[1:-1]} was {_shown(earlier.get(name))}, is {_shown(now.get(name))}"
+        IN_WORDS.get(name) or f"{escape(name)} was {_shown(earlier.get(name))}, is {_shown(now.get(name))}"
         for name in names
     ]
     return texts if len(texts) <= MOST_SHOWN else [*texts[:MOST_SHOWN], f"{len(texts) - MOST_SHOWN:,} more"]
 
 
 def _shown(value: object) -> str:
-    text = quote(value) if isinstance(value, str) else quote(repr(value))[1:-1]
+    text = quote(value) if isinstance(value, str) else escape(repr(value))
     return str(text)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import ConfigError, FastinferError, OutputError, quote
+from ..errors import ConfigError, FastinferError, OutputError, escape
 from .retry import beginning_within
 from .s3_client import Bucket, Lease
 
@@ -186,7 +186,7 @@ def facts_of(text: bytes) -> Facts:
     lease_s = float(length) if isinstance(length, (int, float)) and LEAST_LEASE_S <= length <= MOST_LEASE_S else None
     if type(process) is not int:
         return Facts(lease_s, "", None)
-    who = f" ({quote(machine)[1:-1]}, process {quote(str(process))[1:-1]})" if isinstance(machine, str) else ""
+    who = f" ({escape(machine)}, process {escape(str(process))})" if isinstance(machine, str) else ""
     is_of_here = bool(facts.get("world")) and facts["world"] == _world()
     return Facts(lease_s, who, _start_time(process) == facts.get("started") if is_of_here else None)
 
