@@ -53,6 +53,11 @@ def scalar() -> tuple[Any, tuple[int, ...]]:
     return mx.sym.sum(mx.sym.FullyConnected(mx.sym.var("data"), num_hidden=3), axis=1), (4,)
 
 
+def one_value() -> tuple[Any, tuple[int, ...]]:
+    """Twice the only value of a record."""
+    return mx.sym.var("data") * 2, (1,)
+
+
 def segmentation() -> tuple[Any, tuple[int, ...]]:
     """A map for each record: an output of four dimensions."""
     return mx.sym.sigmoid(mx.sym.Convolution(mx.sym.var("data"), num_filter=2, kernel=(3, 3))), (1, 5, 6)

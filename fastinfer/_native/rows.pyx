@@ -4,8 +4,10 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport UINT32_MAX, uint32_t
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 from libcpp.vector cimport vector
+
+from .text import count_lines
 
 cdef extern from "cut_rows.h" namespace "fastinfer" nogil:
     cdef struct CellRange:
@@ -31,12 +33,32 @@ cdef int _take_ranges(list ranges, size_t columns, vector[CellRange]& out) excep
     return 0
 
 
-def count_cells(body, Py_ssize_t start=0, Py_ssize_t stop=-1):
-    """The cells of the first line of body[start:stop] that is not blank; 0 if there is none."""
+cdef inline bint _is_blank(const char* first, const char* last) noexcept nogil:
+    while first != last and (first[0] == b" " or first[0] == b"\t"):
+        first += 1
+    return first == last
+
+
+cdef const char* _text_end(
+    const char* line, const char* end, int comment, uint32_t* commas, size_t room, size_t& cells
+) noexcept nogil:
+    """Where a line's text ends, before a comment; its cells are counted again where it has one."""
+    cdef const char* found = NULL
+    if comment >= 0:
+        found = <const char*>memchr(line, comment, end - line)
+    if found == NULL:
+        return end
+    index_line(line, found, commas, room, cells)
+    return found
+
+
+def count_cells(body, Py_ssize_t start=0, Py_ssize_t stop=-1, int comment=-1):
+    """The cells of the first line of body[start:stop] that is not blank; 0 if there is none. `comment`: see :func:`cut_rows`."""
     cdef Py_buffer view
     cdef size_t cells = 0
     cdef uint32_t none
     cdef const char* p
+    cdef const char* end
     cdef const char* last
     PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
     try:
@@ -46,14 +68,25 @@ def count_cells(body, Py_ssize_t start=0, Py_ssize_t stop=-1):
             raise ValueError("the bounds are outside of the buffer")
         p, last = <const char*>view.buf + start, <const char*>view.buf + stop
         while cells == 0 and p != last:
-            p = next_line(index_line(p, last, &none, 0, cells), last)
+            end = index_line(p, last, &none, 0, cells)
+            _text_end(p, end, comment, &none, 0, cells)
+            p = next_line(end, last)
     finally:
         PyBuffer_Release(&view)
     return cells
 
 
 def cut_rows(
-    body, Py_ssize_t start, Py_ssize_t stop, size_t columns, list kept, list pieces, bytearray out, Py_ssize_t at_byte=0
+    body,
+    Py_ssize_t start,
+    Py_ssize_t stop,
+    size_t columns,
+    list kept,
+    list pieces,
+    bytearray out,
+    Py_ssize_t at_byte=0,
+    int comment=-1,
+    bytes blank=b"!",
 ):
     """Cuts the lines of body[start:stop], each a row of `columns` cells.
 
@@ -65,23 +98,28 @@ def cut_rows(
         pieces: lists of such, each of which is copied for each row.
         out: gets the kept cells, a line for each line of the body; it grows where it is too small.
         at_byte: where in it they begin.
+        comment: the character from which on a line is left out; -1: none.
+        blank: what is written for the kept cell of a row that is blank, so that its line is none.
 
     Returns:
         where they end in `out`; the pieces of all rows, one after another; where each line begins; by the index of a line that
-        has another number of cells, that number. Such a line has ``!`` for its kept cells, which is no number, and no
-        pieces; nor has a blank line, which stays blank.
+        has another number of cells, that number; the indices of lines whose kept cell is blank; how many lines have the
+        right number of cells. A line of another number of cells has ``!`` for its kept cells, which is no number, and no pieces; nor has a blank line, which stays blank.
     """
     cdef Py_buffer view
     cdef vector[CellRange] ranges, others
-    cdef vector[size_t] counts, ends, starts, unequal
+    cdef vector[size_t] counts, ends, starts, unequal, blanks
     cdef vector[uint32_t] commas
     cdef vector[char] copied
-    cdef size_t cells = 0, index, at, size, piece, room, most = 1
+    cdef size_t cells = 0, index, at, size, piece, room, most = 1, written = len(blank), rows = 0
     cdef const char* line
     cdef const char* end
+    cdef const char* line_end
     cdef const char* last
     cdef const char* first
+    cdef const char* instead = PyBytes_AS_STRING(blank)
     cdef char* text
+    cdef char* kept_text
     cdef CellRange* of_piece
     _take_ranges(kept, columns, ranges)
     for each in pieces:
@@ -98,10 +136,12 @@ def cut_rows(
         if not 0 <= start <= stop <= view.len or stop - start >= UINT32_MAX:
             raise ValueError("the bounds are outside of the buffer")
         first, last = <const char*>view.buf, <const char*>view.buf + stop
-        # No line gets longer, but for a line end behind the last.
+        # No line gets longer, but for a line end behind the last, and for what is written instead of a blank cell.
         if at_byte < 0:
             raise ValueError("the bounds are outside of the buffer")
         size = at_byte + (<size_t>(stop - start) + 1) * most
+        if written > 1 and ranges.size() == 1 and ranges[0].stop - ranges[0].start == 1:
+            size += written * <size_t>(1 + count_lines(body, start, stop))
         if <size_t>len(out) < size:
             out.extend(bytes(size - len(out)))
         commas.resize(room + 1)
@@ -110,9 +150,16 @@ def cut_rows(
             line = first + start
             while line != last:
                 starts.push_back(line - first)
-                end = index_line(line, last, commas.data(), room, cells)
+                line_end = index_line(line, last, commas.data(), room, cells)
+                end = _text_end(line, line_end, comment, commas.data(), room, cells)
                 if cells == columns:
+                    rows += 1
+                    kept_text = text
                     text = copy_cells(line, end, commas.data(), cells, ranges.data(), ranges.size(), text)
+                    if _is_blank(kept_text, text):
+                        blanks.push_back(starts.size() - 1)
+                        memcpy(kept_text, instead, written)
+                        text = kept_text + written
                     of_piece = others.data()
                     for piece in range(counts.size()):
                         at = copied.size()
@@ -130,7 +177,7 @@ def cut_rows(
                     text += 1
                 text[0] = b"\n"
                 text += 1
-                line = next_line(end, last)
+                line = next_line(line_end, last)
     finally:
         PyBuffer_Release(&view)
     found, at = [], 0
@@ -142,16 +189,19 @@ def cut_rows(
         found,
         [starts[index] for index in range(starts.size())],
         {unequal[index]: unequal[index + 1] for index in range(0, unequal.size(), 2)},
+        {blanks[index] for index in range(blanks.size())},
+        rows,
     )
 
 
-def join_rows(list pieces, predictions, list plan):
+def join_rows(list pieces, predictions, list plan, size_t columns):
     """Joins pieces of rows to their predictions, a line for each row.
 
     Args:
         pieces: of all rows, one after another; as many for each as the plan names.
         predictions: CSV, a line for each row.
         plan: what a line is made of: None: the next piece; or the (start, stop) of columns of the prediction.
+        columns: of each prediction.
     """
     cdef vector[CellRange] ranges
     cdef vector[char] out
@@ -166,7 +216,7 @@ def join_rows(list pieces, predictions, list plan):
     cdef bytes piece
     for part in plan:
         each.start, each.stop = (0, 0) if part is None else part
-        if part is not None and not 0 <= part[0] < part[1]:
+        if part is not None and not 0 <= part[0] < part[1] <= columns:
             raise ValueError("a range of columns is empty")
         ranges.push_back(each)
         widest = max(widest, each.stop)
@@ -178,8 +228,8 @@ def join_rows(list pieces, predictions, list plan):
         out.reserve(2 * view.len)
         while line != last:
             end = index_line(line, last, commas.data(), widest, cells)
-            if cells < widest:
-                raise ValueError(f"a prediction has {cells} columns, not {widest}")
+            if cells != columns:
+                raise ValueError(f"a prediction has {cells} columns, not {columns}")
             if index + used > <size_t>len(pieces):
                 raise ValueError("there are more predictions than rows")
             for step in range(steps):

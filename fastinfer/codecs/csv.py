@@ -94,7 +94,7 @@ class CsvDecoder:
     def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
         self._chunk = buffer, stop
         self._counted = start, 0
-        if first:
+        if first and not self._options.skip_header:
             warn_of_header(buffer, start, stop, self._row_values)
         begin = _first_record(buffer, start, stop, self._options) if first else start
         self._parser.reset(buffer, begin, stop, self._columns)

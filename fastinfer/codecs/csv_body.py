@@ -10,8 +10,8 @@ import numpy as np
 
 from .._native.text import format_csv_rows
 from ..errors import InputError
-from .base import Encoder, Form
-from .csv import read_body
+from .base import BadRecord, Encoder, Form
+from .csv import CsvDecoder, CsvOptions, read_body
 from .csv_errors import partial_row
 from .json_rows import as_lists, as_rows, is_structured
 
@@ -40,6 +40,39 @@ def decode_csv_body(body: bytes, row_shape: tuple[int, ...]) -> NDArray[Any]:
     if values % row_values:
         raise partial_row(values, row_values)
     return rows[: values // row_values].reshape(-1, *row_shape)
+
+
+def decode_csv_lines(
+    body: bytes, row_shape: tuple[int, ...], options: CsvOptions, *, line_is_record: bool
+) -> NDArray[Any]:
+    """The rows of a whole body, as a run reads them.
+
+    Args:
+        body, row_shape: see :func:`decode_csv_body`.
+        options: what is accepted.
+        line_is_record: whether each line is one row.
+
+    Returns:
+        float32 array of shape (rows, *row_shape).
+
+    Raises:
+        InputError: as :class:`fastinfer.codecs.csv.CsvDecoder`.
+    """
+    row_values = math.prod(row_shape)
+    most = (len(body) + 1) // 2
+    # One more: a line with too many values is seen by the first of them.
+    rows = np.empty((1 - -most // row_values, row_values), dtype=np.float32)
+    decoder = CsvDecoder(options, row_values, line_is_record=line_is_record)
+    decoder.begin(0)
+    decoder.start(bytearray(body), 0, len(body), first=True)
+    try:
+        outcome = decoder.fill(rows, 0)
+        if isinstance(outcome, BadRecord):
+            raise outcome.error
+        decoder.end(may_be_empty=False)
+    finally:
+        decoder.release()
+    return rows[: decoder.written // row_values].reshape(-1, *row_shape)
 
 
 def encode_csv(predictions: Any, row_shape: tuple[int, ...]) -> bytes:

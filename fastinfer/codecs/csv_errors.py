@@ -48,8 +48,9 @@ FILE_FORMS = [
 ]
 ID_HINT = "the first column holds text, as an ID is: the model takes numbers alone"
 SEPARATORS = [(b";", "';'"), (b"\t", "tabs"), (b"|", "'|'"), (b" ", "spaces")]
-OK, OUTPUT_FULL, UNEQUAL_LINE = (
-    next(code.number for code in CODES if code.word == word) for word in ("ok", "output_full", "unequal_line")
+OK, OUTPUT_FULL, EMPTY_CELL, UNEQUAL_LINE = (
+    next(code.number for code in CODES if code.word == word)
+    for word in ("ok", "output_full", "empty_cell", "unequal_line")
 )
 
 

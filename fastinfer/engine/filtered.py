@@ -9,17 +9,18 @@ from functools import partial
 from typing import Any, Callable
 
 from .._native.text import find_line_start, format_csv_rows
-from ..codecs.base import BadRecord, Decoder, Outcome
+from ..codecs.base import DONE, BadRecord, Decoder, Outcome
 from ..codecs.csv import CsvDecoder, CsvOptions
+from ..codecs.csv_errors import EMPTY_CELL, csv_error
 from ..errors import InputError
-from ..options import Options
 from ..records.processing import Columns, CsvProcessing, Cut, Plan, count_first_cells, join
+from .formats import skips_header
 from .job import Job
-from .request import KEEP, SKIP, TransformRequest
+from .request import KEEP, TransformRequest
 
 
-def processing_of(request: TransformRequest) -> CsvProcessing:
-    """What a request does with rows of CSV."""
+def processing_of(request: TransformRequest, comment: str | None = None) -> CsvProcessing:
+    """What a request does with rows of CSV, in which comments begin with that character."""
     return CsvProcessing(
         request.input_filter,
         request.output_filter,
@@ -28,17 +29,24 @@ def processing_of(request: TransformRequest) -> CsvProcessing:
         label_column=request.label_column,
         header=request.header == KEEP,
         inclusive=request.inclusive_slices,
+        comment=comment,
     )
 
 
-def skips_header(request: TransformRequest, options: Options) -> bool:
-    """Whether the first line of each object is left out."""
-    return options.skip_header or request.header == SKIP
+def blank_text(missing: float | None) -> bytes:
+    """What stands for the only kept cell of a row where that is blank: its line would be none; ``!`` is no number."""
+    return b"!" if missing is None else repr(float(missing)).encode()
+
+
+def blank_cell(columns: Columns, line: bytes, number: int, mark: int = 0) -> InputError:
+    """The error for a row, the line of that number, whose only kept cell is blank; it begins with a mark of so many bytes."""
+    place = columns.find_column(line[mark:], b"", 1) or 1
+    return csv_error(line, EMPTY_CELL, mark + place - 1, first_line=number)
 
 
 def cells_counter(job: Job) -> Callable[[Iterable[bytes]], int]:
     """What counts the cells of an object's first row; see :func:`fastinfer.records.spans.cut`."""
-    return partial(count_first_cells, skips=skips_header(job.request, job.options))
+    return partial(count_first_cells, skips=skips_header(job.request, job.options), comment=job.options.comment)
 
 
 class FilteredDecoder:
@@ -60,11 +68,13 @@ class FilteredDecoder:
     def __init__(self, job: Job, prediction: int) -> None:
         self.written = 0
         self.head = b""
-        self._processing = processing_of(job.request)
+        self._processing = processing_of(job.request, job.options.comment)
+        self._missing = job.options.missing
+        self._blank = blank_text(self._missing)
         self._prediction = prediction
         self._skips = skips_header(job.request, job.options)
         self._row_values = job.model.row_values
-        options = CsvOptions(job.options.comment, job.options.missing)
+        options = CsvOptions(missing=job.options.missing)  # comments are cut off before
         self._inner: Decoder = CsvDecoder(options, self._row_values, line_is_record=True)
         self._text = bytearray()
         self._buffer: bytes | bytearray = b""
@@ -109,7 +119,7 @@ class FilteredDecoder:
             self._columns, begin = columns, records
             self.head = self._processing.head(columns, self._prediction) if first else b""
             self._skipped += self._processing.header
-        self._cut = self._columns.cut(buffer, begin, stop, self._text)
+        self._cut = self._columns.cut(buffer, begin, stop, self._text, blank=self._blank)
         self._next = 0
         self._inner.start(self._text, 0, self._cut.end, first=False)
 
@@ -118,6 +128,8 @@ class FilteredDecoder:
         self.written = self._inner.written
         bad = outcome if isinstance(outcome, BadRecord) else None
         self._add((self.written - (bad.values if bad else 0)) // self._row_values)
+        if outcome is DONE and self._next != len(self._cut.pieces):
+            raise AssertionError("rows and what is joined to them do not correspond")
         return self._place(bad) if bad else outcome
 
     def fill_bodies(
@@ -140,8 +152,8 @@ class FilteredDecoder:
             if chosen is not None and columns != chosen:
                 break
             chosen = columns
-            cut = columns.cut(buffer, start, stop, self._text, ends[-1][0] if ends else 0)
-            if cut.unequal:
+            cut = columns.cut(buffer, start, stop, self._text, ends[-1][0] if ends else 0, blank=self._blank)
+            if cut.unequal or (cut.blanks and self._missing is None):
                 break
             ends.append((cut.end, 0))
             pieces += cut.pieces
@@ -193,6 +205,9 @@ class FilteredDecoder:
         if index in self._cut.unequal:
             message = f"expected {self._columns.cells:,} cells as in the first line, found {self._cut.unequal[index]:,}"
             error = InputError(message, code="unequal_line", line=line)
+        elif index in self._cut.blanks:
+            self._next += self._each
+            error = blank_cell(self._columns, bytes(self._buffer[start:stop]), line, mark)
         else:
             self._next += self._each
             column = self._find_column(bad, start + mark, stop, mark)
@@ -242,7 +257,8 @@ class FilteredRows:
         rows = len(predictions)
         text = format_csv_rows(predictions)
         start, plan, each = self._find(first)
-        return join(self._pieces[start : start + rows * each], text, plan)
+        columns = math.prod(predictions.shape[1:])
+        return join(self._pieces[start : start + rows * each], text, plan, columns)
 
     def _find(self, row: int) -> tuple[int, Plan, int]:
         """The first piece of a row, its plan, and how many pieces it has."""

@@ -9,7 +9,7 @@ from ..codecs.csv import CsvCodec, CsvOptions
 from ..codecs.json_rows import ENCODER
 from ..errors import InputError
 from ..options import Options
-from .request import CSV, JSON, JSON_LINES, LINE, MULTI, NONE, SKIP, TransformRequest
+from .request import CSV, JSON, JSON_LINES, KEEP, LINE, MULTI, NONE, SKIP, TransformRequest
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
@@ -41,6 +41,16 @@ def accepted_of(request: TransformRequest) -> str | None:
         return None
 
 
+def skips_header(request: TransformRequest, options: Options) -> bool:
+    """Whether the first line of each object is left out: also where it is to be kept, but nothing is joined or filtered."""
+    return options.skip_header or request.header == SKIP or (request.header == KEEP and not request.processes)
+
+
+def lines_before(request: TransformRequest, options: Options) -> int:
+    """How many lines of each object are before its records."""
+    return skips_header(request, options) + (request.header == KEEP and request.processes)
+
+
 def choose_codec(request: TransformRequest, model: AnyModel | None, options: Options) -> InputCodec:
     """What reads objects as rows for a model. CSV where there is no model, or objects are none of rows: then it is not used."""
     content_type = content_type_of(request)
@@ -60,7 +70,7 @@ def choose_codec(request: TransformRequest, model: AnyModel | None, options: Opt
         CsvOptions(
             options.comment,
             options.missing,
-            skip_header=options.skip_header or request.header == SKIP,
+            skip_header=skips_header(request, options),
             cut_lines=options.records == "total",
         )
     )

@@ -16,7 +16,7 @@ from ..records.spans import Span
 from ..runtimes.batch_size import Batching
 from ..storage.base import Object, RunStore, Source
 from ..storage.local import LocalStore
-from .request import KEEP, TransformRequest
+from .request import KEEP, LINE, TransformRequest
 
 if TYPE_CHECKING:
     from ..models.load import AnyModel
@@ -83,7 +83,8 @@ class Job:
     @property
     def payload_bytes(self) -> int:
         """How many bytes an object may have to be one payload, so that its rows may share batches; 0: any number."""
-        return 0 if self.request.is_single or self.request.prints_lines else self.request.payload_bytes
+        by_line = self.request.prints_lines and self.request.split_type == LINE
+        return 0 if self.request.is_single or by_line else self.request.payload_bytes
 
     def takes_rows(self, size: int) -> bool:
         """Whether the rows of an object of that size are computed in shared batches."""

@@ -40,7 +40,7 @@ def choose_lane(request: TransformRequest, *, code: bool, has_plain_rows: bool =
     """
     ends_lines = request.assemble_with == LINE
     payload_lane = Lane(False, ENCODER)
-    if not has_plain_rows and request.processes:
+    if not has_plain_rows and request.prints_lines:
         return payload_lane
     if code or request.split_type not in (NONE, LINE):
         return payload_lane

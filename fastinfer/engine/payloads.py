@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..codecs.base import Form
+from ..codecs.base import Form, empty_input
 from ..errors import FastinferError, InputError, OutputError
 from ..handlers.request import Answer, Request
 from ..options import Limits
@@ -20,9 +20,9 @@ from ..outputs.writer import OutputWriter, Result
 from ..records.compression import expand
 from ..records.reading import OpenObjects
 from ..records.spans import Span, whole
-from ..records.split import Payload, Record, payloads, split
+from ..records.split import Payload, Place, Record, check_record, payloads, split, take_first_line
 from ..storage.base import Object
-from .formats import accepted_of
+from .formats import NPY, accepted_of
 from .job import Job, ShardReport
 from .plan import Shard
 from .process import WorkerProcess, end_if_orphaned
@@ -38,7 +38,15 @@ MOST_PAYLOADS = 512
 MOST_PAYLOAD_BYTES = 4 << 20
 
 
-def payloads_of(item: Object, request: TransformRequest, opened: OpenObjects, limits: Limits) -> Iterator[Payload]:
+def payloads_of(
+    item: Object,
+    request: TransformRequest,
+    opened: OpenObjects,
+    limits: Limits,
+    processing: Processing | None = None,
+    *,
+    by_record: bool = False,
+) -> Iterator[Payload]:
     """The payloads of an object, in order; at least one.
 
     Args:
@@ -46,25 +54,54 @@ def payloads_of(item: Object, request: TransformRequest, opened: OpenObjects, li
         request: what is asked for.
         opened: reads it.
         limits: how long a record may be where the request does not say it.
+        processing: takes the lines before the payloads; None: there are none.
+        by_record: whether each record is a payload, whatever the request says.
 
     Raises:
         InputError: ``empty_input``, ``payload_too_large``; the object cannot be read, expanded or split.
     """
     limit = request.payload_bytes or None
     split_type = _split_type(request)
-    single = _has_documents(request) or request.strategy == SINGLE
+    single = by_record or _has_documents(request) or request.strategy == SINGLE
     longest = limit or limits.line_bytes
     reader = opened.reader_of(whole(item))
     # Without a limit a payload may be the whole object, which is held.
     most = None if limit or request.strategy == SINGLE else longest
     chunks = expand(reader, request.compression_type, item, most_bytes=most)
-    records: Iterator[Record] = split(chunks, split_type, most_bytes=longest, path=item.uri)
+    if limit and request.split_type == NONE:
+        chunks = _bounded(chunks, limit, item.uri)
+    records = _records_of(chunks, split_type, longest, item.uri, processing)
     count = 0
     for payload in payloads(records, limit, single=single, path=item.uri):
         count += 1
         yield payload
     if not count and split_type != NONE:
         raise InputError("empty input: no records found", code="empty_input", path=item.uri)
+
+
+def _records_of(
+    chunks: Iterator[bytes], split_type: str, longest: int, path: str, processing: Processing | None
+) -> Iterator[Record]:
+    """The records of an object without the lines before them, which `processing` takes: they are records in RecordIO."""
+    start = lines = 0
+    while processing is not None and lines < processing.lines_before and split_type != RECORDIO:
+        line, chunks = take_first_line(chunks, most_bytes=longest, path=path)
+        processing.take_line(line)
+        start, lines = start + len(line), lines + 1
+    for content, place in split(chunks, split_type, most_bytes=longest, path=path):
+        if processing is not None and lines + place.number <= processing.lines_before:
+            processing.take_line(content)
+        else:
+            yield Record(content, Place(start + place.start, lines + place.number))
+
+
+def _bounded(chunks: Iterable[bytes], most_bytes: int, path: str) -> Iterator[bytes]:
+    """The same bytes of an object that is one record. Raises InputError (``payload_too_large``)."""
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        check_record(size, most_bytes, Place(0, 1), path)
+        yield chunk
 
 
 def _split_type(request: TransformRequest) -> str:
@@ -80,6 +117,11 @@ def _has_documents(request: TransformRequest) -> bool:
 def _has_records(request: TransformRequest) -> bool:
     """Whether a payload is one record of its object."""
     return request.strategy == SINGLE or _splits_documents(request)
+
+
+def _by_record(job: Job) -> bool:
+    """Whether each row of CSV is a payload of its own, so that a bad one is rejected by itself. Code may want them together."""
+    return job.code is None and job.request.prints_lines
 
 
 def _splits_documents(request: TransformRequest) -> bool:
@@ -103,19 +145,37 @@ class _Open:
         processing: filters and joins; None: there are none.
         waiting: payloads that have no answer yet.
         records: those that were read, of answered payloads.
+        nulls: rejected records before the first answer, from which the line follows that the result begins with.
+        is_empty: whether no payload of it has a record.
         is_read: whether all of it was read.
         error: why it has failed; nothing more is done for it.
     """
 
-    __slots__ = ("error", "is_read", "processing", "records", "result", "waiting")
+    __slots__ = ("error", "is_empty", "is_read", "nulls", "processing", "records", "result", "waiting")
 
     def __init__(self, result: Result, processing: Processing | None) -> None:
         self.result = result
         self.processing = processing
         self.waiting = 0
         self.records = 0
+        self.nulls = 0
+        self.is_empty = True
         self.is_read = False
         self.error: Exception | None = None
+
+    def add(self, text: bytes, rows: int) -> None:
+        """Adds an answer to the result."""
+        head = b"" if self.processing is None else self.processing.take_head()
+        if head:
+            self.result.add_head(head)
+        self.add_nulls()
+        self.result.add_rows(text, rows)
+
+    def add_nulls(self) -> None:
+        """Adds what stands for the rejected records that have waited for the first answer."""
+        for _ in range(self.nulls):
+            self.result.add_rejected()
+        self.nulls = 0
 
 
 class _Waiting(NamedTuple):
@@ -149,6 +209,7 @@ class PayloadRun:
         self._waiting: list[_Waiting] = []
         self._held = 0
         self._limit = job.request.payload_bytes or None
+        self._by_record = _by_record(job)
 
     def run(self, shard: Shard) -> ShardReport:
         """Transforms the objects of a shard. An error is returned in the report, so that finished work is counted."""
@@ -181,22 +242,28 @@ class PayloadRun:
         return OpenObjects(self._job.inputs, items, self._job.limits.chunk_bytes)
 
     def _transform(self, item: Object, reading: OpenObjects) -> None:
-        opened = _Open(self._writer.open(whole(item)), make_processing(self._job.request, self._job.options))
+        job = self._job
+        processing = make_processing(job.request, job.options, code=job.code is not None)
+        opened = _Open(self._writer.open(whole(item)), processing)
         try:
             if item.problem is not None:
                 raise item.problem
-            for payload in self._on_clock(payloads_of(item, self._job.request, reading, self._job.limits)):
+            payloads = payloads_of(item, job.request, reading, job.limits, processing, by_record=self._by_record)
+            for payload in self._on_clock(payloads):
                 if opened.error is not None or self._process.stop.is_set():
                     break
                 waiting = self._prepare(opened, payload)
                 if waiting is None:
                     continue
+                opened.is_empty = False
                 opened.waiting += 1
                 self._waiting.append(waiting)
                 self._held += len(payload.content)
                 if len(self._waiting) >= MOST_PAYLOADS or self._held >= MOST_PAYLOAD_BYTES:
                     self._answer()
             else:
+                if opened.is_empty and opened.error is None and not self._process.stop.is_set():
+                    raise empty_input(item.uri)
                 opened.is_read = True
                 if not opened.waiting and opened.error is None:  # its last payload may have failed just now
                     self._complete(opened)
@@ -261,7 +328,9 @@ class PayloadRun:
         try:
             prepared = opened.processing.prepare(payload.content)
         except InputError as error:
-            if _splits_documents(request) and self._job.rejects_records:
+            # One of the columns, which has no line, is of the whole object.
+            of_record = error.line is not None if self._by_record else _splits_documents(request)
+            if of_record and self._job.rejects_records:
                 return _Waiting(opened, payload, None, error)
             if request.essence == JSON_LINES:
                 error = error.at(line=1)  # the only one
@@ -271,20 +340,22 @@ class PayloadRun:
     def _request(self, waiting: _Waiting) -> Request:
         request = self._job.request
         body = waiting.payload.content if waiting.prepared is None else waiting.prepared.body
-        return Request(body, request.content_type, request.accept)
+        # Of a model's own answers rows are made, whatever the request accepts.
+        accept = JSON if self._by_record and accepted_of(request) not in (CSV, JSON) else request.accept
+        return Request(body, request.content_type, accept)
 
     def _take_answer(self, waiting: _Waiting, answer: Answer) -> None:
         opened, body, line_end = waiting.object, answer.body, self._line_end
         if opened.processing is not None and waiting.prepared is not None:
             body = opened.processing.finish(waiting.prepared, body, answer.content_type)
-            if self._job.request.processes and self._job.request.essence == JSON_LINES:
+            if self._job.request.processes and self._job.request.essence == JSON_LINES and answer.content_type != NPY:
                 body, line_end = body.rstrip(b"\n"), b"\n"
             if self._job.request.prints_lines:
                 line_end = b""  # each row has its own
         # A user's code does not say how many rows it answers: then it is the records that it was given.
         rows = answer.rows or len(waiting.payload.places)
         opened.records += waiting.prepared.rows if waiting.prepared and self._job.request.prints_lines else rows
-        opened.result.add_rows(body + line_end, rows)
+        opened.add(body + line_end, rows)
 
     def _take_error(self, waiting: _Waiting, error: Exception) -> None:
         opened, payload = waiting.object, waiting.payload
@@ -293,7 +364,11 @@ class PayloadRun:
             if opened.processing is not None and waiting.prepared is not None:
                 error = opened.processing.locate(waiting.prepared, error)
             problem = error if self._job.request.split_type == RECORDIO else payload.locate(error)
-            if problem.line is None and _split_type(self._job.request) == LINE and _has_records(self._job.request):
+            if (
+                problem.line is None
+                and _split_type(self._job.request) == LINE
+                and (self._by_record or _has_records(self._job.request))
+            ):
                 problem = problem.at(line=payload.places[0].number)
             problem = problem.at(path=item.uri)
         elif isinstance(error, FastinferError):
@@ -302,14 +377,16 @@ class PayloadRun:
             message = f"the model's code failed: {type(error).__name__}: {error}"
             problem = InputError(message, code="code_failed", path=item.uri).at(line=payload.places[0].number)
             problem.__cause__ = error
-        if self._job.rejects_records and _has_records(self._job.request):
+        if self._job.rejects_records and (self._by_record or _has_records(self._job.request)):
             place, content = payload.places[0], payload.content
             if _split_type(self._job.request) == LINE:
                 content = content.rstrip(b"\r\n")
             text = content if len(content) <= MOST_RECORD_BYTES else None
             bounds = (place.start, place.start + len(content))
             self._recorder.reject_record(opened.result.span, problem.at(line=place.number), text, bounds)
-            opened.result.add_rejected()
+            opened.nulls += 1
+            if opened.processing is None or not opened.processing.waits_for_head:
+                opened.add_nulls()
             opened.records += 1
         else:
             self._fail(opened, problem)
@@ -330,6 +407,7 @@ class PayloadRun:
 
     def _complete(self, opened: _Open) -> None:
         """Gives a result to the writer; its rejects are in the journal before."""
+        opened.add_nulls()
         self._recorder.write_rejects()
         self._report.records_read += opened.records
         self._recorder.count(self._writer.finish(opened.result))

@@ -10,19 +10,22 @@ import threading
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Callable
 
+from ..codecs.csv import CsvOptions
 from ..records.line_counts import LineCounts
 from ..runtimes import load_runtime
 from ..runtimes.batch_size import bind_ladder
 from ..runtimes.ladder import Ladder
 from ..runtimes.pool import Pool
 from ..runtimes.refused import RefusedInARow
+from .formats import content_type_of
 from .job import Job
 from .progress import Progress
 from .provenance import check_machine
+from .request import CSV
 
 if TYPE_CHECKING:
     from ..handlers.hooks import Handler
-    from ..handlers.predictor import PredictorKeywords
+    from ..handlers.predictor import PredictorKeywords, ReadCsv
 
 # Linux: the signal that this process gets when the thread that started it ends (<sys/prctl.h>).
 PR_SET_PDEATHSIG = 1
@@ -106,12 +109,25 @@ class WorkerProcess:
                     "runtime": job.runtime,
                     "threads": threads,
                     "divide": False,  # a run has other payloads to compute beside
+                    "read_csv": _read_csv(job),
                 }
                 if job.code is not None:
                     self._handler = load_handler(job.code, **settings)
                 else:
                     self._handler = make_predictor_handler(job.model, **settings)
             return self._handler
+
+
+def _read_csv(job: Job) -> ReadCsv | None:
+    """What reads payloads of CSV as rows of other lanes are read; None where there are none."""
+    if content_type_of(job.request) != CSV:
+        return None
+    from ..codecs.csv_body import decode_csv_lines
+
+    options = CsvOptions(job.options.comment, job.options.missing, cut_lines=job.options.records == "total")
+    # A single record may be a line of several rows.
+    line_is_record = job.request.processes or (job.rejects_records and not job.request.is_single)
+    return partial(decode_csv_lines, options=options, line_is_record=line_is_record)
 
 
 # The one job of this process, by its token.

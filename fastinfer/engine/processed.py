@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any, NamedTuple, Protocol
 
+from ..codecs.base import empty_input
 from ..errors import InputError
 from ..options import Options
 from ..records.jsonpath import Path
 from ..records.processing import Columns, CsvProcessing, join
-from .filtered import processing_of, skips_header
-from .formats import content_type_of
-from .request import CSV, TransformRequest
+from .filtered import blank_cell, blank_text, processing_of
+from .formats import content_type_of, lines_before, skips_header
+from .request import CSV, JSON_LINES, LINE, TransformRequest
 
 
 class Prepared(NamedTuple):
@@ -21,26 +23,42 @@ class Prepared(NamedTuple):
         body: what the model is given.
         record: what is joined to the answer.
         rows: how many records there are.
-        skipped: lines of the payload before them, which the model is not given.
         mark: bytes of a byte order mark in the first record's line.
     """
 
     body: bytes
     record: Any
     rows: int
-    skipped: int = 0
     mark: int = 0
 
 
 class Processing(Protocol):
-    """What is done with the payloads of one object."""
+    """What is done with the payloads of one object.
+
+    Attributes:
+        lines_before: how many lines of the object are before its payloads; :meth:`take_line` takes them.
+        waits_for_head: whether the result begins with a line that is not known yet.
+    """
+
+    lines_before: int
+
+    @property
+    def waits_for_head(self) -> bool: ...
+
+    def take_line(self, line: bytes) -> None:
+        """Takes a line before the payloads."""
+        ...
 
     def prepare(self, content: bytes) -> Prepared | None:
-        """Filters a payload; None where nothing of it is a record (the line of names). Raises InputError."""
+        """Filters a payload; None where nothing of it is a record (comments). Raises InputError."""
         ...
 
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         """What the result has of an answer. Raises InputError."""
+        ...
+
+    def take_head(self) -> bytes:
+        """The line with which the result begins; empty while it is not known, where there is none, and after it was taken."""
         ...
 
     def locate(self, prepared: Prepared, error: InputError) -> InputError:
@@ -48,60 +66,125 @@ class Processing(Protocol):
         ...
 
 
-def make_processing(request: TransformRequest, options: Options) -> Processing | None:
-    """What a run does with the payloads of an object; None: they are as they are."""
+def make_processing(request: TransformRequest, options: Options, *, code: bool = False) -> Processing | None:
+    """What a run does with the payloads of an object; None: they are as they are.
+
+    Args:
+        request, options: of the run.
+        code: whether a model's own code answers, which is given blank cells as they are.
+    """
     is_csv = content_type_of(request) == CSV
-    if not request.processes and not (is_csv and skips_header(request, options)):
-        return None
-    return CsvPayloads(request, options) if is_csv else JsonPayloads(request)
+    if not request.processes:
+        return Unnamed() if is_csv and skips_header(request, options) else None
+    return CsvPayloads(request, options, code=code) if is_csv else JsonPayloads(request)
+
+
+class Unnamed:
+    """The payloads of one object of CSV lines, without their header."""
+
+    lines_before = 1
+    waits_for_head = False
+
+    def take_line(self, line: bytes) -> None:
+        del line
+
+    def prepare(self, content: bytes) -> Prepared:
+        if not content.strip():
+            raise empty_input(None)
+        return Prepared(content, None, 0)
+
+    def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
+        del prepared, content_type
+        return answer
+
+    def take_head(self) -> bytes:
+        return b""
+
+    def locate(self, prepared: Prepared, error: InputError) -> InputError:
+        del prepared
+        return error
 
 
 class CsvPayloads:
-    """The payloads of one object of CSV lines."""
+    """The payloads of one object of CSV lines that are filtered or joined."""
 
-    def __init__(self, request: TransformRequest, options: Options) -> None:
-        self._processing: CsvProcessing = processing_of(request)
+    def __init__(self, request: TransformRequest, options: Options, *, code: bool) -> None:
+        self.lines_before = lines_before(request, options)
+        self._processing: CsvProcessing = processing_of(request, options.comment)
         self._prints = request.prints_lines
-        self._skips = skips_header(request, options)
+        self._blank = b"" if code else blank_text(options.missing)
+        self._line = b""  # with the names
         self._columns: Columns | None = None
-        self._head: bytes | None = None
+        self._head: bytes | None = None  # as it was printed, or is to be
+        self._is_head_taken = False
+        self._head_columns = 0
         self._out = bytearray()
 
+    @property
+    def waits_for_head(self) -> bool:
+        return self._processing.header and self._prints and self._head is None
+
+    def take_line(self, line: bytes) -> None:
+        if self._processing.header:  # the last one has the names
+            self._line = line if line.endswith((b"\r", b"\n")) else line + b"\n"
+
     def prepare(self, content: bytes) -> Prepared | None:
-        start = skipped = mark = 0
+        start = 0
         if self._columns is None:
-            if self._skips:
-                start, skipped = len(content.splitlines(keepends=True)[0]), 1
-                self._skips = False
-            if not content[start:].strip():
-                return None
-            begin = start
-            self._columns, start = self._processing.columns(content, begin, len(content), None)
-            mark = 0 if self._processing.header else start - begin
-            skipped += self._processing.header
-        cut = self._columns.cut(content, start, len(content), self._out)
+            lines = self._line + content
+            try:
+                self._columns, start = self._processing.columns(lines, 0, len(lines), None)
+            except InputError as error:
+                if error.code != "empty_input":
+                    raise
+                return None  # the next payload may have a record
+            start -= len(self._line)
+        columns = self._columns
+        cut = columns.cut(content, start, len(content), self._out, blank=self._blank)
         if cut.unequal:
             index, found = min(cut.unequal.items())
-            message = f"expected {self._columns.cells:,} cells as in the first line, found {found:,}"
-            raise InputError(message, code="unequal_line", line=index + 1 + skipped)
-        body = bytes(self._out[: cut.end])
-        return Prepared(body, content[start:], len(cut.starts), skipped, mark) if body.strip() else None
+            message = f"expected {columns.cells:,} cells as in the first line, found {found:,}"
+            raise InputError(message, code="unequal_line", line=index + 1)
+        if cut.blanks and self._blank == blank_text(None):
+            index = min(cut.blanks)
+            raise blank_cell(columns, content[cut.starts[index] :].splitlines()[0], index + 1)
+        return Prepared(bytes(self._out[: cut.end]), content[start:], cut.rows, start) if cut.rows else None
 
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         if not self._prints:
             return answer
-        lines = _as_lines(answer, content_type)
-        count = lines.partition(b"\n")[0].count(b",") + 1
-        columns = self._columns
-        assert columns is not None
-        # Now it is known how many columns an answer has.
-        columns = self._processing.columns_of(columns.cells, columns.names, count)
-        pieces = columns.cut(prepared.record, 0, len(prepared.record), self._out).pieces
-        text = join(pieces, lines, self._processing.plan(columns, count))
+        lines = _as_lines(answer, content_type).splitlines(keepends=True)
+        texts: list[bytes] = []
+        row = 0
+        # The answers of a user's code may have as many cells as they like.
+        for count, group in itertools.groupby(lines, lambda line: line.count(b",") + 1):
+            several = list(group)
+            texts.append(self._join(prepared.record, row, several, count, is_last=row + len(several) == len(lines)))
+            row += len(several)
+        return b"".join(texts)
+
+    def _join(self, record: bytes, first: int, predictions: list[bytes], count: int, *, is_last: bool) -> bytes:
+        """Lines of the result, of the rows of a payload from number `first` on; their predictions have `count` cells."""
+        assert self._columns is not None
+        columns = self._processing.columns_of(self._columns.cells, self._columns.names, count)
         if self._head is None:
-            self._head = self._processing.head(columns, count)
-            return self._head + text
-        return text
+            self._head, self._head_columns = self._processing.head(columns, count), count
+        if self._head and count != self._head_columns:
+            message = (
+                f"the answer has {count:,} cells, the first one has {self._head_columns:,}, which the header names"
+            )
+            raise InputError(message, code="bad_answer")
+        each = len(columns.pieces)
+        pieces = columns.cut(record, 0, len(record), self._out).pieces[first * each :]
+        if not is_last:
+            pieces = pieces[: len(predictions) * each]
+        return join(pieces, b"".join(predictions), self._processing.plan(columns, count), count)
+
+    def take_head(self) -> bytes:
+        if self._is_head_taken or self._head is None:
+            return b""
+        self._is_head_taken = True
+        return self._head
 
     def locate(self, prepared: Prepared, error: InputError) -> InputError:
         lines, kept = prepared.record.splitlines(), prepared.body.splitlines()
@@ -111,7 +194,7 @@ class CsvPayloads:
         if error.column is not None and self._columns is not None:
             column = self._columns.find_column(lines[index], kept[index], error.column)
             column = column and column + (0 if index else prepared.mark)
-        return error.at(line=error.line + prepared.skipped, column=column)
+        return error.at(line=error.line, column=column)
 
 
 def _as_lines(answer: bytes, content_type: str) -> bytes:
@@ -152,10 +235,21 @@ def _flatten(value: Any) -> list[Any]:
 class JsonPayloads:
     """Payloads that are one JSON document each, or lines of such."""
 
+    lines_before = 0
+    waits_for_head = False
+
     def __init__(self, request: TransformRequest) -> None:
         self._input = Path(request.input_filter, inclusive=request.inclusive_slices, spelled="the input filter")
         self._output = Path(request.output_filter, inclusive=request.inclusive_slices, spelled="the output filter")
         self._joins = request.joins
+        # Without line ends, which are white space in JSON, where a document stands on a line.
+        self._ends_lines = request.assemble_with == LINE or request.essence == JSON_LINES
+
+    def take_line(self, line: bytes) -> None:
+        del line
+
+    def take_head(self) -> bytes:
+        return b""
 
     def prepare(self, content: bytes) -> Prepared | None:
         if self._input.is_all:
@@ -165,7 +259,11 @@ class JsonPayloads:
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         if self._joins:
             answer = join_json(prepared.record, answer, content_type)
-        return answer if self._output.is_all else json.dumps(self._output.select(_loads(answer))).encode()
+        if not self._output.is_all:
+            return json.dumps(self._output.select(_loads(answer))).encode()
+        if self._ends_lines and (self._joins or _is_document(answer)):
+            return answer.strip().replace(b"\n", b" ").replace(b"\r", b" ")
+        return answer
 
     def locate(self, prepared: Prepared, error: InputError) -> InputError:
         del prepared
@@ -199,6 +297,14 @@ def _as_utf8(text: bytes) -> bytes:
     except UnicodeError as error:  # json reads halves of pairs, which no text has
         raise InputError(f"invalid JSON: {error}", code="bad_json") from error
     return text if encoding == "utf-8" else content
+
+
+def _is_document(answer: bytes) -> bool:
+    try:
+        _loads(answer)
+    except InputError:
+        return False
+    return True
 
 
 def _loads(content: bytes) -> Any:

@@ -14,10 +14,9 @@ from ..records.line_counts import LineCounts
 from ..records.spans import Span, whole
 from ..runtimes.refused import refusal
 from .batch import Objects, Segment
-from .filtered import skips_header
+from .formats import lines_before
 from .job import Job, ShardReport
 from .recorder import Recorder
-from .request import KEEP
 
 Segments = list[Union[Segment, Objects]]
 
@@ -143,8 +142,8 @@ def _lines_of(job: Job) -> Lines:
     """Which lines of a job's objects hold records."""
     by_line = job.line_is_record or job.codec.lines_are_rows
     return Lines(
-        skip=int(skips_header(job.request, job.options) or job.request.header == KEEP),
-        comment=None if job.request.processes else job.options.comment,
+        skip=lines_before(job.request, job.options),
+        comment=job.options.comment,
         columns=job.model.row_values if by_line else 0,
         framing=job.codec.framing,
     )

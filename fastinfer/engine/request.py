@@ -189,6 +189,10 @@ class TransformRequest:
             raise ConfigError(f"{spell('header', self.header)} requires {spell('content_type', CSV)}")
         if self.processes and self.essence not in PROCESSED_TYPES:
             raise ConfigError(f"filters and joins require {spell('content_type', *PROCESSED_TYPES)}")
+        if self.processes and self.split_type == RECORDIO and self.essence != JSON:
+            raise ConfigError(
+                f"{spell('split_type', RECORDIO)}: filters and joins of {self.essence} are those of lines, not of records"
+            )
 
     @property
     def essence(self) -> str:

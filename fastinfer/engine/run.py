@@ -122,6 +122,11 @@ def transform(
         has_plain_rows = [(each.rows, each.dtype) for each in outputs] == [(1, "float32")]
     if request.essence != CSV and (options.comment is not None or options.missing is not None):
         raise ConfigError(f"only text/csv has comments and empty cells, found {request.content_type}")
+    unused = [name for name in ("comment", "missing") if getattr(options, name) is not None]
+    if code is not None and unused:
+        raise ConfigError(
+            f"{' and '.join(unused)}: the model's own code reads the records", hint="leave that out, or ignore the code"
+        )
     lane = choose_lane(request, code=code is not None, has_plain_rows=has_plain_rows)
     codec = choose_codec(request, None if isinstance(model, CodeModel) else model, options)
     workers = (

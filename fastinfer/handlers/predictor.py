@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Callable, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from ..models.load import AnyModel
 
 
+# A body of CSV and the shape of a row to an array of rows; raises InputError.
+ReadCsv = Callable[[bytes, "tuple[int, ...]"], NDArray[Any]]
+
+
 class PredictorKeywords(TypedDict, total=False):
     """How a :class:`Predictor` computes, as its keywords, for those that pass them on."""
 
@@ -53,6 +57,7 @@ class PredictorKeywords(TypedDict, total=False):
     threads: int
     divide: bool
     runtime: str | None
+    read_csv: ReadCsv | None
 
 
 class Predictor:
@@ -68,6 +73,7 @@ class Predictor:
         threads: how many threads may run the model at the same time, each with its own graph; others wait.
         divide: whether the operators of a lone request may be divided among so many threads; see :attr:`operator_threads`.
         runtime: ``mxnet`` or ``onnx``; None: the one of the model's format.
+        read_csv: reads bodies of CSV, as (body, shape of a row) to rows; None: as the container, see :meth:`decode`.
 
     Attributes:
         model: the loaded model.
@@ -92,7 +98,9 @@ class Predictor:
         threads: int = 1,
         divide: bool = True,
         runtime: str | None = None,
+        read_csv: ReadCsv | None = None,
     ) -> None:
+        self._read_csv = read_csv
         options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads, runtime=runtime)
         self.model: AnyModel = model if is_loaded(model) else load_any_model(find_model(model)[0])
         self._runtime = load_runtime(runtime_of(self.model, runtime))
@@ -178,6 +186,10 @@ class Predictor:
                 ``unequal_line``, with line and column, and ``partial_row``; ``bad_json``; ``bad_npy``; ``bad_shape`` for a
                 single value; ``bad_values`` where JSON or NPY is not a rectangle of numbers.
         """
+        if self._read_csv is not None and find_content_type(content_type) == CSV:
+            rows = self._read_csv(body.encode() if isinstance(body, str) else body, self.model.row_shape)
+            check_rows(rows)
+            return rows
         return decode_rows(body, content_type, self.model.row_shape)
 
     def predict(self, rows: NDArray[Any]) -> NDArray[Any]:

@@ -6,7 +6,7 @@ Transform.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple, Optional, Union
 
 from .._native.rows import count_cells, cut_rows, join_rows
@@ -29,12 +29,16 @@ class Cut(NamedTuple):
         pieces: what of each row is joined to its prediction; as many for each row as the columns have.
         starts: where each line begins in the buffer that was cut.
         unequal: by the index of a line that has another number of cells, that number.
+        blanks: the indices of lines whose only kept cell is blank.
+        rows: how many lines are rows.
     """
 
     end: int
     pieces: list[bytes]
     starts: list[int]
     unequal: dict[int, int]
+    blanks: Collection[int] = ()
+    rows: int = 0
 
 
 class Columns(NamedTuple):
@@ -45,16 +49,20 @@ class Columns(NamedTuple):
         names: by the header; None without one.
         kept: those that the model is given.
         pieces: those that are joined, in the order of the result's line.
+        comment: the character with which a comment begins; -1: none.
     """
 
     cells: int
     names: list[str] | None
     kept: Ranges
     pieces: list[Ranges]
+    comment: int = -1
 
-    def cut(self, buffer: bytes | bytearray, start: int, stop: int, out: bytearray, at: int = 0) -> Cut:
-        """Cuts lines; the kept cells are written to `out`, from byte `at` on."""
-        return Cut(*cut_rows(buffer, start, stop, self.cells, self.kept, self.pieces, out, at))
+    def cut(
+        self, buffer: bytes | bytearray, start: int, stop: int, out: bytearray, at: int = 0, *, blank: bytes = b"!"
+    ) -> Cut:
+        """Cuts lines; the kept cells are written to `out`, from byte `at` on, and `blank` for a row whose only one is blank."""
+        return Cut(*cut_rows(buffer, start, stop, self.cells, self.kept, self.pieces, out, at, self.comment, blank))
 
     def find_column(self, line: bytes, kept: bytes, column: int) -> int | None:
         """Where a cell begins in a line, whose kept cells are `kept` and have it at `column`; both from 1."""
@@ -74,6 +82,7 @@ class CsvProcessing:
         id_column, label_column: columns that are left out of the model's input and joined in front of the prediction.
         header: whether the first line of an object has names, which are kept in a joined result.
         inclusive: whether ``[a:b]`` includes b.
+        comment: the character from which on a line is left out, before it is cut; None: none.
 
     Attributes:
         joins: whether a line of the result has a part of the record.
@@ -93,7 +102,9 @@ class CsvProcessing:
         label_column: Column = None,
         header: bool = False,
         inclusive: bool = False,
+        comment: str | None = None,
     ) -> None:
+        self._comment = -1 if comment is None else ord(comment)
         self._input = Path(input_filter, inclusive=inclusive, spelled="the input filter")
         self._output = Path(output_filter, inclusive=inclusive, spelled="the output filter")
         self._front = [_column_path(column) for column in (id_column, label_column) if column is not None]
@@ -115,16 +126,16 @@ class CsvProcessing:
         Raises:
             InputError: ``bad_filter``, ``empty_input``.
         """
-        if buffer[start : start + len(BYTE_ORDER_MARK)] == BYTE_ORDER_MARK:
+        if buffer.startswith(BYTE_ORDER_MARK, start, stop):
             start += len(BYTE_ORDER_MARK)
         names = None
         if self.header:
             with memoryview(buffer)[start:stop] as lines:
                 begin = start + find_line_start(lines, min(1, len(lines)))
-            text = bytes(buffer[start:begin]).decode("utf-8", "replace").strip("\r\n")
+            text = bytes(buffer[start:begin]).decode("utf-8", "surrogateescape").strip("\r\n")
             names = [name.strip().strip('"') for name in text.split(",")]
             start = begin
-        count = cells or count_cells(buffer, start, stop) or (len(names) if names else 0)
+        count = cells or count_cells(buffer, start, stop, self._comment) or (len(names) if names else 0)
         if not count:
             raise InputError("empty input: no values found", code="empty_input")
         if names is not None and len(names) != count:
@@ -146,14 +157,17 @@ class CsvProcessing:
                     kept[-1] = (kept[-1][0], column + 1)
                 else:
                     kept.append((column, column + 1))
-            return Columns(count, names, kept, [[(column, column + 1) for column in left_out]])
+            return self._columns(count, names, kept, [[(column, column + 1) for column in left_out]])
         kept = self._input.columns(count, names)
         if not self.joins:
-            return Columns(count, names, kept, [])
+            return self._columns(count, names, kept, [])
         if self._output.is_all:
-            return Columns(count, names, kept, [[(0, count)]])
+            return self._columns(count, names, kept, [[(0, count)]])
         # Which of its parts are the record's depends on how many columns there are in all.
-        return Columns(count, names, kept, self._split(count, names, prediction or 0)[0])
+        return self._columns(count, names, kept, self._split(count, names, prediction or 0)[0])
+
+    def _columns(self, count: int, names: list[str] | None, kept: Ranges, pieces: list[Ranges]) -> Columns:
+        return Columns(count, names, kept, pieces, self._comment)
 
     def plan(self, columns: Columns, prediction: int) -> Plan:
         """What a line of the result is made of.
@@ -186,7 +200,7 @@ class CsvProcessing:
                 found += [name for start, stop in next(pieces) for name in columns.names[start:stop]]
             else:
                 found += of_prediction[part[0] : part[1]]
-        return (",".join(found) + "\n").encode()
+        return (",".join(found) + "\n").encode("utf-8", "surrogateescape")
 
     def _split(self, count: int, names: list[str] | None, prediction: int) -> tuple[list[Ranges], Plan]:
         """The output filter's columns, of the record and of the prediction behind it."""
@@ -204,27 +218,31 @@ class CsvProcessing:
         return pieces, plan
 
 
-def count_first_cells(blocks: Iterable[bytes], *, skips: bool) -> int:
+def count_first_cells(blocks: Iterable[bytes], *, skips: bool, comment: str | None = None) -> int:
     """The cells of an object's first row, by blocks from its start, each of which ends where a line ends; 0 if there is none.
 
     Args:
         blocks: of the object.
         skips: whether its first line is no row.
+        comment: the character from which on a line is left out; None: none.
     """
     for block in blocks:
         start = find_line_start(block, min(1, len(block))) if skips else 0
         if not skips and block.startswith(BYTE_ORDER_MARK):
             start = len(BYTE_ORDER_MARK)
         skips = False
-        if count := count_cells(block, start):
+        if count := count_cells(block, start, comment=-1 if comment is None else ord(comment)):
             return count
     return 0
 
 
-def join(pieces: list[bytes], predictions: bytes, plan: Plan) -> bytes:
-    """Lines of the result. Raises InputError (``bad_answer``) where predictions and rows do not correspond."""
+def join(pieces: list[bytes], predictions: bytes, plan: Plan, columns: int) -> bytes:
+    """Lines of the result, by predictions of so many columns.
+
+    Raises InputError (``bad_answer``) where predictions and rows do not correspond.
+    """
     try:
-        return join_rows(pieces, predictions, plan)
+        return join_rows(pieces, predictions, plan, columns)
     except ValueError as error:
         raise InputError(f"the answer cannot be joined: {error}", code="bad_answer") from error
 

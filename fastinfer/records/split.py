@@ -8,6 +8,7 @@ word at a multiple of four bytes is cut there, and the word left out.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -93,7 +94,7 @@ def payloads(
     places: list[Place] = []
     size = 0
     for content, place in records:
-        _check(len(content), most_bytes, place, path)
+        check_record(len(content), most_bytes, place, path)
         if contents and (single or (most_bytes is not None and size + len(content) > most_bytes)):
             yield Payload(b"".join(contents), places)
             contents, places, size = [], [], 0
@@ -104,7 +105,31 @@ def payloads(
         yield Payload(b"".join(contents), places)
 
 
-def _check(length: int, most_bytes: int | None, place: Place, path: str | None) -> None:
+def take_first_line(
+    chunks: Iterable[bytes], *, most_bytes: int | None = None, path: str | None = None
+) -> tuple[bytes, Iterator[bytes]]:
+    """The first line of an object, with its end, and what is behind it.
+
+    Args:
+        chunks, most_bytes, path: see :func:`split`.
+
+    Raises:
+        InputError: ``payload_too_large``; what reading the chunks raises.
+    """
+    rest = iter(chunks)
+    held = bytearray()
+    stop = 0
+    while stop == len(held) and (chunk := next(rest, None)) is not None:
+        searched = len(held)
+        held += chunk
+        # A line that ends where this chunk does may end with the next one: in CRLF.
+        stop = find_line_start(held, min(max(1, searched), len(held)))
+        check_record(stop, most_bytes, Place(0, 1), path)
+    return bytes(held[:stop]), itertools.chain([bytes(held[stop:])], rest)
+
+
+def check_record(length: int, most_bytes: int | None, place: Place, path: str | None) -> None:
+    """Raises InputError (``payload_too_large``) where a record, or what is read of it, is longer than that."""
     if most_bytes is not None and length > most_bytes:
         raise InputError(
             f"record {place.number:,}, which begins at byte {place.start:,}, has more than {most_bytes:,} bytes",
@@ -117,7 +142,7 @@ def _whole(chunks: Iterator[bytes], most_bytes: int | None, path: str | None) ->
     held = bytearray()
     for chunk in chunks:
         held += chunk
-        _check(len(held), most_bytes, Place(0, 1), path)
+        check_record(len(held), most_bytes, Place(0, 1), path)
     yield Record(bytes(held), Place(0, 1))
 
 
@@ -208,7 +233,7 @@ def _next_recordio(stream: _Stream, number: int, most_bytes: int | None, path: s
         word = HEADER.unpack(header)[1] if len(header) == HEADER.size else 0
         kind, length = word >> LENGTH_BITS, word & ((1 << LENGTH_BITS) - 1)
         size += length + (len(MAGIC) if parts else 0)
-        _check(size, most_bytes, Place(record_start, number), path)
+        check_record(size, most_bytes, Place(record_start, number), path)
         padded = length + -length % 4
         part = stream.read(padded)
         if len(header) < HEADER.size or len(part) < padded:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codecs.csv import read_body
-from ..engine.filtered import processing_of, skips_header
-from ..engine.formats import content_type_of
+from ..engine.filtered import processing_of
+from ..engine.formats import content_type_of, skips_header
 from ..engine.request import ALL, CSV, KEEP, NONE, RECORDIO, TransformRequest
 from ..errors import InputError, quote
 from ..options import Options

@@ -61,7 +61,7 @@ def _decoded(
 ) -> Iterator[NDArray[np.float32] | None]:
     processing = make_processing(request, options)
     with OpenObjects(LocalStore(), [item], Limits().chunk_bytes) as opened:
-        for payload in payloads_of(item, request, opened, Limits()):
+        for payload in payloads_of(item, request, opened, Limits(), processing):
             body = payload.content
             if processing is not None:
                 try:

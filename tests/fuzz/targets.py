@@ -342,16 +342,25 @@ def read_idx_file(content: bytes) -> None:
             assert (found.shape, found.tobytes()) == (sizes, plain[4 + 4 * len(sizes) :])
 
 
+COMMENTS = ("#", "%", "!")
+
+
 def read_filters(content: bytes) -> None:
-    """Two filters, a tab between them, and behind the first line rows of CSV, or a document of JSON. What is cut and joined by
-    the kernels is what Python's own lists give."""
+    """Two filters, a tab between them, and the character of comments behind another; behind the first line rows of CSV, or a
+    document of JSON. What is cut and joined by the kernels is what Python's own lists give."""
     first, _, rest = content.partition(b"\n")
-    input_filter, _, output_filter = first.decode("utf-8", "replace").partition("\t")
+    input_filter, output_filter, comment = (*first.decode("utf-8", "replace").split("\t"), "", "")[:3]
     with contextlib.suppress(ValueError, RecursionError):
         _select(input_filter, json.loads(rest))
     for joins in (False, True):
         with contextlib.suppress(InputError):
-            _cut(input_filter, output_filter or "$", joins, rest.replace(b"\r", b"\n"))
+            _cut(
+                input_filter,
+                output_filter or "$",
+                joins,
+                rest.replace(b"\r", b"\n"),
+                comment if comment in COMMENTS else "",
+            )
 
 
 def _select(text: str, document: Any) -> None:
@@ -367,24 +376,26 @@ def _select(text: str, document: Any) -> None:
     assert json.dumps(nodes) in (json.dumps([found]), json.dumps(found))
 
 
-def _cut(input_filter: str, output_filter: str, joins: bool, text: bytes) -> None:
+def _cut(input_filter: str, output_filter: str, joins: bool, text: bytes, comment: str) -> None:
     """Filters and joins rows with predictions of two columns."""
-    processing = CsvProcessing(input_filter, output_filter, joins=joins)
+    processing = CsvProcessing(input_filter, output_filter, joins=joins, comment=comment or None)
     columns, start = processing.columns(text, 0, len(text), 2)
     out = bytearray()
     cut = columns.cut(text, start, len(text), out)
-    lines = [line for line in text[start:].split(b"\n") if line.strip(b" \t")]
-    rows = [line.split(b",") for line in lines]
+    lines = text[start:].split(b"\n")
+    if comment:
+        lines = [line.partition(comment.encode())[0] for line in lines]
+    rows = [line.split(b",") for line in lines if line.strip(b" \t")]
     good = [row for row in rows if len(row) == columns.cells]
-    assert len(cut.unequal) == len(rows) - len(good)
+    assert (len(cut.unequal), cut.rows) == (len(rows) - len(good), len(good))
+    # Each row has a line of its own, also where what is kept of it is blank: the decoder passes over blank lines.
     kept = [line for line in bytes(out[: cut.end]).split(b"\n") if line.strip(b" \t")]
-    # A kept cell may be blank, and so may all of them.
     expected = [b",".join(_columns(input_filter, row)) if len(row) == columns.cells else b"!" for row in rows]
-    assert kept == [line for line in expected if line.strip(b" \t")]
+    assert kept == [line if line.strip(b" \t") else b"!" for line in expected]
     if cut.unequal or not processing.prints:
         return
     predictions = [b"%d,%d" % (2 * number, 2 * number + 1) for number in range(len(rows))]
-    found = join(cut.pieces, b"".join(line + b"\n" for line in predictions), processing.plan(columns, 2))
+    found = join(cut.pieces, b"".join(line + b"\n" for line in predictions), processing.plan(columns, 2), 2)
     every = [(row if joins else []) + line.split(b",") for row, line in zip(rows, predictions)]
     assert found == b"".join(b",".join(_columns(output_filter, row)) + b"\n" for row in every)
 

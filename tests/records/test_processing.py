@@ -16,7 +16,7 @@ def run(processing: CsvProcessing, body: bytes, predictions: bytes) -> tuple[byt
     cut = columns.cut(body, start, len(body), out)
     assert not cut.unequal
     head = processing.head(columns, count)
-    return bytes(out[: cut.end]), head + join(cut.pieces, predictions, processing.plan(columns, count))
+    return bytes(out[: cut.end]), head + join(cut.pieces, predictions, processing.plan(columns, count), count)
 
 
 BODY, ANSWER = b"a,1,2\nb,3,4\n", b"0.5,0.25\n0.125,1.0\n"
@@ -60,5 +60,5 @@ def test_what_does_not_correspond_is_an_error() -> None:
         CsvProcessing(header=True).columns(b"a\n1,2\n", 0, 6, 1)
     for pieces, answer in (([b"a"], b"1\n2\n"), ([b"a", b"b"], b"1\n")):
         with pytest.raises(InputError, match="cannot be joined") as caught:
-            join(pieces, answer, [None, (0, 1)])
+            join(pieces, answer, [None, (0, 1)], 1)
         assert caught.value.code == "bad_answer"

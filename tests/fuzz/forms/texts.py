@@ -228,7 +228,9 @@ def change_filters(random_: random.Random, content: bytes, others: list[bytes]) 
     first, _, rest = content.partition(b"\n")
     names = re.findall(rb'"(\w+)"', rest) or [b"a"]
     filters = first.split(b"\t")
-    place = random_.randrange(len(filters))
+    if random_.random() < 0.2:
+        filters = [*filters, b"$"][:2] + [random_.choice((b"#", b"%", b"!"))]
+    place = random_.randrange(min(2, len(filters)))
     if random_.random() < 0.3:
         other = random_.choice(others).partition(b"\n")[2]
         rest = or_bytes(change_json if rest[:1] in (b"{", b"[") else mutate, random_, rest, [rest, other])
