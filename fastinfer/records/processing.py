@@ -157,6 +157,8 @@ class CsvProcessing:
                     kept[-1] = (kept[-1][0], column + 1)
                 else:
                     kept.append((column, column + 1))
+            if not kept:
+                raise InputError(f"no column is left for the model of {count:,}", code="bad_filter")
             return self._columns(count, names, kept, [[(column, column + 1) for column in left_out]])
         kept = self._input.columns(count, names)
         if not self.joins:

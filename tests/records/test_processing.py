@@ -56,6 +56,8 @@ def test_a_header_names_columns_and_stays_in_the_result() -> None:
 def test_what_does_not_correspond_is_an_error() -> None:
     with pytest.raises(InputError, match="empty input"):
         CsvProcessing().columns(b"\n \n", 0, 3, 1)
+    with pytest.raises(InputError, match="no column is left for the model of 1"):
+        CsvProcessing(id_column=0).columns(b"a\n", 0, 2, 1)
     with pytest.raises(InputError, match="the header has 1 names, the rows have 2 cells"):
         CsvProcessing(header=True).columns(b"a\n1,2\n", 0, 6, 1)
     for pieces, answer in (([b"a"], b"1\n2\n"), ([b"a", b"b"], b"1\n")):
