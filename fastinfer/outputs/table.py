@@ -12,6 +12,7 @@ import errno
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,19 +31,24 @@ from .reading import json_rows, text_lines
 GROUP_ROWS = 64 << 10
 KINDS = (".parquet", ".csv")
 COLUMNS = ("source", "record", "id", "prediction", "probabilities")
+# A backslash of the text itself that would be read as the beginning of an escape.
+_LIKE_ESCAPE = re.compile(r"\\(?=u(?:005c|d[89a-f][0-9a-f]{2}))")
 
 
 class Row(NamedTuple):
     """A row of the table.
 
     Attributes:
-        source: the key of the object.
+        source: the key of the object, escaped.
         record: its number in the object, from 1; rejected records count. Where a record has several rows, they follow each
             other and have the same number.
-        id: the first cell, where ids were joined; else None.
+        id: the first cell, where ids were joined, escaped; else None.
         prediction: of several values the index of the largest, NaN where one of them is; else the value. None for a rejected
             record.
         probabilities: the values.
+
+    A byte that is not UTF-8 is escaped as in ``_rejects.jsonl``, ``\\udc`` and its two digits; a backslash that would be read
+    as such an escape is ``\\u005c``. So different texts stay different.
     """
 
     source: str
@@ -223,8 +229,14 @@ def _write_group(writer: Any, pa: Any, schema: Any, group: list[Row]) -> int:
     return len(group)
 
 
+def _escaped(text: str) -> str:
+    """Text with lone surrogates, for bytes that are not UTF-8, as text that every table can hold; see :class:`Row`."""
+    return _LIKE_ESCAPE.sub(r"\\u005c", text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _rows(key: str, uri: str, store: RunStore, fronts: Fronts | None, rows_each: int) -> Iterator[Row]:
-    texts = codecs.iterdecode(_pieces(uri, store), "utf-8", "replace")
+    key = _escaped(key)
+    texts = codecs.iterdecode(_pieces(uri, store), "utf-8", "surrogateescape")
     if fronts is None:
         for number, value in _numbered(json_rows(texts, uri), rows_each):
             values = None if value is None else _values(value, uri)
@@ -239,7 +251,7 @@ def _rows(key: str, uri: str, store: RunStore, fronts: Fronts | None, rows_each:
             continue
         cells = line.split(",")  # ids are cells as they were in the input, and have no comma
         values = [float(cell) for cell in cells[fronts.cells :]]
-        yield Row(key, number, cells[0], _prediction(values), values)
+        yield Row(key, number, _escaped(cells[0]), _prediction(values), values)
 
 
 def _numbered(values: Iterable[Any], rows_each: int) -> Iterator[tuple[int, Any]]:

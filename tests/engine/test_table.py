@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,20 @@ def test_the_function_and_the_command_make_the_same_table(linear: Path, source: 
     arguments = [str(source), str(out), "--model", str(linear), "--quiet", "--table", str(out / "t.csv")]
     assert command.main(arguments) == 0
     assert (out / "t.csv").read_bytes() == first
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_name_that_is_not_utf_8_is_written_as_in_the_rejects(
+    kind: str, linear: Path, source: Path, tmp_path: Path
+) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow.parquet")
+    name = os.fsdecode(b"\xe9 \xc3\xa9.csv")
+    (source / name).write_text("1,no\n3,4\n")
+    table = tmp_path / f"t.{kind}"
+    fastinfer.transform(source, tmp_path / "out", linear, table=table, on_error="quarantine")
+    assert [row.source for row in fastinfer.read_table(table)] == ["a.csv", "a.csv", *2 * ["\\udce9 \u00e9.csv"]]
+    assert '"key": "\\udce9 \\u00e9.csv"' in (tmp_path / "out" / "_rejects.jsonl").read_text()
 
 
 def test_a_header_that_is_kept_is_no_row(linear: Path, source: Path, tmp_path: Path) -> None:

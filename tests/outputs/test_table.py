@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,25 @@ def test_an_id_is_the_cell_as_it_is(linear: Path, tmp_path: Path) -> None:
     assert [row[:3] for row in read(tmp_path / "t.csv")[1:]] == [
         ["x.csv", "1", '"a"'], ["x.csv", "2", '"b'], ["x.csv", "3", 'c"d'],
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("piece", [1, 1 << 20])
+def test_different_ids_stay_different_also_where_they_are_not_utf_8(
+    piece: int, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("fastinfer.storage.local.PIECE_BYTES", piece)
+    ids = b"\xff \xfe \\udcff \\u005cudcff \\\xff \\u005c\xff \\xff C:\\u \\uD8FF \xc3\xa9".split()
+    (tmp_path / "a").write_bytes(b"".join(each + b",1.0\n" for each in ids))
+    path = tmp_path / f"t.{kind}"
+    write_table(str(path), [("a", str(tmp_path / "a"))], LocalStore(), fronts=Fronts(1))
+    written = [row.id or "" for row in read_table(path)]
+    assert written[:3] == ["\\udcff", "\\udcfe", "\\u005cudcff"]
+    assert written[6:] == ["\\xff", "C:\\u", "\\uD8FF", "\u00e9"]
+    back = [re.sub(r"\\u(005c|d[89a-f]..)", lambda escape: chr(int(escape[1], 16)), each) for each in written]
+    assert [os.fsencode(each) for each in back] == ids
 
 
 def test_an_object_without_a_result_has_no_rows(tmp_path: Path) -> None:
