@@ -42,7 +42,8 @@ class Row(NamedTuple):
         source: the key of the object, escaped.
         record: its number in the object, from 1; rejected records count. Where a record has several rows, they follow each
             other and have the same number.
-        id: the first cell, where ids were joined, escaped; else None.
+        id: the first cell, where ids were joined, escaped; None where it is empty, where no ids were joined, and for a
+            rejected record.
         prediction: of several values the index of the largest, NaN where one of them is; else the value. None for a rejected
             record.
         probabilities: the values.
@@ -251,7 +252,7 @@ def _rows(key: str, uri: str, store: RunStore, fronts: Fronts | None, rows_each:
             continue
         cells = line.split(",")  # ids are cells as they were in the input, and have no comma
         values = [float(cell) for cell in cells[fronts.cells :]]
-        yield Row(key, number, _escaped(cells[0]), _prediction(values), values)
+        yield Row(key, number, _escaped(cells[0]) or None, _prediction(values), values)
 
 
 def _numbered(values: Iterable[Any], rows_each: int) -> Iterator[tuple[int, Any]]:
