@@ -167,11 +167,11 @@ def read_table(path: str | os.PathLike[str]) -> Iterator[Row]:
         read = _read_parquet if place.endswith(KINDS[0]) else _read_csv
         try:
             yield from read(local)
-        except FastinferError:
+        except (FastinferError, MemoryError):
             raise
         except FileNotFoundError as error:
             raise unreadable(place, error) from error
-        except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are OSErrors and ValueErrors
+        except Exception as error:  # pyarrow raises errors of many classes for a file that is damaged
             raise InputError(f"is not a table of a run: {error}", code="bad_table", path=place) from error
 
 

@@ -169,6 +169,23 @@ def test_what_is_no_table_is_refused_when_it_is_read(name: str, tmp_path: Path) 
         list(read_table(tmp_path / "t.txt"))
 
 
+def test_a_damaged_parquet_is_refused_whatever_pyarrow_finds(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    (tmp_path / "a").write_text("[[0.25, 0.5]]")
+    write_table(str(path), [("a", str(tmp_path / "a"))], LocalStore(), fronts=None)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    codes = set()
+    for place in range(footer, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            list(read_table(path))
+        except InputError as error:
+            codes.add(error.code)
+    assert codes == {"bad_table"}
+
+
 def test_a_table_of_wide_rows_is_read_back(tmp_path: Path) -> None:
     values = [0.123456789] * 20_000  # more characters than Python's csv reads in a cell by itself
     (tmp_path / "a.out").write_text(json.dumps([values]))
