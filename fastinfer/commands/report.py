@@ -203,7 +203,7 @@ def _as_dict(report: Report) -> dict[str, Any]:
         "kind": predictions.kind,
         "predictions": _finite(said),
         "rejected": report.rejected,
-        "not_a_number": int((predictions.classes == NOT_A_NUMBER).sum()),
+        "not_a_number": int((~np.isfinite(said) & (predictions.classes != REJECTED)).sum()),
     }
     if labels is not None:
         found["labels"] = _finite(labels)

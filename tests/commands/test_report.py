@@ -98,6 +98,28 @@ def test_rows_without_a_class_are_named_in_words(tmp_path: Path, capsys: pytest.
     assert found == {"records": 3, "kind": "classes", "predictions": [1, None, None], "rejected": 0, "not_a_number": 1}
 
 
+@pytest.mark.parametrize(
+    ("rows", "kind", "predictions", "count"),
+    [
+        ("[2.5, Infinity, null, -Infinity, NaN, 1]", "numbers", [2.5, None, None, None, None, 1], 3),
+        ("[[2.5, 3], [Infinity, 3], null, [2, NaN], [4, Infinity]]", "values", [2.5, None, None, None, 4], 2),
+        ("[[0.25, 0.75], [0, Infinity], null, [NaN, 1]]", "classes", [1, 1, None, None], 1),
+    ],
+)
+def test_each_null_is_a_rejected_record_or_counted_as_no_number(
+    rows: str,
+    kind: str,
+    predictions: list[float | None],
+    count: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "a.csv.out").write_text(rows)
+    assert main([str(tmp_path), "--json", "--kind", kind]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["predictions"], found["not_a_number"]) == (predictions, count)
+
+
 def test_inputs_that_the_run_left_out_are_not_missed(
     folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
