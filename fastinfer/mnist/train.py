@@ -36,12 +36,14 @@ from .checkpoint import (
 )
 from .dataset import read_channel
 from .feed import Batches, make_accuracy
-from .network import CLASSES, build_network, save_model, save_params, save_symbol
+from .network import CLASSES, HIDDEN, build_network, save_model, save_params, save_symbol
 
 DEFAULT_SEED = 2
 # What both MXNet and NumPy accept.
 SEEDS = range(2**31)
 BATCHES_A_LINE = 100
+# Values of an array: MXNet counts no further.
+MOST_VALUES = 2**31 - 1
 
 # benchmarks/bench_train.py found these; none changes a bit of the result. With them the parameters do not depend on the
 # number of cores either.
@@ -292,6 +294,10 @@ def _check_channels(
     if images.shape[1:] != test_images.shape[1:]:
         shapes = [" x ".join(map(str, array.shape[1:])) for array in (test_images, images)]
         raise InputError(f"expected images of {shapes[1]} pixels as in training, found {shapes[0]}", path=config.test)
+    # A batch is one array, and so is what each layer makes of it.
+    most = MOST_VALUES // max(math.prod(images.shape[1:]), *HIDDEN)
+    if config.batch_size > most:
+        raise ConfigError(f"batch_size must be at most {most:,} for these images, found {config.batch_size:,}")
 
 
 def _host_rows(

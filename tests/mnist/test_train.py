@@ -133,6 +133,14 @@ def test_a_checkpoint_of_another_training_is_refused(mx: Any, config: TrainConfi
         train(replace(config, resume=True))
 
 
+@pytest.mark.parametrize("batch_size", [99_999_999_999, 2_739_138])
+def test_a_batch_that_mxnet_cannot_hold_is_refused(config: TrainConfig, batch_size: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(replace(config, batch_size=batch_size))
+    assert caught.value.message == f"batch_size must be at most 2,739,137 for these images, found {batch_size:,}"
+    assert not list(Path(config.checkpoint_dir or "").glob("mnist-*"))
+
+
 def test_each_host_trains_on_its_part_and_the_first_saves(tmp_path: Path, config: TrainConfig) -> None:
     environment = {
         **os.environ,
