@@ -82,7 +82,11 @@ CONFIG: tuple[tuple[str, str, str], ...] = (
         "correct, unset or set it",
     ),
     ("bad_host", "the server cannot listen on this host", "name an address of this machine"),
-    ("bad_hyperparameter", "a hyperparameter cannot be written as JSON", "pass numbers, text, lists or dictionaries"),
+    (
+        "bad_hyperparameter",
+        "a hyperparameter cannot be written as JSON, or be an argument of the script",
+        "pass numbers, text without NUL characters and lone surrogates, lists or dictionaries",
+    ),
     ("bad_instance_type", "the instance type is unknown here", "such as `ml.m4.xlarge`, or `local`"),
     ("bad_name", "a job's name has characters that are not allowed", "use letters, digits and hyphens"),
     ("bad_option", "an option has a value that cannot be used", "see the message and the command's `--help`"),

@@ -67,6 +67,11 @@ def encode_hyperparameters(values: Mapping[str, Any]) -> dict[str, str]:
     """
     encoded = {}
     for name, value in values.items():
+        _check_argument("name of the hyperparameter", str(name))
+        # The toolkit gives a dictionary to the script as NAME=VALUE,...
+        for text in (*value.keys(), *value.values()) if isinstance(value, dict) else (value,):
+            if isinstance(text, str):
+                _check_argument(f"hyperparameter {quote(str(name))}", text)
         try:
             encoded[str(name)] = json.dumps(value)
         except (TypeError, ValueError) as error:
@@ -74,6 +79,20 @@ def encode_hyperparameters(values: Mapping[str, Any]) -> dict[str, str]:
                 f"the hyperparameter {quote(str(name))} cannot be written as JSON: {error}", code="bad_hyperparameter"
             ) from error
     return encoded
+
+
+def _check_argument(what: str, text: str) -> None:
+    """Refuses text that no process can be given: a training gets it as an argument."""
+    fault = "a NUL character" if "\0" in text else ""
+    try:
+        text.encode("utf-8", "surrogateescape")  # as Python encodes arguments
+    except UnicodeEncodeError:
+        fault = "a lone surrogate"
+    if fault:
+        raise ConfigError(
+            f"the {what} cannot be an argument of the script: it has {fault}, found {quote(text)}",
+            code="bad_hyperparameter",
+        )
 
 
 def channels(inputs: Channels, *, local: bool) -> list[Request] | None:

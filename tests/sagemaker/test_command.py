@@ -34,6 +34,10 @@ from tests.sagemaker.test_cloud import archive
             ["train", "x.py", "--local", "--instance-count", "2"],
             "--local is one machine: --instance-count must be 1, found 2",
         ),
+        (
+            ["train", "x.py", "--local", "--hyperparameter", r'a="\u0000"'],
+            "the hyperparameter 'a' cannot be an argument of",
+        ),
         (["train", "x.py", "--local", "--source-dir", "nowhere"], "--source-dir is not a folder"),
         (["train", "x.py", "--local", "--subnet", "s"], "a VPC requires both --subnet and --security-group"),
         (

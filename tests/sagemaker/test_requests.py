@@ -15,7 +15,7 @@ import pytest
 
 from fastinfer.errors import ConfigError
 from fastinfer.sagemaker import MXNet, Session, TrainingInput
-from fastinfer.sagemaker.requests import format_tags, vpc_config
+from fastinfer.sagemaker.requests import encode_hyperparameters, format_tags, vpc_config
 from tests.sagemaker.cloud import Cloud
 from tests.sagemaker.test_cloud import archive, members
 
@@ -390,3 +390,25 @@ def test_half_a_vpc_is_refused() -> None:
     assert vpc_config(None, None) is None
     with pytest.raises(ConfigError, match="both subnets and security_group_ids"):
         vpc_config(["subnet-1"], None)
+
+
+@pytest.mark.parametrize(
+    ("given", "what", "fault"),
+    [
+        ({"a": "x\0"}, "hyperparameter 'a'", r"a NUL character, found 'x\x00'"),
+        ({"a": "\ud800"}, "hyperparameter 'a'", r"a lone surrogate, found '\ud800'"),
+        ({"a": {"b": "\0"}}, "hyperparameter 'a'", r"a NUL character, found '\x00'"),
+        ({"a": {"\ud800": 1}}, "hyperparameter 'a'", r"a lone surrogate, found '\ud800'"),
+        ({"\0": 1}, "name of the hyperparameter", r"a NUL character, found '\x00'"),
+    ],
+)
+def test_text_that_no_script_can_be_given_is_refused(given: dict[str, Any], what: str, fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        encode_hyperparameters(given)
+    assert caught.value.code == "bad_hyperparameter"
+    assert caught.value.message == f"the {what} cannot be an argument of the script: it has {fault}"
+
+
+def test_bytes_of_the_command_line_and_values_that_are_printed_as_code_stay_as_they_are() -> None:
+    values = {"bytes": os.fsdecode(b"\xff"), "list": ["\0", "\ud800"], "nested": {"a": ["\0"]}, "empty": ""}
+    assert {name: json.loads(text) for name, text in encode_hyperparameters(values).items()} == values
