@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ..errors import ConfigError, quote
 from ..handlers.request import Request
@@ -131,7 +131,9 @@ class Server:
         return await handle(request, connection)
 
     async def _prepare(self, response: web.StreamResponse, request: web.BaseRequest) -> None:
-        if self._ending and not response.prepared:
+        # aiohttp passes over what it has read behind a request for another protocol, which this server does not speak.
+        is_last = self._ending or hdrs.UPGRADE in request.headers
+        if is_last and not response.prepared:
             response.force_close()
             response.headers["Connection"] = "close"  # force_close() is too late for the header
         await response.prepare(request)

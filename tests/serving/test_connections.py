@@ -166,6 +166,23 @@ def test_requests_that_are_sent_ahead_are_answered_in_order(patient: Server) -> 
         ahead.close()
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "websocket", "other"])
+@pytest.mark.parametrize("asked", [PING, request(b"hello")], ids=["without a body", "with a body"])
+def test_behind_a_request_for_another_protocol_none_is_passed_over(
+    protocol: str, asked: bytes, patient: Server
+) -> None:
+    """It is answered as it stands, and with that the connection ends: its client knows that no other one was read."""
+    upgrade = f"\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n".encode()
+    with connected(patient) as (client,):
+        client.sendall(PING + asked.replace(b"\r\n", upgrade, 1) + request(b"lost"))
+        replies = read_all(client)
+    assert replies.count(b"HTTP/1.1 200 OK") == 2
+    first, _, last = replies.rpartition(b"HTTP/1.1 200 OK")
+    assert b"Connection: close" not in first
+    assert b"Connection: close\r\n" in last
+    assert b"lost" not in last
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_who_has_sent_everything_gets_its_replies(count: int, patient: Server, signs: Path) -> None:
     """It closes its side of the connection, as `nc -N` does, while its request is answered or before."""
