@@ -60,7 +60,8 @@ the default mode is faster.
 Bodies and replies must move at 64 KiB/s after 5 s; silent connections are closed; connections stay below 80 % of
 `ulimit -n`. All limits: docs/sagemaker.md.
 
-SIGTERM (docker stop) and Ctrl-C stop the server after it has answered the requests that it received.
+SIGTERM (docker stop) and Ctrl-C stop the server after it has answered the requests that it has read, for at most --grace-s.
+The last reply of a connection says Connection: close: what was sent behind it on the same connection is not answered.
 
 exit codes: 0 stopped by SIGTERM; 2 an option is wrong, the port is in use, or the machine lacks something; 3 the model
 cannot be used; 130 stopped by Ctrl-C.

@@ -125,6 +125,11 @@ class Connection(asyncio.BufferedProtocol):
 
     # What the server calls.
 
+    @property
+    def has_next(self) -> bool:
+        """Whether the head of another request has been read, behind the one that is answered."""
+        return bool(self._inner._messages)
+
     def begin(self) -> None:
         """A request's head is here."""
         self._connections.busy(self)

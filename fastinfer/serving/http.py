@@ -93,7 +93,7 @@ class Server:
         }
 
     def end(self) -> None:
-        """From now on every reply is the last on its connection."""
+        """From now on a reply is the last on its connection, unless the next request has been read already."""
         self._ending = True
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -107,7 +107,7 @@ class Server:
             connection.send()
             # If the client has gone, aiohttp finds it out once more, and logs nothing.
             with contextlib.suppress(ConnectionError):
-                await self._prepare(response, request)
+                await self._prepare(response, request, connection)
                 await response.write_eof()
             return response
         finally:
@@ -130,9 +130,10 @@ class Server:
             writer.output_size = 0  # else it is taken for a part of the reply
         return await handle(request, connection)
 
-    async def _prepare(self, response: web.StreamResponse, request: web.BaseRequest) -> None:
+    async def _prepare(self, response: web.StreamResponse, request: web.BaseRequest, connection: Connection) -> None:
+        is_last = self._ending and not connection.has_next
         # aiohttp passes over what it has read behind a request for another protocol, which this server does not speak.
-        is_last = self._ending or hdrs.UPGRADE in request.headers
+        is_last |= hdrs.UPGRADE in request.headers
         if is_last and not response.prepared:
             response.force_close()
             response.headers["Connection"] = "close"  # force_close() is too late for the header
@@ -191,7 +192,7 @@ class Server:
         connection.send_large(len(reply.body))
         rest = memoryview(reply.body)
         with contextlib.suppress(ConnectionError):  # as in answer()
-            await self._prepare(response, request)
+            await self._prepare(response, request, connection)
             while rest:
                 await response.write(rest[:PIECE_BYTES])
                 connection.progress(PIECE_BYTES)
@@ -206,7 +207,7 @@ def _response(reply: Reply) -> web.Response:
 async def serve(
     settings: Settings, on_ready: Callable[[Handler, str], None], limits: ServerLimits | None = None
 ) -> Ending:
-    """Serves until SIGTERM or SIGINT; then answers the requests that have been received.
+    """Serves until SIGTERM or SIGINT; then answers the requests that have been read.
 
     Args:
         settings: how.

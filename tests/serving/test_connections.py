@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import shutil
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -198,6 +199,25 @@ def test_who_has_sent_everything_gets_its_replies(count: int, patient: Server, s
             assert replies.count(b"HTTP/1.1 200 OK") == count
             assert replies.count(b"hello") == count - 1
             assert replies.endswith(name.encode())
+
+
+def test_a_signal_ends_it_after_what_was_sent_ahead(echo: Path, tmp_path: Path) -> None:
+    """What was read is answered, and the last reply says that it is one."""
+    options = ["--quiet", "--grace-s", str(PATIENCE_S)]
+    with (
+        serving("--model", str(echo), *options, limits=PATIENT, SIGNS=str(tmp_path)) as server,
+        connected(server) as clients,
+    ):
+        clients[0].sendall(request(b"wait") + PING + request(b"large100000") + request(b"hello") + PING[:9])
+        wait_until((tmp_path / "wait-begun").exists, server.process)
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(server.refuses, server.process)
+        (tmp_path / "wait-end").touch()
+        replies = read_all(clients[0])
+        assert (server.end(), server.process.returncode) == ("", 0)
+    assert replies.count(b"HTTP/1.1 200 OK") == 4
+    assert replies.count(b"Connection: close") == 1
+    assert replies.partition(b"Connection: close")[2].endswith(b"hello")
 
 
 @pytest.mark.parametrize(
