@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..codecs.base import Form, empty_input
 from ..errors import FastinferError, InputError, OutputError
 from ..handlers.request import Answer, Request
-from ..options import Limits
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
-from ..records.compression import expand
 from ..records.reading import OpenObjects
 from ..records.spans import Span, whole
-from ..records.split import Payload, Place, Record, check_record, payloads, split, take_first_line
+from ..records.split import Payload
 from ..storage.base import Object
 from .formats import NPY, accepted_of
 from .job import Job, ShardReport
+from .payload_reading import has_documents, payloads_of, split_type_of
 from .plan import Shard
 from .process import WorkerProcess, end_if_orphaned
 from .processed import Prepared, Processing, make_processing
@@ -38,82 +37,6 @@ MOST_PAYLOADS = 512
 MOST_PAYLOAD_BYTES = 4 << 20
 
 
-def payloads_of(
-    item: Object,
-    request: TransformRequest,
-    opened: OpenObjects,
-    limits: Limits,
-    processing: Processing | None = None,
-    *,
-    by_record: bool = False,
-) -> Iterator[Payload]:
-    """The payloads of an object, in order; at least one.
-
-    Args:
-        item: the object.
-        request: what is asked for.
-        opened: reads it.
-        limits: how long a record may be where the request does not say it.
-        processing: takes the lines before the payloads; None: there are none.
-        by_record: whether each record is a payload, whatever the request says.
-
-    Raises:
-        InputError: ``empty_input``, ``payload_too_large``; the object cannot be read, expanded or split.
-    """
-    limit = request.payload_bytes or None
-    split_type = _split_type(request)
-    single = by_record or _has_documents(request) or request.strategy == SINGLE
-    longest = limit or limits.line_bytes
-    reader = opened.reader_of(whole(item))
-    # Without a limit a payload may be the whole object, which is held.
-    most = None if limit or request.strategy == SINGLE else longest
-    chunks = expand(reader, request.compression_type, item, most_bytes=most)
-    if limit and request.split_type == NONE:
-        chunks = _bounded(chunks, limit, item.uri)
-    records = _records_of(chunks, split_type, longest, item.uri, processing)
-    count = 0
-    for payload in payloads(records, limit, single=single, path=item.uri):
-        count += 1
-        yield payload
-    if not count and split_type != NONE:
-        raise InputError("empty input: no records found", code="empty_input", path=item.uri)
-
-
-def _records_of(
-    chunks: Iterator[bytes], split_type: str, longest: int, path: str, processing: Processing | None
-) -> Iterator[Record]:
-    """The records of an object without the lines before them, which `processing` takes: they are records in RecordIO."""
-    start = lines = 0
-    while processing is not None and lines < processing.lines_before and split_type != RECORDIO:
-        line, chunks = take_first_line(chunks, most_bytes=longest, path=path)
-        processing.take_line(line)
-        start, lines = start + len(line), lines + 1
-    for content, place in split(chunks, split_type, most_bytes=longest, path=path):
-        if processing is not None and lines + place.number <= processing.lines_before:
-            processing.take_line(content)
-        else:
-            yield Record(content, Place(start + place.start, lines + place.number))
-
-
-def _bounded(chunks: Iterable[bytes], most_bytes: int, path: str) -> Iterator[bytes]:
-    """The same bytes of an object that is one record. Raises InputError (``payload_too_large``)."""
-    size = 0
-    for chunk in chunks:
-        size += len(chunk)
-        check_record(size, most_bytes, Place(0, 1), path)
-        yield chunk
-
-
-def _split_type(request: TransformRequest) -> str:
-    """What divides an object into records; what is filtered or joined are its lines, where it has lines."""
-    return LINE if request.processes and request.essence in (CSV, JSON_LINES) else request.split_type
-
-
-def _has_documents(request: TransformRequest) -> bool:
-    """Whether a record is a JSON document that is filtered or joined, and so has an answer of its own."""
-    return request.processes and request.essence != CSV
-
-
 def _has_records(request: TransformRequest) -> bool:
     """Whether a payload is one record of its object."""
     return request.strategy == SINGLE or _splits_documents(request)
@@ -126,7 +49,7 @@ def _by_record(job: Job) -> bool:
 
 def _splits_documents(request: TransformRequest) -> bool:
     """Whether an object is split into JSON documents, each of which has an answer of its own."""
-    return _has_documents(request) and _split_type(request) != NONE
+    return has_documents(request) and split_type_of(request) != NONE
 
 
 def _rejected(request: TransformRequest, line_end: bytes) -> bytes:
@@ -366,7 +289,7 @@ class PayloadRun:
             problem = error if self._job.request.split_type == RECORDIO else payload.locate(error)
             if (
                 problem.line is None
-                and _split_type(self._job.request) == LINE
+                and split_type_of(self._job.request) == LINE
                 and (self._by_record or _has_records(self._job.request))
             ):
                 problem = problem.at(line=payload.places[0].number)
@@ -379,7 +302,7 @@ class PayloadRun:
             problem.__cause__ = error
         if self._job.rejects_records and (self._by_record or _has_records(self._job.request)):
             place, content = payload.places[0], payload.content
-            if _split_type(self._job.request) == LINE:
+            if split_type_of(self._job.request) == LINE:
                 content = content.rstrip(b"\r\n")
             text = content if len(content) <= MOST_RECORD_BYTES else None
             bounds = (place.start, place.start + len(content))

@@ -13,7 +13,7 @@ from ..records.jsonpath import Path
 from ..records.processing import Columns, CsvProcessing, join
 from .filtered import blank_cell, blank_text, processing_of
 from .formats import content_type_of, lines_before, skips_header
-from .request import CSV, JSON_LINES, LINE, TransformRequest
+from .request import CSV, JSON_LINES, LINE, NONE, TransformRequest
 
 
 class Prepared(NamedTuple):
@@ -75,7 +75,7 @@ def make_processing(request: TransformRequest, options: Options, *, code: bool =
     """
     is_csv = content_type_of(request) == CSV
     if not request.processes:
-        return Unnamed() if is_csv and skips_header(request, options) else None
+        return Unnamed(is_whole=request.split_type == NONE) if is_csv and skips_header(request, options) else None
     return CsvPayloads(request, options, code=code) if is_csv else JsonPayloads(request)
 
 
@@ -84,6 +84,9 @@ class Unnamed:
 
     lines_before = 1
     waits_for_head = False
+
+    def __init__(self, *, is_whole: bool) -> None:
+        self._is_whole = is_whole  # the payload is all of the object
 
     def take_line(self, line: bytes) -> None:
         del line
@@ -102,7 +105,8 @@ class Unnamed:
 
     def locate(self, prepared: Prepared, error: InputError) -> InputError:
         del prepared
-        return error
+        # In a payload of lines each has its number in the object.
+        return error.at(line=error.line + 1) if self._is_whole and error.line is not None else error
 
 
 class CsvPayloads:

@@ -18,6 +18,8 @@ from ..errors import InputError
 from .spans import last_line_end
 
 SPLIT_TYPES = ("none", "line", "recordio")
+# Lines that end with LF alone: in JSON a CR is a blank.
+LF_LINE = "lf_line"
 
 MAGIC = b"\x0a\x23\xd7\xce"
 HEADER = struct.Struct("<II")
@@ -65,15 +67,16 @@ def split(
 
     Args:
         chunks: its bytes, in order, cut anywhere.
-        kind: one of :data:`SPLIT_TYPES`; ``none``: the object is one record.
+        kind: one of :data:`SPLIT_TYPES`; ``none``: the object is one record. Or :data:`LF_LINE`.
         most_bytes: how long a record may be, which bounds what is held of it; None: any length.
         path: the name of the object in errors.
 
     Raises:
         InputError: ``payload_too_large``; for RecordIO ``bad_recordio`` and ``truncated``; what reading the chunks raises.
     """
-    splitters = {"none": _whole, "line": _lines, "recordio": _recordio}
-    return splitters[kind](iter(chunks), most_bytes, path)
+    if kind in ("line", LF_LINE):
+        return _lines(iter(chunks), most_bytes, path, lf_only=kind == LF_LINE)
+    return {"none": _whole, "recordio": _recordio}[kind](iter(chunks), most_bytes, path)
 
 
 def payloads(
@@ -146,13 +149,16 @@ def _whole(chunks: Iterator[bytes], most_bytes: int | None, path: str | None) ->
     yield Record(bytes(held), Place(0, 1))
 
 
-def _lines(chunks: Iterator[bytes], most_bytes: int | None, path: str | None) -> Iterator[Record]:
-    """Lines that are not blank, with their line ends: LF, CRLF, or a lone CR."""
+def _lines(
+    chunks: Iterator[bytes], most_bytes: int | None, path: str | None, *, lf_only: bool = False
+) -> Iterator[Record]:
+    """Lines that are not blank, with their line ends: LF, CRLF, or (unless `lf_only`) a lone CR."""
     start, number = 0, 0
-    for block in _line_blocks(chunks, most_bytes, path):
+    for block in _line_blocks(chunks, most_bytes, path, lf_only=lf_only):
         position = 0
         while position < len(block):
-            stop = find_line_start(block, position + 1)
+            stop = block.find(b"\n", position) + 1 if lf_only else find_line_start(block, position + 1)
+            stop = stop or len(block)
             number += 1
             line = block[position:stop]
             if line.strip(b" \t\r\n"):
@@ -161,7 +167,9 @@ def _lines(chunks: Iterator[bytes], most_bytes: int | None, path: str | None) ->
         start += len(block)
 
 
-def _line_blocks(chunks: Iterator[bytes], most_bytes: int | None, path: str | None) -> Iterator[bytes]:
+def _line_blocks(
+    chunks: Iterator[bytes], most_bytes: int | None, path: str | None, *, lf_only: bool
+) -> Iterator[bytes]:
     """The same bytes, cut where lines end."""
     held = bytearray()
     start = 0
@@ -169,7 +177,11 @@ def _line_blocks(chunks: Iterator[bytes], most_bytes: int | None, path: str | No
         searched = len(held)
         held += chunk
         # What was held has no line end, but perhaps a CR at its end.
-        cut = last_line_end(held, len(held)) if b"\n" in chunk or b"\r" in held[max(0, searched - 1) :] else 0
+        if lf_only:
+            cut = held.rfind(b"\n", searched) + 1
+        else:
+            has_end = b"\n" in chunk or b"\r" in held[max(0, searched - 1) :]
+            cut = last_line_end(held, len(held)) if has_end else 0
         if cut:
             yield bytes(held[:cut])
             del held[:cut]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codecs.content_types import IMAGE, JSONLINES, decode_rows, find_content_type, parse_header
-from ..engine.payloads import payloads_of
+from ..engine.payload_reading import payloads_of
 from ..engine.processed import make_processing
 from ..engine.request import LINE, SINGLE, TransformRequest
 from ..errors import ConfigError, InputError

@@ -109,6 +109,16 @@ def test_a_row_without_a_value_keeps_the_others_at_their_ids(lane: str, tmp_path
         assert found == ([("empty_cell", 2, 4, "a2, ")] if missing is None else [])
 
 
+def test_an_error_behind_the_names_has_its_line(lane: str, linear: Path, tmp_path: Path) -> None:
+    for text, line in ((b"x,y\n\n1,2\n3,x\n", 4), (b"x,y\nz,1\n", 2)):
+        source = save(tmp_path / f"{lane}{line}", {"a": text})
+        for fields in ({}, {"split_type": "Line"}, SINGLE, {"accept": "text/csv"}):
+            request = TransformRequest(header="skip", **fields)
+            with pytest.raises(InputError) as caught:
+                transform(linear, source, tmp_path / f"out{lane}{line}", Options(workers=1), request=request)
+            assert (caught.value.code, caught.value.line) == ("expected_number", line)
+
+
 def test_lines_that_are_cut_across_records_are_refused_in_both_lanes(linear: Path, tmp_path: Path) -> None:
     source = save(tmp_path / "in", {"a": b"1,2,3\n4,5,6\n"})
     for accept in (None, "application/x-npy"):

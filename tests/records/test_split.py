@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastinfer.errors import InputError
-from fastinfer.records.split import MAGIC, Payload, Place, Record, payloads, split
+from fastinfer.records.split import LF_LINE, MAGIC, Payload, Place, Record, payloads, split, take_first_line
 from tests.networks import mx
 
 
@@ -37,6 +37,29 @@ def test_lines_keep_their_bytes_and_know_their_place(lines: list[bytes], end: by
     assert [record.place.number for record in found] == expected
     for line, place in found:
         assert content[place.start : place.start + len(line)] == line
+
+
+@given(
+    st.lists(st.sampled_from([b"[1]", b"[1,\r2]", b"\r", b"", b" \t", b"[3]\r"]), max_size=12),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_lines_of_json_end_with_lf_alone(lines: list[bytes], closed: bool, seed: int) -> None:
+    content = b"\n".join(lines) + (b"\n" if closed else b"")
+    found = list(split(cut(content, seed), LF_LINE))
+    expected = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    assert [(record.place.number, record.content.removesuffix(b"\n")) for record in found] == expected
+    assert all(content.startswith(line, place.start) for line, place in found)
+
+
+@given(
+    st.sampled_from([b"", b"\n", b"\r\n", b"\r", b"a\r\n", b"a\rb", b"a,b\n\n1", b"a\r\r\n"]), LINES, st.integers(0, 99)
+)
+def test_a_first_line_is_taken_off_wherever_the_bytes_are_cut(head: bytes, lines: list[bytes], seed: int) -> None:
+    content = head + b"\n".join(lines)
+    line, rest = take_first_line(cut(content, seed))
+    assert line == next(iter(content.splitlines(keepends=True)), b"")
+    assert line + b"".join(rest) == content
 
 
 def test_an_object_that_is_not_split_is_one_record() -> None:

@@ -229,7 +229,7 @@ def change_filters(random_: random.Random, content: bytes, others: list[bytes]) 
     names = re.findall(rb'"(\w+)"', rest) or [b"a"]
     filters = first.split(b"\t")
     if random_.random() < 0.2:
-        filters = [*filters, b"$"][:2] + [random_.choice((b"#", b"%", b"!"))]
+        filters = [filters[0], filters[1] if filters[1:] else b"$", random_.choice((b"#", b"%", b"!"))]
     place = random_.randrange(min(2, len(filters)))
     if random_.random() < 0.3:
         other = random_.choice(others).partition(b"\n")[2]
