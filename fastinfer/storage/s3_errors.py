@@ -1,6 +1,7 @@
 """What a request to S3 failed for: facts about an object as OSError, everything else as ServiceError, in one line.
 
-obstore says in a text what the server answered; boto3's errors come translated by :mod:`fastinfer.storage.aws`.
+obstore says in a text what the server answered, of which its older releases, the last for Python 3.9 among them, leave out the
+body where the status is 5xx; boto3's errors come translated by :mod:`fastinfer.storage.aws`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ CONDITION = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 TRANSIENT = THROTTLED | {"RequestTimeout", "InternalError", "ServiceUnavailable", "503 Slow Down"}
 # What a server cannot do it cannot do the next time either.
 NOT_IMPLEMENTED = 501
+# What an answer without S3's own word is taken for, by its status; every answer to HEAD is one, too.
+UNSAID = {NOT_IMPLEMENTED: "NotImplemented", 503: "SlowDown"}
 OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 
 HINTS = {
@@ -69,7 +72,7 @@ def of_answer(action: str, status: int, body: str) -> Exception:
         return OSError(errno.EACCES, f"{text}; {HINTS['AccessDenied']}")
     if word == ARCHIVED:
         return _archived()
-    return service_error(action, text, word, status)
+    return service_error(action, text, word or UNSAID.get(status, ""), status)
 
 
 def service_error(action: str, text: str, word: str, status: int) -> ServiceError:

@@ -41,6 +41,7 @@ def test_what_concerns_one_object_is_an_error_of_the_system(status: int, code: s
         (400, "AuthorizationHeaderMalformed", "aws_refused", "region"),
         (400, "KMS.DisabledException", "aws_refused", None),
         (503, "SlowDown", "aws_throttled", None),
+        (503, "ServiceUnavailable", "aws_unreachable", None),
         (500, "InternalError", "aws_unreachable", None),
         (502, "", "aws_unreachable", None),
         (429, "", "aws_throttled", None),
@@ -62,6 +63,17 @@ def test_what_concerns_the_service_says_what_to_do(status: int, code: str, expec
 )
 def test_a_condition_that_is_not_met_is_neither(status: int, code: str) -> None:
     assert isinstance(of_answer("writing s3://b/k", status, body(code)), ConditionNotMet)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "word"), [(503, "aws_throttled", "SlowDown"), (501, "aws_refused", "NotImplemented")]
+)
+def test_an_answer_whose_body_is_not_known_is_told_by_its_status(status: int, expected: str, word: str) -> None:
+    error = of_answer("reading s3://b/k", status, f"Server returned non-2xx status code: {status} Some Words: ")
+    assert isinstance(error, ServiceError)
+    assert (error.code, error.service_code) == (expected, word)
+    assert str(error) == f"reading s3://b/k: HTTP status {status}"  # not a word that the server may not have said
+    assert error.transient is (status == 503)
 
 
 def test_a_signed_url_is_not_repeated() -> None:
