@@ -55,12 +55,9 @@ def make_parser(prog: str = "fastinfer sagemaker") -> argparse.ArgumentParser:
     )
 
     waiting = argparse.ArgumentParser(add_help=False)
-    waiting.add_argument(
-        "--wait",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="wait until the job ends (default)",
-    )
+    wait = waiting.add_argument("--wait", action=argparse.BooleanOptionalAction, default=True)
+    # Given at once, it would get "(default: True)" up to Python 3.10.
+    wait.help = "wait until the job ends (default)"
     waiting.add_argument(
         "--attach", metavar="JOB", help="wait for this job, which was started before, instead of starting one"
     )
