@@ -17,7 +17,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from .engine import run
@@ -29,6 +29,7 @@ from .models.load import is_loaded
 from .models.module import find_model
 from .options import Options, path_of
 from .records.compression import AUTO
+from .storage.uri import from_here
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -157,7 +158,8 @@ class Transformer:
 
         Args:
             data: a folder, a file or a glob; with ``data_type="ManifestFile"`` a list of objects.
-            output: folder of the results; None: a new one in the working folder, named by the time.
+            output: folder of the results; None: a new one in the working folder, named by the time. Relative paths mean the
+                working folder of this call.
 
         Returns:
             itself, for ``transform(…).wait()``.
@@ -170,9 +172,14 @@ class Transformer:
         if self._thread is not None and self._thread.is_alive():
             raise ConfigError("a transform is running", code="busy", hint="wait() first, or use a second Transformer")
         self._output_path = output
+        # The caller may change the working folder while it runs.
+        places = from_here(source), from_here(output)
+        options = self.options
+        if options.table is not None:
+            options = replace(options, table=from_here(os.fspath(options.table)))
         self._stop.clear()
         self._summary = self._error = None
-        self._thread = threading.Thread(target=self._run, args=(source, output), name="fastinfer")
+        self._thread = threading.Thread(target=self._run, args=(*places, options), name="fastinfer")
         self._thread.start()
         return self
 
@@ -207,14 +214,14 @@ class Transformer:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, data: str, output: str) -> None:
+    def _run(self, data: str, output: str, options: Options) -> None:
         try:
             os.environ.update(self.request.env)  # before the model's framework, or its code, is loaded
             self._summary = run.transform(
                 self.model,
                 Listing(data, self.request, output=output),
                 output,
-                self.options,
+                options,
                 source=name_source(data),
                 stop=self._stop,
                 request=self.request,

@@ -57,6 +57,23 @@ def test_compressed_objects_are_expanded_unless_that_is_not_wanted(linear: Path,
         fastinfer.transform(tmp_path / "x.csv.gz", tmp_path / "plain", linear, compression_type="none")
 
 
+def test_relative_paths_mean_the_working_folder_of_the_call(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        (tmp_path / "in" / f"{number}.csv").write_text("1,2\n")
+    monkeypatch.chdir(tmp_path)
+    transformer = fastinfer.Transformer(linear, table="rows.csv")
+    transformer.transform("in", "out")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert transformer.wait().inputs == 5
+    assert (tmp_path / "rows.csv").exists()
+    assert len(read_tree(tmp_path / "out")) == 5
+    assert not os.listdir()
+
+
 def test_wait_raises_what_went_wrong(linear: Path, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"1,2\n3,oops\n")
     transformer = fastinfer.Transformer(linear).transform(tmp_path, tmp_path / "out")

@@ -219,6 +219,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
     from ..models.module import find_model
     from ..outputs.layout import OutputLayout
     from ..storage.places import folder_place, plain_place
+    from ..storage.uri import from_here
 
     request, unused = (request_of(arguments), []) if arguments.job is None else read_job(arguments)
     os.environ.update(request.env)  # before a model, or its code, is loaded
@@ -260,6 +261,8 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
         if certificate is not None:
             say(certificate)
     arguments.input, arguments.output = plain_place(arguments.input), folder_place(arguments.output)
+    if isinstance(model, CodeModel):  # its code may change the working folder
+        arguments.input, arguments.output = from_here(arguments.input), from_here(arguments.output)
     if arguments.dry_run:
         return _dry_run(arguments, model, options, request)
 

@@ -15,7 +15,7 @@ from ..models.module import Model, load_url
 from ..options import Options, path_of
 from ..storage.places import plain_place
 from ..storage.regular import open_regular
-from ..storage.uri import is_url
+from ..storage.uri import from_here, is_url
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -30,7 +30,7 @@ class CodeModel(NamedTuple):
     """A model with serving code.
 
     Attributes:
-        path: its folder or archive; ``code/`` is at the top of it.
+        path: its folder or archive, absolute, as its code may change the working folder; ``code/`` is at the top of it.
         digest: SHA-256 over all its files: the same digest means the same answers, as far as the code depends on nothing else.
     """
 
@@ -63,7 +63,7 @@ def find_code_model(path: str | os.PathLike[str]) -> CodeModel:
         raise ModelError("no such model", code="model_missing", path=str(path)) from error
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", path=str(path)) from error
-    return CodeModel(str(path), content.hexdigest())
+    return CodeModel(from_here(str(path)), content.hexdigest())
 
 
 def choose_served(

@@ -28,7 +28,7 @@ from ..storage.base import Object, Source
 from ..storage.local import LocalStore
 from ..storage.places import folder_place, source_of, store_of
 from ..storage.selection import with_checked_name
-from ..storage.uri import absolute
+from ..storage.uri import absolute, from_here
 from .backends import BACKENDS_BY_NAME
 from .code_model import CodeModel
 from .formats import choose_codec
@@ -95,7 +95,11 @@ def transform(
     request = request or TransformRequest()
     progress = progress or Progress()
     stop = stop or threading.Event()
+    output = folder_place(output)
     table = None if options.table is None else os.fspath(options.table)
+    if isinstance(model, CodeModel):
+        # A hook may change the working folder, on threads that of this process.
+        output, table = from_here(output), table and from_here(table)
     if table is not None:
         from .table import check_table  # late, as below: most runs make none
 
@@ -136,7 +140,6 @@ def transform(
         or (len(devices) if devices[0][0] == "gpu" else machine.cores())
     )
     inputs = store or source_of(first.uri)
-    output = folder_place(output)
     results = store_of(output, durable=options.durable)
     folder = OutputFolder(output, results)
     record: dict[str, Any] = {

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD
 from ..storage.base import Object, Source
-from ..storage.listing import BEGINNING, GLOB_SIGNS
+from ..storage.listing import BEGINNING
 from ..storage.places import plain_place, read_small, source_of
 from ..storage.selection import HIDDEN, OnPassedOver, Selection
-from ..storage.uri import absolute, is_url
+from ..storage.uri import GLOB_SIGNS, absolute, is_url
 from .request import MANIFEST, TransformRequest
 
 if TYPE_CHECKING:
@@ -85,8 +85,10 @@ class Listing:
             return filter(lambda item: selection.select_listed(item.key), read_manifest(source))
         objects = self._store.list_objects(source, selection.select, selection.enter)
         if self._is_glob and not is_url(source):
-            # A pattern that begins like a hidden name asks for those.
-            asks = any(part.startswith(HIDDEN) for part in source.split("/") if part not in (".", ".."))
+            # A pattern that begins like a hidden name asks for those; the folder that it is below may be hidden itself.
+            asks = any(
+                part.startswith(HIDDEN) for part in source[len(self._root) :].split("/") if part not in (".", "..")
+            )
             select = selection.select_listed if asks else selection.select_matched
             objects = (item for item in objects if select(item.key))
         elif not is_url(source):

@@ -19,6 +19,7 @@ from ..outputs.run_record import MOST_BYTES, differences
 from ..storage.base import Object
 from ..storage.local import LocalStore
 from ..storage.places import folder_place, read_small, store_of
+from ..storage.uri import from_here
 from .code_model import CodeModel, find_code_model
 from .request import TransformRequest
 from .run import transform
@@ -116,6 +117,8 @@ def verify_run(output: str, model: str | None = None, *, sample: int | None = No
     run = read_run(output)
     _check_environment(run.request)
     served = _load(run, model)
+    if run.has_code:
+        output = from_here(output)  # its code may change the working folder
     source, request = run.source, run.request
     layout = OutputLayout(output)
     store = store_of(output)

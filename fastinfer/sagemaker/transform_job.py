@@ -27,7 +27,7 @@ from ..storage.base import Object
 from ..storage.listing import examine_file
 from ..storage.manifest import parse_manifest
 from ..storage.selection import Selection
-from ..storage.uri import join
+from ..storage.uri import from_here, join
 from .code_archive import MODEL_ARCHIVE
 from .job_file import WITHOUT_MEANING, read_request
 from .s3 import check_key
@@ -47,12 +47,14 @@ class Transform:
     """
 
     def __init__(self, folder: Path, request: dict[str, Any], session: Session) -> None:
-        self.folder = folder
+        self.folder = Path(from_here(str(folder)))
         self.session = session
         container = request["Model"]["PrimaryContainer"]
         self.model_uri = container["ModelDataUrl"]
-        self.output = request["TransformOutput"]
         self.job = read_request(request, container.get("Environment"))
+        # Absolute now: the model's code, which runs in this process, may change the working folder.
+        self.output = self._from_here(self.job.output)
+        self._kms_key = request["TransformOutput"].get("KmsKeyId")
         # A local job always has resources.
         self._unused = [name for name in WITHOUT_MEANING if request.get(name) and name != "TransformResources"]
         self._uris: dict[str, str] = {}  # of objects that were fetched, by key
@@ -99,16 +101,21 @@ class Transform:
         if request.data_type == MANIFEST:
             content = self.session.read(source)
             named: Iterable[Object] = [
-                Object(entry.uri, entry.key, 0, b"") for entry in parse_manifest(content, str(path or source))
+                Object(entry.uri, entry.key, 0, b"") for entry in parse_manifest(content, self._from_here(source))
             ]
         elif path is not None:
-            return Listing(as_prefix(str(path)), request)
+            return Listing(as_prefix(self._from_here(source)), request)
         else:
             selection = Selection()
             named = [item for item in self.session.list_objects(source) if selection.select_matched(item.key)]
             if not named:
                 raise no_objects(source, selection.passed_over)
         return self._copies(named)
+
+    def _from_here(self, uri: str) -> str:
+        """The absolute path that a URI names; a URI of S3 as it is."""
+        path = self.session.local_path(uri)
+        return uri if path is None else from_here(str(path))
 
     def _copies(self, named: Iterable[Object]) -> Iterator[Object]:
         """The same objects as local files."""
@@ -124,8 +131,8 @@ class Transform:
 
     def _put_results(self, output: Path) -> None:
         for path in sorted(output.rglob(f"*{OUTPUT_SUFFIX}")):
-            uri = join(self.output["S3OutputPath"], path.relative_to(output).as_posix())
-            self.session.put(path, uri, kms_key=self.output.get("KmsKeyId"))
+            uri = join(self.output, path.relative_to(output).as_posix())
+            self.session.put(path, uri, kms_key=self._kms_key)
 
     def _failures(self, output: str) -> Iterator[str]:
         """The objects that failed, each with its place and reason."""

@@ -18,8 +18,9 @@ from .atomic import unreadable
 from .base import Object, Select
 from .crew import Gathering, answered, gathering, the_crew
 from .filesystem_requests import check_unchanged, connected, find, list_folder, look_up, object_of, read, reading
-from .listing import GLOB_SIGNS, every_key
+from .listing import every_key
 from .remote_reader import GROUP_AHEAD_BYTES, GroupReader
+from .uri import GLOB_SIGNS
 
 PIECE_BYTES = 8 << 20
 

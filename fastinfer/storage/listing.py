@@ -11,8 +11,8 @@ from .._native.files import FILES_PER_CALL, stat_files
 from ..errors import InputError
 from .atomic import unreadable
 from .base import Object, Select
+from .uri import GLOB_SIGNS
 
-GLOB_SIGNS = "*?["
 # At the end of a name: whatever begins with it.
 BEGINNING = "**"
 

@@ -20,13 +20,13 @@ from .atomic import TEMPORARY_PREFIX, unreadable, unreadable_result, unwritable
 from .base import Object, Select
 from .crew import GROUPS_UNDER_WAY, LABELS_AHEAD, Gathering, Puts, gathering, the_crew
 from .lease import Holder
-from .listing import GLOB_SIGNS, enters_folders, every_key
+from .listing import enters_folders, every_key
 from .remote_reader import MOST_AHEAD_BYTES, SMALL_BYTES, GroupReader, RangeFile, RemoteReader
 from .remote_upload import RemoteUpload, put_result
 from .retry import Patience, with_deadline
 from .s3_client import Bucket, open_bucket
 from .s3_listing import Listed
-from .uri import key_below, matches_glob, split_exactly
+from .uri import GLOB_SIGNS, key_below, matches_glob, split_exactly
 
 LEASE = "_run.lock"
 # S3 allows no longer keys, in UTF-8.

@@ -15,6 +15,9 @@ from ..errors import ConfigError, quote
 S3 = "s3://"
 FILE = "file://"
 
+# A place with one of them is a glob, unless something has that name.
+GLOB_SIGNS = "*?["
+
 # The bucket of local sessions. S3 forbids underscores in names, so no bucket on AWS can have this one.
 LOCAL_BUCKET = "sagemaker_local"
 
@@ -31,6 +34,18 @@ def is_url(place: str) -> bool:
 def absolute(place: str) -> str:
     """A place's name that does not depend on the working folder: a path made absolute, a URL as it is."""
     return place if is_url(place) else os.path.abspath(place)
+
+
+def from_here(place: str) -> str:
+    """A place that stays the same when the working folder changes. Unlike :func:`absolute` it keeps each part as it is: a
+    name in front of ``..`` may be a link, and a slash at the end is asked for.
+
+    A glob stays as it is below a folder whose own name has a glob's signs: they would be read as such, and change the keys.
+    """
+    here = "" if os.path.isabs(place) or _SCHEME.match(place) else os.getcwd()
+    if any(sign in here for sign in GLOB_SIGNS) and any(sign in place for sign in GLOB_SIGNS):
+        return place
+    return os.path.join(here, place)
 
 
 def is_utf8(text: str) -> bool:

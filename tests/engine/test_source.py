@@ -116,3 +116,11 @@ def test_a_glob_passes_over_the_results_of_runs_unless_it_names_them(tmp_path: P
         assert [item.key for item in listing] == keys
     (tmp_path / "runs" / "_run.json").touch()
     assert [item.key for item in Listing(f"{tmp_path}/runs/*")] == ["a.csv"]
+
+
+def test_a_pattern_below_a_hidden_folder_does_not_ask_for_hidden_objects(tmp_path: Path) -> None:
+    (tmp_path / ".cache").mkdir()
+    for name in ("a.csv", "_a.csv"):
+        (tmp_path / ".cache" / name).touch()
+    assert [item.key for item in Listing(f"{tmp_path}/.cache/*.csv")] == ["a.csv"]
+    assert [item.key for item in Listing(f"{tmp_path}/.cache/_*.csv")] == ["_a.csv"]

@@ -100,3 +100,21 @@ def test_fields_without_meaning_are_named_in_the_jobs_log(
     pack_folder(linear, folder / "model.tar.gz")
     transform(folder, ModelClientConfig={"InvocationsMaxRetries": 3}, TransformResources={"InstanceCount": 1}).run()
     assert capsys.readouterr().out.startswith("note: ModelClientConfig: without meaning on this machine\n")
+
+
+@pytest.mark.parametrize("manifest", [False, True])
+def test_relative_places_mean_the_working_folder_before_the_code_ran(
+    manifest: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "model" / "code").mkdir(parents=True)
+    (folder / "model" / "code" / "inference.py").write_text(
+        "import os\ndef model_fn(model_dir): os.chdir('/')\n"
+        "def transform_fn(model, data, content_type, accept): return data, 'text/plain'\n"
+    )
+    pack_folder(folder / "model", folder / "model.tar.gz")
+    (folder / "in" / "y.csv").write_text("y\n")
+    (folder / "list.txt").write_text("in/x.csv\nin/y.csv\n")
+    monkeypatch.chdir(folder)
+    source = {"S3Uri": "list.txt", "S3DataType": "ManifestFile"} if manifest else {"S3Uri": "in"}
+    transform(Path(), input={"DataSource": {"S3DataSource": source}}).run()
+    assert sorted(path.name for path in (folder / "results").rglob("*.out")) == ["x.csv.out", "y.csv.out"]

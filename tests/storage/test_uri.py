@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastinfer.errors import ConfigError
-from fastinfer.storage.uri import absolute, is_s3, is_url, join, local_path, relative_key, split_s3
+from fastinfer.storage.uri import absolute, from_here, is_s3, is_url, join, local_path, relative_key, split_s3
 
 
 def test_an_s3_uri_has_a_bucket_and_a_key() -> None:
@@ -67,3 +67,13 @@ URLS = ["s3://b/k", "gs://b/k", "http://h/x", "a://b", "simplecache::smb://h/s/x
 def test_a_url_is_told_from_a_path(place: str) -> None:
     assert is_url(place) is (place in URLS)
     assert (absolute(place) == place) is (place in [*URLS, "/a:b/c"])
+
+
+def test_a_place_from_here_stays_what_it_is_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for here in ("plain", "a[b]"):
+        (tmp_path / here).mkdir()
+        monkeypatch.chdir(tmp_path / here)
+        for place in [*URLS, "file:///x", "/a/../b/"]:
+            assert from_here(place) == place
+        assert from_here("in/../x/") == f"{tmp_path}/{here}/in/../x/"
+        assert from_here("in/*.csv") == ("in/*.csv" if here == "a[b]" else f"{tmp_path}/plain/in/*.csv")

@@ -20,7 +20,7 @@ REASON_CHARACTERS = 1024
 
 def main(argv: list[str]) -> int:
     """Carries out the job of a folder; returns the process's exit code."""
-    kind, folder = argv[0], JobFolder(Path(argv[1]))
+    kind, folder = argv[0], JobFolder(Path(argv[1]).absolute())
     request = folder.read_request()
     artifacts = None
     try:

@@ -1,0 +1,60 @@
+"""Models' own code that does what no code should: a run ends as it does without that, or says what was done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from fastinfer.commands import transform, verify
+from tests.conftest import read_tree
+
+Work = Callable[[str], Path]
+
+ANSWERS = """
+def model_fn(model_dir):
+    return 0
+def transform_fn(model, data, content_type, accept):
+    return data.upper(), "text/plain"
+"""
+BACKENDS = ["threads", "processes"]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Makes the working folder: ``in`` with two objects, and ``model`` with the given code."""
+
+    def make(code: str) -> Path:
+        (tmp_path / "model" / "code").mkdir(parents=True)
+        (tmp_path / "model" / "code" / "inference.py").write_text(code)
+        (tmp_path / "in").mkdir()
+        for name in "ab":
+            (tmp_path / "in" / f"{name}.csv").write_text(f"{name}\n")
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return make
+
+
+def run(*options: str) -> int:
+    return transform.main(["in", "out", "--model", "model", "--code", "run", "--workers", "1", *options])
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    return {name: text for name, text in read_tree(folder).items() if name.endswith(".out")}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "place",
+    ["import os\nos.chdir('/')\n" + ANSWERS, ANSWERS.replace("    return", "    import os; os.chdir('/')\n    return")],
+)
+def test_code_that_changes_the_working_folder_changes_no_place_of_the_run(place: str, backend: str, work: Work) -> None:
+    folder = work(place)
+    assert run("--backend", backend, "--quiet") == 0
+    assert results(folder / "out") == {"a.csv.out": b"A\n", "b.csv.out": b"B\n"}
+    if backend == "threads":
+        os.chdir(folder)
+        assert verify.main(["out", "--model", "model", "--quiet"]) == 0
