@@ -16,6 +16,9 @@ CODE = ("run", "ignore")
 RECORDS = ("lines", "total")
 ON_ERROR = ("stop", "quarantine", "continue")
 
+# The variable that says what a request accepts that does not say it.
+ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
+
 # The names that oneDNN 2, which MXNet 1.9 is built with, reads from DNNL_MAX_CPU_ISA.
 CPU_ISA_VARIABLE = "DNNL_MAX_CPU_ISA"
 CPU_ISAS = ("SSE41", "AVX", "AVX2", "AVX512_MIC", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16")
@@ -230,6 +233,16 @@ def path_of(value: object, name: str) -> str:
 def _describe(value: object) -> str:
     """A value of any type, shortened, with its type."""
     return f"{reprlib.repr(value)} ({type(value).__name__})"
+
+
+def default_accept() -> str | None:
+    """What a request accepts that does not say it, by the environment; None: that is not said, and it is JSON."""
+    return os.environ.get(ACCEPT_VARIABLE) or None
+
+
+def accepts_any(accept: str | None) -> bool:
+    """Whether a request does not say what it accepts."""
+    return not accept or accept == "*/*"
 
 
 def parse_device(text: str) -> list[tuple[str, int]]:

@@ -342,6 +342,7 @@ def _dry_run(
     from ..engine.source import name_source
     from ..outputs.folder import OutputFolder
 
+    request = request.with_default_accept()
     if arguments.table is not None:
         from ..engine.table import check_table
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ModelError
 from ..models.choice import Choice, refuse_choice
-from ..models.code import DEFAULT_PROGRAM, PROGRAM_VARIABLE, read_code
+from ..models.code import DEFAULT_PROGRAM, PROGRAM_VARIABLE, program_name, read_code
 from ..models.files import CODE
 from ..models.load import is_onnx, is_onnx_model, load_any_model
 from ..models.module import Model, load_url
@@ -39,8 +39,8 @@ class CodeModel(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells it from others: its digest."""
-        return {"model": self.digest}
+        """What tells it from others: its digest, and which of its modules serves by the environment of now."""
+        return {"model": self.digest, "program": program_name()}
 
 
 def find_code_model(path: str | os.PathLike[str]) -> CodeModel:

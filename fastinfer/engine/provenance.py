@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import machine
 from .._version import __version__
 from ..errors import ConfigError
+from ..models.code import program_name
 from ..options import Options
 from ..runtimes.provenance import of_model
 from .code_model import CodeModel
@@ -70,6 +71,8 @@ def check_machine(expected: dict[str, Any], runtime: Runtime) -> None:
         ConfigError: ``other_machine``.
     """
     here = {"fastinfer": __version__, **runtime.identity()}
+    if "program" in expected:  # of a model whose own code answers
+        here["program"] = program_name()
     if expected["cpu_isa"] is None:
         # If the instruction set is pinned, CPUs of different kinds are accepted, with the same code of OpenBLAS.
         here.update(cpu=machine.cpu_name(), cpu_features=machine.cpu_features(), cpu_caches=machine.cache_sizes())

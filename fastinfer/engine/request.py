@@ -7,11 +7,11 @@ The command's options, a job file, a local job of the SageMaker adapter and ``fa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass, field, fields
+from dataclasses import InitVar, dataclass, field, fields, replace
 from typing import Any, Optional, Union
 
 from ..errors import ConfigError, quote
-from ..options import MOST_WORKERS, Spelling, as_keyword
+from ..options import MOST_WORKERS, Spelling, accepts_any, as_keyword, default_accept
 from ..records.compression import COMPRESSION_TYPES
 from ..storage.uri import is_utf8
 
@@ -228,6 +228,11 @@ class TransformRequest:
     def is_single(self) -> bool:
         """Whether each record is an answer of its own in the result."""
         return self.strategy == SINGLE and not self.prints_lines
+
+    def with_default_accept(self) -> TransformRequest:
+        """The same with what the environment says that requests accept, if this one does not say it."""
+        accept = default_accept() if accepts_any(self.accept) else None
+        return self if accept is None else replace(self, accept=accept, spell=None)
 
     def record(self) -> dict[str, Any]:
         """What of it the bytes of results depend on, for the record of a run: the fields that have not their default."""

@@ -92,7 +92,8 @@ def transform(
     """
     started = time.perf_counter()
     options = options or Options()
-    request = request or TransformRequest()
+    # Resolved here, so that rows and payloads have the same, and the record of the run has it.
+    request = (request or TransformRequest()).with_default_accept()
     progress = progress or Progress()
     stop = stop or threading.Event()
     output = folder_place(output)

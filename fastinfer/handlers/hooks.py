@@ -32,6 +32,7 @@ from ..models.code import STAGES
 from ..models.files import CODE
 from ..models.load import load_any_model
 from ..models.module import Model, find_model, load_model
+from ..options import accepts_any, default_accept
 from ..runtimes.mxnet.library import load_mxnet
 from ..storage.archive import read_members, unpack
 from .defaults import (
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ..models.load import AnyModel
-
-ACCEPT_VARIABLE = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
 
 TEXT_TYPES = (CSV, JSON)
 
@@ -82,7 +81,7 @@ class Handler:
         self.module = module
         self.predictor = predictor
         self._transform = transform
-        self._default_accept = os.environ.get(ACCEPT_VARIABLE) or JSON
+        self._default_accept = default_accept() or JSON
 
     @property
     def has_hooks(self) -> bool:
@@ -133,7 +132,7 @@ class Handler:
 
     def _accepted(self, accept: str | None) -> str:
         """The content types that a request accepts."""
-        return self._default_accept if not accept or accept == "*/*" else accept
+        return self._default_accept if accepts_any(accept) else str(accept)
 
 
 def load_handler(

@@ -50,6 +50,12 @@ class Code(NamedTuple):
         return {module: names for module, names in found.items() if names}
 
 
+def program_name() -> str:
+    """The serving module that the environment chooses, below ``code/``: however it is written, it has one name."""
+    program = os.environ.get(PROGRAM_VARIABLE) or DEFAULT_PROGRAM
+    return (program[:-3] if program.endswith(".py") else program).replace("/", ".")
+
+
 def read_code(path: Path) -> Code | None:
     """The code of a model, in its folder or archive or one folder below; None if it has none.
 

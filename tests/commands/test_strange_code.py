@@ -58,3 +58,22 @@ def test_code_that_changes_the_working_folder_changes_no_place_of_the_run(place:
     if backend == "threads":
         os.chdir(folder)
         assert verify.main(["out", "--model", "model", "--quiet"]) == 0
+
+
+def test_a_run_by_another_module_or_another_accept_is_another_run(
+    work: Work, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = work(ANSWERS)
+    (folder / "model" / "code" / "other.py").write_text(ANSWERS.replace("upper", "lower"))
+    assert run("--backend", "threads", "--quiet") == 0
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "inference")
+    assert run("--backend", "threads") == 0
+    assert "2 finished before" in capsys.readouterr().err
+    monkeypatch.setenv("SAGEMAKER_PROGRAM", "other.py")
+    assert run("--backend", "threads") == 2
+    assert "the outputs there are of another run: program was 'inference', is 'other'" in capsys.readouterr().err
+    monkeypatch.delenv("SAGEMAKER_PROGRAM")
+    monkeypatch.setenv("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/csv")
+    assert run("--backend", "threads") == 2
+    assert "accept was None, is 'text/csv'" in capsys.readouterr().err
+    assert run("--backend", "threads", "--dry-run") == 2

@@ -258,3 +258,15 @@ def test_rejects_of_json_have_line_and_column(how: str, split: dict[str, str], l
     transform(linear, tmp_path / "b", tmp_path / "two", Options(on_error=how), request=request)
     (reject,) = [json.loads(line) for line in (tmp_path / "two" / "_rejects.jsonl").read_text().splitlines()]
     assert (reject["line"], reject["column"], reject["message"]) == (2, 6, "expected numbers, found null")
+
+
+def test_rows_and_payloads_have_the_accept_of_the_environment(
+    linear: Path, rows: Path, tmp_path: Path, by_payloads: pytest.MonkeyPatch
+) -> None:
+    by_payloads.setenv("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/csv")
+    transform(linear, rows, tmp_path / "payloads", Options(workers=1))
+    by_payloads.undo()
+    by_payloads.setenv("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/csv")
+    transform(linear, rows, tmp_path / "rows", Options(workers=1), request=TransformRequest(accept="*/*"))
+    assert results(tmp_path / "payloads") == results(tmp_path / "rows")
+    assert b"[" not in results(tmp_path / "rows")["a.csv.out"]
