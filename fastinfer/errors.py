@@ -177,6 +177,16 @@ def escape(found: str) -> str:
     return quote(found)[1:-1]
 
 
+def said(by: object) -> str:
+    """The text of what a stranger's code has made, such as an exception of a hook: to print it may raise one itself."""
+    try:
+        return str(by)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return f"(no text: its __str__ raised {type(error).__name__})"
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 0 inputs, 1 input, 2,000 inputs."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

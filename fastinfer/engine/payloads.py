@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..codecs.base import Form, empty_input
-from ..errors import FastinferError, InputError, OutputError
+from ..errors import FastinferError, InputError, OutputError, said
 from ..handlers.request import Answer, Request
 from ..outputs.rejects import MOST_RECORD_BYTES
 from ..outputs.writer import OutputWriter, Result
@@ -297,7 +297,7 @@ class PayloadRun:
         elif isinstance(error, FastinferError):
             raise error  # of the model: no object would fare better
         else:
-            message = f"the model's code failed: {type(error).__name__}: {error}"
+            message = f"the model's code failed: {type(error).__name__}: {said(error)}"
             problem = InputError(message, code="code_failed", path=item.uri).at(line=payload.places[0].number)
             problem.__cause__ = error
         if self._job.rejects_records and (self._by_record or _has_records(self._job.request)):

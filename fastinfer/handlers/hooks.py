@@ -99,8 +99,8 @@ class Handler:
 
         Raises:
             InputError: see :meth:`fastinfer.Predictor.answer`.
-            Exception: whatever a hook raises; UnicodeDecodeError if a text type is not UTF-8; TypeError if a hook
-                returns something other than text, bytes or JSON.
+            Exception: whatever a hook raises, RuntimeError for what would end the process; UnicodeDecodeError if a text type
+                is not UTF-8; TypeError if a hook returns something other than text, bytes or JSON.
         """
         return unwrap(self.answer_many([Request(body, content_type, accept)]))
 
@@ -129,6 +129,10 @@ class Handler:
             return Answer(_as_bytes(result), accept)
         except Exception as error:
             return error
+        except BaseException as error:  # as of what hooks returned, while it is printed
+            if is_users_interrupt(error):
+                raise
+            return _ended("the answer", error, self.module.file)
 
     def _accepted(self, accept: str | None) -> str:
         """The content types that a request accepts."""
@@ -256,7 +260,8 @@ def _transform_of(
 
 
 def _no_exit(hook: Callable[..., Any], name: str, file: Path) -> Callable[..., Any]:
-    """A hook that cannot end the thread that calls it: sys.exit() becomes a ModelError; other exceptions stay what they are."""
+    """A hook that cannot end the thread that calls it: sys.exit() becomes an error of that request; other exceptions stay
+    what they are."""
 
     def call(*arguments: Any) -> Any:
         try:
@@ -266,9 +271,16 @@ def _no_exit(hook: Callable[..., Any], name: str, file: Path) -> Callable[..., A
         except BaseException as error:
             if is_users_interrupt(error):
                 raise
-            raise program_error(error, f"{name} failed", file) from error
+            raise _ended(name, error, file) from error
 
     return call
+
+
+def _ended(name: str, error: BaseException, file: Path) -> Exception:
+    """What stands for an exception that would end the thread. No ModelError: other requests may be answered."""
+    ended = RuntimeError(str(program_error(error, f"{name} failed", file)))
+    ended.__cause__ = error
+    return ended
 
 
 def _call(hook: Any, name: str, file: Path, *arguments: Any) -> Any:

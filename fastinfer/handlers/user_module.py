@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, NamedTuple
 
-from ..errors import ModelError
+from ..errors import ModelError, said
 from ..models.code import DEFAULT_PROGRAM, HOOKS, PROGRAM_VARIABLE
 from ..models.files import CODE
 from ..runtimes.mxnet.libmxnet import binding, first_line
@@ -154,9 +154,9 @@ def program_error(error: BaseException, what: str, file: Path) -> ModelError:
     folder = str(file.parent)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
     line = frames[-1].lineno if frames else error.lineno if isinstance(error, SyntaxError) else None
-    said = first_line(error) if isinstance(error, Exception) else str(error)
+    text = first_line(error) if isinstance(error, Exception) else said(error)
     return ModelError(
-        ": ".join(filter(None, (what, type(error).__name__, said))),
+        ": ".join(filter(None, (what, type(error).__name__, text))),
         code="bad_program",
         path=frames[-1].filename if frames else str(file),
         line=line,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..errors import InputError, quote
+from ..errors import InputError, quote, said
 from ..handlers.request import Answer
 
 STATUSES = {"unsupported_content_type": 415, "unsupported_accept": 406}
@@ -45,5 +45,5 @@ def error_reply(error: BaseException) -> Reply:
         # A hook can choose the status with this class of SageMaker's toolkit.
         chosen = getattr(error, "status_code", None)
         status = chosen if isinstance(chosen, int) and 400 <= chosen <= 599 else 500
-        return text_reply(status, str(getattr(error, "message", error)))
-    return text_reply(status, str(error) or type(error).__name__)
+        return text_reply(status, said(getattr(error, "message", error)))
+    return text_reply(status, said(error) or type(error).__name__)

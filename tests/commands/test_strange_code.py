@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Callable
@@ -77,3 +78,40 @@ def test_a_run_by_another_module_or_another_accept_is_another_run(
     assert run("--backend", "threads") == 2
     assert "accept was None, is 'text/csv'" in capsys.readouterr().err
     assert run("--backend", "threads", "--dry-run") == 2
+
+
+STRANGE = """
+import json, os, sys, warnings
+class Mute(Exception):
+    def __str__(self): raise ValueError("nothing to say")
+class Odd(UserWarning): pass
+def model_fn(model_dir):
+    return 0
+def transform_fn(model, data, content_type, accept):
+    if data == "b\\n":
+        DO
+    return data, "text/plain"
+"""
+STRANGE_DEEDS = [
+    ("raise Mute", "code failed: Mute: (no text: its __str__ raised ValueError)"),
+    ("sys.exit(3)", "code failed: RuntimeError: /model/code/inference.py:10: transform_fn failed: SystemExit: 3"),
+    (
+        "raise GeneratorExit",
+        "code failed: RuntimeError: /model/code/inference.py:10: transform_fn failed: GeneratorExit",
+    ),
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("deed", "text"), STRANGE_DEEDS)
+def test_a_strange_exception_is_an_error_of_its_object(
+    deed: str, text: str, backend: str, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = work(STRANGE.replace("DO", deed))
+    assert run("--backend", backend, "--on-error", "continue") == 1, capsys.readouterr().err
+    assert results(folder / "out") == {"a.csv.out": b"a\n"}
+    (reject,) = map(json.loads, (folder / "out" / "_rejects.jsonl").read_text().splitlines())
+    assert (reject["code"], reject["key"]) == ("code_failed", "b.csv")
+    assert text in reject["message"].replace(str(folder), "")
+    assert run("--backend", backend, "--overwrite") == 1
+    assert text in capsys.readouterr().err.replace(str(folder), "")

@@ -118,3 +118,18 @@ def test_relative_places_mean_the_working_folder_before_the_code_ran(
     source = {"S3Uri": "list.txt", "S3DataType": "ManifestFile"} if manifest else {"S3Uri": "in"}
     transform(Path(), input={"DataSource": {"S3DataSource": source}}).run()
     assert sorted(path.name for path in (folder / "results").rglob("*.out")) == ["x.csv.out", "y.csv.out"]
+
+
+def test_code_that_would_end_the_process_fails_its_object_alone(folder: Path) -> None:
+    (folder / "model" / "code").mkdir(parents=True)
+    (folder / "model" / "code" / "inference.py").write_text(
+        "import sys\ndef model_fn(model_dir): return 0\n"
+        "def transform_fn(model, data, content_type, accept):\n"
+        "    if data == 'y': sys.exit(3)\n"
+        "    return data, 'text/plain'\n"
+    )
+    pack_folder(folder / "model", folder / "model.tar.gz")
+    (folder / "in" / "y.csv").write_text("y")
+    with pytest.raises(InputError, match=r"1 object failed; .*y\.csv.*transform_fn failed: SystemExit: 3"):
+        transform(folder).run()
+    assert sorted(read_tree(folder / "results")) == ["x.csv.out"]

@@ -20,6 +20,13 @@ class OwnError(BaseInferenceToolkitError):
     """As a hook may derive it."""
 
 
+class Mute(Exception):
+    """It cannot be printed."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
+
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [
@@ -28,6 +35,7 @@ class OwnError(BaseInferenceToolkitError):
         (InputError("oops", code="unsupported_accept"), 406, b"oops\n"),
         (ModelError("oops"), 500, b"oops\n"),
         (RuntimeError("as asked"), 500, b"as asked\n"),
+        (Mute("SystemExit"), 500, b"(no text: its __str__ raised SystemExit)\n"),
         (MemoryError(), 500, b"MemoryError\n"),
         (OwnError(418, "short and stout"), 418, b"short and stout\n"),
         (OwnError(200, "no error"), 500, b"no error\n"),

@@ -19,7 +19,7 @@ from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint32, 
 from pathlib import Path
 from typing import Any
 
-from ...errors import ConfigError
+from ...errors import ConfigError, said
 from .settings import set_missing, without_engine_line
 
 PATH_VARIABLE = "MXNET_LIBRARY_PATH"
@@ -193,7 +193,7 @@ def check(status: int) -> None:
 
 def first_line(error: Exception) -> str:
     """The message of an error of MXNet or of its package, without a trace of calls."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Traceback")]
+    lines = [line.strip() for line in said(error).splitlines() if line.strip() and not line.startswith("Traceback")]
     # If it repeats the arguments first, the message follows the name of its own error.
     named = (line.partition("MXNetError: ")[2] for line in lines if "MXNetError: " in line)
     return next(named, lines[0] if lines else type(error).__name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ...errors import FastinferError
+from ...errors import FastinferError, said
 from ..transform_job import Transform
 from .job_folder import JobFolder
 from .session import LocalSession
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
         folder.write_status("Failed", "Failed", reason=str(error)[:REASON_CHARACTERS])
         return 1
     except BaseException as error:
-        folder.write_status("Failed", "Failed", reason=f"{type(error).__name__}: {error}"[:REASON_CHARACTERS])
+        folder.write_status("Failed", "Failed", reason=f"{type(error).__name__}: {said(error)}"[:REASON_CHARACTERS])
         raise
     folder.write_status("Completed", "Completed", artifacts=artifacts)
     return 0
