@@ -312,7 +312,13 @@ def _record(run: Callable[[Shard, Job], ShardReport], shard: Shard, job: Job) ->
     """Runs a shard in another process, and takes the warnings there to this one: nobody may see that process's messages."""
     with warnings.catch_warnings(record=True) as caught:
         report = run(shard, job)
-    return report, [(str(each.message), each.category, each.filename, each.lineno) for each in caught]
+    return report, [(str(each.message), _known(each.category), each.filename, each.lineno) for each in caught]
+
+
+def _known(category: type[Warning]) -> type[Warning]:
+    """The category, or the one that it is derived from where only the process that gave it has its module."""
+    ours = ("builtins", __name__.partition(".")[0])
+    return next(each for each in category.__mro__ if each.__module__.partition(".")[0] in ours)
 
 
 class _Repeater:

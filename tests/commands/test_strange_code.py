@@ -115,3 +115,11 @@ def test_a_strange_exception_is_an_error_of_its_object(
     assert text in reject["message"].replace(str(folder), "")
     assert run("--backend", backend, "--overwrite") == 1
     assert text in capsys.readouterr().err.replace(str(folder), "")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_of_the_codes_own_kind_is_only_a_warning(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = work(STRANGE.replace("DO", "warnings.warn(Odd('mind this'))"))
+    assert run("--backend", "processes") == 0, capsys.readouterr().err
+    assert sorted(results(folder / "out")) == ["a.csv.out", "b.csv.out"]
+    assert "Warning: mind this" in capsys.readouterr().err
