@@ -28,7 +28,7 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Callable, NoReturn, Optional, TextIO
 
@@ -119,6 +119,41 @@ def _end_now(code: int) -> NoReturn:
         if sys.stdout is not None:
             sys.stdout.flush()
     os._exit(code)
+
+
+@contextlib.contextmanager
+def stdout_for_data(alone: bool) -> Iterator[None]:
+    """While it lasts, what a model's own code prints on stdout goes to stderr; also what its C code and its children print.
+
+    Args:
+        alone: whether the command's own data is to be alone on stdout; else nothing is done.
+    """
+    if not alone:
+        yield
+        return
+    _flush_stdout()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _flush_stdout()
+        os.dup2(kept, 1)
+        os.close(kept)
+        # What the code has left for the end of the process comes behind the data: functions registered later run first.
+        atexit.register(os.dup2, 2, 1)
+
+
+def _flush_stdout() -> None:
+    """Writes what Python and C hold back for stdout. A reader that has gone away is found when the data is printed."""
+    import ctypes  # late: only where data is printed
+
+    for stream in (sys.stdout, sys.__stdout__):
+        with contextlib.suppress(OSError, ValueError):
+            if stream is not None:
+                stream.flush()
+    ctypes.CDLL(None).fflush(None)
 
 
 def help_formatter(prog: str) -> argparse.HelpFormatter:

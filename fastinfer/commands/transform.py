@@ -27,6 +27,7 @@ from ._run import (
     run_command,
     runtime_of_argument,
     say,
+    stdout_for_data,
     whole_number,
 )
 
@@ -198,7 +199,9 @@ def make_parser(prog: str = "fastinfer transform") -> argparse.ArgumentParser:
         help="with --dry-run: what a thousand requests to S3 cost, GET and HEAD, PUT and LIST",
     )
     parser.add_argument("--dry-run", action="store_true", help="report what would be done, and do nothing")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON on stdout")
+    parser.add_argument(
+        "--json", action="store_true", help="print the summary as JSON on stdout, and nothing else there"
+    )
     parser.add_argument("--quiet", action="store_true", help="print only errors")
     parser.add_argument("--verbose", action="store_true", help="name each object that is passed over, and why")
     return parser
@@ -274,7 +277,7 @@ def _transform(prog: str, argv: Sequence[str] | None) -> int:
     if objects.means_nothing:
         say("nothing was rejected")
         return 0
-    with Bar(quiet=arguments.quiet) as bar:
+    with stdout_for_data(arguments.json), Bar(quiet=arguments.quiet) as bar:
         summary = transform(
             model,
             objects,

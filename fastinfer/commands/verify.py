@@ -14,7 +14,7 @@ from ..models.files import ONNX_SUFFIX
 from ..storage.places import plain_place
 from ..storage.uri import is_url
 from ._bar import Bar
-from ._run import help_formatter, path, positive_number, run_command, say
+from ._run import help_formatter, path, positive_number, run_command, say, stdout_for_data
 
 EPILOG = """\
 WHAT is the folder of a run, a path or a URL: its outputs (--sample: some of them) are made again by what its
@@ -54,7 +54,9 @@ def make_parser(prog: str = "fastinfer verify") -> argparse.ArgumentParser:
         metavar="PATH",
         help="the model that was run, or exported (default: where it was then, unless it has code of its own)",
     )
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON on stdout")
+    parser.add_argument(
+        "--json", action="store_true", help="print what was found as JSON on stdout, and nothing else there"
+    )
     parser.add_argument("--quiet", action="store_true", help="print only errors")
     return parser
 
@@ -82,7 +84,8 @@ def verify_outputs(arguments: argparse.Namespace) -> int:
     """Makes the outputs of a run again; returns the exit code."""
     from ..engine.verify import verify_run  # --help needs no NumPy
 
-    found = verify_run(arguments.what, arguments.model, sample=arguments.sample)
+    with stdout_for_data(arguments.json):
+        found = verify_run(arguments.what, arguments.model, sample=arguments.sample)
     for key, place, reason in found.differing:
         where = "is not made again" if place is None else f"differs from byte {place:,} on"
         say(f"error: {arguments.what}/{key}.out: {where}: {reason}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Callable
 
@@ -123,3 +125,35 @@ def test_a_warning_of_the_codes_own_kind_is_only_a_warning(work: Work, capsys: p
     assert run("--backend", "processes") == 0, capsys.readouterr().err
     assert sorted(results(folder / "out")) == ["a.csv.out", "b.csv.out"]
     assert "Warning: mind this" in capsys.readouterr().err
+
+
+PRINTS = """
+import atexit, ctypes, os, subprocess
+def tell(where):
+    print("python", where)
+    ctypes.CDLL(None).printf(b"C\\n")
+    subprocess.run(["echo", "child"])
+tell("import")
+atexit.register(print, "python at the end")
+def model_fn(model_dir):
+    tell("model_fn")
+def transform_fn(model, data, content_type, accept):
+    tell("transform_fn")
+    return data, "text/plain"
+"""
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_code_prints_is_not_among_the_json(backend: str, work: Work) -> None:
+    work(PRINTS)
+    command = [sys.executable, "-m", "fastinfer"]
+    options = ["--model", "model", "--json"]
+    for arguments in (
+        ["transform", "in", "out", "--code", "run", "--workers", "1", "--backend", backend, *options],
+        ["verify", "out", *options],
+    ):
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+        assert isinstance(json.loads(done.stdout), dict)
+        said = ["python import", "python model_fn", "python transform_fn", "C", "child"]
+        at_end = ["python at the end"] if backend == "threads" or arguments[0] == "verify" else []
+        assert {*said, *at_end} <= set(done.stderr.splitlines())
