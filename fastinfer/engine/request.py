@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, fields, replace
+from numbers import Integral
+from operator import index
 from typing import Any, Optional, Union
 
 from ..errors import ConfigError, quote
@@ -146,10 +148,12 @@ class TransformRequest:
 
     def _check_column(self, name: str, spell: Spelling) -> None:
         value = getattr(self, name)
-        # NumPy's whole numbers have an index too.
-        known = value is None or isinstance(value, str) or hasattr(value, "__index__")
-        if not known or isinstance(value, bool):
+        if value is None or isinstance(value, str):
+            return
+        if isinstance(value, bool) or not isinstance(value, Integral):
             raise ConfigError(f"{spell(name)} must be a whole number or a name, found {quote(str(value))}")
+        # Python's own also for one of NumPy, which the record of a run could not hold.
+        object.__setattr__(self, name, index(value))
 
     def _check_text(self, name: str, spell: Spelling) -> None:
         value = getattr(self, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fastinfer.engine.request import TransformRequest
@@ -46,6 +47,8 @@ def test_what_has_its_default_is_not_recorded() -> None:
         ({"include": 3}, "include must be a pattern or a list of patterns, found '3'"),
         ({"exclude": ["*.csv", None]}, "exclude must be a pattern or a list"),
         ({"id_column": 0.0}, "id_column must be a whole number or a name, found '0.0'"),
+        ({"id_column": np.array([0, 1])}, "id_column must be a whole number or a name"),
+        ({"id_column": np.True_}, "id_column must be a whole number or a name"),
         ({"label_column": True}, "label_column must be a whole number or a name"),
         ({"env": {"A": 1}}, "env must have names and values that are text, found 'A=1'"),
         ({"env": {"": "x"}}, "env must have"),
@@ -102,3 +105,12 @@ def test_the_servers_workers_are_those_of_the_run_where_nothing_else_says_how_ma
     assert transform(linear, tmp_path / "x.csv", tmp_path / "out", request=request).workers == 3
     asked = Options(workers=2)
     assert transform(linear, tmp_path / "x.csv", tmp_path / "two", asked, request=request).workers == 2
+
+
+def test_columns_may_be_numbers_of_numpy(linear: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("7,1,2,8\n")
+    request = TransformRequest(id_column=np.int64(0), label_column=np.int8(-1))  # type: ignore[arg-type]
+    assert type(request.id_column) is type(request.label_column) is int
+    transform(linear, tmp_path / "x.csv", tmp_path / "out", request=request)
+    transform(linear, tmp_path / "x.csv", tmp_path / "out", request=TransformRequest(id_column=0, label_column=-1))
+    assert (tmp_path / "out" / "x.csv.out").read_bytes().startswith(b"7,8,")
