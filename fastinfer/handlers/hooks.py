@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ..codecs.content_types import CSV, JSON
 from ..codecs.json import encode_json_value
-from ..errors import ModelError
+from ..errors import ModelError, escape, quote, said
 from ..models.choice import Choice, ChoiceKeywords, refuse_choice
 from ..models.code import STAGES
 from ..models.files import CODE
@@ -100,7 +100,8 @@ class Handler:
         Raises:
             InputError: see :meth:`fastinfer.Predictor.answer`.
             Exception: whatever a hook raises, RuntimeError for what would end the process; UnicodeDecodeError if a text type
-                is not UTF-8; TypeError if a hook returns something other than text, bytes or JSON.
+                is not UTF-8; TypeError if a hook returns something other than text, bytes or JSON; ValueError if its content
+                type is none.
         """
         return unwrap(self.answer_many([Request(body, content_type, accept)]))
 
@@ -126,7 +127,7 @@ class Handler:
                 result = self._transform(data, content_type, accept)
             if isinstance(result, tuple):
                 result, accept = result[0], result[1]
-            return Answer(_as_bytes(result), accept)
+            return Answer(_as_bytes(result), _as_content_type(accept))
         except Exception as error:
             return error
         except BaseException as error:  # as of what hooks returned, while it is printed
@@ -313,6 +314,15 @@ def _as_bytes(result: Any) -> bytes:
     if isinstance(result, str):
         return result.encode("utf-8")
     return encode_json_value(result)
+
+
+def _as_content_type(value: object) -> str:
+    """The content type of an answer, that a hook may have chosen. Raises ValueError if it is none that can be sent."""
+    # Control characters, also 127 and those from 128 to 159, end a header or are refused by clients.
+    if isinstance(value, str) and value.isprintable() and all(ord(each) < 256 for each in value):
+        return value
+    found = quote(value) if isinstance(value, str) else f"{escape(said(value))} ({type(value).__name__})"
+    raise ValueError(f"no answer can have the content type {found}")
 
 
 def _archive_has_code(archive: Path) -> bool:

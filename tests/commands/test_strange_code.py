@@ -96,6 +96,8 @@ def transform_fn(model, data, content_type, accept):
 """
 STRANGE_DEEDS = [
     ("raise Mute", "code failed: Mute: (no text: its __str__ raised ValueError)"),
+    ("return data, None", "code failed: ValueError: no answer can have the content type None (NoneType)"),
+    ("return data, 5", "code failed: ValueError: no answer can have the content type 5 (int)"),
     ("sys.exit(3)", "code failed: RuntimeError: /model/code/inference.py:10: transform_fn failed: SystemExit: 3"),
     (
         "raise GeneratorExit",
@@ -106,7 +108,7 @@ STRANGE_DEEDS = [
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("deed", "text"), STRANGE_DEEDS)
-def test_a_strange_exception_is_an_error_of_its_object(
+def test_a_strange_answer_is_an_error_of_its_object(
     deed: str, text: str, backend: str, work: Work, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = work(STRANGE.replace("DO", deed))

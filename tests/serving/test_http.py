@@ -389,7 +389,7 @@ def test_the_hooks_of_a_model_answer(hooked: Path) -> None:
         assert (refused.status, b"mine.py:13: input_fn failed: SystemExit: 3" in refused.body) == (500, True)
         for sign in ("\x7f", "\x00", "\n", "\x85", "\u20ac", "\ud800"):
             refused = server.post(json.dumps({"type": f"a/{sign}"}).encode())
-            text = b"the model's code returned an invalid content type: 'a/"
+            text = b"no answer can have the content type 'a/"
             assert (refused.status, refused.body[: len(text)]) == (500, text)
         assert server.post(b'{"type": "a/\xc3\xa9"}').status == 200
         code, said = server.stop()
