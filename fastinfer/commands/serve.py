@@ -116,12 +116,16 @@ def _serve(argv: Sequence[str] | None, prog: str) -> int:
     from ..serving.http import serve
 
     def on_ready(handler: Handler, address: str) -> None:
+        from ..models.code import has_requirements, requirements_note  # late: the model's loading has done it
+
         if not arguments.quiet:
             how = describe_handler(handler, settings)
             seconds = time.monotonic() - started
             certificate = None if handler.predictor is None else certificate_line(handler.predictor.model)
             if certificate is not None:
                 say(certificate)
+            if handler.module is not None and has_requirements(handler.module.code.parent):
+                say(f"warning: {requirements_note(model)}")
             say(f"serving {model} ({origin}) on http://{address}, {how}, ready in {seconds:.1f} s")
 
     ending = asyncio.run(serve(settings, on_ready))

@@ -14,10 +14,12 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import machine
 from ..errors import ConfigError
+from ..models.code import has_requirements, requirements_note
 from ..options import Limits, Options, parse_device
 from ..outputs.folder import OutputFolder
 from ..outputs.writer import BUFFER_BYTES
@@ -111,6 +113,8 @@ def transform(
     if first is None:
         raise no_objects(source, objects.passed_over if isinstance(objects, Listing) else 0)
 
+    if isinstance(model, CodeModel) and has_requirements(Path(model.path)):
+        warnings.warn(requirements_note(Path(model.path)), RuntimeWarning, stacklevel=2)
     name = runtime_of(model, options.runtime)
     progress.starting(f"loading {LABELS[name]}")
     runtime = load_runtime(name, cpu_isa=options.cpu_isa)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,9 @@ _CODE = rf"([^/]+/)?{CODE}/.+\.py"
 
 # Of a module, and of all modules of a model's code together.
 MODULE_BYTES, CODE_BYTES = 4 << 20, 64 << 20
+
+# Beside the modules: the packages that they need.
+REQUIREMENTS = "requirements.txt"
 
 # The functions by which a module takes part in serving.
 STAGES = ("input_fn", "predict_fn", "output_fn")
@@ -54,6 +58,27 @@ def program_name() -> str:
     """The serving module that the environment chooses, below ``code/``: however it is written, it has one name."""
     program = os.environ.get(PROGRAM_VARIABLE) or DEFAULT_PROGRAM
     return (program[:-3] if program.endswith(".py") else program).replace("/", ".")
+
+
+def has_requirements(model: Path) -> bool:
+    """Whether the code of a model, in its folder or archive, names packages that SageMaker's container installs first."""
+    if model.is_dir():
+        return (model / CODE / REQUIREMENTS).is_file()
+    # Imported late: a folder needs it not.
+    from ..storage.archive import read_members
+
+    return any(member.name == f"{CODE}/{REQUIREMENTS}" for member in read_members(model))
+
+
+def requirements_note(model: Path) -> str:
+    """What is said where the code of a model that :func:`has_requirements` runs here."""
+    name, is_folder = f"{CODE}/{REQUIREMENTS}", model.is_dir()
+    file = f"{model}/{name}"
+    command = f"pip install -r {shlex.quote(file if is_folder else name)}"
+    return (
+        f"{file} is not installed here: the code runs with the packages of this interpreter. "
+        f"Hint: {command}{'' if is_folder else ', when it is unpacked'}"
+    )
 
 
 def read_code(path: Path) -> Code | None:

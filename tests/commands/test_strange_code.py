@@ -159,3 +159,14 @@ def test_what_code_prints_is_not_among_the_json(backend: str, work: Work) -> Non
         said = ["python import", "python model_fn", "python transform_fn", "C", "child"]
         at_end = ["python at the end"] if backend == "threads" or arguments[0] == "verify" else []
         assert {*said, *at_end} <= set(done.stderr.splitlines())
+
+
+@pytest.mark.filterwarnings("default")
+def test_packages_that_code_asks_for_are_named(work: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = work(ANSWERS)
+    (folder / "model" / "code" / "requirements.txt").write_text("no-such-package-at-all")
+    file = f"{folder}/model/code/requirements.txt"
+    assert run("--backend", "threads") == 0
+    assert f"warning: {file} is not installed here" in capsys.readouterr().err
+    assert run("--backend", "threads", "--quiet") == 0
+    assert capsys.readouterr().err == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastinfer.errors import ModelError
-from fastinfer.models.code import HOOKS, Code, read_code
+from fastinfer.models.code import HOOKS, Code, has_requirements, read_code, requirements_note
 from tests.disturbed import disturbed_parsing
 
 
@@ -75,6 +75,20 @@ def test_an_archive_has_the_same_code_as_its_folder(tmp_path: Path) -> None:
     assert code == read_code(tmp_path / "model")._replace(folder="plain/")  # type: ignore[union-attr]
     assert read_code(tmp_path) == code._replace(folder="model/")  # type: ignore[union-attr]
     assert read_code(tmp_path / "model" / "code") is None
+
+
+def test_what_is_said_of_packages_names_the_file_and_the_command(tmp_path: Path) -> None:
+    model, archive = put(tmp_path / "my model", inference="def model_fn(model_dir): pass"), tmp_path / "model.tar.gz"
+    for has in (False, True):
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(model, ".")
+        assert has_requirements(model) is has_requirements(archive) is has
+        (model / "code" / "requirements.txt").write_text("x")
+    said = "is not installed here: the code runs with the packages of this interpreter. Hint: pip install -r"
+    file = f"{model}/code/requirements.txt"
+    assert requirements_note(model) == f"{file} {said} '{file}'"
+    name = "code/requirements.txt"
+    assert requirements_note(archive) == f"{archive}/{name} {said} {name}, when it is unpacked"
 
 
 def test_parsing_that_another_thread_disturbs_is_done_again(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 def run_payloads(folder: Path, **request: Any) -> list[str]:
     """The payloads that a model's own code is given, as that code shows them."""
-    (folder / "model" / "code").mkdir(parents=True)
+    (folder / "model" / "code").mkdir(parents=True, exist_ok=True)
     (folder / "model" / "code" / "inference.py").write_text(
         "def model_fn(model_dir): return 0\n"
         "def transform_fn(model, data, content_type, accept): return repr(data) + ';', 'text/plain'\n"
@@ -133,3 +133,12 @@ def test_code_that_would_end_the_process_fails_its_object_alone(folder: Path) ->
     with pytest.raises(InputError, match=r"1 object failed; .*y\.csv.*transform_fn failed: SystemExit: 3"):
         transform(folder).run()
     assert sorted(read_tree(folder / "results")) == ["x.csv.out"]
+
+
+def test_packages_that_the_code_asks_for_are_not_installed_and_the_log_says_so(folder: Path) -> None:
+    (folder / "model" / "code").mkdir(parents=True)
+    (folder / "model" / "code" / "requirements.txt").write_text("no-such-package-at-all")
+    with pytest.warns(
+        RuntimeWarning, match=r"/ml/model/code/requirements\.txt is not installed here.*Hint: pip install -r /"
+    ):
+        run_payloads(folder)

@@ -377,6 +377,7 @@ def hooked(mlp: Path, tmp_path: Path) -> Path:
 
 
 def test_the_hooks_of_a_model_answer(hooked: Path) -> None:
+    (hooked / "code" / "requirements.txt").write_text("no-such-package-at-all")
     with serving("--model", str(hooked), SAGEMAKER_PROGRAM="mine.py") as server:
         assert server.post(b"x") == (200, b'"Module x"', "application/x-mine")
         with ThreadPoolExecutor(8) as threads:
@@ -395,6 +396,7 @@ def test_the_hooks_of_a_model_answer(hooked: Path) -> None:
         code, said = server.stop()
     assert code == 0
     assert "hooks of" in said
+    assert f"warning: {hooked}/code/requirements.txt is not installed here" in said
     assert 'raise RuntimeError("as asked")' in said  # the hook's author sees where
 
 

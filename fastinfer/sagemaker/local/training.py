@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError, FastinferError
+from ...models.code import has_requirements, requirements_note
 from ...storage.archive import unpack
 from ...storage.atomic import make_folder
 from ...storage.uri import join
@@ -125,11 +126,8 @@ class Training:
         program = self.hyperparameters["sagemaker_program"]
         command = [sys.executable, "-u", program, *_command_line(options)]
         print(f"running {shlex.join(['python', *command[2:]])}", flush=True)
-        if (self.base / "code" / "requirements.txt").exists():
-            print(
-                "requirements.txt is not installed here: the script runs with the packages of this interpreter",
-                flush=True,
-            )
+        if has_requirements(self.base):
+            print(f"note: {requirements_note(self.base)}", flush=True)
         process = subprocess.Popen(
             command,
             cwd=self.base / "code",
