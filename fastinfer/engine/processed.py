@@ -75,11 +75,11 @@ def make_processing(request: TransformRequest, options: Options, *, code: bool =
     """
     is_csv = content_type_of(request) == CSV
     if not request.processes:
-        return Unnamed(is_whole=request.split_type == NONE) if is_csv and skips_header(request, options) else None
+        return WithoutHeader(is_whole=request.split_type == NONE) if is_csv and skips_header(request, options) else None
     return CsvPayloads(request, options, code=code) if is_csv else JsonPayloads(request)
 
 
-class Unnamed:
+class WithoutHeader:
     """The payloads of one object of CSV lines, without their header."""
 
     lines_before = 1
@@ -157,32 +157,34 @@ class CsvPayloads:
     def finish(self, prepared: Prepared, answer: bytes, content_type: str) -> bytes:
         if not self._prints:
             return answer
+        assert self._columns is not None
         lines = _as_lines(answer, content_type).splitlines(keepends=True)
+        if self._processing.joins and len(lines) != prepared.rows:
+            message = f"the answer cannot be joined: it has {len(lines):,} rows for {prepared.rows:,} records"
+            raise InputError(message, code="bad_answer")
+        pieces: dict[int, list[bytes]] = {}  # of all rows, by the cells of predictions
         texts: list[bytes] = []
         row = 0
         # The answers of a user's code may have as many cells as they like.
         for count, group in itertools.groupby(lines, lambda line: line.count(b",") + 1):
-            several = list(group)
-            texts.append(self._join(prepared.record, row, several, count, is_last=row + len(several) == len(lines)))
-            row += len(several)
+            predictions = list(group)
+            columns = self._processing.columns_of(self._columns.cells, self._columns.names, count)
+            self._name(columns, count)
+            if count not in pieces:
+                pieces[count] = columns.cut(prepared.record, 0, len(prepared.record), self._out).pieces
+            first, each = row * len(columns.pieces), len(predictions) * len(columns.pieces)
+            plan = self._processing.plan(columns, count)
+            texts.append(join(pieces[count][first : first + each], b"".join(predictions), plan, count))
+            row += len(predictions)
         return b"".join(texts)
 
-    def _join(self, record: bytes, first: int, predictions: list[bytes], count: int, *, is_last: bool) -> bytes:
-        """Lines of the result, of the rows of a payload from number `first` on; their predictions have `count` cells."""
-        assert self._columns is not None
-        columns = self._processing.columns_of(self._columns.cells, self._columns.names, count)
+    def _name(self, columns: Columns, count: int) -> None:
+        """Makes the line of names for predictions of so many cells. Raises InputError where it has been made for others."""
         if self._head is None:
             self._head, self._head_columns = self._processing.head(columns, count), count
-        if self._head and count != self._head_columns:
-            message = (
-                f"the answer has {count:,} cells, the first one has {self._head_columns:,}, which the header names"
-            )
+        elif self._head and count != self._head_columns:
+            message = f"the answer has {count:,} cells; the first one, which the header names, {self._head_columns:,}"
             raise InputError(message, code="bad_answer")
-        each = len(columns.pieces)
-        pieces = columns.cut(record, 0, len(record), self._out).pieces[first * each :]
-        if not is_last:
-            pieces = pieces[: len(predictions) * each]
-        return join(pieces, b"".join(predictions), self._processing.plan(columns, count), count)
 
     def take_head(self) -> bytes:
         if self._is_head_taken or self._head is None:

@@ -171,7 +171,18 @@ def test_answers_of_code_are_joined_whole_however_many_cells_they_have(tmp_path:
             else:
                 run.transform(model, objects, str(output), Options(workers=1), source=str(source), request=wanted)
                 assert (output / "a.csv.out").read_text() == expected
+    model = find_code_model(str(tmp_path / "model"))
     listing = Listing(str(source))
+    wanted, columns = TransformRequest(id_column=0), TransformRequest(id_column="x", header="keep")
+    for text, request, message in (
+        (b"a,1\nb,2 3\n", wanted, "it has 3 rows for 2 records"),
+        (b"a,1\nb, \n", wanted, "it has 1 rows for 2 records"),
+        (b"a, \n", wanted, "a prediction has 0 columns, not 1"),
+        (b"x,y\na,1\nb,2\n", columns, "has 2 cells; the first one, which the header names, 1"),
+    ):
+        (source / "a.csv").write_bytes(text)
+        with pytest.raises(InputError, match=message):
+            run.transform(model, listing, str(tmp_path / "o"), Options(workers=1), source=str(source), request=request)
     with pytest.raises(ConfigError, match="missing: the model's own code reads the records"):
         run.transform(model, listing, str(tmp_path / "o"), Options(missing=1.0), source=str(source))
 
