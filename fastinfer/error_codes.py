@@ -196,6 +196,11 @@ OUTPUT: tuple[tuple[str, str, str], ...] = (
     ("account", "the outputs have more or fewer rows than records were read", "report it: a defect of fastinfer"),
     ("cannot_write", "a file or folder cannot be written", "check space and permissions"),
     ("lease_lost", "another run may write to the folder on S3, whose lease was not renewed in time", "run again"),
+    (
+        "folder_lost",
+        "the folder was moved or removed while a run wrote there, or another run has begun in it",
+        "leave it in its place until the run ends, and run again",
+    ),
     ("foreign_files", "the folder holds files that would mix with the new ones", "remove them, or name another folder"),
     (
         "rejects_missing",

@@ -15,6 +15,7 @@ from ..outputs.layout import OutputLayout
 from ..records.spans import Span
 from ..runtimes.batch_size import Batching
 from ..storage.base import Object, RunStore, Source
+from ..storage.claim import Claim
 from ..storage.local import LocalStore
 from .request import KEEP, LINE, TransformRequest
 
@@ -52,6 +53,7 @@ class Job:
         cpu_isa: the highest instruction set that it may use; None: the best of the CPU.
         depends_on: what the bytes of the results depend on, by the run's record; None: nothing is compared.
         parent: the process whose children run the shards and end with it; None for other backends.
+        claim: of the run, where workers may outlive it and their results go to a URL; files have it in their store.
     """
 
     token: str
@@ -74,6 +76,7 @@ class Job:
     cpu_isa: str | None = None
     depends_on: dict[str, Any] | None = None
     parent: int | None = None
+    claim: Claim | None = None
 
     @property
     def rejects_records(self) -> bool:

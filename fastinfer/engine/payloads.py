@@ -127,7 +127,7 @@ class PayloadRun:
         self._process = process
         self._line_end = b"\n" if job.request.assemble_with == LINE else b""
         form = Form(b"", b"", b"", _rejected(job.request, self._line_end))
-        self._writer = OutputWriter(job.layout, job.store, form)
+        self._writer = OutputWriter(job.layout, job.store, form, job.claim)
         self._recorder = Recorder(job, report)
         self._waiting: list[_Waiting] = []
         self._held = 0

@@ -41,6 +41,8 @@ class Recorder:
     def write_rejects(self) -> None:
         """Writes rejects to the journal: before the results that lack the records get their names. Raises OutputError."""
         if self._rejects:
+            if self._job.claim is not None:
+                self._job.claim.check()
             Rejects(self._job.layout, self._job.store).append(self._rejects)
             self._rejects, self.held_bytes = [], 0
 

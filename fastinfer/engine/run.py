@@ -30,7 +30,7 @@ from ..storage.base import Object, Source
 from ..storage.local import LocalStore
 from ..storage.places import folder_place, source_of, store_of
 from ..storage.selection import with_checked_name
-from ..storage.uri import absolute, from_here
+from ..storage.uri import absolute, from_here, is_url
 from .backends import BACKENDS_BY_NAME
 from .code_model import CodeModel
 from .formats import choose_codec
@@ -168,7 +168,9 @@ def transform(
     is_threaded = options.backend == "threads"
     progress.starting("starting the workers")
     with contextlib.ExitStack() as stack:
-        stack.enter_context(folder.open_run(record, overwrite=options.overwrite))
+        # Those of a cluster are not this process's, and do not end with it.
+        is_outlived = options.backend in ("dask", "ray")
+        stack.enter_context(folder.open_run(record, overwrite=options.overwrite, is_outlived=is_outlived))
         job = Job(
             token=os.urandom(16).hex(),
             model=cast("AnyModel", model),  # of one with code only the place is used
@@ -190,6 +192,7 @@ def transform(
             cpu_isa=options.cpu_isa,
             depends_on=record["depends_on"],
             parent=os.getpid() if options.backend == "processes" else None,
+            claim=folder.claim if is_outlived and is_url(output) else None,
         )
         run_shards = stack.enter_context(
             start_backend(job, options.workers if options.address else workers, stop, options.address)

@@ -15,8 +15,9 @@ from ..models.load import load_any_model
 from ..options import Options
 from ..outputs.folder import OutputFolder
 from ..outputs.layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout
-from ..outputs.run_record import MOST_BYTES, differences
+from ..outputs.run_record import differences
 from ..storage.base import Object
+from ..storage.claim import MOST_BYTES
 from ..storage.local import LocalStore
 from ..storage.places import folder_place, read_small, store_of
 from ..storage.uri import from_here

@@ -103,7 +103,7 @@ class _ShardRun:
         self.decoder: Decoder = self.filtered or job.codec.decoder(
             job.model.row_shape, line_is_record=job.line_is_record
         )
-        self.writer = OutputWriter(job.layout, job.store, job.encoder.form)
+        self.writer = OutputWriter(job.layout, job.store, job.encoder.form, job.claim)
         self.recorder = Recorder(job, self.report)
         self.refusals: Refusals | None = None  # takes out what the model refuses
         self.values = self.bad_records = 0  # that were read of the object

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import ConfigError, InputError
 from ..storage.base import Object, RunStore
+from ..storage.claim import Claim
 from ..storage.places import store_of
 from .label import Label
 from .layout import LABEL_JOURNAL, LABELS, OUTPUT_SUFFIX, RESERVED, OutputLayout
@@ -35,6 +36,7 @@ class OutputFolder:
         layout: names in the folder.
         store: where it is.
         rejects: what was rejected.
+        claim: of the run that is open; None before that.
         rejected: how many records earlier runs rejected that are not transformed again.
     """
 
@@ -43,17 +45,19 @@ class OutputFolder:
         self.store = store or store_of(root)
         self.rejected = 0
         self._record = RunRecord(self.layout, self.store)
+        self.claim: Claim | None = None
         self._is_held = False
         self._overwrites = False
         self._take_run()
 
     @contextlib.contextmanager
-    def open_run(self, record: dict[str, Any], *, overwrite: bool) -> Iterator[OutputFolder]:
+    def open_run(self, record: dict[str, Any], *, overwrite: bool, is_outlived: bool = False) -> Iterator[OutputFolder]:
         """Locks the folder for one run: no other run may write there at the same time.
 
         Args:
             record: what the bytes of the results depend on, as ``depends_on``; kept in ``_run.json``.
             overwrite: whether every result is replaced, also if the folder holds another run's.
+            is_outlived: whether workers may outlive the run.
 
         Raises:
             ConfigError: ``output_in_use``, or ``other_run`` if the results in the folder depend on other values.
@@ -66,6 +70,9 @@ class OutputFolder:
             if not overwrite:
                 self.store = self.store.for_new_results(is_first=self._record.is_first)
             self._record.write(self.store, record)
+            self.claim = self._record.claim()
+            self.store = self.store.claimed(self.claim, is_outlived=is_outlived)
+            self.rejects = Rejects(self.layout, self.store)
             self.store.begin_labels(self.layout.record)
             self.rejected = self.rejects.begin(self._record.replaced)
             if self._has_earlier_runs:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any, Callable, NamedTuple
 
 from ..errors import ConfigError, FastinferError, escape, quote
 from ..storage.atomic import TEMPORARY_PREFIX
 from ..storage.base import RunStore
+from ..storage.claim import MOST_BYTES, Claim
 from .label import new_run
 from .layout import OUTPUT_SUFFIX, RUN_RECORD, OutputLayout, run_of
 
 HINT = "name another folder, or pass overwrite=True"
-# A record has one kilobyte or two.
-MOST_BYTES = 1 << 20
 _RUN_ID = re.compile(r"[0-9a-f]{16}")
 # So many differences are named.
 MOST_SHOWN = 8
@@ -52,6 +52,7 @@ class RunRecord:
         self._store = store
         self.is_first = self.resumes = False
         self.run = new_run()
+        self._start = ""
         self.replaced: list[str] = []
 
     def compare(self, depends_on: Callable[[], dict[str, Any]], *, overwrite: bool, partial: bool = False) -> None:
@@ -67,6 +68,7 @@ class RunRecord:
             ConfigError: ``other_run``.
         """
         self.is_first = self.resumes = False
+        self._start = os.urandom(16).hex()
         root = self._layout.root
         try:
             kept = self._read()
@@ -107,9 +109,14 @@ class RunRecord:
             ConfigError: ``output_in_use``.
             OutputError: it cannot be written.
         """
-        content = json.dumps({"run": self.run, "replaced": self.replaced, **record}, indent=2) + "\n"
+        ours = {"run": self.run, "start": self._start, "replaced": self.replaced}
+        content = json.dumps({**ours, **record}, indent=2) + "\n"
         store.replace(self._layout.record, [content.encode()], is_new=self.is_first)
         self.is_first = False
+
+    def claim(self) -> Claim:
+        """By which writers know the record that :meth:`write` wrote."""
+        return Claim(self._store, self._layout.record, self._start)
 
     def _read(self) -> _Kept | None:
         """The record in the folder; None if there is none.

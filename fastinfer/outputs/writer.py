@@ -19,6 +19,7 @@ from ..errors import FastinferError, InputError, OutputError
 from ..records.spans import Span
 from ..storage.atomic import NAME_ERRORS, unwritable
 from ..storage.base import Object, Store, Upload, Writing
+from ..storage.claim import Claim
 from .label import Label
 from .layout import OutputLayout
 
@@ -170,9 +171,11 @@ class OutputWriter:
         layout: names of the run's results.
         store: where they go.
         form: how rows are joined.
+        claim: is looked at before results get their names; None: the store does it, or nobody has to.
     """
 
-    def __init__(self, layout: OutputLayout, store: Store, form: Form) -> None:
+    def __init__(self, layout: OutputLayout, store: Store, form: Form, claim: Claim | None = None) -> None:
+        self._claim = claim
         self._layout = layout
         self._store = store
         self._form = form
@@ -197,6 +200,7 @@ class OutputWriter:
         text = result.take()
         if text is None:
             try:
+                self._check()
                 result.finish(self._run)
             except InputError as error:
                 return [finished._replace(problem=error)]
@@ -242,9 +246,15 @@ class OutputWriter:
     def _write(self) -> None:
         """Hands what was added to the store."""
         if self._ready:
+            self._check()
             writing = self._store.write_many(self._uris, self._texts, self._labels)
             self._under_way.append((self._ready, self._uris, writing))
             self._ready, self._uris, self._texts, self._labels, self._held = [], [], [], [], 0
+
+    def _check(self) -> None:
+        """Raises OutputError (``folder_lost``) where the folder is not that of the run any more."""
+        if self._claim is not None:
+            self._claim.check()
 
     def _wait(self, most: int) -> list[Finished]:
         """Waits until no more than `most` groups are being written; returns the results of the others."""

@@ -18,15 +18,18 @@ TEMPORARY_PREFIX, TEMPORARY_SUFFIX = ".fastinfer-", ".tmp"
 NAME_ERRORS = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
 
 
-def create_folders(folder: str, *, durable: bool = False) -> None:
+def create_folders(folder: str, *, durable: bool = False, below: str | None = None) -> None:
     """Creates a folder and those above it where they are missing. Raises OSError.
 
     Args:
         folder: its path.
         durable: whether the names of new folders are on the disk when this returns.
+        below: a folder that is not created, nor any above it; None: all may be.
     """
     missing = []
     while folder and not os.path.isdir(folder):
+        if folder == below:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
         missing.append(folder)
         folder = os.path.dirname(folder)
     # Not by recursion, as os.makedirs does: they may be nested deeper than Python's calls.

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Callable, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Callable, NamedTuple, Protocol
 
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .claim import Claim
 
 # Changes whenever an object's bytes change; empty if it is not known. What is in it is the store's own matter.
 Version = bytes
@@ -180,6 +183,16 @@ class RunStore(Store, Protocol):
 
         Args:
             is_first: whether the folder has no record of a run yet.
+        """
+        ...
+
+    def claimed(self, claim: Claim, *, is_outlived: bool) -> RunStore:
+        """The same store for the writers of one start of a run: where it can, they look at the folder immediately before
+        anything gets its name there, and neither create the folder itself nor write once it is not the run's any more.
+
+        Args:
+            claim: of the start.
+            is_outlived: whether writers may outlive the run that holds the lock.
         """
         ...
 

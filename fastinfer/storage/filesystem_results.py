@@ -19,6 +19,7 @@ from ..errors import ConfigError, FastinferError, InputError, OutputError
 from . import exclusive, filesystem_writing, journal
 from .atomic import NAME_ERRORS, TEMPORARY_PREFIX, unreadable_result, unwritable
 from .base import Select
+from .claim import Claim
 from .crew import GROUPS_UNDER_WAY, LABELS_AHEAD, Gathering, Puts, answered, the_crew
 from .filesystem import FilesystemSource
 from .filesystem_requests import find
@@ -67,6 +68,10 @@ class FilesystemStore(FilesystemSource):
     def for_new_results(self, *, is_first: bool) -> FilesystemStore:
         """The same store; what stands in the place of a result is looked at before the run."""
         return dataclasses.replace(self, is_first=is_first)
+
+    def claimed(self, claim: Claim, *, is_outlived: bool) -> FilesystemStore:  # noqa: ARG002
+        """Itself: who writes looks before a group of results."""
+        return self
 
     @contextmanager
     def lock(self, folder: str) -> Iterator[None]:  # noqa: ARG002

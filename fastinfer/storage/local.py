@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .._native.files import FILES_PER_CALL, read_files, write_files
+from ..errors import OutputError
 from . import exclusive, journal
 from .atomic import TEMPORARY_PREFIX, create_folders, locking, sync_folder, unreadable_result, unwritable
 from .base import Object, Select
+from .claim import Claim
 from .label_log import LabelLog
 from .listing import every_key, examine_file, list_files
 from .local_file import LocalReader, LocalUpload
@@ -47,11 +49,15 @@ class LocalStore:
         durable: whether a result is written to the disk, not only to the system's memory, before it gets its name.
         prefix: what the names of unfinished files begin with; they are hidden beside the final ones.
         log: keeps labels where the file system does not; None: writing a label there is an error.
+        claim: of the run that writes; the folder is looked at before anything gets its name there. None: it is not.
+        is_outlived: whether writers may outlive the run that holds the lock.
     """
 
     durable: bool = False
     prefix: str = f"{TEMPORARY_PREFIX}{'0' * 16}-"
     log: LabelLog | None = None
+    claim: Claim | None = None
+    is_outlived: bool = False
 
     lists_trees = False  # folders are listed one by one, when an input needs them
     labels_ahead = ahead_bytes = 0  # the system reads ahead
@@ -66,6 +72,10 @@ class LocalStore:
     def for_new_results(self, *, is_first: bool) -> LocalStore:  # noqa: ARG002
         """Itself: what stands in the place of a result is looked at before the run."""
         return self
+
+    def claimed(self, claim: Claim, *, is_outlived: bool) -> LocalStore:
+        """The same store for the writers of one start of a run; see :class:`~fastinfer.storage.base.RunStore`."""
+        return dataclasses.replace(self, claim=claim, is_outlived=is_outlived)
 
     def begin_labels(self, record: str, *, read_only: bool = False) -> None:
         """Reads earlier runs' labels that are not attributes, and finds out whether this run's can be. Raises OutputError.
@@ -124,15 +134,18 @@ class LocalStore:
         """Writes small files, each whole or not at all. Missing folders are created.
 
         Raises:
-            OutputError: a folder cannot be written to the disk, or the log of labels cannot be written.
+            OutputError: a folder cannot be written to the disk, or the log of labels cannot be written; ``folder_lost``.
         """
+        if self.claim is not None and self.is_outlived:
+            return Written(self._write_outlived(uris, texts, labels, self.claim))
+        self._check()
         errors = self._write(uris, texts, labels)
         if errno.ENOENT in errors:
             missing = [index for index, code in enumerate(errors) if code == errno.ENOENT]
             made: dict[str, int] = {}
             for folder in {os.path.dirname(uris[index]) for index in missing}:
                 try:
-                    create_folders(folder, durable=self.durable)
+                    create_folders(folder, durable=self.durable, below=self.claim and self.claim.root)
                 except OSError as error:
                     made[folder] = error.errno or errno.EIO
             again = [index for index in missing if os.path.dirname(uris[index]) not in made]
@@ -143,6 +156,8 @@ class LocalStore:
             )
             for index, code in zip(again, codes):
                 errors[index] = code
+            if errno.ENOENT in errors:
+                self._check()  # so that the error says it
         if self.durable:
             for folder in {os.path.dirname(uri) for uri, code in zip(uris, errors) if not code}:
                 sync_folder(folder)
@@ -156,7 +171,10 @@ class LocalStore:
             word: distinguishes it from others that are written at the same time; None: the writer, which writes one at a time.
             label: not needed before the end.
         """
-        return LocalUpload(uri, self.prefix + (word or writer_name()), self.log, durable=self.durable)
+        if self.is_outlived:
+            self._check()  # so that a late writer leaves no hidden file behind, should it be killed
+        temporary = self.prefix + (word or writer_name())
+        return LocalUpload(uri, temporary, self.log, durable=self.durable, claim=self.claim)
 
     def label(self, uri: str) -> bytes | None:
         """The label of a file that has the size with which it was written; else None. Raises OutputError."""
@@ -187,6 +205,7 @@ class LocalStore:
 
     def append(self, uri: str, entries: Iterable[bytes]) -> None:
         """Appends entries to the journal of one writer. Raises OutputError."""
+        self._check()
         journal.append(uri, entries, durable=self.durable)
 
     def read_entries(self, uri: str, most_bytes: int) -> Iterator[bytes]:
@@ -208,6 +227,7 @@ class LocalStore:
 
     def replace(self, uri: str, pieces: Iterable[bytes], *, is_new: bool = False) -> None:  # noqa: ARG002
         """Puts a file in the place of another, whole or not at all, while the folder is locked. Raises OutputError."""
+        self._check()
         exclusive.replace(uri, pieces, durable=self.durable)
 
     def names(self, folder: str) -> Iterator[str]:
@@ -283,6 +303,48 @@ class LocalStore:
         with locking(folder):
             yield
 
+    def _check(self) -> None:
+        """Raises OutputError (``folder_lost``) where the folder is not that of the run any more."""
+        if self.claim is not None:
+            self.claim.check()
+
+    def _write_outlived(
+        self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes], claim: Claim
+    ) -> list[int]:
+        """Writes small files under temporary names, looks whether the folder is the run's, and renames them.
+
+        A run that begins after the look removes the temporary files before it reads or writes anything in their folder: then
+        they cannot be renamed any more.
+        """
+        claim.check()
+        errors = [0] * len(uris)
+        temporary = self.prefix + writer_name()
+        uploads: dict[int, LocalUpload] = {}
+        try:
+            for index, (uri, text, label) in enumerate(zip(uris, texts, labels)):
+                try:
+                    upload = LocalUpload(uri, f"{temporary}-{index}", self.log, durable=self.durable, claim=claim)
+                    upload.write(text)
+                    upload.seal(label)
+                    uploads[index] = upload
+                except OutputError as error:
+                    errors[index] = _code_of(error)
+            claim.check()
+            for index in list(uploads):
+                try:
+                    uploads.pop(index).give_name()
+                except OutputError as error:
+                    errors[index] = _code_of(error)
+            if errno.ENOENT in errors:
+                claim.check()  # so that the error says it
+        finally:
+            for upload in uploads.values():
+                upload.abort()
+        if self.durable:
+            for folder in {os.path.dirname(uri) for uri, code in zip(uris, errors) if not code}:
+                sync_folder(folder)
+        return errors
+
     def _write(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> list[int]:
         temporary = os.fsencode(self.prefix + writer_name())
         errors: list[int] = []
@@ -300,3 +362,11 @@ class LocalStore:
                         self.log.add(writer, [(uri, len(text), labels[index])])
                         (errors[index],) = write_files([os.fsencode(uri)], [text], [b""], temporary, self.durable)
         return errors
+
+
+def _code_of(error: OutputError) -> int:
+    """The errno of what could not be written; raises the error itself where it has none."""
+    code = getattr(error.__cause__, "errno", None)
+    if not code:
+        raise error
+    return int(code)

@@ -11,6 +11,7 @@ from .._native.files import check_file, label_file, wait_for_next_tick
 from ..errors import OutputError
 from .atomic import create_folders, sync_folder, unreadable, unwritable
 from .base import Object
+from .claim import Claim
 from .label_log import LabelLog
 from .regular import open_regular
 from .writer import writer_name
@@ -56,13 +57,25 @@ class LocalReader:
 
 
 class LocalUpload:
-    """A large result that is being written: a temporary file in its final folder, renamed when it is whole."""
+    """A result that is being written: a temporary file in its final folder, renamed when it is whole.
 
-    def __init__(self, uri: str, temporary: str, log: LabelLog | None, *, durable: bool) -> None:
+    Args:
+        uri: its name when it is whole.
+        temporary: its name until then.
+        log: keeps labels where the file system does not.
+        durable: whether it is on the disk before it gets its name.
+        claim: of the run; the folder itself is not created then, and looked at before the result gets its name.
+    """
+
+    def __init__(
+        self, uri: str, temporary: str, log: LabelLog | None, *, durable: bool, claim: Claim | None = None
+    ) -> None:
         self._uri = uri
         self._log = log
         self._durable = durable
+        self._claim = claim
         self._size = 0
+        self._unkept: bytes | None = None  # the label, if the file system does not keep it
         folder = os.path.dirname(uri)
         self._temporary = os.path.join(folder, temporary)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
@@ -70,7 +83,9 @@ class LocalUpload:
             try:
                 self._handle = os.open(self._temporary, flags, 0o666)
             except FileNotFoundError:
-                create_folders(folder, durable=durable)
+                if claim is not None:
+                    claim.check()
+                create_folders(folder, durable=durable, below=claim and claim.root)
                 self._handle = os.open(self._temporary, flags, 0o666)
         except OSError as error:
             raise unwritable(uri, error) from error
@@ -86,19 +101,41 @@ class LocalUpload:
         self._size += len(content)
 
     def commit(self, label: bytes) -> None:
+        self.seal(label)
+        if self._claim is not None:
+            try:
+                self._claim.check()
+            except OutputError:
+                self.abort()
+                raise
+        self.give_name()
+        if self._durable:
+            sync_folder(os.path.dirname(self._uri))
+
+    def seal(self, label: bytes) -> None:
+        """Ends the file, which has its temporary name still. Raises OutputError."""
         try:
             code = label_file(self._handle, self._size, label)
             if code == errno.ENOTSUP and self._log is not None:
-                code = self._log.remove(self._uri)
-                if code:
-                    raise OSError(code, os.strerror(code))
-                self._log.add(writer_name(), [(self._uri, self._size, label)])
+                self._unkept = label
             elif code:
                 raise OSError(code, os.strerror(code))
             if self._durable:
                 os.fsync(self._handle)
             handle, self._handle = self._handle, -1
             os.close(handle)
+        except OSError as error:
+            self.abort()
+            raise unwritable(self._uri, error) from error
+
+    def give_name(self) -> None:
+        """Gives the file its name after :meth:`seal`; nothing is looked at any more. Raises OutputError."""
+        try:
+            if self._unkept is not None and self._log is not None:
+                code = self._log.remove(self._uri)
+                if code:
+                    raise OSError(code, os.strerror(code))
+                self._log.add(writer_name(), [(self._uri, self._size, self._unkept)])
             os.replace(self._temporary, self._uri)
         except OutputError:  # of the log
             self.abort()
@@ -106,8 +143,6 @@ class LocalUpload:
         except OSError as error:
             self.abort()
             raise unwritable(self._uri, error) from error
-        if self._durable:
-            sync_folder(os.path.dirname(self._uri))
 
     def abort(self) -> None:
         if self._handle >= 0:

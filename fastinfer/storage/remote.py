@@ -18,6 +18,7 @@ from ..errors import FastinferError, InputError, OutputError
 from . import journal
 from .atomic import TEMPORARY_PREFIX, unreadable, unreadable_result, unwritable
 from .base import Object, Select
+from .claim import Claim
 from .crew import GROUPS_UNDER_WAY, LABELS_AHEAD, Gathering, Puts, gathering, the_crew
 from .lease import Holder
 from .listing import enters_folders, every_key
@@ -154,6 +155,10 @@ class RemoteStore:
     def for_new_results(self, *, is_first: bool) -> RemoteStore:  # noqa: ARG002
         """The same store, which does not replace a result of another run or of somebody else."""
         return replace(self, creates=True)
+
+    def claimed(self, claim: Claim, *, is_outlived: bool) -> RemoteStore:  # noqa: ARG002
+        """Itself: who writes looks before a group of results."""
+        return self
 
     def write_many(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> Puts:
         """Begins to write small results."""

@@ -22,7 +22,8 @@ extras options records records.compression storage storage.base storage.expanded
 DRY_RUN = """
 _native _native.files engine.code_model engine.requests engine.source models models.choice models.code models.files
 models.graph models.inputs models.load models.module models.operators models.params outputs outputs.folder outputs.label
-outputs.layout outputs.leftovers outputs.rejects outputs.run_record python_text storage.atomic storage.exclusive storage.journal
+outputs.layout outputs.leftovers outputs.rejects outputs.run_record python_text storage.atomic storage.claim storage.exclusive
+storage.journal
 storage.label_log storage.listing storage.local storage.local_file storage.places storage.selection storage.writer
 """
 RUN = """

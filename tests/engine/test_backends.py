@@ -19,9 +19,10 @@ from fastinfer.codecs.csv import CsvCodec
 from fastinfer.engine import backends
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.plan import Shard
+from fastinfer.engine.progress import Progress
 from fastinfer.engine.source import find_objects
 from fastinfer.engine.worker import run_shard
-from fastinfer.errors import ConfigError, WorkerDied
+from fastinfer.errors import ConfigError, OutputError, WorkerDied
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import BACKENDS, Options
@@ -163,6 +164,56 @@ def test_a_dead_worker_is_replaced_and_a_shard_that_kills_twice_is_left_out(
     assert isinstance(errors[1], WorkerDied)
     assert str(source / "always.csv") in str(errors[1])
     assert sorted(read_tree(output)) == ["a.csv.out", "b.csv.out", "c.csv.out", "once.csv.out", "z.csv.out"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_late_workers_write_nothing_into_a_folder_in_which_another_run_has_begun(
+    backend: str, linear: Path, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("a", "b"):
+        (source / f"{name}.csv").write_bytes(b"1,2\n")
+    shards = [Shard(number, [item]) for number, item in enumerate(find_objects(str(source)))]
+    folder = OutputFolder(str(output))
+    with folder.open_run({"depends_on": {}}, overwrite=False, is_outlived=backend in ("dask", "ray")):
+        parts = load_model(linear), (("cpu", 0),), Batching(48, False, True), CsvCodec(), folder.layout
+        job = Job("late", *parts, store=folder.store)
+    # The same inputs and options: the next run continues, and has the id of the earlier one.
+    with OutputFolder(str(output)).open_run({"depends_on": {}}, overwrite=False) as following:
+        assert following.layout.run == folder.layout.run
+        with backends.BACKENDS_BY_NAME[backend](job, 2, threading.Event(), None) as run_shards:
+            reports = list(run_shards(shards))
+        assert os.listdir(output) == ["_run.json"]
+    for report in reports:
+        assert isinstance(report.error, OutputError)
+        assert (report.error.code, report.inputs) == ("folder_lost", 0)
+
+
+class _Moving(Progress):
+    """Moves the folder of the outputs away when the run has told of its first progress."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def advance(self, records: int, size: int) -> None:  # noqa: ARG002
+        if self._folder.exists():
+            self._folder.rename(self._folder.with_name("moved"))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_whose_folder_is_moved_ends_with_an_error_and_makes_no_other(
+    backend: str, linear: Path, tmp_path: Path
+) -> None:
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for number in range(4):
+        (source / f"{number}.csv").write_bytes(b"1,2\n3,4\n")
+    with pytest.raises(OutputError) as caught:
+        transform(linear, source, output, Options(backend=backend, workers=1), progress=_Moving(output))
+    assert (caught.value.code, caught.value.path) == ("folder_lost", str(output))
+    assert not output.exists()
+    assert (tmp_path / "moved" / "_run.json").exists()
 
 
 # Two runs at a time, on threads that end with them, and a third one after that.

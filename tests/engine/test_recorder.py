@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.recorder import Recorder
-from fastinfer.errors import InputError
+from fastinfer.errors import InputError, OutputError
 from fastinfer.outputs.rejects import Rejects
 from fastinfer.outputs.writer import Finished
 from fastinfer.records.spans import Span, whole
 from fastinfer.storage.base import Object
+from fastinfer.storage.claim import Claim
+from fastinfer.storage.local import LocalStore
 from tests.runs import make_job
 
 ITEM = Object("/in/a", "a", 10, b"v")
 PROBLEM = InputError("no name", code="output_name", path="/in/a")
 
 
-def recorder(model: Path, folder: Path, **rest: bool) -> tuple[Recorder, ShardReport, Job]:
+def recorder(model: Path, folder: Path, **rest: Any) -> tuple[Recorder, ShardReport, Job]:
     job = make_job(model, folder, **rest)
     report = ShardReport(0)
     return Recorder(job, report), report, job
@@ -46,3 +49,12 @@ def test_a_result_without_a_name_stops_the_shard_or_is_rejected(linear: Path, tm
     Rejects(job.layout, job.store).finish()
     found = [json.loads(line)["message"] for line in Path(job.layout.rejects).read_text().splitlines()]
     assert sorted(found) == ["bad", "no name"]
+
+
+def test_rejects_are_not_written_to_a_folder_of_another_run(linear: Path, tmp_path: Path) -> None:
+    claim = Claim(LocalStore(), str(tmp_path / "_run.json"), "0" * 32)
+    made, _, _ = recorder(linear, tmp_path, quarantine=True, claim=claim)
+    made.refuse(whole(ITEM), PROBLEM)
+    with pytest.raises(OutputError, match="not this run's any more"):
+        made.write_rejects()
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ import pytest
 from fastinfer.errors import ConfigError, FastinferError
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.layout import RUN_RECORD, OutputLayout
-from fastinfer.outputs.run_record import MOST_BYTES, RunRecord
+from fastinfer.outputs.run_record import RunRecord
+from fastinfer.storage.claim import MOST_BYTES
 from fastinfer.storage.local import LocalStore
 from tests.outputs.results import item, make
 from tests.outputs.test_folder import RECORD
@@ -59,7 +60,7 @@ def test_a_record_of_nothing_finished_is_replaced(tmp_path: Path) -> None:
     assert record.replaced == [RUN, "1" * 16]
     record.write(LocalStore(), RECORD)
     kept = json.loads((tmp_path / RUN_RECORD).read_text())
-    assert kept == {**RECORD, "run": record.run, "replaced": record.replaced}
+    assert kept == {**RECORD, "run": record.run, "replaced": record.replaced, "start": record.claim().start}
     assert record.run not in record.replaced
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from fastinfer.codecs.json_rows import FORM
 from fastinfer.errors import OutputError
 from fastinfer.outputs.folder import OutputFolder
 from fastinfer.outputs.label import Label
-from fastinfer.outputs.writer import BUFFER_BYTES
+from fastinfer.outputs.writer import BUFFER_BYTES, OutputWriter
 from fastinfer.records.spans import whole
 from fastinfer.storage.atomic import TEMPORARY_PREFIX
+from fastinfer.storage.claim import Claim
 from tests.outputs.results import item, make, open_writer
 
 
@@ -83,3 +85,17 @@ def test_a_name_that_a_result_cannot_have_is_its_objects_problem(
     assert [str(each.problem and each.problem.code) for each in finished] == ["None", "output_name", "None"]
     assert str(finished[1].problem).endswith(f"{name}.out cannot have this name: {reason}")
     assert sorted(os.listdir(tmp_path)) == ["a.csv.out", "b.csv.out", "c.csv.out", "file"]
+
+
+def test_a_writer_looks_at_its_claim_before_results_get_their_names(tmp_path: Path) -> None:
+    folder = OutputFolder(str(tmp_path))  # a store that does not look itself, as at URLs
+    claim = Claim(folder.store, folder.layout.record, "0" * 32)
+    for text in (b"small", b"x" * (BUFFER_BYTES + 1)):
+        writer = OutputWriter(folder.layout, folder.store, FORM, claim)
+        result = writer.open(whole(item("a.csv")))
+        result.add_rows(text, 1)
+        with pytest.raises(OutputError) as caught:
+            [*writer.finish(result), *writer.flush()]
+        assert caught.value.code == "folder_lost"
+        result.drop()
+        assert os.listdir(tmp_path) == []
