@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,14 +21,15 @@ from .atomic import TEMPORARY_PREFIX, unreadable, unreadable_result, unwritable
 from .base import Object, Select
 from .claim import Claim
 from .crew import GROUPS_UNDER_WAY, LABELS_AHEAD, Gathering, Puts, gathering, the_crew
-from .lease import Holder
+from .lease import Guard, Holder, Witness
 from .listing import enters_folders, every_key
 from .remote_reader import MOST_AHEAD_BYTES, SMALL_BYTES, GroupReader, RangeFile, RemoteReader
-from .remote_upload import RemoteUpload, put_result
+from .remote_upload import RemoteUpload, Terms, put_result
 from .retry import Patience, with_deadline
 from .s3_client import Bucket, open_bucket
 from .s3_listing import Listed
 from .uri import GLOB_SIGNS, key_below, matches_glob, split_exactly
+from .versions import Versions
 
 LEASE = "_run.lock"
 # S3 allows no longer keys, in UTF-8.
@@ -39,14 +41,20 @@ _journal_numbers = itertools.count()
 class _Shared:
     """What the copies of a store have in common in one process."""
 
-    def __init__(self) -> None:
-        self.holder: Holder | None = None
+    def __init__(self, lease: tuple[str, str] | None = None, results: Versions | None = None) -> None:
+        self.guard: Guard | None = None
+        # The URI and the holder of the lease, while one is held; for other processes.
+        self.lease = lease
+        # Of all that a run may overwrite, as it was listed.
+        self.results = results
+        # Of the run's own files, as this process has read or written them last.
+        self.files: dict[str, bytes] = {}
         self.labels: Gathering | None = None
         # One look at the environment for a store, not one for each object.
         self.buckets: dict[str, Bucket] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_Shared, ())
+        return (_Shared, (self.lease, self.results))
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,7 @@ class RemoteStore:
 
     def for_new_results(self, *, is_first: bool) -> RemoteStore:  # noqa: ARG002
         """The same store, which does not replace a result of another run or of somebody else."""
+        self._shared.results = None
         return replace(self, creates=True)
 
     def claimed(self, claim: Claim, *, is_outlived: bool) -> RemoteStore:  # noqa: ARG002
@@ -162,18 +171,19 @@ class RemoteStore:
 
     def write_many(self, uris: Sequence[str], texts: Sequence[bytes], labels: Sequence[bytes]) -> Puts:
         """Begins to write small results."""
-        return Puts(lambda index: self.put(uris[index], texts[index], labels[index]), len(uris))
+        guard = self._guard()  # also if some are put when the lease was given back
+        return Puts(lambda index: self._put(guard, uris[index], texts[index], labels[index]), len(uris))
 
-    def put(self, uri: str, text: bytes, label: bytes) -> int:
+    def _put(self, guard: Guard, uri: str, text: bytes, label: bytes) -> int:
         """Writes a result: 0, or an errno if it cannot have this name. Raises OutputError, ServiceError."""
-        self._check_lease()
+        guard.check()
         bucket, key = self._split(uri)
         if len(key) * 4 > MOST_KEY_BYTES and len(key.encode()) > MOST_KEY_BYTES:
             return errno.ENAMETOOLONG
         try:
-            put_result(bucket, key, text, label, create=self.creates)
+            put_result(bucket, key, text, label, self._terms(guard, uri))
         except OSError as error:
-            raise unwritable(uri, error) from error
+            raise (error if isinstance(error, OutputError) else unwritable(uri, error)) from error
         return 0
 
     def begin(self, uri: str, word: str | None = None, label: bytes | None = None) -> RemoteUpload:  # noqa: ARG002
@@ -182,7 +192,7 @@ class RemoteStore:
         if len(key.encode()) > MOST_KEY_BYTES:
             error = OSError(errno.ENAMETOOLONG, f"a key has at most {MOST_KEY_BYTES:,} bytes")
             raise unwritable(uri, error) from error
-        return RemoteUpload(bucket, key, self._check_lease, label, create=self.creates)
+        return RemoteUpload(bucket, key, label, self._terms(self._guard(), uri))
 
     def label(self, uri: str) -> bytes | None:
         """The label of a result, which S3 keeps with it."""
@@ -210,12 +220,14 @@ class RemoteStore:
     def lock(self, folder: str) -> Iterator[None]:
         """Holds the lease of a folder. Raises ConfigError (``output_in_use``), ServiceError."""
         bucket, prefix = self._split(_slashed(folder))
-        self._shared.holder = Holder(bucket, prefix + LEASE)
+        shared, holder = self._shared, Holder(bucket, prefix + LEASE)
+        shared.guard, shared.lease, shared.results = holder, (holder.uri, holder.name), Versions()
         try:
-            with self._shared.holder.hold():
+            with holder.hold():
                 yield
         finally:
-            self._shared.holder = None
+            shared.guard = shared.lease = shared.results = None
+            shared.files.clear()
 
     # Files of the run
 
@@ -241,7 +253,10 @@ class RemoteStore:
     def walk(self, root: str) -> Iterator[tuple[str, list[str]]]:
         """The folders below a folder, each as often as names of it follow each other in the listing."""
         bucket, prefix = self._split(_slashed(root))
-        keys = (entry.key for entry in bucket.entries(prefix))
+        entries, results = bucket.entries(prefix), self._shared.results
+        if results is not None and not results.is_complete:
+            entries = results.noting(entries, bucket.name)
+        keys = (entry.key for entry in entries)
         for folder, group in itertools.groupby(keys, key=lambda key: key[: key.rfind("/") + 1]):
             start = len(folder)
             yield f"s3://{bucket.name}/{folder}"[:-1], [key[start:] for key in group]
@@ -257,7 +272,10 @@ class RemoteStore:
         bucket, key = self._split(uri)
         with self._translating(uri):
             try:
-                return bytes(bucket.get_small(key, most_bytes))
+                entry = self._find_file(uri)
+                if entry.size > most_bytes:
+                    raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
+                return bytes(bucket.get(key, entry.version, size=entry.size))
             except FileNotFoundError:
                 return None
 
@@ -265,7 +283,7 @@ class RemoteStore:
         """The lines of one of our own objects. Raises OutputError."""
         with self._translating(uri):
             try:
-                file = self._open_own(uri)
+                file = RangeFile(self._split(uri)[0], self._find_file(uri))
             except FileNotFoundError:
                 return
             yield from journal.lines_of(file, most_bytes)
@@ -276,19 +294,23 @@ class RemoteStore:
 
     def append(self, uri: str, entries: Iterable[bytes]) -> None:
         """Writes entries as one more object of a journal. Raises OutputError."""
-        self._check_lease()
+        guard = self._guard()
+        guard.check()
         bucket, key = self._split(uri)
         with self._translating(uri):
-            bucket.put(f"{key}.{next(_journal_numbers)}", b"".join(map(journal.frame, entries)))
+            content = b"".join(map(journal.frame, entries))
+            put_result(bucket, f"{key}.{next(_journal_numbers)}", content, None, Terms(guard))
 
     def replace(self, uri: str, pieces: Iterable[bytes], *, is_new: bool = False) -> None:  # noqa: ARG002
         """Puts an object in the place of another, whole or not at all. Raises OutputError."""
         bucket, key = self._split(uri)
-        upload = RemoteUpload(bucket, key, self._check_lease, None, create=False)
+        terms = Terms(self._guard(), None if self._shared.lease is None else self._shared.files.get(uri, b""))
+        upload = RemoteUpload(bucket, key, None, terms)
         try:
             for piece in pieces:
                 upload.write(piece)
             upload.commit(None)
+            self._shared.files[uri] = upload.version
         except BaseException:
             upload.abort()
             raise
@@ -297,7 +319,9 @@ class RemoteStore:
         """Removes an object that need not exist."""
         bucket, key = self._split(uri)
         try:
-            bucket.delete(key)
+            with self._guard().writing(self.patience.longest_short_s):
+                bucket.delete(key)
+            self._shared.files.pop(uri, None)
         except (OSError, FastinferError) as error:
             if not may_stay:
                 raise (error if isinstance(error, FastinferError) else unwritable(uri, error)) from error
@@ -306,7 +330,7 @@ class RemoteStore:
         """Aborts the unfinished uploads below a folder that are ours."""
         bucket, prefix = self._split(_slashed(root))
         # Not every server lists them, and not everybody may: then they stay, until a rule of the bucket clears them.
-        with contextlib.suppress(OSError, FastinferError):
+        with contextlib.suppress(OSError, FastinferError), self._guard().writing(self.patience.longest_short_s):
             for key, upload in bucket.list_uploads(prefix):
                 if is_ours(f"s3://{bucket.name}/{key}"):
                     bucket.abort_upload(key, upload)
@@ -333,10 +357,34 @@ class RemoteStore:
             bucket = self._shared.buckets[name] = open_bucket(name, self.session, self.patience)
         return bucket, key
 
-    def _check_lease(self) -> None:
-        holder = self._shared.holder
-        if holder is not None:
-            holder.check()
+    def _guard(self) -> Guard:
+        """Says whether this run may write."""
+        shared = self._shared
+        if shared.guard is None:
+            if shared.lease is None:
+                return Guard()
+            uri, holder = shared.lease
+            shared.guard = _witness(*self._split(uri), holder)
+        return shared.guard
+
+    def _terms(self, guard: Guard, uri: str) -> Terms:
+        """On what terms a result is put."""
+        shared = self._shared
+        if self.creates:
+            return Terms(guard, b"", creates=True)
+        if shared.lease is None:
+            return Terms(guard)
+        return Terms(guard, b"" if shared.results is None else shared.results.get(uri))
+
+    def _find_file(self, uri: str) -> Listed:
+        """One of the run's files as it is listed, whose version is kept. Raises FileNotFoundError."""
+        bucket, key = self._split(uri)
+        entry = bucket.find(key)
+        if self._shared.lease is not None and not uri.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
+            self._shared.files[uri] = entry.version if entry is not None else b""
+        if entry is None:
+            raise FileNotFoundError(errno.ENOENT, "there is no such object")
+        return entry
 
     @staticmethod
     @contextlib.contextmanager
@@ -347,6 +395,12 @@ class RemoteStore:
             raise
         except OSError as error:
             raise unreadable_result(uri, error) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _witness(bucket: Bucket, key: str, holder: str) -> Witness:
+    """One for a run, however many of its tasks come to this process."""
+    return Witness(bucket, key, holder)
 
 
 def _slashed(folder: str) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from ..errors import FastinferError, OutputError
 from .atomic import unwritable
 from .crew import Gathering, the_crew
+from .lease import Guard
 from .retry import END_S, beginning_within
 from .s3_client import Bucket, Part
 from .s3_errors import ConditionNotMet
+from .uri import is_path
 
 # S3 takes parts of 5 MiB and more, and 10,000 of them.
 PART_BYTES = 8 << 20
@@ -19,42 +22,68 @@ PART_BYTES = 8 << 20
 PARTS_OF_A_SIZE = 1000
 PARTS_UNDER_WAY = 3
 RUN_BYTES = 8  # a label begins with its run
+# So often a result is put in the place of what was just seen there, before it is an error.
+MOST_LOOKS = 5
 
 
-def put_result(bucket: Bucket, key: str, text: bytes, label: bytes | None, *, create: bool) -> None:
-    """Writes a whole result.
+class Terms(NamedTuple):
+    """On what terms results are written.
+
+    Attributes:
+        guard: says when nothing may be written any more.
+        replaced: the version in whose place a result is put, as it was when the run looked; empty: where there is none;
+            None: in the place of any, without a lease.
+        creates: whether it replaces only one of the same run.
+    """
+
+    guard: Guard
+    replaced: bytes | None = None
+    creates: bool = False
+
+
+def put_result(bucket: Bucket, key: str, text: bytes, label: bytes | None, terms: Terms) -> bytes:
+    """Writes a whole result; returns its version.
 
     Args:
         bucket, key: its name.
         text: its bytes.
         label: its label.
-        create: whether it replaces only one of the same run.
+        terms: on which it is written.
 
     Raises:
-        OutputError: ``foreign_files`` if there is a result of another run, or somebody else's object.
+        OutputError: ``foreign_files`` if there is a result of another run, or somebody else's object; ``lease_lost``.
         OSError, ServiceError: it cannot be written.
     """
-    try:
-        bucket.put(key, text, label, create=create)
-    except ConditionNotMet as error:
-        if not _is_written(bucket, key, label, error):
-            bucket.put(key, text, label)
+    with terms.guard.writing(bucket.patience.longest_s(len(text), by_boto3=not is_path(key))):
+        return _write(lambda replaced: bucket.put(key, text, label, replaced=replaced), bucket, key, label, terms)
 
 
-def _is_written(bucket: Bucket, key: str, label: bytes | None, error: Exception) -> bool:
-    """Whether the object that stands in a result's way is that result, from a request whose reply was lost or a worker that
-    died; False if it is an older one of the same run. Raises OutputError if it is somebody else's."""
-    kept = bucket.label(key)
-    if kept == label:
-        return True
-    if kept is None or label is None or kept[:RUN_BYTES] != label[:RUN_BYTES]:
-        raise OutputError(
-            "an object that is not of this run appeared in the place of an output",
-            code="foreign_files",
-            path=f"s3://{bucket.name}/{key}",
-            hint="name another folder",
-        ) from error
-    return False
+def _write(
+    write: Callable[[bytes | None], bytes], bucket: Bucket, key: str, label: bytes | None, terms: Terms
+) -> bytes:
+    """Writes a result in the place of what the run has seen there.
+
+    What is seen only now may be replaced as well, since the guard is asked after the look: it was there before another run
+    could begin. What such a run puts there later has another version, and stays.
+    """
+    replaced = terms.replaced
+    for _ in range(MOST_LOOKS):
+        try:
+            return write(replaced)
+        except ConditionNotMet as error:
+            found = bucket.look(key)
+            replaced, kept = found or (b"", None)
+            if found is not None and label is not None and kept == label:
+                return replaced  # written by a request whose reply was lost, or by a worker that died
+            if found is not None and terms.creates and (kept is None or kept[:RUN_BYTES] != (label or b"")[:RUN_BYTES]):
+                raise OutputError(
+                    "an object that is not of this run appeared in the place of an output",
+                    code="foreign_files",
+                    path=f"s3://{bucket.name}/{key}",
+                    hint="name another folder",
+                ) from error
+            problem = error
+    raise OSError(errno.EBUSY, f"somebody else is writing it ({problem})")
 
 
 class RemoteUpload:
@@ -62,19 +91,19 @@ class RemoteUpload:
 
     Args:
         bucket, key: its name when it is whole.
-        check: raises OutputError if nothing may be written any more.
         label: the label that it will probably get.
-        create: whether it replaces only one of the same run.
+        terms: on which it is written.
+
+    Attributes:
+        version: of the object when it has its name.
     """
 
-    def __init__(
-        self, bucket: Bucket, key: str, check: Callable[[], None], label: bytes | None, *, create: bool
-    ) -> None:
+    def __init__(self, bucket: Bucket, key: str, label: bytes | None, terms: Terms) -> None:
         self._bucket = bucket
         self._key = key
-        self._check = check
         self._label = label
-        self._create = create
+        self._terms = terms
+        self.version = b""
         self._texts: list[bytes] = []
         self._held = 0
         self._upload: str | None = None
@@ -88,7 +117,7 @@ class RemoteUpload:
         self._held += len(content)
         if self._held >= PART_BYTES << ((len(self._parts) + len(self._waiting)) // PARTS_OF_A_SIZE):
             with self._aborting():
-                self._check()
+                self._terms.guard.check()
                 if self._upload is None:
                     self._upload = self._bucket.begin_upload(self._key, self._label)
                 self._send_part()
@@ -97,17 +126,19 @@ class RemoteUpload:
     def commit(self, label: bytes | None) -> None:
         """Gives the result its name. Raises OutputError, ServiceError; nothing is left then."""
         with self._aborting():
-            self._check()
+            self._terms.guard.check()
             if self._upload is None:
-                put_result(self._bucket, self._key, b"".join(self._texts), label, create=self._create)
+                self.version = put_result(self._bucket, self._key, b"".join(self._texts), label, self._terms)
                 return
             if self._held:
                 self._send_part()
             self._wait(0)
-            self._complete(self._upload)
-            self._upload = None
-            if label is not None and label != self._label:
-                self._bucket.relabel(self._key, label)
+            patience = self._bucket.patience
+            with self._terms.guard.writing(patience.connect_s + patience.large_request_s):
+                self.version = self._complete(self._upload)
+                self._upload = None
+                if label is not None and label != self._label:
+                    self._relabel(label)
 
     def abort(self) -> None:
         """Removes what was uploaded."""
@@ -119,13 +150,24 @@ class RemoteUpload:
             with contextlib.suppress(OSError, FastinferError), beginning_within(END_S):  # the next run does it
                 self._bucket.abort_upload(self._key, upload)
 
-    def _complete(self, upload: str) -> None:
+    def _complete(self, upload: str) -> bytes:
+        def complete(replaced: bytes | None) -> bytes:
+            return self._bucket.complete_upload(self._key, upload, self._parts, replaced=replaced)
+
         try:
-            self._bucket.complete_upload(self._key, upload, self._parts, create=self._create)
-        except (ConditionNotMet, FileNotFoundError) as error:
-            # It may be complete, and the reply was lost.
-            if not _is_written(self._bucket, self._key, self._label, error):
-                self._bucket.complete_upload(self._key, upload, self._parts, create=False)
+            return _write(complete, self._bucket, self._key, self._label, self._terms)
+        except FileNotFoundError:
+            found = self._bucket.look(self._key)
+            if found is None or found[1] != self._label:
+                raise
+            return found[0]  # it is complete, and the reply was lost
+
+    def _relabel(self, label: bytes) -> None:
+        try:
+            self._bucket.relabel(self._key, label, self.version)
+        except ConditionNotMet as error:
+            if self._bucket.label(self._key) != label:  # as if the copy's reply was lost: it may have another version
+                raise OSError(errno.EBUSY, f"somebody else is writing it ({error})") from error
 
     def _send_part(self) -> None:
         number = len(self._parts) + len(self._waiting) + 1

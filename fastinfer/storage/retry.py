@@ -1,4 +1,4 @@
-"""Requests that are tried again: which failures pass by themselves, how long to wait, how often."""
+"""Requests that are tried again: which failures pass by themselves, how long to wait, how often, and what allows each."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ END_S = 5.0
 NEVER = float("inf")
 
 
-class _Deadline(threading.local):
+class _Bounds(threading.local):
     at = NEVER
+    check: Callable[[], None] | None = None
 
 
-_deadline = _Deadline()
+_bounds = _Bounds()
 
 
 @dataclass(frozen=True)
@@ -52,27 +53,62 @@ class Patience:
     large_request_s: float = 120.0
     small_bytes: int = 1 << 20
 
+    def longest_s(self, size: int, *, by_boto3: bool = False) -> float:
+        """For how long a request that sends so many bytes may be under way, which obstore or boto3 carries out."""
+        if (
+            by_boto3
+        ):  # its limit is one for sending, and one for each part of the answer; and its requests are large ones
+            return self.connect_s + 2 * self.large_request_s
+        return self.request_s if size <= self.small_bytes else self.large_request_s
+
+    @property
+    def longest_short_s(self) -> float:
+        """For how long a request that sends hardly any bytes may be under way."""
+        return self.connect_s + 2 * self.short_request_s
+
 
 @contextlib.contextmanager
 def beginning_within(seconds: float) -> Iterator[None]:
     """Requests of this thread, and repetitions of them, begin within so many seconds, or not at all (ServiceError)."""
-    outer = _deadline.at
-    _deadline.at = min(outer, time.monotonic() + seconds)
+    outer = _bounds.at
+    _bounds.at = min(outer, time.monotonic() + seconds)
     try:
         yield
     finally:
-        _deadline.at = outer
+        _bounds.at = outer
 
 
 def is_late() -> bool:
     """Whether this thread may begin no request any more."""
-    at = _deadline.at
-    return at != NEVER and time.monotonic() > at
+    return seconds_left() < 0
+
+
+def seconds_left() -> float:
+    """For how long this thread may begin requests."""
+    at = _bounds.at
+    return at if at == NEVER else at - time.monotonic()
+
+
+@contextlib.contextmanager
+def checked_by(check: Callable[[], None] | None) -> Iterator[None]:
+    """`check` is called before each attempt at a request of this thread; what it raises is raised in the attempt's place."""
+    outer = _bounds.check
+    _bounds.check = check
+    try:
+        yield
+    finally:
+        _bounds.check = outer
+
+
+def before_attempt() -> None:
+    """Call it before each attempt at a request: raises what the thread's check does (:func:`checked_by`)."""
+    if _bounds.check is not None:
+        _bounds.check()
 
 
 def with_deadline(request: Callable[[K], T]) -> Callable[[K], T]:
     """The same request, to be carried out by other threads as if by this one: it begins no later."""
-    at = _deadline.at
+    at = _bounds.at
 
     def carry_out(key: K) -> T:
         with beginning_within(at - time.monotonic()):
@@ -94,7 +130,7 @@ def call_again(
 
     Raises:
         ServiceError: of the last attempt, which its message names.
-        Exception: any other error that `translate` returned, at once.
+        Exception: any other error that `translate` returned, or that the thread's check raised, at once.
     """
     attempt, problem = 1, error
     try:
@@ -108,6 +144,7 @@ def call_again(
             longest = min(patience.longest_backoff_s, patience.backoff_s * 2 ** (attempt - 1))
             time.sleep(longest * random.uniform(0.5, 1.0))
             attempt += 1
+            before_attempt()
             try:
                 return request()
             except Exception as next_error:

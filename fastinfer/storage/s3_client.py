@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import xml.etree.ElementTree as xml
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
@@ -25,17 +24,15 @@ from .crew import the_crew
 from .retry import Patience
 from .s3_connection import Connection
 from .s3_errors import NEEDS, ConditionNotMet, of_answer, of_boto3, of_obstore
+from .s3_headers import LABEL, condition, metadata, mode, plain, quoted
 from .s3_listing import PAGE_KEYS, Listed, Page, entries_of, parse_page
+from .uri import is_path
 
 T = TypeVar("T")
 
-# The name of an object's label among its metadata: x-amz-meta-fastinfer.
-LABEL = "fastinfer"
 # So long a listing's signed URL is valid; it is used at once.
 SIGNED_S = 900
 LEASE_BYTES = 1 << 16  # what is larger is no lease, and counts as an empty one
-# What object_store changes or refuses in a path.
-_NO_PATH = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
 
 _was_forked = False
 
@@ -77,7 +74,11 @@ class Bucket:
     def __init__(self, name: str, session: Any = None, patience: Patience | None = None) -> None:
         self.name = name
         self._connection = Connection(name, session, patience or Patience())
-        self._can_create = True
+        self._lacking: set[bool] = set()  # of the conditions "of this version" and "where there is none"
+
+    @property
+    def patience(self) -> Patience:
+        return self._connection.patience
 
     @property
     def client(self) -> Any:
@@ -102,7 +103,7 @@ class Bucket:
         """
         options: dict[str, Any] = {}
         if version:
-            options["if_match"] = f'"{version.decode()}"'
+            options["if_match"] = quoted(version)
         if stop is not None:
             options["range"] = (start, stop)
         connection = self._connection
@@ -132,38 +133,44 @@ class Bucket:
             raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes")
         return self.get(key, entry.version, size=entry.size)
 
-    def put(self, key: str, content: bytes, label: bytes | None = None, *, create: bool = False) -> None:
-        """Writes a whole object.
+    def put(self, key: str, content: bytes, label: bytes | None = None, *, replaced: bytes | None = None) -> bytes:
+        """Writes a whole object; returns its version.
 
         Args:
             key: the object.
             content: its bytes.
             label: what is kept with it.
-            create: whether an object that exists is not replaced; ConditionNotMet is raised then.
+            replaced: the version in whose place it is written, empty: where there is none, or ConditionNotMet is raised;
+                None: in the place of any.
         """
-        connection = self._connection
-        store = connection.stores[len(content) > connection.patience.small_bytes] if is_path(key) else None
-        create = create and self._can_create  # of this request, whatever others find out meanwhile
-        try:
-            self._call("writing", key, self._put, store, key, content, label, create)
-        except ServiceError as error:
-            if not create or error.service_code != "NotImplemented":
-                raise
-            self._can_create = False  # this server has no conditional writes
-            self._call("writing", key, self._put, store, key, content, label, False)
+        store = self._connection.stores[len(content) > self.patience.small_bytes] if is_path(key) else None
+        return self._on_condition(
+            replaced, lambda version: self._call("writing", key, self._put, store, key, content, label, version)
+        )
 
-    def _put(self, store: Any, key: str, content: bytes, label: bytes | None, create: bool) -> None:
+    def _on_condition(self, replaced: bytes | None, write: Callable[[bytes | None], T]) -> T:
+        """Writes where there is this version, or where there is none; in the place of any if the server has no conditions."""
+        if replaced is None or bool(replaced) in self._lacking:
+            return write(None)
+        try:
+            return write(replaced)
+        except FileNotFoundError as error:
+            raise ConditionNotMet("it has gone") from error
+        except ServiceError as error:
+            if error.service_code != "NotImplemented":
+                raise
+        self._lacking.add(bool(replaced))
+        return write(None)
+
+    def _put(self, store: Any, key: str, content: bytes, label: bytes | None, replaced: bytes | None) -> bytes:
         if store is None:
-            condition = {"IfNoneMatch": "*"} if create else {}
-            self.large_client.put_object(
-                Bucket=self.name, Key=key, Body=content, Metadata=_metadata(label), **condition
-            )
-            return
+            arguments = {"Body": content, "Metadata": metadata(label), **condition(replaced)}
+            return plain(self.large_client.put_object(Bucket=self.name, Key=key, **arguments)["ETag"])
         import obstore
 
-        mode: Any = "create" if create else "overwrite"
         attributes: Any = None if label is None else {LABEL: label.hex()}
-        obstore.put(store, key, content, attributes=attributes, mode=mode, use_multipart=False)
+        answer = obstore.put(store, key, content, attributes=attributes, mode=mode(replaced), use_multipart=False)
+        return plain(answer["e_tag"])
 
     def upload(self, key: str, source: Path | bytes, encryption: Mapping[str, str]) -> None:
         """Writes a whole object from a file, in parts where it is large, or from memory; boto3's names say the encryption."""
@@ -176,30 +183,30 @@ class Bucket:
 
         self._call("writing", key, request)
 
-    def label(self, key: str) -> bytes | None:
-        """The label of an object; None if there is none, or no such object."""
+    def look(self, key: str) -> tuple[bytes, bytes | None] | None:
+        """The version of an object and its label, None if it has none; None if there is no such object."""
         try:
-            if is_path(key):
-                import obstore
-
-                def request() -> str | None:
-                    found = obstore.get(self._connection.stores[False], key, options={"head": True}).attributes.get(
-                        LABEL
-                    )
-                    return None if found is None else str(found)
-            else:
-
-                def request() -> str | None:
-                    answer = self.client.head_object(Bucket=self.name, Key=key)
-                    return str(answer["Metadata"][LABEL]) if LABEL in answer["Metadata"] else None
-
-            text = self._call("looking up", key, request)
+            version, text = self._call("looking up", key, self._look, key)
         except FileNotFoundError:
             return None
         try:
-            return None if text is None else bytes.fromhex(text)
+            return version, None if text is None else bytes.fromhex(text)
         except ValueError:  # somebody else's
-            return None
+            return version, None
+
+    def _look(self, key: str) -> tuple[bytes, str | None]:
+        if not is_path(key):
+            answer = self.client.head_object(Bucket=self.name, Key=key)
+            return plain(answer["ETag"]), answer["Metadata"].get(LABEL)
+        import obstore
+
+        found = obstore.get(self._connection.stores[False], key, options={"head": True})
+        return plain(found.meta["e_tag"]), found.attributes.get(LABEL)
+
+    def label(self, key: str) -> bytes | None:
+        """The label of an object; None if there is none, or no such object."""
+        found = self.look(key)
+        return None if found is None else found[1]
 
     def delete(self, key: str) -> None:
         """Removes an object that need not exist."""
@@ -243,7 +250,7 @@ class Bucket:
 
     def begin_upload(self, key: str, label: bytes | None) -> str:
         """Begins an upload in parts; returns its id."""
-        answer = self._call_boto3("uploading", key, "create_multipart_upload", Metadata=_metadata(label))
+        answer = self._call_boto3("uploading", key, "create_multipart_upload", Metadata=metadata(label))
         return str(answer["UploadId"])
 
     def put_part(self, key: str, upload: str, number: int, content: bytes) -> Part:
@@ -252,12 +259,16 @@ class Bucket:
         answer = self._call_boto3("uploading", key, "upload_part", is_large=True, Body=content, **part)
         return Part(number, str(answer["ETag"]))
 
-    def complete_upload(self, key: str, upload: str, parts: list[Part], *, create: bool) -> None:
-        """Gives an upload its name."""
+    def complete_upload(self, key: str, upload: str, parts: list[Part], *, replaced: bytes | None = None) -> bytes:
+        """Gives an upload its name, as :meth:`put`; returns its version."""
         listed = {"Parts": [{"PartNumber": number, "ETag": version} for number, version in sorted(parts)]}
-        condition = {"IfNoneMatch": "*"} if create and self._can_create else {}
-        whole = {"UploadId": upload, "MultipartUpload": listed, **condition}
-        self._call_boto3("uploading", key, "complete_multipart_upload", is_large=True, **whole)
+
+        def complete(version: bytes | None) -> bytes:
+            whole = {"UploadId": upload, "MultipartUpload": listed, **condition(version)}
+            answer = self._call_boto3("uploading", key, "complete_multipart_upload", is_large=True, **whole)
+            return plain(answer["ETag"])
+
+        return self._on_condition(replaced, complete)
 
     def abort_upload(self, key: str, upload: str) -> None:
         """Removes an unfinished upload, which need not exist."""
@@ -275,13 +286,13 @@ class Bucket:
 
         yield from self._call("listing uploads", prefix, request)
 
-    def relabel(self, key: str, label: bytes) -> None:
-        """Replaces the label of an object, by a copy that the server makes in its place."""
+    def relabel(self, key: str, label: bytes, version: bytes) -> None:
+        """Replaces the label of an object of this version, by a copy that the server makes in its place."""
         source = {"Bucket": self.name, "Key": key}
 
         def request() -> None:
             # In parts where it is too large for a single copy.
-            extra = {"Metadata": _metadata(label), "MetadataDirective": "REPLACE"}
+            extra = {"Metadata": metadata(label), "MetadataDirective": "REPLACE", "CopySourceIfMatch": quoted(version)}
             self.large_client.copy(source, self.name, key, ExtraArgs=extra)
 
         self._call("labelling", key, request)
@@ -339,6 +350,7 @@ class Bucket:
             )
         if retry.is_late():
             raise ServiceError(f"{verb} s3://{self.name}/{key}: S3 is too slow", code="aws_unreachable")
+        retry.before_attempt()
         try:
             return request(*arguments)
         except Exception as error:
@@ -402,19 +414,7 @@ def _buckets(name: str, session: Any, patience: Patience | None, _: object) -> B
     return Bucket(name, session, patience)
 
 
-def is_path(key: str) -> bool:
-    """Whether obstore can name an object of this key: its segments are neither empty nor dots, without control characters."""
-    # Nearly all keys are shown to be by a few steps; the expression takes one for each character.
-    if key.isprintable() and "//" not in key and "/." not in key and key[:1] not in {"", "/", "."} and key[-1] != "/":
-        return True
-    return _NO_PATH.search(key) is None
-
-
 def _get(store: Any, key: str, options: Any) -> Any:
     import obstore
 
     return obstore.get(store, key, options=options).bytes()
-
-
-def _metadata(label: bytes | None) -> dict[str, str]:
-    return {} if label is None else {LABEL: label.hex()}

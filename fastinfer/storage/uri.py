@@ -24,6 +24,8 @@ LOCAL_BUCKET = "sagemaker_local"
 
 # Also those of fsspec's chains, `simplecache::smb://…`: they are refused by name, and never a folder of that name.
 _SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*::)*[A-Za-z][A-Za-z0-9+.-]*://")
+# What object_store changes or refuses in a path.
+_NO_PATH = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|$)")
 
 
 def is_url(place: str) -> bool:
@@ -60,6 +62,14 @@ def is_utf8(text: str) -> bool:
 def is_s3(uri: str) -> bool:
     """Whether a URI is one of S3."""
     return uri.lower().startswith(S3)
+
+
+def is_path(key: str) -> bool:
+    """Whether obstore can name an object of this key: its segments are neither empty nor dots, without control characters."""
+    # Nearly all keys are shown to be by a few steps; the expression takes one for each character.
+    if key.isprintable() and "//" not in key and "/." not in key and key[:1] not in {"", "/", "."} and key[-1] != "/":
+        return True
+    return _NO_PATH.search(key) is None
 
 
 def split_s3(uri: str) -> tuple[str, str]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
 import pytest
 
-from fastinfer.errors import ConfigError, OutputError
-from fastinfer.storage.lease import LEASE_S, RENEWAL_S, Holder, _process, facts_of
-from fastinfer.storage.retry import Patience
+from fastinfer.errors import ConfigError, OutputError, ServiceError
+from fastinfer.storage import lease
+from fastinfer.storage.lease import LEASE_S, MARGIN_S, RENEWAL_S, Holder, Witness, _process, facts_of
+from fastinfer.storage.retry import Patience, beginning_within
 from fastinfer.storage.s3_client import Bucket
 from tests import s3
 from tests.conftest import wait_until
@@ -184,3 +186,120 @@ def test_a_request_of_a_lease_waits_only_a_short_time(far_bucket: Bucket, proxy:
     started = time.monotonic()
     assert far_bucket.write_lease("lock", b"{}", None)
     assert time.monotonic() - started < QUICK.large_request_s
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.time = 1000.0
+        monkeypatch.setattr(lease, "now", lambda: self.time)
+
+
+def test_a_request_begins_only_if_the_lease_lasts_until_it_has_ended(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    holder = Holder(bucket, "lock", lease_s=60.0, renewal_s=1000.0)
+    with holder.hold():
+        clock.time += 59.0
+        holder.check()
+        with beginning_within(0.0), pytest.raises(ServiceError, match="too slow"):
+            holder.check(LEASE_S - MARGIN_S - 58.0)  # a renewal would have to be waited for
+        clock.time += 1.0
+        with pytest.raises(OutputError, match="another run may write there"):
+            holder.check()
+
+
+def test_a_request_with_a_long_limit_gets_a_longer_lease_first(bucket: Bucket) -> None:
+    holder = Holder(bucket, "lock")
+    with holder.hold():
+        with holder.writing(500.0):
+            assert bucket.find("lock")  # each request is checked
+            kept = bucket.read_lease("lock")
+            assert kept is not None
+            assert (facts_of(kept.text).lease_s or 0) >= 500.0 + MARGIN_S + RENEWAL_S
+        assert holder._left_s() > 500.0 + MARGIN_S
+
+
+def test_no_request_of_a_run_is_under_way_when_its_lease_ends() -> None:
+    patience = Patience()
+    for limit_s in (patience.request_s, patience.longest_short_s):
+        assert limit_s + MARGIN_S + 2 * RENEWAL_S <= LEASE_S  # it begins without waiting, also if one renewal failed
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="only Linux has this clock")
+def test_the_time_goes_on_while_the_machine_sleeps(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = Holder(bucket, "lock", renewal_s=1000.0)
+    with holder.hold():
+        holder.check()
+        asleep = time.clock_gettime(time.CLOCK_BOOTTIME) + LEASE_S
+        monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_BOOTTIME: asleep}.__getitem__)
+        with pytest.raises(OutputError, match="another run may write there"):
+            holder.check()
+
+
+def test_a_lease_is_given_back_when_nothing_is_written_any_more(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastinfer.storage.lease.RELEASE_S", 0.1)
+    holder = Holder(bucket, "lock")
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with holder.writing(1.0):
+            has_begun.set()
+            may_end.wait(60)
+
+    def run() -> None:
+        with holder.hold():
+            writer.start()
+            has_begun.wait(60)
+            raise KeyboardInterrupt
+
+    writer = threading.Thread(target=write)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    with pytest.raises(OutputError, match="another run may write there"):
+        holder.check()  # no further attempt begins
+    assert bucket.find("lock") is not None
+    monkeypatch.setattr("fastinfer.storage.lease.RELEASE_S", 10.0)
+    may_end.set()
+    wait_until(lambda: bucket.find("lock") is None, every_s=0.05)
+
+
+def test_the_lease_of_the_next_run_is_not_removed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    with Holder(bucket, "lock", renewal_s=1000.0).hold():
+        bucket.put("lock", elsewhere())
+        clock.time += LEASE_S
+    assert bucket.find("lock") is not None
+
+
+def test_another_process_looks_at_the_lease_as_often_as_it_must(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    looks: list[str] = []
+    look = bucket.read_lease
+
+    def count(key: str) -> Any:
+        looks.append(key)
+        return look(key)
+
+    with Holder(bucket, "lock", renewal_s=1000.0).hold():
+        kept = look("lock")
+        assert kept is not None
+        monkeypatch.setattr(bucket, "read_lease", count)
+        witness = Witness(bucket, "lock", facts_of(kept.text).holder)
+        for _ in range(3):
+            witness.check(20.0)
+            witness.check(10_000.0)  # as long as the lease allows
+        assert len(looks) == 1
+        clock.time += LEASE_S
+        witness.check()
+        assert len(looks) == 2
+    clock.time += LEASE_S
+    bucket.delete("lock")
+    with pytest.raises(OutputError, match="another run may write there"):
+        witness.check(10_000.0)

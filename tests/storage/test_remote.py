@@ -14,6 +14,7 @@ from fastinfer.errors import InputError, OutputError
 from fastinfer.storage import crew
 from fastinfer.storage.base import Object
 from fastinfer.storage.crew import Crew
+from fastinfer.storage.lease import Holder
 from fastinfer.storage.remote import LEASE, RemoteStore
 from fastinfer.storage.remote_reader import SMALL_BYTES
 from fastinfer.storage.s3_client import Bucket
@@ -214,8 +215,8 @@ def test_nothing_is_written_when_the_lease_is_lost(bucket: Bucket) -> None:
     store = RemoteStore(QUICK)
     with store.lock(uri(bucket, "out")):
         assert bucket.find(f"out/{LEASE}") is not None
-        holder = store._shared.holder
-        assert holder is not None
+        holder = store._shared.guard
+        assert isinstance(holder, Holder)
         holder._is_lost = True
         with pytest.raises(OutputError, match="another run may write there"):
             store.write_many([uri(bucket, "out/x")], [b""], [LABEL]).wait()

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from fastinfer.errors import OutputError
-from fastinfer.storage.remote_upload import PART_BYTES, RemoteUpload
+from fastinfer.storage.lease import Guard
+from fastinfer.storage.remote_upload import PART_BYTES, RemoteUpload, Terms
 from fastinfer.storage.s3_client import Bucket
 from tests import s3
 from tests.storage.conftest import QUICK
@@ -17,7 +18,7 @@ PIECE = bytes(range(256)) * (1 << 12)  # 1 MiB
 
 
 def begin(bucket: Bucket, label: bytes | None = LABEL, *, create: bool = True) -> RemoteUpload:
-    return RemoteUpload(bucket, "out/x", lambda: None, label, create=create)
+    return RemoteUpload(bucket, "out/x", label, Terms(Guard(), b"" if create else None, create))
 
 
 def write(upload: RemoteUpload, pieces: int) -> bytes:

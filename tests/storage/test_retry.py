@@ -11,7 +11,15 @@ from typing import Any, Callable
 import pytest
 
 from fastinfer.errors import ServiceError
-from fastinfer.storage.retry import Patience, beginning_within, call_again, is_late, with_deadline
+from fastinfer.storage.retry import (
+    Patience,
+    before_attempt,
+    beginning_within,
+    call_again,
+    checked_by,
+    is_late,
+    with_deadline,
+)
 
 QUICK = Patience(attempts=3, backoff_s=0.001)
 
@@ -120,3 +128,23 @@ def test_other_threads_keep_to_the_time_of_the_one_that_asks() -> None:
                 assert pool.submit(request, 1).result() is late
         assert not pool.submit(is_late).result()
         assert not pool.submit(with_deadline(lambda _: is_late()), 1).result()
+
+
+def test_each_attempt_is_checked_before_it_begins() -> None:
+    calls, request = failing(busy(), busy(), None)
+    checks: list[int] = []
+
+    def check() -> None:
+        checks.append(len(calls))
+        if len(calls) == 2:
+            raise KeyError("too late")
+
+    with checked_by(check):
+        before_attempt()
+        with pytest.raises(KeyError, match="too late"):
+            call(request, same, QUICK)
+        with checked_by(None):
+            before_attempt()
+    before_attempt()
+    assert checks == [0, 1, 2]
+    assert len(calls) == 2

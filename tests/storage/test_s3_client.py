@@ -15,8 +15,9 @@ import pytest
 from fastinfer.errors import ConfigError, FastinferError, ServiceError
 from fastinfer.storage import s3_client
 from fastinfer.storage.crew import Crew, the_crew
-from fastinfer.storage.s3_client import Bucket, is_path, open_bucket
+from fastinfer.storage.s3_client import Bucket, open_bucket
 from fastinfer.storage.s3_errors import ConditionNotMet
+from fastinfer.storage.uri import is_path
 from tests import s3
 from tests.storage.conftest import QUICK
 
@@ -108,9 +109,9 @@ def test_small_and_large_objects_are_whole(bucket: Bucket) -> None:
 
 
 def test_an_object_is_created_only_where_there_is_none(bucket: Bucket) -> None:
-    bucket.put("x", b"1", create=True)
+    bucket.put("x", b"1", replaced=b"")
     with pytest.raises(ConditionNotMet):
-        bucket.put("x", b"2", create=True)
+        bucket.put("x", b"2", replaced=b"")
     assert bytes(bucket.get("x")) == b"1"
     bucket.put("x", b"3")
     assert bytes(bucket.get("x")) == b"3"
@@ -128,10 +129,10 @@ def test_an_upload_in_parts_has_a_name_when_it_is_complete(bucket: Bucket) -> No
     parts = [bucket.put_part("d/x", upload, 2, last), bucket.put_part("d/x", upload, 1, first)]
     assert bucket.find("d/x") is None
     assert list(bucket.list_uploads("d/")) == [("d/x", upload)]
-    bucket.complete_upload("d/x", upload, parts, create=False)
+    bucket.complete_upload("d/x", upload, parts)
     assert bytes(bucket.get("d/x", size=6 << 20)) == first + last
     assert bucket.label("d/x") == b"label"
-    bucket.relabel("d/x", b"other")
+    bucket.relabel("d/x", b"other", bucket.find("d/x").version)  # type: ignore[union-attr]
     assert bucket.label("d/x") == b"other"
     assert bytes(bucket.get("d/x", size=6 << 20)) == first + last
     upload = bucket.begin_upload("d/y", None)
@@ -269,7 +270,7 @@ def test_each_request_is_carried_out_in_spite_of_faults(
     assert version is not None
     upload = bucket.begin_upload("large", None)
     part = bucket.put_part("large", upload, 1, content)
-    bucket.complete_upload("large", upload, [part], create=False) if "lost" not in faults else None
+    bucket.complete_upload("large", upload, [part]) if "lost" not in faults else None
     bucket.delete("x")
     assert bucket.find("x") is None
     assert {fault for _, _, fault in proxy.requests} >= set(faults)
@@ -295,7 +296,7 @@ def test_requests_at_a_time_find_out_that_a_server_has_no_conditional_writes(
 
     proxy.rule = rule
     with ThreadPoolExecutor(2) as threads:
-        assert list(threads.map(lambda key: far_bucket.put(key, b"x", create=True), "ab")) == [None, None]
+        assert len(set(threads.map(lambda key: far_bucket.put(key, b"x", replaced=b""), "ab"))) == 1
     assert [entry.key for entry in far_bucket.entries("")] == ["a", "b"]
 
 
