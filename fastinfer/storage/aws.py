@@ -48,7 +48,8 @@ SECRETS = (
     (re.compile(r"(X-Amz-(?:Signature|Security-Token|Credential)=)[^&\s\"'>]+", re.I), r"\1(hidden)"),
     (re.compile(r"((?:Signature|Credential|Authorization|aws_secret_access_key|aws_session_token)\s*[=:]\s*)[^,&\s\"']+", re.I),
      r"\1(hidden)"),
-    (re.compile(r"(\w+://)[^/\s@]+@"), r"\1(hidden)@"),
+    # From the beginning of a word: tried from within it as well, a long one would take time with the square of its length.
+    (re.compile(r"\b(\w+://)[^/\s@]+@"), r"\1(hidden)@"),
 )  # fmt: skip
 SECRET_VARIABLES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_ACCESS_KEY_ID")
 

@@ -16,8 +16,8 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,100})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 
-# The query of a signed URL.
-_QUERY = re.compile(r"\?[^\s\"']*X-Amz-[^\s\"']*")
+# The query of a signed URL, from the last question mark before the word: from each of many, each search would go to the end.
+_QUERY = re.compile(r"\?[^\s\"'?]*X-Amz-[^\s\"']*")
 
 # A wrong or missing permission for one object, not a wrong account.
 NOT_ALLOWED = {"AccessDenied", "AllAccessDisabled", "403", ""}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
 from typing import Any
 
 import botocore.exceptions
@@ -12,6 +13,7 @@ from boto3.exceptions import S3UploadFailedError
 
 from fastinfer.errors import ConfigError, FastinferError, ServiceError
 from fastinfer.storage.aws import client_config, scrub, translating_errors
+from fastinfer.storage.s3_errors import of_boto3
 
 
 def client_error(word: str, message: str = "no luck", status: int = 400) -> botocore.exceptions.ClientError:
@@ -97,6 +99,21 @@ def test_secrets_are_removed(text: str, secret: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_SESSION_TOKEN", "topsecretvalue")
     assert secret not in scrub(text)
     assert json.loads(scrub(json.dumps({"text": text}))).keys() == {"text"}
+
+
+@pytest.mark.parametrize("unit", ["a", "a://", "AKIA", "Signature ", "X-Amz-Signature=", "?", "?X-Amz", "@"])
+def test_the_time_for_a_long_line_grows_no_faster_than_its_length(unit: str) -> None:
+    def seconds(length: int) -> float:
+        text = unit * (length // len(unit))
+        times = []
+        for _ in range(5):
+            began = time.thread_time()
+            str(of_boto3(ServiceError(scrub(text))))
+            times.append(time.thread_time() - began)
+        return min(times)
+
+    # Four times the length takes four times as long; it would be 16 times with the square of it.
+    assert seconds(40_000) < 8 * seconds(10_000)
 
 
 def test_text_without_secrets_stays_as_it_is() -> None:

@@ -79,3 +79,4 @@ def test_an_answer_whose_body_is_not_known_is_told_by_its_status(status: int, ex
 def test_a_signed_url_is_not_repeated() -> None:
     error = ServiceError('listing s3://b/k: no answer from "http://h/b?list-type=2&X-Amz-Signature=(hidden)"')
     assert str(of_boto3(error)) == 'listing s3://b/k: no answer from "http://h/b"'
+    assert str(of_boto3(ServiceError("really? http://h/b?c&X-Amz-Date=1"))) == "really? http://h/b"
