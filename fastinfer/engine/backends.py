@@ -17,7 +17,6 @@ import importlib
 import queue
 import threading
 import time
-import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Callable, Optional
@@ -29,6 +28,7 @@ from . import process
 from .job import Job, ShardReport
 from .opened import opened_ahead
 from .plan import Shard
+from .repeated import Recorded, Repeater, record
 from .worker import run_shard
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ SHARDS_A_WORKER = 2
 CONNECT_TIMEOUT_S = 10
 
 Reports = Generator[ShardReport, None, None]
-# A report, and the text, category and place of each warning that was given meanwhile.
-Recorded = tuple[ShardReport, list[tuple[str, type[Warning], str, int]]]
 RunShards = Callable[[Iterable[Shard]], Reports]
 Backend = Callable[[Job, Optional[int], threading.Event, Optional[str]], AbstractContextManager[RunShards]]
 
@@ -116,7 +114,7 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
 
     def run_shards(shards: Iterable[Shard]) -> Reports:
         stream = _until(stop, shards)
-        repeat = _Repeater()
+        repeat = Repeater()
         try:
             while True:
                 under_way: dict[int, Shard] = {}
@@ -130,7 +128,7 @@ def on_processes(job: Job, workers: int | None, stop: threading.Event, _: str | 
             stop.set()
             raise
 
-    def run_alone(suspects: Iterator[Shard], repeat: _Repeater) -> Reports:
+    def run_alone(suspects: Iterator[Shard], repeat: Repeater) -> Reports:
         while True:
             under_way: dict[int, Shard] = {}
             try:
@@ -155,6 +153,8 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
     Raises:
         ConfigError: dask is not installed, or the scheduler does not answer.
     """
+    from . import clusters  # late, as below: most runs need none
+
     distributed, config = _import("distributed", "dask"), _import("dask.config", "dask")
     # No dashboard; the scheduler's own page on a free port, not on the one that another cluster may have.
     pages = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
@@ -172,34 +172,45 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
 
         def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
-            done = distributed.as_completed()
-            repeat = _Repeater()
+            done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            repeat = Repeater()
             suspects: list[Shard] = []
 
-            def submit(shard: Shard, attempt: int) -> Any:
+            def submit(shard: Shard, attempt: int) -> None:
                 # A new key for each attempt: dask would return the old result for the same key.
                 key = f"fastinfer-{job.token}-{shard.number}-{attempt}"
-                return client.submit(_record, run_shard, shard, shared, key=key, pure=False)
+                future = client.submit(clusters.in_worker, run_shard, shard, shared, key=key, pure=False)
+                under_way[future] = shard
+                future.add_done_callback(done.put)
 
-            for shard in _feed_slots(_until(stop, shards), slots, under_way):
-                if shard is not None:
-                    future = submit(shard, 1)
-                    under_way[future] = shard
-                    done.add(future)
-                    continue
-                future = next(done)
-                shard = under_way.pop(future)
+            def take() -> tuple[Shard, Recorded | None]:
+                """The next shard that has ended, with its report; None: its worker died."""
+                future = done.get()
                 try:
-                    yield repeat(future.result())
+                    recorded = future.result()
                 except distributed.scheduler.KilledWorker:
-                    # When a worker dies, dask fails every task that was queued on it after some retries: trying each shard
-                    # alone shows which one caused it.
-                    suspects.append(shard)
-            for shard in _until(stop, suspects):
-                try:
-                    yield repeat(submit(shard, 2).result())
-                except distributed.scheduler.KilledWorker:
-                    yield _report_death(shard)
+                    recorded = None
+                return under_way.pop(future), recorded
+
+            def running() -> int:
+                return sum(client.run(clusters.end_here, job.token).values())
+
+            with clusters.ending(lambda: client.cancel(list(under_way)), running):
+                for shard in _feed_slots(_until(stop, shards), slots, under_way):
+                    if shard is not None:
+                        submit(shard, 1)
+                        continue
+                    shard, recorded = take()
+                    if recorded is not None:
+                        yield repeat(recorded)
+                    else:
+                        # When a worker dies, dask fails every task that was queued on it after some retries: trying each
+                        # shard alone shows which one caused it.
+                        suspects.append(shard)
+                for shard in _until(stop, suspects):
+                    submit(shard, 2)
+                    _, recorded = take()
+                    yield _report_death(shard) if recorded is None else repeat(recorded)
 
         yield run_shards
 
@@ -219,6 +230,8 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
     """
     import socket
 
+    from . import clusters
+
     ray = _import("ray", "ray")
     ours = not ray.is_initialized()
     if ours:
@@ -235,21 +248,32 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
         slots = SHARDS_A_WORKER * (workers or int(ray.cluster_resources().get("CPU", 1)))
         shared = ray.put(job)
         # One retry if the process that ran it died.
-        task: Any = ray.remote(num_cpus=1, max_retries=1)(_record)
+        task: Any = ray.remote(num_cpus=1, max_retries=1)(clusters.in_worker)
 
         def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
-            repeat = _Repeater()
-            for shard in _feed_slots(_until(stop, shards), slots, under_way):
-                if shard is not None:
-                    under_way[task.remote(run_shard, shard, shared)] = shard
-                    continue
-                (done, *_), _rest = ray.wait(list(under_way), num_returns=1)
-                shard = under_way.pop(done)
+            repeat = Repeater()
+
+            def take() -> tuple[Shard, Recorded | None]:
+                """The next shard that has ended, with its report; None: its worker died twice."""
+                done, _ = ray.wait(list(under_way), num_returns=1)
                 try:
-                    yield repeat(ray.get(done))
+                    recorded = ray.get(done[0])
                 except ray.exceptions.WorkerCrashedError:
-                    yield _report_death(shard)
+                    recorded = None
+                return under_way.pop(done[0]), recorded
+
+            def running() -> int:
+                tasks = list(under_way)
+                return len(ray.wait(tasks, num_returns=len(tasks), timeout=0)[1]) if tasks else 0
+
+            with clusters.ending(lambda: [ray.cancel(each) for each in under_way], running):
+                for shard in _feed_slots(_until(stop, shards), slots, under_way):
+                    if shard is not None:
+                        under_way[task.remote(run_shard, shard, shared)] = shard
+                        continue
+                    shard, recorded = take()
+                    yield _report_death(shard) if recorded is None else repeat(recorded)
 
         yield run_shards
     finally:
@@ -295,7 +319,7 @@ def _run_on_processes(
         for shard in _feed_slots(shards, workers * shards_a_worker, under_way):
             if shard is not None:
                 under_way[shard.number] = shard  # first: also if a process has died meanwhile, it is not forgotten
-                reports[pool.submit(_record, run_shard, shard, job)] = shard.number
+                reports[pool.submit(record, run_shard, shard, job)] = shard.number
                 continue
             yield take(pool.wait(reports))
         is_finished = True
@@ -306,32 +330,6 @@ def _run_on_processes(
         raise
     finally:
         pool.close(kill=not is_finished)
-
-
-def _record(run: Callable[[Shard, Job], ShardReport], shard: Shard, job: Job) -> Recorded:
-    """Runs a shard in another process, and takes the warnings there to this one: nobody may see that process's messages."""
-    with warnings.catch_warnings(record=True) as caught:
-        report = run(shard, job)
-    return report, [(str(each.message), _known(each.category), each.filename, each.lineno) for each in caught]
-
-
-def _known(category: type[Warning]) -> type[Warning]:
-    """The category, or the one that it is derived from where only the process that gave it has its module."""
-    ours = ("builtins", __name__.partition(".")[0])
-    return next(each for each in category.__mro__ if each.__module__.partition(".")[0] in ours)
-
-
-class _Repeater:
-    """Unpacks reports, and repeats the warnings of other processes here: each text once in a run, however many gave it."""
-
-    def __init__(self) -> None:
-        self._repeated: dict[Any, Any] = {}
-
-    def __call__(self, recorded: Recorded) -> ShardReport:
-        report, given = recorded
-        for text, category, filename, line in given:
-            warnings.warn_explicit(text, category, filename, line, registry=self._repeated)
-        return report
 
 
 def _feed_slots(shards: Iterator[Shard], slots: int, under_way: dict[Any, Shard]) -> Iterator[Shard | None]:

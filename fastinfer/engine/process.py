@@ -132,6 +132,8 @@ def _read_csv(job: Job) -> ReadCsv | None:
 
 # The one job of this process, by its token.
 _processes: dict[str, WorkerProcess] = {}
+# Jobs that ended early, by their tokens.
+_ended: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -141,6 +143,8 @@ def prepare(job: Job, workers: int = 1) -> WorkerProcess:
         if job.token not in _processes:
             _processes.clear()
             _processes[job.token] = WorkerProcess(job, workers)
+            if job.token in _ended:  # meanwhile
+                _processes[job.token].stop.set()
         return _processes[job.token]
 
 
@@ -148,6 +152,19 @@ def release(job: Job) -> None:
     """Releases what this process has for the job."""
     with _lock:
         _processes.pop(job.token, None)
+
+
+def end(token: str) -> None:
+    """Tells what this process has for a job, now or later, that the run ends early. It does not wait."""
+    _ended.add(token)  # first: a process that is being prepared looks at it when it is known
+    process = _processes.get(token)
+    if process is not None:
+        process.stop.set()
+
+
+def is_ended(token: str) -> bool:
+    """Whether a job was told to end."""
+    return token in _ended
 
 
 def end_with_parent(parent: int) -> None:

@@ -29,7 +29,8 @@ storage.label_log storage.listing storage.local storage.local_file storage.place
 RUN = """
 _native.text codecs codecs.base codecs.csv codecs.csv_errors codecs.json_rows commands._bar engine.backends engine.batch
 engine.formats engine.gather engine.job engine.lanes engine.opened engine.plan engine.process engine.progress engine.provenance
-engine.recorder engine.run engine.summary engine.worker machine outputs.assembly outputs.writer records.line_counts
+engine.recorder engine.repeated engine.run engine.summary engine.worker
+machine outputs.assembly outputs.writer records.line_counts
 records.reading records.spans runtimes runtimes.base runtimes.batch_size runtimes.ladder runtimes.mxnet
 runtimes.mxnet.bound
 runtimes.mxnet.dense_rows runtimes.mxnet.empty_shapes runtimes.mxnet.graph runtimes.mxnet.inner_shapes runtimes.mxnet.layouts

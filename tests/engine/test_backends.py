@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from fastinfer.codecs.csv import CsvCodec
-from fastinfer.engine import backends
+from fastinfer.engine import backends, clusters, process
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.plan import Shard
 from fastinfer.engine.progress import Progress
@@ -30,7 +31,7 @@ from fastinfer.outputs.folder import OutputFolder
 from fastinfer.runtimes.batch_size import Batching
 from fastinfer.storage.base import Object
 from tests.conftest import csv, read_tree, wait_until
-from tests.runs import transform
+from tests.runs import make_job, transform
 
 OTHERS = ["processes", "dask", "ray"]
 
@@ -188,6 +189,40 @@ def test_late_workers_write_nothing_into_a_folder_in_which_another_run_has_begun
     for report in reports:
         assert isinstance(report.error, OutputError)
         assert (report.error.code, report.inputs) == ("folder_lost", 0)
+
+
+def run_until_told(shard: Shard, job: Job) -> ShardReport:
+    """Ends at once for the shard that comes first; for another one when it is told to stop, which it notes."""
+    folder = Path(job.layout.root)
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        (folder / f"running-{shard.number}").touch()
+        try:
+            while not process.is_ended(job.token):
+                time.sleep(0.01)
+        finally:
+            time.sleep(0.3)  # as a batch that is under way
+            (folder / f"ended-{shard.number}").touch()
+    return ShardReport(shard.number)
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_run_that_ends_early_waits_for_the_shards_that_run_and_begins_no_others(
+    backend: str, linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "run_shard", run_until_told)
+    monkeypatch.setattr(clusters, "STOP_TIMEOUT_S", 300.0)  # its length is not what is tested
+    monkeypatch.setattr(clusters, "SHORT_WAIT_S", 300.0)
+    job = make_job(linear, tmp_path)
+    start = backends.BACKENDS_BY_NAME[backend]
+    with start(job, 1, threading.Event(), None) as run_shards:
+        reports = run_shards([Shard(number, []) for number in range(4)])
+        next(reports)
+        wait_until(lambda: any(tmp_path.glob("running-*")))
+        reports.close()
+        number = next(tmp_path.glob("running-*")).name[-1]
+        assert sorted(os.listdir(tmp_path)) == [f"ended-{number}", "first", f"running-{number}"]
 
 
 class _Moving(Progress):
