@@ -219,6 +219,11 @@ SERVICE: tuple[tuple[str, str, str], ...] = (
     ("aws_refused", "AWS refused the call; the message has its reason", "correct what it names"),
     ("aws_throttled", "AWS received too many calls", "try again later"),
     ("aws_unreachable", "AWS did not answer", "check the network and the region, or try again later"),
+    (
+        "cluster_lost",
+        "the dask scheduler or the ray cluster was lost while a run used it",
+        "run again when it is there; finished outputs are kept",
+    ),
     ("no_credentials", "no AWS credentials were found", "`aws configure`, or `$AWS_PROFILE`"),
     (
         "url_failed",

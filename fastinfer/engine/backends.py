@@ -170,6 +170,9 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
         # The result of a task: unlike scattered data it is computed again if the workers that held it have died.
         shared = client.submit(_identity, job, key=f"fastinfer-{job.token}", pure=False)
 
+        # The scheduler was lost, or somebody has cancelled the tasks.
+        lost = distributed.CancelledError, distributed.comm.CommClosedError, distributed.client.ClosedClientError
+
         def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
             done: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -179,7 +182,10 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
             def submit(shard: Shard, attempt: int) -> None:
                 # A new key for each attempt: dask would return the old result for the same key.
                 key = f"fastinfer-{job.token}-{shard.number}-{attempt}"
-                future = client.submit(clusters.in_worker, run_shard, shard, shared, key=key, pure=False)
+                try:
+                    future = client.submit(clusters.in_worker, run_shard, shard, shared, key=key, pure=False)
+                except lost as error:
+                    raise clusters.lost("the dask cluster", error) from error
                 under_way[future] = shard
                 future.add_done_callback(done.put)
 
@@ -190,6 +196,8 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
                     recorded = future.result()
                 except distributed.scheduler.KilledWorker:
                     recorded = None
+                except lost as error:
+                    raise clusters.lost("the dask cluster", error) from error
                 return under_way.pop(future), recorded
 
             def running() -> int:
@@ -249,6 +257,8 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
         shared = ray.put(job)
         # One retry if the process that ran it died.
         task: Any = ray.remote(num_cpus=1, max_retries=1)(clusters.in_worker)
+        gone = "RaySystemError", "ObjectLostError", "NodeDiedError", "LocalRayletDiedError", "RpcError"
+        lost = tuple(getattr(ray.exceptions, name) for name in gone)
 
         def run_shards(shards: Iterable[Shard]) -> Reports:
             under_way: dict[Any, Shard] = {}
@@ -261,6 +271,8 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
                     recorded = ray.get(done[0])
                 except ray.exceptions.WorkerCrashedError:
                     recorded = None
+                except lost as error:
+                    raise clusters.lost("the ray cluster", error) from error
                 return under_way.pop(done[0]), recorded
 
             def running() -> int:

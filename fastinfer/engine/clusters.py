@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Callable
 
-from ..errors import counted
+from ..errors import ServiceError, counted
 from . import process
 from .job import Job, ShardReport
 from .plan import Shard
@@ -69,6 +69,8 @@ def ending(cancel: Callable[[], object], ask: Callable[[], int]) -> Iterator[Non
     """
     try:
         yield
+    except ServiceError:  # the cluster itself is lost
+        raise
     except BaseException:
         _wait(cancel, ask)
         raise
@@ -106,6 +108,16 @@ def _wait(cancel: Callable[[], object], ask: Callable[[], int]) -> None:
         return
     what = f"{counted(last, 'shard')} may run" if isinstance(last, int) else "it is not known which shards run"
     _warn(f"the workers have not stopped: {what} still. They write nothing more when another run begins in the folder")
+
+
+def lost(name: str, error: BaseException) -> ServiceError:
+    """The error of a run whose cluster was lost."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return ServiceError(
+        f"{name} was lost during the run: {text}",
+        code="cluster_lost",
+        hint="run again when it is there; finished outputs are kept",
+    )
 
 
 def _warn(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from fastinfer.engine.plan import Shard
 from fastinfer.engine.progress import Progress
 from fastinfer.engine.source import find_objects
 from fastinfer.engine.worker import run_shard
-from fastinfer.errors import ConfigError, OutputError, WorkerDied
+from fastinfer.errors import ConfigError, OutputError, ServiceError, WorkerDied
 from fastinfer.mnist.samples import write_samples
 from fastinfer.models.module import SHIPPED_MODEL, load_model
 from fastinfer.options import BACKENDS, Options
@@ -223,6 +224,35 @@ def test_a_run_that_ends_early_waits_for_the_shards_that_run_and_begins_no_other
         reports.close()
         number = next(tmp_path.glob("running-*")).name[-1]
         assert sorted(os.listdir(tmp_path)) == [f"ended-{number}", "first", f"running-{number}"]
+
+
+def test_a_scheduler_that_is_lost_is_an_error(linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "run_shard", run_until_told)
+    monkeypatch.setattr(backends, "CONNECT_TIMEOUT_S", 1)  # so long it is looked for
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    found = tmp_path / "scheduler.json"
+    scheduler = subprocess.Popen(
+        [*command, "--no-dashboard", "--scheduler-file", str(found)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: found.exists() and found.read_text().endswith("}"), scheduler)
+        job, address = make_job(linear, tmp_path), json.loads(found.read_text())["address"]
+        with backends.on_dask(job, 1, threading.Event(), address) as run_shards:
+            reports = run_shards(kill_after(scheduler, [Shard(1, [])]))
+            with pytest.raises(ServiceError, match="the dask cluster was lost during the run") as caught:
+                next(reports)
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    assert (caught.value.code, caught.value.exit_code) == ("cluster_lost", 6)
+
+
+def kill_after(process: subprocess.Popen[bytes], shards: list[Shard]) -> Iterator[Shard]:
+    yield from shards
+    process.kill()
+    process.wait()
 
 
 class _Moving(Progress):

@@ -11,6 +11,7 @@ import pytest
 from fastinfer.engine import clusters, process
 from fastinfer.engine.job import Job, ShardReport
 from fastinfer.engine.plan import Shard
+from fastinfer.errors import ServiceError
 from tests.runs import make_job
 
 
@@ -48,15 +49,17 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return said
 
 
-def end(ask: Callable[[], int], cancel: Callable[[], object] = list) -> None:
+def end(ask: Callable[[], int], cancel: Callable[[], object] = list, error: Exception | None = None) -> None:
     with clusters.ending(cancel, ask):
-        raise KeyboardInterrupt
+        raise error or KeyboardInterrupt
 
 
-def test_a_run_that_ends_by_itself_asks_nobody(told: list[str]) -> None:
+def test_a_run_that_ends_by_itself_or_loses_its_cluster_asks_nobody(told: list[str]) -> None:
     asked: list[int] = []
     with clusters.ending(list, lambda: asked.append(0) or 0):
         pass
+    with pytest.raises(ServiceError, match=r"the cluster was lost during the run: gone. Hint: run again"):
+        end(lambda: asked.append(0) or 0, error=clusters.lost("the cluster", OSError("gone")))
     assert asked == told == []
 
 
