@@ -1,4 +1,4 @@
-"""What a run asks of a cluster of dask or ray beside its shards: that they stop when the run ends.
+"""What a run asks of a cluster of dask or ray beside its shards: that it has workers, and that they stop when the run ends.
 
 A shard that runs cannot be taken back: its process is told to stop, and stops at its next batch, as threads do. The run waits
 for that before it gives the folder back. A process that does not stop in time writes nothing any more as soon as another run
@@ -26,6 +26,8 @@ STOP_TIMEOUT_S = 10.0
 SHORT_WAIT_S = 2.0
 # So often the workers are asked whether they have stopped.
 ASKING_S = 0.1
+# After so long without a report a run looks whether its cluster has workers, and again each time.
+LOOK_S = 5.0
 
 # Shards that run in this process, by the tokens of their jobs.
 _running: dict[str, int] = {}
@@ -108,6 +110,37 @@ def _wait(cancel: Callable[[], object], ask: Callable[[], int]) -> None:
         return
     what = f"{counted(last, 'shard')} may run" if isinstance(last, int) else "it is not known which shards run"
     _warn(f"the workers have not stopped: {what} still. They write nothing more when another run begins in the folder")
+
+
+class Crowd:
+    """Says when a cluster has no workers, and when it has some again.
+
+    Args:
+        name: of the cluster.
+        count: how many workers it has. Its errors are passed over: the run itself will have them.
+    """
+
+    def __init__(self, name: str, count: Callable[[], int]) -> None:
+        self._name = name
+        self._count = count
+        self._is_missed = False
+
+    def look(self) -> None:
+        """Looks; call it when there was no report for a while."""
+        try:
+            workers = self._count()
+        except Exception:
+            return
+        if not workers and not self._is_missed:
+            _warn(f"{self._name} has no workers: the run waits until some come")
+        elif workers and self._is_missed:
+            _warn(f"{self._name} has {counted(workers, 'worker')} now: the run goes on")
+        self._is_missed = not workers
+
+    def seen(self) -> None:
+        """A report has come."""
+        if self._is_missed:
+            self.look()
 
 
 def lost(name: str, error: BaseException) -> ServiceError:

@@ -255,6 +255,33 @@ def kill_after(process: subprocess.Popen[bytes], shards: list[Shard]) -> Iterato
     process.wait()
 
 
+def test_a_cluster_without_workers_is_told_of_and_waited_for(
+    linear: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(clusters, "LOOK_S", 0.1)
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.csv").write_bytes(b"1,2\n")
+    pages = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    told: list[str] = []
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=pages) as cluster:
+
+        def tell(text: str) -> None:
+            told.append(text)
+            if len(told) == 1:
+                cluster.scale(1)
+
+        monkeypatch.setattr(clusters, "_warn", tell)
+        options = Options(backend="dask", address=cluster.scheduler_address)
+        assert transform(linear, source, tmp_path / "out", options).inputs == 1
+    assert told == [
+        "the dask cluster has no workers: the run waits until some come",
+        "the dask cluster has 1 worker now: the run goes on",
+    ]
+
+
 class _Moving(Progress):
     """Moves the folder of the outputs away when the run has told of its first progress."""
 

@@ -1,4 +1,4 @@
-"""What a run asks of a cluster: that its workers stop."""
+"""What a run asks of a cluster: that it has workers, and that they stop."""
 
 from __future__ import annotations
 
@@ -121,3 +121,23 @@ def test_what_does_not_stop_is_told_of(told: list[str], monkeypatch: pytest.Monk
         if ask is not fail:  # which may have ended by itself
             assert told[0] == "waiting until the workers stop, 10 s at most"
     silent.set()
+
+
+def test_a_cluster_without_workers_is_told_of_once_and_again_when_some_come(told: list[str]) -> None:
+    counts: list[int | Exception] = [3, 0, 0, OSError("gone"), 0, 2, 2, 0]
+
+    def count() -> int:
+        found = counts.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    crowd = clusters.Crowd("it", count)
+    crowd.seen()  # asks nothing
+    for _ in range(5):
+        crowd.look()
+    crowd.seen()
+    crowd.look()
+    crowd.look()
+    missing, back = "it has no workers: the run waits until some come", "it has 2 workers now: the run goes on"
+    assert told == [missing, back, missing]
