@@ -167,6 +167,7 @@ class Proxy:
         rule: which request meets which fault.
         latency_s: before each answer.
         requests: all requests so far: method, path, fault.
+        most_at_a_time: how many were under way at most.
     """
 
     CODES: Final = {"500": "InternalError", "501": "NotImplemented", "503": "SlowDown"}
@@ -175,6 +176,8 @@ class Proxy:
         self.rule: Rule = lambda _method, _path: None
         self.latency_s = 0.0
         self.requests: list[tuple[str, str, str | None]] = []
+        self.most_at_a_time = self._under_way = 0
+        self._counting = threading.Lock()
         self._upstream = urlsplit(upstream)
         self._ended = threading.Event()
         proxy = self
@@ -185,7 +188,8 @@ class Proxy:
             wbufsize = -1
 
             def handle_any(self) -> None:
-                proxy.pass_on(self)
+                with proxy.counted():
+                    proxy.pass_on(self)
 
             do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any
 
@@ -230,6 +234,18 @@ class Proxy:
         connection = getattr(self._connections, "held", None)
         if connection is not None:
             connection.close()
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """A request is under way."""
+        with self._counting:
+            self._under_way += 1
+            self.most_at_a_time = max(self.most_at_a_time, self._under_way)
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._under_way -= 1
 
     def pass_on(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
