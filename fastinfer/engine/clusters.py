@@ -145,7 +145,7 @@ class Crowd:
 
 def lost(name: str, error: BaseException) -> ServiceError:
     """The error of a run whose cluster was lost."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return ServiceError(
         f"{name} was lost during the run: {text}",
         code="cluster_lost",
