@@ -53,7 +53,10 @@ cdef const char* _text_end(
 
 
 def count_cells(body, Py_ssize_t start=0, Py_ssize_t stop=-1, int comment=-1):
-    """The cells of the first line of body[start:stop] that is not blank; 0 if there is none. `comment`: see :func:`cut_rows`."""
+    """The cells of the first line of body[start:stop] that is not blank; 0 if there is none.
+
+    Lines end before the character `comment`, see :func:`cut_rows`.
+    """
     cdef Py_buffer view
     cdef size_t cells = 0
     cdef uint32_t none
@@ -99,12 +102,13 @@ def cut_rows(
         out: gets the kept cells, a line for each line of the body; it grows where it is too small.
         at_byte: where in it they begin.
         comment: the character from which on a line is left out; -1: none.
-        blank: what is written for the kept cell of a row that is blank, so that its line is none.
+        blank: what is written instead of a row's only kept cell if that is blank: its line would be a blank one.
 
     Returns:
         where they end in `out`; the pieces of all rows, one after another; where each line begins; by the index of a line that
         has another number of cells, that number; the indices of lines whose kept cell is blank; how many lines have the
-        right number of cells. A line of another number of cells has ``!`` for its kept cells, which is no number, and no pieces; nor has a blank line, which stays blank.
+        right number of cells. A line of another number of cells has ``!`` for its kept cells, which is no number, and no
+        pieces; nor has a blank line, which stays blank.
     """
     cdef Py_buffer view
     cdef vector[CellRange] ranges, others

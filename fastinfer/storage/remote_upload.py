@@ -66,7 +66,7 @@ def _write(
     What is seen only now may be replaced as well, since the guard is asked after the look: it was there before another run
     could begin. What such a run puts there later has another version, and stays.
     """
-    replaced = terms.replaced
+    replaced, problem = terms.replaced, ""
     for _ in range(MOST_LOOKS):
         try:
             return write(replaced)
@@ -82,7 +82,7 @@ def _write(
                     path=f"s3://{bucket.name}/{key}",
                     hint="name another folder",
                 ) from error
-            problem = error
+            problem = str(error)
     raise OSError(errno.EBUSY, f"somebody else is writing it ({problem})")
 
 
