@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 # A body of CSV and the shape of a row to an array of rows; raises InputError.
-ReadCsv = Callable[[bytes, "tuple[int, ...]"], NDArray[Any]]
+ReadCsv = Callable[[bytes, "tuple[int, ...]"], Any]
 
 
 class PredictorKeywords(TypedDict, total=False):
@@ -98,7 +98,7 @@ class Predictor:
         threads: int = 1,
         divide: bool = True,
         runtime: str | None = None,
-        read_csv: ReadCsv | None = None,
+        read_csv: Callable[[bytes, tuple[int, ...]], Any] | None = None,
     ) -> None:
         self._read_csv = read_csv
         options = Options(exact=exact, batch_size=batch_size, device=device, workers=threads, runtime=runtime)
@@ -187,7 +187,9 @@ class Predictor:
                 single value; ``bad_values`` where JSON or NPY is not a rectangle of numbers.
         """
         if self._read_csv is not None and find_content_type(content_type) == CSV:
-            rows = self._read_csv(body.encode() if isinstance(body, str) else body, self.model.row_shape)
+            rows: NDArray[np.float32] = self._read_csv(
+                body.encode() if isinstance(body, str) else body, self.model.row_shape
+            )
             check_rows(rows)
             return rows
         return decode_rows(body, content_type, self.model.row_shape)
