@@ -52,9 +52,9 @@ def test_the_lease_of_a_process_of_this_machine_that_was_killed_is_taken_over_at
 
 
 def test_the_lease_of_another_machine_is_waited_for_if_it_is_not_renewed(weed_bucket: Bucket) -> None:
-    assert weed_bucket.write_lease("lock", elsewhere(lease_s=3.0), None)
+    assert weed_bucket.write_lease("lock", elsewhere(lease_s=8.0), None)
     started = time.monotonic()
-    with pytest.warns(RuntimeWarning, match="waiting until"), Holder(weed_bucket, "lock", lease_s=4.0).hold():
+    with pytest.warns(RuntimeWarning, match="waiting until"), Holder(weed_bucket, "lock", lease_s=9.0).hold():
         waited = time.monotonic() - started
     assert 1.5 < waited < 30
 
