@@ -272,10 +272,17 @@ async def serve(
     return Ending(ended_by, server.requests, unanswered, workers.rows, workers_ended)
 
 
-async def _drain(server: Server, accepting: asyncio.AbstractServer, ends_at: float, drain_s: float) -> int:
+async def _drain(server: Server, accepting: asyncio.Server, ends_at: float, drain_s: float) -> int:
     """Refuses new connections and answers what arrives on open ones; returns how many requests were too slow."""
     server.end()
-    await asyncio.sleep(0)  # connections that were made are accepted in this turn of the loop
+    # Connections that were made are found in the next turn of the loop, and accepted at its end.
+    for _ in range(2):
+        await asyncio.sleep(0)
+    for each in accepting.sockets:
+        asyncio.get_running_loop().remove_reader(each)
+    # They begin in the two after that; a server that is closed drops them.
+    for _ in range(2):
+        await asyncio.sleep(0)
     accepting.close()
     quiet_since = time.monotonic()
     while (now := time.monotonic()) < ends_at:

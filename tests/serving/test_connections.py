@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import shutil
 import signal
 import socket
 import threading
+import time
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fastinfer.serving import http
 from tests.conftest import PATIENCE_S, wait_until
 from tests.serving.test_http import Server, receive, serving
 
@@ -218,6 +222,24 @@ def test_a_signal_ends_it_after_what_was_sent_ahead(echo: Path, tmp_path: Path) 
     assert replies.count(b"HTTP/1.1 200 OK") == 4
     assert replies.count(b"Connection: close") == 1
     assert replies.partition(b"Connection: close")[2].endswith(b"hello")
+
+
+def test_connections_that_were_made_are_accepted_before_it_ends() -> None:
+    begun: list[asyncio.BaseTransport] = []
+
+    class Begun(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            begun.append(transport)
+
+    async def drain() -> None:
+        accepting = await asyncio.get_running_loop().create_server(Begun, "127.0.0.1", 0)
+        with socket.create_connection(accepting.sockets[0].getsockname()):
+            idle = types.SimpleNamespace(end=lambda: None, under_way=0, connections=())
+            await http._drain(idle, accepting, time.monotonic() + 60, 0.0)
+            assert len(begun) == 1
+            begun[0].close()
+
+    asyncio.run(drain())
 
 
 @pytest.mark.parametrize(
