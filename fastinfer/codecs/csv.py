@@ -80,7 +80,7 @@ class CsvDecoder:
         self._columns = 0  # values of a line, 0 before the first one was read
         self._values = self._rejected = 0  # of the payload so far
         self._is_width_known = False
-        self._chunk: tuple[bytearray, int] = bytearray(), 0  # and where it ends
+        self._chunk: tuple[bytes | bytearray, int] = b"", 0  # and where it ends
         # Where in the chunk a line begins that no bad record is before, and the lines before it: each byte is looked at once
         # for the places of bad records, however many there are.
         self._counted = 0, 0
@@ -91,7 +91,7 @@ class CsvDecoder:
         self._values = self._rejected = 0
         self._is_width_known = False
 
-    def start(self, buffer: bytearray, start: int, stop: int, *, first: bool) -> None:
+    def start(self, buffer: bytes | bytearray, start: int, stop: int, *, first: bool) -> None:
         self._chunk = buffer, stop
         self._counted = start, 0
         if first and not self._options.skip_header:
@@ -223,7 +223,7 @@ def count_columns(blocks: Iterable[bytes], options: CsvOptions) -> int:
     return 0
 
 
-def warn_of_header(buffer: bytearray, start: int, stop: int, row_values: int) -> None:
+def warn_of_header(buffer: bytes | bytearray, start: int, stop: int, row_values: int) -> None:
     """Warns where the first line counts 0,1,2,…: numbers that pandas writes as the names of columns read as a record."""
     if row_values < HEADER_LEAST or not buffer.startswith(COUNTED_HEADER, start, stop):
         return

@@ -64,7 +64,7 @@ def decode_csv_lines(
     rows = np.empty((1 - -most // row_values, row_values), dtype=np.float32)
     decoder = CsvDecoder(options, row_values, line_is_record=line_is_record)
     decoder.begin(0)
-    decoder.start(bytearray(body), 0, len(body), first=True)
+    decoder.start(body, 0, len(body), first=True)
     try:
         outcome = decoder.fill(rows, 0)
         if isinstance(outcome, BadRecord):

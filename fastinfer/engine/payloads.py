@@ -42,8 +42,8 @@ def _has_records(request: TransformRequest) -> bool:
     return request.strategy == SINGLE or _splits_documents(request)
 
 
-def _by_record(job: Job) -> bool:
-    """Whether each row of CSV is a payload of its own, so that a bad one is rejected by itself. Code may want them together."""
+def _prints_own_lines(job: Job) -> bool:
+    """Whether lines of CSV are made of a model's own answers, not of those of its code, which may want rows together."""
     return job.code is None and job.request.prints_lines
 
 
@@ -132,7 +132,8 @@ class PayloadRun:
         self._waiting: list[_Waiting] = []
         self._held = 0
         self._limit = job.request.payload_bytes or None
-        self._by_record = _by_record(job)
+        # Each row is a payload of its own where a bad one is rejected by itself; together they are less work.
+        self._by_record = job.rejects_records and _prints_own_lines(job)
 
     def run(self, shard: Shard) -> ShardReport:
         """Transforms the objects of a shard. An error is returned in the report, so that finished work is counted."""
@@ -264,7 +265,7 @@ class PayloadRun:
         request = self._job.request
         body = waiting.payload.content if waiting.prepared is None else waiting.prepared.body
         # Of a model's own answers rows are made, whatever the request accepts.
-        accept = JSON if self._by_record and accepted_of(request) not in (CSV, JSON) else request.accept
+        accept = JSON if _prints_own_lines(self._job) and accepted_of(request) not in (CSV, JSON) else request.accept
         return Request(body, request.content_type, accept)
 
     def _take_answer(self, waiting: _Waiting, answer: Answer) -> None:
