@@ -170,7 +170,7 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
         # The result of a task: unlike scattered data it is computed again if the workers that held it have died.
         shared = client.submit(_identity, job, key=f"fastinfer-{job.token}", pure=False)
 
-        crowd = clusters.Crowd("the dask cluster", lambda: len(client.nthreads()))
+        watch = clusters.WorkerWatch("the dask cluster", lambda: len(client.nthreads()))
         # The scheduler was lost, or somebody has cancelled the tasks.
         lost = distributed.CancelledError, distributed.comm.CommClosedError, distributed.client.ClosedClientError
 
@@ -197,8 +197,8 @@ def on_dask(job: Job, workers: int | None, stop: threading.Event, address: str |
                         future = done.get(timeout=clusters.LOOK_S)
                         break
                     except queue.Empty:
-                        crowd.look()
-                crowd.seen()
+                        watch.look()
+                watch.seen()
                 try:
                     recorded = future.result()
                 except distributed.scheduler.KilledWorker:
@@ -264,7 +264,7 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
         shared = ray.put(job)
         # One retry if the process that ran it died.
         task: Any = ray.remote(num_cpus=1, max_retries=1)(clusters.in_worker)
-        crowd = clusters.Crowd("the ray cluster", lambda: int(ray.cluster_resources().get("CPU", 0)))
+        watch = clusters.WorkerWatch("the ray cluster", lambda: int(ray.cluster_resources().get("CPU", 0)))
         gone = "RaySystemError", "ObjectLostError", "NodeDiedError", "LocalRayletDiedError", "RpcError"
         lost = tuple(getattr(ray.exceptions, name) for name in gone)
 
@@ -278,8 +278,8 @@ def on_ray(job: Job, workers: int | None, stop: threading.Event, address: str | 
                 while not done:
                     done, _ = ray.wait(list(under_way), num_returns=1, timeout=clusters.LOOK_S)
                     if not done:
-                        crowd.look()
-                crowd.seen()
+                        watch.look()
+                watch.seen()
                 try:
                     recorded = ray.get(done[0])
                 except ray.exceptions.WorkerCrashedError:

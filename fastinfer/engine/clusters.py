@@ -112,7 +112,7 @@ def _wait(cancel: Callable[[], object], ask: Callable[[], int]) -> None:
     _warn(f"the workers have not stopped: {what} still. They write nothing more when another run begins in the folder")
 
 
-class Crowd:
+class WorkerWatch:
     """Says when a cluster has no workers, and when it has some again.
 
     Args:

@@ -132,12 +132,12 @@ def test_a_cluster_without_workers_is_told_of_once_and_again_when_some_come(told
             raise found
         return found
 
-    crowd = clusters.Crowd("it", count)
-    crowd.seen()  # asks nothing
+    watch = clusters.WorkerWatch("it", count)
+    watch.seen()  # asks nothing
     for _ in range(5):
-        crowd.look()
-    crowd.seen()
-    crowd.look()
-    crowd.look()
+        watch.look()
+    watch.seen()
+    watch.look()
+    watch.look()
     missing, back = "it has no workers: the run waits until some come", "it has 2 workers now: the run goes on"
     assert told == [missing, back, missing]
